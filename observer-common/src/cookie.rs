@@ -1,0 +1,29 @@
+//! The attach cookie: 64 bits that the kernel hands to a probe and that name the point it sits on.
+
+/// Which general register holds a freshly minted task id at a mint point, in x86-64 encoding order
+/// (0 rax, 1 rcx, 2 rdx, 3 rbx, 4 rsp, 5 rbp, 6 rsi, 7 rdi, 8 r8 .. 15 r15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MintRegister(pub u8);
+
+/// `point` (low 32 bits), `target` (16 bits), `register` (8 bits, mint points only), 8 bits free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// Index into the catalog's points.
+    pub point: u32,
+    /// Index into the catalog's targets.
+    pub target: u16,
+    /// Register to read at a mint point, 0 elsewhere.
+    pub register: u8,
+}
+
+impl Cookie {
+    /// As the kernel carries it.
+    pub const fn to_u64(self) -> u64 {
+        self.point as u64 | (self.target as u64) << 32 | (self.register as u64) << 48
+    }
+
+    /// From what the kernel carried. Total: every number is some cookie; whether the point exists is the reader's check.
+    pub const fn from_u64(n: u64) -> Self {
+        Self { point: n as u32, target: (n >> 32) as u16, register: (n >> 48) as u8 }
+    }
+}

@@ -1,0 +1,16 @@
+//! Byte layout of what the kernel side writes and the user side reads, and nothing else.
+//!
+//! Does not know: what a runtime is, what a record means. See `observer::decode` for the meaning.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod cookie;
+mod counters;
+mod record;
+
+pub use cookie::{Cookie, MintRegister};
+pub use counters::Counter;
+pub use record::{
+    FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, FLAG_SUBJECT_UNKNOWN, HEAD_WORDS, RECORD_BARE, RECORD_FULL,
+    RECORD_WITH_HEAD, Record, RecordKind, STAGE_WORDS,
+};

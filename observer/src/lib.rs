@@ -1,0 +1,5 @@
+//! async-observer: the life of every async task in a running, unmodified program.
+//!
+//! Modules in reading order, lowest floor first. `cargo xtask floors` checks that no import climbs.
+
+pub mod model;

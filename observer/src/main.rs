@@ -1,0 +1,3 @@
+//! The `async-observer` program.
+
+fn main() {}

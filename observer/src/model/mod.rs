@@ -1,0 +1,23 @@
+//! The vocabulary of the whole program: plain values, no I/O, no clock.
+//!
+//! Floor 1: sees `observer-common` only. Everything that crosses a module edge is one of these types.
+
+mod address;
+mod catalog;
+mod event;
+mod id;
+mod image;
+mod naming;
+mod point;
+mod task_type;
+mod time;
+
+pub use address::{Bias, FileOffset, ProcAddr, VirtAddr};
+pub use catalog::{Catalog, ImageEntry, Missing, PointEntry, TargetEntry, TypeEntry};
+pub use event::{Event, EventKind, EventSet, Outcome, ResourceFacts};
+pub use id::{AsyncId, Pid, TaskId, Tid};
+pub use image::{BuildId, TypeId};
+pub use naming::{Naming, Place, Unnamed};
+pub use point::{AttachPoint, Cost, PointIndex, Program, Role};
+pub use task_type::{CellLayout, LiveTask, Resource, TaskFunctions, TaskState, TaskType};
+pub use time::Ns;

@@ -1,0 +1,97 @@
+//! Attach points: what a probe sits on and what a hit of it means.
+
+use observer_common::{Cookie, MintRegister};
+
+use super::{FileOffset, VirtAddr};
+
+/// What a hit of the point means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// A task id was just taken from the runtime's counter by this thread. Writes no record.
+    Mint,
+    /// A spawner takes the address of this point's task vtable: one task of that type is born.
+    Birth,
+    /// `vtable.poll`: entry and return.
+    Poll,
+    /// `vtable.shutdown`: entry and return.
+    Shutdown,
+    /// `vtable.drop_join_handle_slow`: entry and return.
+    DropJoinHandle,
+    /// `vtable.drop_abort_handle`: entry and return.
+    DropAbortHandle,
+    /// `vtable.dealloc`: entry; the memory is freed next.
+    Dealloc,
+    /// A Rust panic begins to unwind on this thread.
+    Raise,
+}
+
+/// Which kernel program a point needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Program {
+    /// Remembers the minted id for the thread.
+    Mint,
+    /// Reports a birth.
+    Birth,
+    /// Reports the entry of a vtable function and remembers its header for the return.
+    Enter,
+    /// Reports the return of a vtable function (a return probe).
+    Leave,
+    /// Reports a panic.
+    Raise,
+    /// Reports the entry of a vtable function that needs no return.
+    EnterOnly,
+}
+
+/// What one hit costs the target, by the class of the instruction under the breakpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// The kernel emulates the instruction: one trap.
+    Emulated,
+    /// The kernel single-steps it out of line: two traps, several times dearer (35 times in a virtual machine).
+    SingleStepped,
+}
+
+/// Index into [`super::Catalog::points`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PointIndex(pub u32);
+
+/// One verified place in one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachPoint {
+    /// What a hit means.
+    pub role: Role,
+    /// The instruction's link-time address: where process memory must equal the file.
+    pub at: VirtAddr,
+    /// The same place in the file.
+    pub offset: FileOffset,
+    /// The file's bytes from there on, one decoded instruction long (1 to 15).
+    pub bytes: Vec<u8>,
+    /// What one hit costs.
+    pub cost: Cost,
+    /// The type born here, for [`Role::Birth`].
+    pub vtable: Option<VirtAddr>,
+    /// Where the id is, for [`Role::Mint`].
+    pub register: Option<MintRegister>,
+}
+
+impl Role {
+    /// The programs a point of this role needs, the return probe last.
+    pub fn programs(self) -> &'static [Program] {
+        match self {
+            Self::Mint => &[Program::Mint],
+            Self::Birth => &[Program::Birth],
+            Self::Poll | Self::Shutdown | Self::DropJoinHandle | Self::DropAbortHandle => {
+                &[Program::Enter, Program::Leave]
+            }
+            Self::Dealloc => &[Program::EnterOnly],
+            Self::Raise => &[Program::Raise],
+        }
+    }
+}
+
+impl AttachPoint {
+    /// What the kernel carries to the probe for this point.
+    pub fn cookie(&self, target: u16, index: PointIndex) -> Cookie {
+        Cookie { point: index.0, target, register: self.register.map_or(0, |r| r.0) }
+    }
+}

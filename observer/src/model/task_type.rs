@@ -1,0 +1,146 @@
+//! What is known of one spawned future type from the image, and of one live task from memory.
+
+use super::{Naming, Place, ProcAddr, TaskId, VirtAddr};
+
+/// What kind of resource a task of this type is; named as Node names its providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// A future on a scheduler (`tokio::spawn`, `JoinSet`, `LocalSet`).
+    Task,
+    /// A closure on the blocking pool (`spawn_blocking`); a multi-thread runtime's workers are such tasks, too.
+    Blocking,
+}
+
+impl Resource {
+    /// The word used on output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Task => "TOKIO_TASK",
+            Self::Blocking => "TOKIO_BLOCKING",
+        }
+    }
+}
+
+/// The functions of a task's vtable that matter here, in link-time addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskFunctions {
+    /// Polls the future once.
+    pub poll: VirtAddr,
+    /// Puts the task into its scheduler's queue; one per scheduler type, not per future type.
+    pub schedule: VirtAddr,
+    /// Frees the cell.
+    pub dealloc: VirtAddr,
+    /// Takes the output for the join handle.
+    pub try_read_output: VirtAddr,
+    /// Ends the join handle's interest.
+    pub drop_join_handle_slow: VirtAddr,
+    /// Gives back an abort handle's reference.
+    pub drop_abort_handle: VirtAddr,
+    /// Cancels the task because its runtime or set goes down.
+    pub shutdown: VirtAddr,
+}
+
+/// Byte offsets in a task's cell, from the header's address on. Mirrors tokio 1.23 to 1.54 `runtime/task/core.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellLayout {
+    /// The state word: flags in bits 0 to 5, references above.
+    pub state: u32,
+    /// Intrusive queue link.
+    pub queue_next: u32,
+    /// Pointer to the vtable.
+    pub vtable: u32,
+    /// Id of the owning task list, 0 for blocking tasks and before binding.
+    pub owner: u32,
+    /// The scheduler handle.
+    pub scheduler: u32,
+    /// The task id.
+    pub id: u32,
+    /// The `&'static Location` of the spawn call; only with `tokio_unstable`.
+    pub spawn_location: Option<u32>,
+    /// Links of the owned list, the join waker and hooks.
+    pub trailer: u32,
+    /// Smallest alignment of a cell that this runtime version allocates.
+    pub align: u32,
+}
+
+impl CellLayout {
+    /// Where the stage (future, output or nothing) begins, unless the future's own alignment moves it further.
+    pub fn stage(&self) -> u32 {
+        self.spawn_location.unwrap_or(self.id) + 8
+    }
+}
+
+/// One spawned future type, found by its vtable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskType {
+    /// The vtable's link-time address.
+    pub vtable: VirtAddr,
+    /// Task or blocking.
+    pub resource: Resource,
+    /// The vtable's functions.
+    pub functions: TaskFunctions,
+    /// The offsets that the vtable itself states.
+    pub layout: CellLayout,
+    /// What is known of its name.
+    pub future: Naming,
+    /// Where its body stands, if the image tells.
+    pub place: Option<Place>,
+    /// Whether this is a runtime's own worker: it runs for life and is nobody's trigger.
+    pub worker: bool,
+}
+
+/// A task's state word, decoded. Bits as in tokio 1.0 to 1.54 `runtime/task/state.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskState(pub u64);
+
+impl TaskState {
+    /// A thread is inside the future (or cancels it).
+    pub fn is_running(self) -> bool {
+        self.0 & 1 != 0
+    }
+    /// The output, or why there is none, is stored or already taken.
+    pub fn is_complete(self) -> bool {
+        self.0 & 2 != 0
+    }
+    /// Queued to be polled.
+    pub fn is_notified(self) -> bool {
+        self.0 & 4 != 0
+    }
+    /// A `JoinHandle` exists.
+    pub fn has_join_interest(self) -> bool {
+        self.0 & 8 != 0
+    }
+    /// The `JoinHandle`'s owner waits.
+    pub fn has_join_waker(self) -> bool {
+        self.0 & 0x10 != 0
+    }
+    /// `abort` or shutdown was asked for.
+    pub fn is_cancelled(self) -> bool {
+        self.0 & 0x20 != 0
+    }
+    /// How many references hold the cell.
+    pub fn references(self) -> u64 {
+        self.0 >> 6
+    }
+    /// Whether a live cell can hold this word: referenced, by fewer than 2^24, not running and complete at once.
+    pub fn is_plausible(self) -> bool {
+        (1..1 << 24).contains(&self.references()) && self.0 & 3 != 3
+    }
+}
+
+/// One live task as read from memory by a census.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveTask {
+    /// Address of the task's header.
+    pub header: ProcAddr,
+    /// The vtable that the header names, in process addresses.
+    pub vtable: ProcAddr,
+    /// Tokio's id.
+    pub id: TaskId,
+    /// The state word when it was read.
+    pub state: TaskState,
+    /// The owning list's id, 0 for a blocking task.
+    pub owner: u64,
+    /// The spawn location's address, where the build records it.
+    pub spawn_location: Option<ProcAddr>,
+}

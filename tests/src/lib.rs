@@ -1,0 +1,1 @@
+//! Helpers of the live tests: fixtures, the observer under test, its JSON.
