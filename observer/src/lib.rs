@@ -4,3 +4,5 @@
 
 pub mod model;
 pub mod symbols;
+
+pub mod runtime;

@@ -8,6 +8,7 @@ use object::LittleEndian;
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
 
+use super::dynamic::Dynamic;
 use super::{Functions, Pointers, Segment, Symbol, build_id, symbol_table};
 use crate::model::{BuildId, FileOffset, VirtAddr};
 
@@ -21,6 +22,7 @@ pub struct Image<'d> {
     segments: Vec<Segment>,
     pointers: Pointers,
     functions: Functions,
+    needed: Vec<&'d str>,
     build_id: BuildId,
     pie: bool,
     stripped: bool,
@@ -65,11 +67,14 @@ impl<'d> Image<'d> {
             segments,
             pointers: Pointers::default(),
             functions: Functions::default(),
+            needed: Vec::new(),
             build_id: build_id::read(headers, bytes),
             pie,
             stripped: symbol_table::open(bytes).is_none(),
         };
-        image.pointers = Pointers::read(&image, headers)?;
+        let dynamic = Dynamic::read(bytes, headers);
+        image.needed = dynamic.needed(&image);
+        image.pointers = Pointers::read(&image, dynamic)?;
         image.functions = Functions::read(&image, headers);
         Ok(image)
     }
@@ -136,6 +141,11 @@ impl<'d> Image<'d> {
     /// Function starts from the unwind table; empty where there is none.
     pub fn functions(&self) -> &Functions {
         &self.functions
+    }
+
+    /// The file names of the libraries that the loader maps with the image.
+    pub fn needed(&self) -> &[&'d str] {
+        &self.needed
     }
 
     /// The image's identity.

@@ -4,14 +4,21 @@
 //! multiple of the image's own size.
 
 mod build_id;
+mod callers;
+mod code;
+mod dynamic;
 mod functions;
 mod image;
 mod pointers;
+mod references;
 mod segment;
 mod symbol_table;
 
+pub use callers::Callers;
+pub use code::{Sweep, decode};
 pub use functions::Functions;
 pub use image::{Image, ImageError};
 pub use pointers::{Pointer, Pointers};
+pub use references::{Access, Boundary, Reference, Targets, references};
 pub use segment::Segment;
 pub use symbol_table::Symbol;

@@ -5,9 +5,9 @@
 
 use object::LittleEndian;
 use object::elf;
-use object::read::elf::{Dyn, ProgramHeader, RelrIterator};
+use object::read::elf::RelrIterator;
 
-use super::image::ProgramHeaders;
+use super::dynamic::Dynamic;
 use super::{Image, ImageError};
 use crate::model::VirtAddr;
 
@@ -45,8 +45,8 @@ impl Pointers {
         self.sorted.get(from..to).unwrap_or_default()
     }
 
-    pub(super) fn read(image: &Image<'_>, headers: ProgramHeaders<'_>) -> Result<Self, ImageError> {
-        let tables = Tables::read(image, headers);
+    pub(super) fn read(image: &Image<'_>, dynamic: Dynamic<'_>) -> Result<Self, ImageError> {
+        let tables = Tables::read(dynamic);
         let mut found = Vec::new();
         tables.rela(image, &mut found)?;
         tables.relr(image, &mut found)?;
@@ -67,14 +67,8 @@ struct Tables {
 }
 
 impl Tables {
-    fn read(image: &Image<'_>, headers: ProgramHeaders<'_>) -> Self {
-        // An image without a dynamic section (static, fixed address) has nothing to relocate.
-        let entries = headers.iter().find_map(|h| h.dynamic(LittleEndian, image.bytes()).ok().flatten());
-        let value = |tag| {
-            let entry = entries?.iter().take_while(|e| e.tag(LittleEndian) != elf::DT_NULL);
-            entry.clone().find(|e| e.tag(LittleEndian) == tag).map(|e| e.val(LittleEndian))
-        };
-        let table = |at, size| Some((VirtAddr(value(at)?), usize::try_from(value(size)?).ok()?));
+    fn read(dynamic: Dynamic<'_>) -> Self {
+        let table = |at, size| Some((VirtAddr(dynamic.value(at)?), usize::try_from(dynamic.value(size)?).ok()?));
         Self { rela: table(elf::DT_RELA, elf::DT_RELASZ), relr: table(elf::DT_RELR, elf::DT_RELRSZ) }
     }
 
