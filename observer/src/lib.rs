@@ -6,3 +6,5 @@ pub mod model;
 pub mod symbols;
 
 pub mod runtime;
+
+pub mod plan;
