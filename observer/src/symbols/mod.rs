@@ -9,10 +9,14 @@ mod code;
 mod dynamic;
 mod functions;
 mod image;
+#[cfg(test)]
+pub(crate) mod own;
 mod pointers;
 mod references;
 mod segment;
 mod symbol_table;
+#[cfg(test)]
+pub(crate) mod tiny;
 
 pub use callers::Callers;
 pub use code::{Sweep, decode};
