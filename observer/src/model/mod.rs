@@ -21,3 +21,5 @@ pub use naming::{Naming, Place, Unnamed};
 pub use point::{AttachPoint, Cost, PointIndex, Program, Role};
 pub use task_type::{CellLayout, LiveTask, Resource, TaskFunctions, TaskState, TaskType};
 pub use time::Ns;
+
+pub use observer_common::MintRegister;

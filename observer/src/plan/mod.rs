@@ -6,13 +6,14 @@ mod class;
 mod function;
 #[cfg(test)]
 mod fuzz;
+mod imports;
 mod missing;
 mod place;
 mod roles;
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::model::{AttachPoint, Cost, EventSet, Missing, Role, TaskType, VirtAddr};
+use crate::model::{AttachPoint, Cost, EventSet, MintRegister, Missing, Role, TaskType, VirtAddr};
 use crate::runtime::{BirthSite, MintSite, RuntimeImage};
 use crate::symbols::Image;
 
@@ -92,7 +93,7 @@ impl Draft<'_, '_> {
         role: Role,
         place: Result<Place, Refused>,
         vtable: Option<VirtAddr>,
-        register: Option<observer_common::MintRegister>,
+        register: Option<MintRegister>,
     ) {
         match place {
             Ok(Place { at, offset, bytes, cost }) => {
@@ -114,14 +115,11 @@ impl ImagePlan {
 mod tests {
     use super::*;
     use crate::model::ProcAddr;
-    use crate::runtime::{Found, Raises, analyse};
+    use crate::runtime::Raises;
     use crate::symbols::own;
 
     fn with_own<T>(test: impl FnOnce(&Image<'_>, RuntimeImage) -> T) -> T {
-        let bytes = own::bytes();
-        let image = Image::parse(&bytes).expect("the test binary is an image");
-        let Found::Runtime(runtime) = analyse(&image) else { panic!("the test binary has tokio tasks") };
-        test(&image, runtime)
+        test(own::image(), crate::runtime::own().clone())
     }
 
     fn roles(plan: &ImagePlan) -> Vec<Role> {
@@ -133,7 +131,7 @@ mod tests {
     fn each_point_sits_on_the_instruction_that_memory_holds() {
         with_own(|image, runtime| {
             let points = plan(image, &runtime, EventSet::ALL).points;
-            let bias = own::bias(image);
+            let bias = own::bias();
             for point in &points {
                 let running = own::memory(ProcAddr(bias.to_process(point.at).0), point.bytes.len());
                 assert_eq!(running, point.bytes, "{point:?}");

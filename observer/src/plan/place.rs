@@ -156,9 +156,8 @@ impl IdInRegister {
 
 #[cfg(test)]
 mod tests {
-    use observer_common::MintRegister;
-
     use super::*;
+    use crate::model::MintRegister;
     use crate::symbols::Boundary;
     use crate::symbols::tiny::{CODE, DATA, Tiny};
 

@@ -8,9 +8,7 @@ mod tokio;
 
 use std::fmt;
 
-use observer_common::MintRegister;
-
-use crate::model::{TaskType, VirtAddr};
+use crate::model::{MintRegister, TaskType, VirtAddr};
 use crate::symbols::{Boundary, Image};
 
 /// What an image holds of a runtime.
@@ -122,4 +120,16 @@ impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.number)
     }
+}
+
+/// What the running test binary holds.
+#[cfg(test)]
+pub(crate) fn own() -> &'static RuntimeImage {
+    static OWN: std::sync::LazyLock<RuntimeImage> = std::sync::LazyLock::new(|| {
+        let Found::Runtime(runtime) = analyse(crate::symbols::own::image()) else {
+            panic!("the test binary has tokio tasks")
+        };
+        runtime
+    });
+    &OWN
 }

@@ -107,9 +107,8 @@ mod tests {
 
     #[test]
     fn this_program_raises_where_the_standard_library_starts_panics() {
-        let bytes = own::bytes();
-        let image = Image::parse(&bytes).expect("the test binary is an image");
-        let found = raises(&image);
+        let image = own::image();
+        let found = raises(image);
         let start = image.symbols().find(|s| s.is_function && s.name.contains("___rust_start_panic"));
         let start = start.expect("the standard library is in the test binary");
         let within = start.at..VirtAddr(start.at.0 + start.size);

@@ -234,7 +234,7 @@ mod tests {
     fn foreign_files_are_refused_each_with_its_own_error() {
         let whole = own::bytes();
         let with = |at: usize, value: u8| {
-            let mut bytes = whole.clone();
+            let mut bytes = whole.to_vec();
             bytes[at] = value;
             Image::parse(&bytes).map(|_| ())
         };
@@ -250,13 +250,12 @@ mod tests {
 
     #[test]
     fn the_running_program_is_at_the_places_the_image_says() {
-        let bytes = own::bytes();
-        let image = Image::parse(&bytes).expect("the test binary is an image");
+        let image = own::image();
         assert!(!image.is_stripped());
-        let at = own::landmark_in(&image);
+        let at = own::landmark_in_file();
         let running = own::memory(own::landmark_here(), 8);
         let offset = usize::try_from(image.offset_of(at).expect("in the file").0).expect("small");
-        assert_eq!(bytes[offset..offset + 8], running);
+        assert_eq!(own::bytes()[offset..offset + 8], running);
         assert_eq!(image.slice_at(at, 8), Some(&running[..]));
         assert!(image.is_executable(at) && !image.is_variable(at));
         assert_eq!(own::landmark(), 0x5eed);
@@ -266,9 +265,8 @@ mod tests {
     fn relocated_words_are_what_the_loader_wrote() {
         static WORD: &&str = &"somewhere";
         static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-        let bytes = own::bytes();
-        let image = Image::parse(&bytes).expect("the test binary is an image");
-        let at = |address: u64| own::bias(&image).to_virtual(crate::model::ProcAddr(address));
+        let image = own::image();
+        let at = |address: u64| own::bias().to_virtual(crate::model::ProcAddr(address));
         let place = at(std::ptr::from_ref(WORD) as u64);
         assert_eq!(image.pointer_at(place), Some(at(WORD.as_ptr() as u64)));
         assert_eq!(image.pointer_at(VirtAddr(place.0 + 8)), None, "the length is no pointer");
@@ -278,8 +276,7 @@ mod tests {
 
     #[test]
     fn the_unwind_table_knows_functions_as_the_symbol_table_does() {
-        let bytes = own::bytes();
-        let image = Image::parse(&bytes).expect("the test binary is an image");
+        let image = own::image();
         let rust = image.symbols().filter(|s| s.is_function && s.size > 0 && s.name.contains("observer"));
         let mut compared = 0;
         for symbol in rust {

@@ -4,13 +4,24 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::LazyLock;
 
 use super::Image;
 use crate::model::{Bias, ProcAddr, VirtAddr};
 
 /// The file's bytes.
-pub(crate) fn bytes() -> Vec<u8> {
-    std::fs::read(std::env::current_exe().expect("tests run from a file")).expect("which can be read")
+pub(crate) fn bytes() -> &'static [u8] {
+    static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        std::fs::read(std::env::current_exe().expect("tests run from a file")).expect("a readable one")
+    });
+    &BYTES
+}
+
+/// The image in it.
+pub(crate) fn image() -> &'static Image<'static> {
+    static IMAGE: LazyLock<Image<'static>> =
+        LazyLock::new(|| Image::parse(bytes()).expect("the test binary is an image"));
+    &IMAGE
 }
 
 /// A function whose place is known without the image's help.
@@ -25,14 +36,14 @@ pub(crate) fn landmark_here() -> ProcAddr {
 }
 
 /// Where the symbol table says that it is.
-pub(crate) fn landmark_in(image: &Image<'_>) -> VirtAddr {
-    let symbol = image.symbols().find(|s| s.name.contains("symbols3own8landmark") && s.is_function);
+pub(crate) fn landmark_in_file() -> VirtAddr {
+    let symbol = image().symbols().find(|s| s.name.contains("symbols3own8landmark") && s.is_function);
     symbol.expect("the landmark has a symbol").at
 }
 
 /// Where this process has the image.
-pub(crate) fn bias(image: &Image<'_>) -> Bias {
-    Bias(landmark_here().0.wrapping_sub(landmark_in(image).0))
+pub(crate) fn bias() -> Bias {
+    Bias(landmark_here().0.wrapping_sub(landmark_in_file().0))
 }
 
 /// This process's memory.

@@ -9,9 +9,8 @@ use std::ops::Range;
 
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 use memchr::memmem;
-use observer_common::MintRegister;
 
-use crate::model::VirtAddr;
+use crate::model::{MintRegister, VirtAddr};
 use crate::runtime::MintSite;
 use crate::symbols::{Boundary, Callers, Image, Sweep, Targets, decode, references};
 

@@ -36,16 +36,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::{Bias, ProcAddr, Resource, TaskState, VirtAddr};
-    use crate::symbols::own;
+    use crate::model::{ProcAddr, Resource, TaskState, TaskType, VirtAddr};
+    use crate::runtime::own;
+    use crate::symbols::own as program;
     use crate::symbols::tiny::Tiny;
-
-    fn with_own<T>(test: impl FnOnce(&Image<'_>, &RuntimeImage, Bias) -> T) -> T {
-        let bytes = own::bytes();
-        let image = Image::parse(&bytes).expect("the test binary is an image");
-        let Found::Runtime(runtime) = analyse(&image) else { panic!("the test binary has tokio tasks") };
-        test(&image, &runtime, own::bias(&image))
-    }
 
     fn current_thread() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
@@ -53,7 +47,7 @@ mod tests {
 
     /// The header that a join handle, which is one pointer, points to.
     fn header<T>(handle: &tokio::task::JoinHandle<T>) -> ProcAddr {
-        ProcAddr(own::word(ProcAddr(std::ptr::from_ref(handle) as u64)))
+        ProcAddr(program::word(ProcAddr(std::ptr::from_ref(handle) as u64)))
     }
 
     /// The id as tokio itself prints it.
@@ -67,13 +61,14 @@ mod tests {
     }
 
     /// What the image says of the task behind a handle, after comparing with the task's memory.
-    fn compared<T>(runtime: &RuntimeImage, bias: Bias, handle: &tokio::task::JoinHandle<T>) -> crate::model::TaskType {
+    fn compared<T>(handle: &tokio::task::JoinHandle<T>) -> TaskType {
+        let (runtime, bias) = (own(), program::bias());
         let header = header(handle);
-        let vtable = bias.to_virtual(ProcAddr(own::word(ProcAddr(header.0 + 16))));
+        let vtable = bias.to_virtual(ProcAddr(program::word(ProcAddr(header.0 + 16))));
         let found = runtime.types.iter().find(|t| t.vtable == vtable).expect("the task's vtable is found");
         let layout = found.layout;
-        assert_eq!(own::word(ProcAddr(header.0 + u64::from(layout.id))), id(handle), "the id is where it says");
-        assert!(TaskState(own::word(ProcAddr(header.0 + u64::from(layout.state)))).is_plausible());
+        assert_eq!(program::word(ProcAddr(header.0 + u64::from(layout.id))), id(handle), "the id is where it says");
+        assert!(TaskState(program::word(ProcAddr(header.0 + u64::from(layout.state)))).is_plausible());
         assert_eq!(header.0 % u64::from(layout.align), 0);
         assert!(runtime.births.iter().any(|b| b.vtable == vtable), "and a place where it is born");
         found.clone()
@@ -81,92 +76,86 @@ mod tests {
 
     #[test]
     fn running_tasks_are_of_the_types_found() {
-        with_own(|_, runtime, bias| {
-            let rt = current_thread();
-            let local = tokio::task::LocalSet::new();
-            let task = rt.spawn(waiter([1; 5]));
-            let unsend = local.spawn_local(async { std::future::pending::<std::rc::Rc<u8>>().await });
-            let (release, wait) = std::sync::mpsc::channel::<()>();
-            let blocking = rt.spawn_blocking(move || wait.recv().is_ok());
-            assert_eq!(compared(runtime, bias, &task).resource, Resource::Task);
-            assert_eq!(compared(runtime, bias, &unsend).resource, Resource::Task);
-            assert_eq!(compared(runtime, bias, &blocking).resource, Resource::Blocking);
-            release.send(()).expect("the blocking task waits");
-        });
+        let rt = current_thread();
+        let local = tokio::task::LocalSet::new();
+        let task = rt.spawn(waiter([1; 5]));
+        let unsend = local.spawn_local(async { std::future::pending::<std::rc::Rc<u8>>().await });
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let blocking = rt.spawn_blocking(move || wait.recv().is_ok());
+        assert_eq!(compared(&task).resource, Resource::Task);
+        assert_eq!(compared(&unsend).resource, Resource::Task);
+        assert_eq!(compared(&blocking).resource, Resource::Blocking);
+        release.send(()).expect("the blocking task waits");
     }
 
     #[test]
     fn the_counter_that_is_found_is_where_ids_come_from() {
-        with_own(|_, runtime, bias| {
-            let counters: BTreeSet<_> = runtime.mints.iter().map(|m| bias.to_process(m.counter)).collect();
-            let read = || counters.iter().map(|&at| own::word(at)).collect::<Vec<_>>();
-            let rt = current_thread();
-            let before = read();
-            let id = id(&rt.spawn(waiter([2; 5])));
-            let after = read();
-            let minted_by = before.iter().zip(&after).filter(|(before, after)| (**before..**after).contains(&id));
-            assert_eq!(minted_by.count(), 1, "id {id} of {before:?} to {after:?}");
-        });
+        let counters: BTreeSet<_> = own().mints.iter().map(|m| program::bias().to_process(m.counter)).collect();
+        let read = || counters.iter().map(|&at| program::word(at)).collect::<Vec<_>>();
+        let rt = current_thread();
+        let before = read();
+        let id = id(&rt.spawn(waiter([2; 5])));
+        let after = read();
+        let minted_by = before.iter().zip(&after).filter(|(before, after)| (**before..**after).contains(&id));
+        assert_eq!(minted_by.count(), 1, "id {id} of {before:?} to {after:?}");
     }
 
     #[test]
     fn every_type_is_born_somewhere() {
-        with_own(|_, runtime, _| {
-            let born: BTreeSet<_> = runtime.births.iter().map(|b| b.vtable).collect();
-            assert_eq!(born, runtime.types.iter().map(|t| t.vtable).collect());
-        });
+        let born: BTreeSet<_> = own().births.iter().map(|b| b.vtable).collect();
+        assert_eq!(born, own().types.iter().map(|t| t.vtable).collect());
     }
 
-    /// The polls of blocking types that this thread is inside of, by the return addresses on its stack.
+    fn blocking_polls(of: impl Fn(&TaskType) -> bool) -> BTreeSet<VirtAddr> {
+        let blocking = own().types.iter().filter(|t| t.resource == Resource::Blocking && of(t));
+        blocking.map(|t| t.functions.poll).collect()
+    }
+
+    /// The polls of blocking types that this thread is inside of, by the return addresses on its stack. A release build
+    /// leaves none: its polls jump.
     #[cfg(debug_assertions)]
     #[inline(never)]
-    fn blocking_polls_around(image: &Image<'_>, runtime: &RuntimeImage, bias: Bias) -> BTreeSet<VirtAddr> {
+    fn blocking_polls_around() -> BTreeSet<VirtAddr> {
         let here = 0u64;
         let from = std::ptr::from_ref(&here) as u64;
         let maps = std::fs::read_to_string("/proc/self/maps").expect("own maps");
-        let ranges = maps.lines().filter_map(|line| {
+        let mut ranges = maps.lines().filter_map(|line| {
             let (start, end) = line.split(' ').next()?.split_once('-')?;
             Some(u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?)
         });
-        let stack = ranges.into_iter().find(|range| range.contains(&from)).expect("the stack is mapped");
-        let length = usize::try_from((stack.end - from).min(1 << 18)).expect("small");
-        let words = own::memory(ProcAddr(from), length);
-        let polls: BTreeSet<_> =
-            runtime.types.iter().filter(|t| t.resource == Resource::Blocking).map(|t| t.functions.poll).collect();
+        let stack = ranges.find(|range| range.contains(&from)).expect("the stack is mapped");
+        let words = program::memory(ProcAddr(from), usize::try_from((stack.end - from).min(1 << 18)).expect("small"));
+        let functions = program::image().functions();
         let returns = words.chunks_exact(8).filter_map(|word| {
-            let at = bias.to_virtual(ProcAddr(u64::from_le_bytes(word.try_into().ok()?)));
+            let at = program::bias().to_virtual(ProcAddr(u64::from_le_bytes(word.try_into().ok()?)));
             // A return address stands behind a call: not at a function's start.
-            image.functions().containing(at).map(|f| f.start).filter(|&start| start != at)
+            functions.containing(at).map(|f| f.start).filter(|&start| start != at)
         });
-        returns.filter(|start| polls.contains(start)).collect()
+        returns.filter(|start| blocking_polls(|_| true).contains(start)).collect()
     }
 
     #[test]
     #[cfg(debug_assertions)]
     fn the_worker_is_the_blocking_type_that_polls_other_tasks() {
-        with_own(|_, runtime, _| {
-            let workers: BTreeSet<_> = runtime.types.iter().filter(|t| t.worker).map(|t| t.functions.poll).collect();
-            assert_eq!(workers.len(), 1, "one worker type");
-            let rt = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
-            let ask = |on_worker: bool| {
-                let (tell, told) = std::sync::mpsc::channel();
-                let look = move || {
-                    with_own(|image, runtime, bias| {
-                        tell.send(blocking_polls_around(image, runtime, bias)).expect("the test waits");
-                    })
-                };
-                if on_worker {
-                    drop(rt.spawn(async move { look() }));
-                } else {
-                    drop(rt.spawn_blocking(look));
-                }
-                told.recv().expect("an answer")
-            };
-            assert_eq!(ask(true), workers, "a task is polled by the worker");
-            let blocking = ask(false);
-            assert_eq!(blocking.len(), 1, "a closure runs in its own type's poll");
-            assert!(blocking.is_disjoint(&workers), "which is no worker");
-        });
+        let workers = blocking_polls(|t| t.worker);
+        assert_eq!(workers.len(), 1, "one worker type");
+        let rt = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+        let (tell, told) = std::sync::mpsc::channel();
+        let tell_too = tell.clone();
+        rt.spawn(async move { tell.send(blocking_polls_around()).expect("the test waits") });
+        assert_eq!(told.recv().expect("an answer"), workers, "a task is polled by the worker");
+        rt.spawn_blocking(move || tell_too.send(blocking_polls_around()).expect("the test waits"));
+        let blocking = told.recv().expect("an answer");
+        assert_eq!(blocking.len(), 1, "a closure runs in its own type's poll");
+        assert!(blocking.is_disjoint(&workers), "which is no worker");
+    }
+
+    #[test]
+    fn this_program_holds_the_workers_words_and_its_own_closures_are_no_workers() {
+        let rt = current_thread();
+        let looking = rt.spawn_blocking(|| matches!(analyse(program::image()), Found::Runtime(_)));
+        assert!(!compared(&looking).worker, "it leads to the words, but not in the worker's file");
+        assert!(rt.block_on(looking).expect("it ends"));
     }
 
     #[test]
