@@ -61,6 +61,8 @@ pub struct CellLayout {
     pub trailer: u32,
     /// Smallest alignment of a cell that this runtime version allocates.
     pub align: u32,
+    /// The version's `Stage` is `repr(C)`: the first 32 bits of the stage are its variant.
+    pub stage_tagged: bool,
 }
 
 impl CellLayout {
