@@ -120,6 +120,10 @@ impl TaskState {
     pub fn is_cancelled(self) -> bool {
         self.0 & 0x20 != 0
     }
+    /// No thread is inside and it can still be polled: who enters it now gets to run it.
+    pub fn is_idle(self) -> bool {
+        self.0 & 3 == 0
+    }
     /// How many references hold the cell.
     pub fn references(self) -> u64 {
         self.0 >> 6
