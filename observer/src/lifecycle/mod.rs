@@ -100,9 +100,11 @@ impl Lifecycle {
     }
 
     /// Says that `count` records found no room.
-    pub fn lost(&mut self, at: Ns, target: u16, count: u64, out: &mut Vec<Event>) {
+    pub fn lost(&mut self, at: Ns, count: u64, out: &mut Vec<Event>) {
         self.lossy = true;
-        out.push(Event { at, pid: self.pid(target), tid: None, inferred: false, kind: EventKind::Lost { count } });
+        // The rings are shared: with several targets nobody can tell whose records were lost.
+        let pid = if self.catalog.targets.len() == 1 { self.pid(0) } else { None };
+        out.push(Event { at, pid, tid: None, inferred: false, kind: EventKind::Lost { count } });
     }
 
     fn born(&mut self, moment: Moment, vtable: ProcAddr, minted: Option<TaskId>, out: &mut Vec<Event>) {
@@ -288,9 +290,8 @@ impl Lifecycle {
         self.type_of(target, vtable).is_some_and(|entry| entry.task.worker)
     }
 
-    fn pid(&self, target: u16) -> Pid {
-        // Observations are decoded by this very catalog, so that the target is in it.
-        self.catalog.targets.get(usize::from(target)).map_or(Pid(0), |target| target.pid)
+    fn pid(&self, target: u16) -> Option<Pid> {
+        self.catalog.targets.get(usize::from(target)).map(|target| target.pid)
     }
 
     fn event(&self, moment: Moment, inferred: bool, kind: EventKind) -> Event {

@@ -11,7 +11,7 @@
 //! The probes are attached before the census begins, and the census is taken in when all records up to its end are:
 //! a task born in between has its record, and appears once.
 
-use crate::model::{AsyncId, Event, EventKind, Ns, Outcome, Pid, ProcAddr, Resource, TaskId, TaskState, Tid};
+use crate::model::{AsyncId, Event, EventKind, Ns, Outcome, ProcAddr, Resource, TaskId, TaskState, Tid};
 
 use super::table::Key;
 use super::task::Task;
@@ -153,7 +153,7 @@ impl Lifecycle {
     }
 
     fn concluded(&self, census: &Census, inferred: bool, kind: EventKind) -> Event {
-        let pid: Pid = self.pid(census.target);
+        let pid = self.pid(census.target);
         Event { at: census.ended, pid, tid: None, inferred, kind }
     }
 }

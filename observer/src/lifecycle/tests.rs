@@ -322,7 +322,7 @@ fn after_a_loss_the_census_ends_what_died_unseen_and_ids_stay_unique() {
     let mut story = Story::new();
     story.born(1, VT, 9).born(1, VT, 10).expect(&["init 1<0", "init 2<0"]);
     let mut out = Vec::new();
-    story.life.lost(Ns(25), 0, 4, &mut out);
+    story.life.lost(Ns(25), 4, &mut out);
     story.write(out);
     story.life.census_begins();
     story.census(40, &[(0x80, VT, 10, 0xcc, None), (0x180, VT, 11, 0xcc, None)]).expect(&[
