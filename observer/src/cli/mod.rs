@@ -24,7 +24,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let wrong = error.use_stderr();
             // Nothing can be done about a closed output here.
             let _ = error.print();
-            return if wrong { Failure::USAGE } else { ExitCode::SUCCESS };
+            return if wrong { Failure::usage() } else { ExitCode::SUCCESS };
         }
     };
     let traced = match args.command {

@@ -50,14 +50,14 @@ pub struct Found {
 }
 
 impl Lifecycle {
-    /// A census begins: until it is taken in, remember who is freed.
-    pub fn census_begins(&mut self) {
-        self.table.remember_buried();
+    /// A census of this target begins: until it is taken in, remember who is freed.
+    pub fn census_begins(&mut self, target: u16) {
+        self.table.remember_buried(target);
     }
 
     /// Takes in a census. All observations up to its end must have been taken before.
     pub fn reconcile(&mut self, census: &Census, out: &mut Vec<Event>) {
-        let buried = self.table.take_buried();
+        let buried = self.table.take_buried(census.target);
         let mut found: Vec<&Found> = census.found.iter().collect();
         // By id, so that resources get their async ids in the order in which they were spawned.
         found.sort_by_key(|task| task.id);
