@@ -2,4 +2,5 @@
 //!
 //! Modules in reading order, lowest floor first. `cargo xtask floors` checks that no import climbs.
 
+pub mod attach;
 pub mod model;
