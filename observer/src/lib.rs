@@ -2,7 +2,8 @@
 //!
 //! Modules in reading order, lowest floor first. `cargo xtask floors` checks that no import climbs.
 
+pub mod model;
 pub mod decode;
 pub mod lifecycle;
-pub mod model;
 pub mod sink;
+pub mod attach;
