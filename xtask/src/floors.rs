@@ -21,9 +21,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     (
         "session",
         6,
-        &[
-            "model", "target", "symbols", "decode", "lifecycle", "runtime", "census", "plan", "sink", "attach",
-        ],
+        &["model", "target", "symbols", "decode", "lifecycle", "runtime", "census", "plan", "sink", "attach"],
     ),
     ("cli", 7, &["session", "sink", "model"]),
 ];

@@ -1,8 +1,14 @@
 //! `cargo xtask WORD`: a list of words, one file per word.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+mod demo;
 mod ebpf;
+mod floors;
+mod preflight;
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about = "The project's own commands", max_term_width = 120)]
@@ -13,12 +19,25 @@ struct Line {
 
 #[derive(Subcommand)]
 enum Word {
+    /// Builds, starts a sample service that leaks, attaches to it and shows its life cycle
+    Demo,
     /// Builds the kernel side and puts it where the observer embeds it
     Ebpf(ebpf::Options),
+    /// Checks that no import climbs a floor
+    Floors,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<()> {
+    let root = root()?;
     match Line::parse().word {
+        Word::Demo => demo::run(&root),
         Word::Ebpf(options) => ebpf::run(&options),
+        Word::Floors => floors::run(&root),
     }
+}
+
+/// The project's top folder.
+fn root() -> Result<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().map(Path::to_owned).context("xtask stands in the project's folder")
 }

@@ -11,7 +11,9 @@ pub fn check() -> Result<()> {
         bail!("this is {} on {}: async-observer needs x86_64 Linux", std::env::consts::ARCH, std::env::consts::OS);
     }
     if !is_root()? {
-        bail!("probes need root here.\nNext step: run the same command as root, for example: sudo -E env \"PATH=$PATH\" cargo xtask demo");
+        bail!(
+            "probes need root here.\nNext step: run the same command as root, for example: sudo -E env \"PATH=$PATH\" cargo xtask demo"
+        );
     }
     for (kind, place) in [("tracefs", "/sys/kernel/tracing"), ("bpf", "/sys/fs/bpf")] {
         mount(kind, place)?;
