@@ -3,3 +3,4 @@
 //! Modules in reading order, lowest floor first. `cargo xtask floors` checks that no import climbs.
 
 pub mod model;
+pub mod target;
