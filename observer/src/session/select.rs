@@ -1,6 +1,7 @@
 //! From what the user named to processes.
 
 use std::fs;
+use std::sync::Arc;
 
 use crate::model::Pid;
 use crate::target::{Launched, Process};
@@ -10,7 +11,7 @@ use super::error::SessionError;
 
 /// The processes of a session.
 pub(super) struct Targets {
-    pub(super) processes: Vec<Process>,
+    pub(super) processes: Vec<Arc<Process>>,
     /// The one we started, still held before its first instruction.
     pub(super) launched: Option<Launched>,
 }
@@ -21,7 +22,7 @@ pub(super) fn select(selection: &Selection) -> Result<Targets, SessionError> {
         Selection::Launch(command) => {
             let (program, arguments) = command.split_first().ok_or(SessionError::NoSuchName(String::new()))?;
             let launched = Launched::spawn(program, arguments)?;
-            Ok(Targets { processes: vec![Process::open(launched.pid())?], launched: Some(launched) })
+            Ok(Targets { processes: vec![Arc::new(Process::open(launched.pid())?)], launched: Some(launched) })
         }
         Selection::Running { pids, names } => {
             let mut wanted = pids.clone();
@@ -38,7 +39,7 @@ pub(super) fn select(selection: &Selection) -> Result<Targets, SessionError> {
             if wanted.contains(&own) {
                 return Err(SessionError::Itself(own));
             }
-            let processes = wanted.into_iter().map(Process::open).collect::<Result<_, _>>()?;
+            let processes = wanted.into_iter().map(|pid| Process::open(pid).map(Arc::new)).collect::<Result<_, _>>()?;
             Ok(Targets { processes, launched: None })
         }
     }

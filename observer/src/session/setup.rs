@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::lifecycle::PanicSight;
 use crate::model::{
@@ -62,7 +63,7 @@ pub(super) struct Looking<'a> {
 }
 
 /// Looks at all targets. Fails if one of them has nothing to observe.
-pub(super) fn set_up(processes: &[Process], looking: &Looking<'_>) -> Result<Setup, SessionError> {
+pub(super) fn set_up(processes: &[Arc<Process>], looking: &Looking<'_>) -> Result<Setup, SessionError> {
     let mut images: HashMap<FileId, Looked> = HashMap::new();
     let mut setup = Setup {
         catalog: Catalog::default(),

@@ -1,16 +1,17 @@
 //! The live stream of one or several processes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::attach::{self, ImageRequest, Links, Probes};
-use crate::census::{self, CensusResult};
-use crate::lifecycle::{Census, Found, Lifecycle, Rules};
-use crate::model::{AsyncId, Catalog, Missing, Ns, Pid};
+use crate::census::{self, CellTypes, Census, CensusError};
+use crate::lifecycle::{self, Found, KnownCell, Lifecycle, Rules};
+use crate::model::{AsyncId, Catalog, LiveTask, Missing, Ns, ProcAddr, Role};
 use crate::sink::{End, EndReason, Start};
 use crate::target::{Launched, Process, Running, monotonic_now};
 
@@ -61,13 +62,10 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         let mut observing = Observing { processes: &processes, catalog, probes: &mut probes, stream: &mut stream, say: &say };
         observing.run(watch, past).await
     });
-    let detach = monotonic_now();
+    let detaching = monotonic_now();
     drop(links);
-    say(2, &format!("detached in {:.1} ms", monotonic_now().since(detach).0 as f64 / 1e6));
-    let ended = match reason {
-        Ok(reason) => finish(&mut stream, &mut probes, reason, &say),
-        Err(error) => Err(error),
-    };
+    let detach = monotonic_now().since(detaching);
+    let ended = reason.and_then(|reason| finish(&mut stream, &mut probes, reason, detach, &say));
     runtime.shutdown_background();
     outlive(running, &say);
     match ended {
@@ -145,7 +143,7 @@ fn request<'a>(attachment: &'a Attachment, catalog: &'a Catalog) -> ImageRequest
 }
 
 fn polls_observed(setup: &Setup) -> bool {
-    setup.catalog.points.iter().any(|entry| entry.point.role == crate::model::Role::Poll)
+    setup.catalog.points.iter().any(|entry| entry.point.role == Role::Poll)
 }
 
 /// The release as `uname -r` prints it.
@@ -156,7 +154,7 @@ fn kernel_release() -> String {
 
 /// The loop and what it works with.
 struct Observing<'a, 's> {
-    processes: &'a [Process],
+    processes: &'a [Arc<Process>],
     catalog: &'a Catalog,
     probes: &'a mut Probes,
     stream: &'a mut Stream<'s>,
@@ -165,16 +163,13 @@ struct Observing<'a, 's> {
 
 impl Observing<'_, '_> {
     async fn run(&mut self, mut watch: Watch, past: bool) -> Result<EndReason, SessionError> {
-        let mut censuses = Censuses::new(self.processes.len());
-        if past {
-            censuses.wanted.fill(true);
-        }
+        let mut censuses = Censuses(self.processes.iter().map(|_| Taking { wanted: past, ..Taking::default() }).collect());
         loop {
             let woken = watch.next().await;
             let now = monotonic_now();
             let lost = self.stream.fill(self.probes, now)?;
             if lost > 0 {
-                censuses.wanted.fill(true);
+                censuses.0.iter_mut().for_each(|taking| taking.wanted = true);
             }
             self.census(&mut censuses, now).await;
             self.stream.release(now.before(WINDOW.0)).map_err(SessionError::Output)?;
@@ -192,28 +187,119 @@ impl Observing<'_, '_> {
 
     /// Starts the censuses that are wanted, takes in those that are finished.
     async fn census(&mut self, censuses: &mut Censuses, now: Ns) {
-        for target in 0..self.processes.len() {
-            if let Some(running) = censuses.running[target].take_if(|running| running.is_finished()) {
-                // It ends by a panic of ours only, and that is said by itself.
-                if let Ok(Ok(result)) = running.await {
-                    self.taken(target, result);
+        for (number, entry) in self.catalog.targets.iter().enumerate() {
+            let target = number as u16;
+            let taking = &mut censuses.0[number];
+            if let Some(finished) = taking.running.take_if(|running| running.is_finished()) {
+                match finished.await {
+                    Ok(Ok(taken)) => self.taken(target, taken),
+                    Ok(Err(error)) => {
+                        let pid = entry.pid;
+                        (self.say)(1, &format!("no census of process {pid}: {error}; existing tasks appear at their first poll"));
+                    }
+                    Err(panic) => (self.say)(1, &format!("a census failed: {panic}")),
                 }
             }
-            let due = now >= censuses.not_before[target] && censuses.running[target].is_none();
-            if due && std::mem::take(&mut censuses.wanted[target]) {
-                censuses.not_before[target] = Ns(now.0 + CENSUS_PAUSE.0);
-                self.stream.lifecycle().census_begins();
-                let pid = self.processes[target].pid();
-                let types = self.catalog.targets[target].types.clone();
-                censuses.running[target] = Some(tokio::task::spawn_blocking(move || census::take(pid, &types)));
+            if taking.wanted && taking.running.is_none() && now >= taking.not_before {
+                taking.wanted = false;
+                taking.not_before = Ns(now.0 + CENSUS_PAUSE.0);
+                let lifecycle = self.stream.lifecycle();
+                lifecycle.census_begins(target);
+                let known = lifecycle.known_cells(target);
+                let types = CellTypes::of_target(&entry.types);
+                let process = Arc::clone(&self.processes[number]);
+                taking.running = Some(tokio::task::spawn_blocking(move || take(&process, &types, &known)));
             }
         }
     }
+
+    fn taken(&mut self, target: u16, taken: Taken) {
+        let Taken { census, gone } = taken;
+        (self.say)(
+            2,
+            &format!(
+                "census: {} tasks in {} MiB, {:.1} ms{}",
+                census.tasks.len(),
+                census.bytes_read >> 20,
+                census.ended.since(census.started).0 as f64 / 1e6,
+                if census.unread.is_empty() { "" } else { "; some memory could not be read" }
+            ),
+        );
+        let found = |task: &LiveTask| Found {
+            header: task.header,
+            vtable: task.vtable,
+            id: task.id,
+            state: task.state,
+            running_on: task.running_on,
+        };
+        self.stream.census(lifecycle::Census {
+            target,
+            began: census.started,
+            ended: census.ended,
+            complete: census.unread.is_empty() && !census.truncated,
+            found: census.tasks.iter().map(found).collect(),
+            gone,
+        });
+    }
+}
+
+/// A census, and which of the cells known before are not theirs any more.
+struct Taken {
+    census: Census,
+    gone: Vec<AsyncId>,
+}
+
+fn take(process: &Process, types: &CellTypes, known: &[KnownCell]) -> Result<Taken, CensusError> {
+    let census = Census::take(process, types)?;
+    let there: HashSet<ProcAddr> = census.tasks.iter().map(|task| task.header).collect();
+    let memory = process.memory();
+    let mut gone = Vec::new();
+    for cell in known.iter().filter(|cell| !there.contains(&cell.header)) {
+        if !census::stands(&memory, types, cell.header, cell.vtable, cell.task)? {
+            gone.push(cell.id);
+        }
+    }
+    Ok(Taken { census, gone })
 }
 
 /// The censuses of a session's targets.
-struct Censuses {
-    wanted: Vec<bool>,
-    running: Vec<Option<JoinHandle<Result<CensusResult, census::CensusError>>>>,
-    not_before: Vec<Ns>,
+struct Censuses(Vec<Taking>);
+
+/// The censuses of one target, one at a time.
+#[derive(Default)]
+struct Taking {
+    wanted: bool,
+    running: Option<JoinHandle<Result<Taken, CensusError>>>,
+    not_before: Ns,
+}
+
+/// Says what is left in the rings, and the end.
+fn finish(
+    stream: &mut Stream<'_>,
+    probes: &mut Probes,
+    reason: EndReason,
+    detach: Ns,
+    say: &dyn Fn(u8, &str),
+) -> Result<(), SessionError> {
+    let now = monotonic_now();
+    stream.fill(probes, now)?;
+    stream.release(Ns(u64::MAX)).map_err(SessionError::Output)?;
+    let (totals, malformed) = stream.totals();
+    if let Some(reason) = malformed {
+        say(1, &format!("{} records could not be understood; the first: {reason}", totals.malformed));
+    }
+    let (sink, out) = stream.sink();
+    let end = End { at: now, reason, totals, detach };
+    sink.end(&end, out).and_then(|()| out.flush()).map_err(SessionError::Output)
+}
+
+/// A program that we launched outlives the observation; if it has ended already, its status is fetched.
+fn outlive(running: Option<Running>, say: &dyn Fn(u8, &str)) {
+    let Some(mut running) = running else { return };
+    match running.try_status() {
+        Ok(Some(status)) if status.success() => {}
+        Ok(Some(status)) => say(1, &format!("the program ended with {status}")),
+        Ok(None) => say(1, "the program goes on, unobserved"),
+        Err(error) => say(1, &format!("the program's status is not known: {error}")),
+    }
 }

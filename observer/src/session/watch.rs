@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::Interest;
@@ -40,7 +41,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Must be called inside the event loop.
-    pub(super) fn new(rings: &[Ring], targets: &[Process], until: Option<Instant>) -> io::Result<Self> {
+    pub(super) fn new(rings: &[Ring], targets: &[Arc<Process>], until: Option<Instant>) -> io::Result<Self> {
         let readable = |fd: RawFd| AsyncFd::with_interest(fd, Interest::READABLE);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
