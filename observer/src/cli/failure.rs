@@ -76,7 +76,9 @@ impl Failure {
 
     fn next_step(&self) -> String {
         match self {
-            Self::NothingSelected => "name a process with --pid or --name, or a program behind --; see --help".to_owned(),
+            Self::NothingSelected => {
+                "name a process with --pid or --name, or a program behind --; see --help".to_owned()
+            }
             Self::OutputFile { .. } => "choose a file that this user may create, or - for standard output".to_owned(),
             Self::Session(error) => session_step(error),
         }
@@ -86,11 +88,15 @@ impl Failure {
 fn session_code(error: &SessionError) -> u8 {
     match error {
         SessionError::Target(error) => match error {
-            TargetError::NoSuchProcess { .. } | TargetError::Vanished { .. } | TargetError::Zombie { .. } => code::NO_PROCESS,
+            TargetError::NoSuchProcess { .. } | TargetError::Vanished { .. } | TargetError::Zombie { .. } => {
+                code::NO_PROCESS
+            }
             TargetError::IsThread { .. } => code::USAGE,
             TargetError::KernelThread { .. } => code::NOTHING,
             TargetError::NotPermitted { .. } | TargetError::ModuleGone { .. } => code::NOT_PERMITTED,
-            TargetError::ModuleTooLarge { .. } | TargetError::Malformed { .. } | TargetError::Io { .. } => code::RUN_TIME,
+            TargetError::ModuleTooLarge { .. } | TargetError::Malformed { .. } | TargetError::Io { .. } => {
+                code::RUN_TIME
+            }
         },
         SessionError::NoSuchName(_) => code::NO_PROCESS,
         SessionError::Itself(_) => code::USAGE,
@@ -99,7 +105,7 @@ fn session_code(error: &SessionError) -> u8 {
         SessionError::Nothing { .. } => code::NOTHING,
         SessionError::Attach(error) => match error {
             AttachError::NotPermitted { .. } | AttachError::LockedMemory { .. } => code::NOT_PERMITTED,
-            AttachError::KernelCannot { .. } | AttachError::Verifier { .. } | AttachError::Silent => code::KERNEL,
+            AttachError::KernelCannot { .. } | AttachError::Verifier { .. } => code::KERNEL,
             AttachError::TargetGone { .. } => code::NO_PROCESS,
             AttachError::RingSize { .. } => code::USAGE,
             AttachError::FileUnreadable { .. }
@@ -114,10 +120,14 @@ fn session_code(error: &SessionError) -> u8 {
 fn session_step(error: &SessionError) -> String {
     let step = match error {
         SessionError::Target(error) => return target_step(error),
-        SessionError::NoSuchName(_) => "list the names with `ps -e -o pid,comm`; names longer than 15 characters are cut by the kernel",
+        SessionError::NoSuchName(_) => {
+            "list the names with `ps -e -o pid,comm`; names longer than 15 characters are cut by the kernel"
+        }
         SessionError::Itself(_) => "name another process: an observer does not observe itself",
         SessionError::Launch(LaunchError::CommandNotFound { .. }) => "give the program's path, or one that is in PATH",
-        SessionError::Launch(LaunchError::NotExecutable { .. }) => "check the file's mode and that it is a program for this machine",
+        SessionError::Launch(LaunchError::NotExecutable { .. }) => {
+            "check the file's mode and that it is a program for this machine"
+        }
         SessionError::Launch(_) => "start the program yourself and attach with --pid",
         SessionError::Nothing { reasons, .. } => return nothing_step(reasons),
         SessionError::Attach(error) => return attach_step(error),
@@ -152,19 +162,29 @@ fn nothing_step(reasons: &[Unsupported]) -> String {
     };
     match reasons.first() {
         Some(reason) => step(reason).to_owned(),
-        None => "check that this is the right process (a wrapper or a shell may have started it: try its child)".to_owned(),
+        None => {
+            "check that this is the right process (a wrapper or a shell may have started it: try its child)".to_owned()
+        }
     }
 }
 
 fn attach_step(error: &AttachError) -> String {
     let step = match error {
-        AttachError::NotPermitted { capability, .. } => return format!("run as root, or with {capability} and CAP_SYS_PTRACE"),
-        AttachError::KernelCannot { .. } => "needs Linux 5.15 or later with CONFIG_BPF_SYSCALL and CONFIG_UPROBE_EVENTS",
-        AttachError::TargetGone { .. } => "launch the program under observation with `-- CMD` if it lives too short to attach to",
-        AttachError::FileUnreadable { .. } => "run as root: the image is opened through /proc, which asks for more than the file's mode",
+        AttachError::NotPermitted { capability, .. } => {
+            return format!("run as root, or with {capability} and CAP_SYS_PTRACE");
+        }
+        AttachError::KernelCannot { .. } => {
+            "needs Linux 5.15 or later with CONFIG_BPF_SYSCALL and CONFIG_UPROBE_EVENTS"
+        }
+        AttachError::TargetGone { .. } => {
+            "launch the program under observation with `-- CMD` if it lives too short to attach to"
+        }
+        AttachError::FileUnreadable { .. } => {
+            "run as root: the image is opened through /proc, which asks for more than the file's mode"
+        }
         AttachError::LockedMemory { .. } => "use smaller rings (--ring-pages), or raise `ulimit -l`",
         AttachError::RingSize { .. } => "give --ring-pages a power of two",
-        AttachError::Verifier { .. } | AttachError::Silent => "report it with the kernel's version and the output of -vv",
+        AttachError::Verifier { .. } => "report it with the kernel's version and the output of -vv",
         AttachError::TooManyPoints { .. } | AttachError::Object(_) | AttachError::System { .. } => {
             "run again with -vv; if it stays, report it with the output"
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::lifecycle::PanicSight;
 use crate::model::{
-    AttachPoint, Catalog, EventSet, ImageEntry, Missing, Pid, PointEntry, PointIndex, TargetEntry, TaskType, TypeEntry,
-    TypeId,
+    AttachPoint, Catalog, EventSet, FileOffset, ImageEntry, Missing, Pid, PointEntry, PointIndex, TargetEntry,
+    TaskType, TypeEntry, TypeId,
 };
 use crate::plan::{ImagePlan, plan};
 use crate::runtime::{self, Found, Raises};
@@ -193,7 +193,7 @@ fn look(module: &Module, looking: &Looking<'_>, missing: &mut Vec<Missing>) -> R
         }
     };
     (looking.progress)(&format!("analysing {} ({} MiB)", module.path, bytes.len() >> 20));
-    let mut found = match runtime::analyse(&image) {
+    let found = match runtime::analyse(&image) {
         Found::Nothing => return Ok(Looked::Nothing),
         Found::TooOld { version, reason } => {
             let path = module.path.clone();
@@ -201,15 +201,12 @@ fn look(module: &Module, looking: &Looking<'_>, missing: &mut Vec<Missing>) -> R
         }
         Found::Runtime(found) => found,
     };
-    if looking.names {
-        runtime::name_types(&image, &mut found.types);
-    }
     Ok(Looked::Runtime(Box::new(Analysis {
         segments: image
             .segments()
             .iter()
             .map(|segment| LoadSegment {
-                offset: segment.offset(),
+                offset: FileOffset(segment.file().start as u64),
                 address: segment.start(),
                 executable: segment.is_executable(),
             })

@@ -47,12 +47,7 @@ pub(super) struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    pub(super) fn new(
-        catalog: &'a Catalog,
-        lifecycle: Lifecycle,
-        sink: Box<dyn Sink>,
-        out: Box<dyn Write>,
-    ) -> Self {
+    pub(super) fn new(catalog: &'a Catalog, lifecycle: Lifecycle, sink: Box<dyn Sink>, out: Box<dyn Write>) -> Self {
         Self {
             catalog,
             lifecycle,

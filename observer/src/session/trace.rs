@@ -16,9 +16,9 @@ use crate::sink::{End, EndReason, Start};
 use crate::target::{Launched, Process, Running, monotonic_now};
 
 use super::error::SessionError;
+use super::select::{Targets, select};
 use super::setup::{Attachment, Looking, Setup, set_up};
 use super::stream::{Stream, WINDOW};
-use super::select::{Targets, select};
 use super::watch::{Watch, Woken};
 use super::{Options, Output};
 
@@ -59,7 +59,8 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let reason = runtime.block_on(async {
         let watch = Watch::new(probes.rings(), &processes, until)
             .map_err(|source| SessionError::System { what: "watch rings, targets and signals", source })?;
-        let mut observing = Observing { processes: &processes, catalog, probes: &mut probes, stream: &mut stream, say: &say };
+        let mut observing =
+            Observing { processes: &processes, catalog, probes: &mut probes, stream: &mut stream, say: &say };
         observing.run(watch, past).await
     });
     let detaching = monotonic_now();
@@ -111,12 +112,7 @@ impl Attached {
         Ok(Self { links, at, wall: SystemTime::now(), took: at.since(began), missing })
     }
 
-    fn say_start(
-        &self,
-        stream: &mut Stream<'_>,
-        probes: &Probes,
-        catalog: &Catalog,
-    ) -> Result<(), SessionError> {
+    fn say_start(&self, stream: &mut Stream<'_>, probes: &Probes, catalog: &Catalog) -> Result<(), SessionError> {
         let start = Start {
             at: self.at,
             wall: self.wall,
@@ -134,12 +130,7 @@ impl Attached {
 
 fn request<'a>(attachment: &'a Attachment, catalog: &'a Catalog) -> ImageRequest<'a> {
     let points = attachment.points.iter().filter_map(|index| Some((*index, &catalog.point(*index)?.point)));
-    ImageRequest {
-        target: attachment.target,
-        pid: attachment.pid,
-        path: &attachment.path,
-        points: points.collect(),
-    }
+    ImageRequest { target: attachment.target, pid: attachment.pid, path: &attachment.path, points: points.collect() }
 }
 
 fn polls_observed(setup: &Setup) -> bool {
@@ -149,7 +140,8 @@ fn polls_observed(setup: &Setup) -> bool {
 /// The release as `uname -r` prints it.
 fn kernel_release() -> String {
     // Only shown: where it cannot be read, that is shown.
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").map_or("unknown".to_owned(), |text| text.trim_end().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or("unknown".to_owned(), |text| text.trim_end().to_owned())
 }
 
 /// The loop and what it works with.
@@ -163,7 +155,8 @@ struct Observing<'a, 's> {
 
 impl Observing<'_, '_> {
     async fn run(&mut self, mut watch: Watch, past: bool) -> Result<EndReason, SessionError> {
-        let mut censuses = Censuses(self.processes.iter().map(|_| Taking { wanted: past, ..Taking::default() }).collect());
+        let mut censuses =
+            Censuses(self.processes.iter().map(|_| Taking { wanted: past, ..Taking::default() }).collect());
         loop {
             let woken = watch.next().await;
             let now = monotonic_now();
@@ -195,7 +188,10 @@ impl Observing<'_, '_> {
                     Ok(Ok(taken)) => self.taken(target, taken),
                     Ok(Err(error)) => {
                         let pid = entry.pid;
-                        (self.say)(1, &format!("no census of process {pid}: {error}; existing tasks appear at their first poll"));
+                        (self.say)(
+                            1,
+                            &format!("no census of process {pid}: {error}; existing tasks appear at their first poll"),
+                        );
                     }
                     Err(panic) => (self.say)(1, &format!("a census failed: {panic}")),
                 }
@@ -252,13 +248,11 @@ struct Taken {
 fn take(process: &Process, types: &CellTypes, known: &[KnownCell]) -> Result<Taken, CensusError> {
     let census = Census::take(process, types)?;
     let there: HashSet<ProcAddr> = census.tasks.iter().map(|task| task.header).collect();
-    let memory = process.memory();
-    let mut gone = Vec::new();
-    for cell in known.iter().filter(|cell| !there.contains(&cell.header)) {
-        if !census::stands(&memory, types, cell.header, cell.vtable, cell.task)? {
-            gone.push(cell.id);
-        }
-    }
+    let unseen: Vec<&KnownCell> = known.iter().filter(|cell| !there.contains(&cell.header)).collect();
+    let cells: Vec<census::Known> =
+        unseen.iter().map(|cell| census::Known { header: cell.header, vtable: cell.vtable, task: cell.task }).collect();
+    let stand = census::standing(&process.memory(), types, &cells)?;
+    let gone = unseen.iter().zip(stand).filter(|(_, stands)| !stands).map(|(cell, _)| cell.id).collect();
     Ok(Taken { census, gone })
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -29,25 +29,31 @@ pub(super) enum Woken {
     Over,
 }
 
-/// All that can wake the loop. Borrowed descriptors stay open as long as their owners, which outlive this value.
+/// All that can wake the loop.
 pub(super) struct Watch {
-    rings: Vec<AsyncFd<RawFd>>,
-    alive: Vec<AsyncFd<RawFd>>,
+    rings: Vec<AsyncFd<OwnedFd>>,
+    alive: Vec<AsyncFd<OwnedFd>>,
     tick: Interval,
     interrupt: Signal,
     terminate: Signal,
     until: Option<Instant>,
 }
 
+/// A duplicate of the descriptor, registered with the event loop.
+fn readable(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
+    let own = fd.try_clone_to_owned()?;
+    #[expect(deprecated, reason = "sound for an OwnedFd, which never changes its descriptor; the successor is unsafe")]
+    AsyncFd::with_interest(own, Interest::READABLE)
+}
+
 impl Watch {
     /// Must be called inside the event loop.
     pub(super) fn new(rings: &[Ring], targets: &[Arc<Process>], until: Option<Instant>) -> io::Result<Self> {
-        let readable = |fd: RawFd| AsyncFd::with_interest(fd, Interest::READABLE);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
-            rings: rings.iter().map(|ring| readable(ring.as_raw_fd())).collect::<io::Result<_>>()?,
-            alive: targets.iter().map(|target| readable(target.as_fd().as_raw_fd())).collect::<io::Result<_>>()?,
+            rings: rings.iter().map(|ring| readable(ring.as_fd())).collect::<io::Result<_>>()?,
+            alive: targets.iter().map(|target| readable(target.as_fd())).collect::<io::Result<_>>()?,
             tick,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -78,7 +84,7 @@ async fn over(until: Option<Instant>) {
 }
 
 /// Ready when every target's pidfd says that it has ended.
-fn ended(alive: &mut Vec<AsyncFd<RawFd>>, cx: &mut Context<'_>) -> Poll<()> {
+fn ended(alive: &mut Vec<AsyncFd<OwnedFd>>, cx: &mut Context<'_>) -> Poll<()> {
     // A pidfd stays readable: whoever is ready has ended, and need not be asked again. One that cannot be asked any
     // more counts as ended rather than holding the session for ever.
     alive.retain(|pidfd| pidfd.poll_read_ready(cx).is_pending());
@@ -86,7 +92,7 @@ fn ended(alive: &mut Vec<AsyncFd<RawFd>>, cx: &mut Context<'_>) -> Poll<()> {
 }
 
 /// Ready when a ring has reached its watermark since the last time.
-fn filled(rings: &[AsyncFd<RawFd>], cx: &mut Context<'_>) -> Poll<()> {
+fn filled(rings: &[AsyncFd<OwnedFd>], cx: &mut Context<'_>) -> Poll<()> {
     let mut any = false;
     for ring in rings {
         if let Poll::Ready(Ok(mut guard)) = ring.poll_read_ready(cx) {
