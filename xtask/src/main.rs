@@ -1,5 +1,7 @@
 //! `cargo xtask WORD`: a list of words, one file per word.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 mod ebpf;
@@ -17,8 +19,15 @@ enum Word {
     Ebpf(ebpf::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Line::parse().word {
+fn main() -> ExitCode {
+    let done = match Line::parse().word {
         Word::Ebpf(options) => ebpf::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
