@@ -6,7 +6,6 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
-use aya_log_ebpf::debug;
 use observer_common::{Counter, FLAG_SUBJECT_UNKNOWN, RECORD_FULL, RECORD_WITH_HEAD, RecordKind};
 
 use crate::emit::{Draft, Hit};
@@ -79,7 +78,7 @@ fn report_entry<C: EbpfContext>(ctx: &C, hit: &Hit, subject: u64) {
     let mut draft = Draft::new();
     let flags = header::copy_head(draft.record(), subject);
     if flags != 0 {
-        debug!(ctx, "unreadable header {:x} at point {} in thread {}", subject, hit.point(), hit.tid());
+        header::say_unreadable(subject, hit.point(), hit.tid());
     }
     draft.describe(hit, RecordKind::Enter, flags, hit.sp, subject);
     draft.send::<RECORD_WITH_HEAD, _>(ctx);

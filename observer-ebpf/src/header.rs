@@ -3,6 +3,8 @@
 //! Does not know what the words mean, save one: whether the first says that the stage is final.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_log_ebpf::debug;
+use aya_log_ebpf::macro_support::{Level, level_enabled};
 use observer_common::{FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, RECORD_WITH_HEAD, Record};
 
 /// The state word's bit for "complete". It only picks the record's length: user space reads the word itself.
@@ -49,4 +51,21 @@ pub fn is_complete(record: *mut Record) -> bool {
     let state = unsafe { (*record).head[0] };
     let references = state >> REFERENCES_FROM;
     state & COMPLETE != 0 && references != 0 && references < REFERENCES_BELOW
+}
+
+/// Says in words that a header could not be read, to who listens. A function of its own, so that its stack is not the
+/// programs', with a plain name, because a mangled one changes with the path of the checkout.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn say_unreadable_header(header: u64, point: u32, tid: u32) -> u32 {
+    debug!((), "unreadable header {:x} at point {} in thread {}", header, point, tid);
+    0
+}
+
+/// Says it, unless nobody listens: the level is a constant when the program is loaded.
+#[inline(always)]
+pub fn say_unreadable(header: u64, point: u32, tid: u32) {
+    if level_enabled(Level::Debug) {
+        say_unreadable_header(header, point, tid);
+    }
 }

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
+mod strip;
 mod toolchain;
 
 use toolchain::{Toolchain, Which};
@@ -54,6 +55,10 @@ fn workspace_root() -> Result<PathBuf> {
 fn build(root: &Path, toolchain: &Toolchain) -> Result<PathBuf> {
     let folder = root.join("observer-ebpf");
     let target_folder = root.join("target/ebpf");
+    // First, so that `flags` sees where sources come to lie, on a machine without any, too.
+    let fetched = Command::new("cargo").current_dir(&folder).args(["fetch", "--quiet", "--locked"]).status();
+    ensure!(fetched.context("cargo did not start")?.success(), "the kernel side's dependencies could not be fetched");
+
     let mut cargo = Command::new("cargo");
     cargo.current_dir(&folder).args(["build", "--quiet", "--locked", "--release", "--target", TARGET]);
     cargo.arg("--target-dir").arg(&target_folder);
@@ -68,7 +73,10 @@ fn build(root: &Path, toolchain: &Toolchain) -> Result<PathBuf> {
     toolchain.prepare(&mut cargo);
     let status = cargo.status().context("cargo did not start")?;
     ensure!(status.success(), "the kernel side did not compile with {}", toolchain.identity);
-    Ok(target_folder.join(TARGET).join("release/observer"))
+    let linked = target_folder.join(TARGET).join("release/observer");
+    let object = target_folder.join("observer.bpf.o");
+    fs::write(&object, strip::without_debug_sections(&fs::read(&linked)?)?)?;
+    Ok(object)
 }
 
 /// Flags that make the object the same from every checkout and every cargo home.
@@ -82,11 +90,8 @@ fn flags(root: &Path) -> Result<String> {
     };
     remap(root, "async-observer")?;
     let sources = cargo_home()?.join("registry/src");
-    // Absent before the first download ever; the build that follows then downloads, and a second run is needed.
-    if let Ok(registries) = fs::read_dir(&sources) {
-        for registry in registries {
-            remap(&registry?.path(), "registry")?;
-        }
+    for registry in fs::read_dir(&sources).with_context(|| format!("reading {}", sources.display()))? {
+        remap(&registry?.path(), "registry")?;
     }
     Ok(flags)
 }
