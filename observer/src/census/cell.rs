@@ -6,6 +6,10 @@ use super::cell_types::{CellType, CellTypeIndex, CellTypes, head_len};
 use super::rejection::Rejection;
 use crate::model::{CellLayout, LiveTask, ProcAddr, Resource, TaskId, TaskState, Tid};
 
+/// Task and list ids count up from 1 and stay far below this (at a million a second for half a year); pointers into the
+/// images, heaps and stacks of an ordinary process lie above.
+const MAX_COUNT: u64 = 1 << 44;
+
 /// What was read of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell {
@@ -19,6 +23,8 @@ pub struct Cell {
     pub queue_next: u64,
     /// Its list's id, 0 for none.
     pub owner: u64,
+    /// Its scheduler's address.
+    pub scheduler: u64,
     /// Its task id, not 0.
     pub id: u64,
     /// Where it was spawned.
@@ -37,6 +43,7 @@ impl Cell {
             state: TaskState(word(layout.state)?),
             queue_next: word(layout.queue_next)?,
             owner: word(layout.owner)?,
+            scheduler: word(layout.scheduler)?,
             id: word(layout.id)?,
             spawn_location: layout.spawn_location.map(word).transpose()?.map(ProcAddr),
         };
@@ -53,11 +60,15 @@ impl Cell {
         if !self.state.is_plausible() {
             return Err(Rejection::State);
         }
-        if self.id == 0 {
-            return Err(Rejection::NoId);
+        if !(1..MAX_COUNT).contains(&self.id) {
+            return Err(Rejection::Id);
         }
         // A future is bound to its list right after it was moved into its cell; a closure never is.
-        if (self.owner != 0) != (cell_type.resource == Resource::Task) {
+        let is_owned = match cell_type.resource {
+            Resource::Task => (1..MAX_COUNT).contains(&self.owner),
+            Resource::Blocking => self.owner == 0,
+        };
+        if !is_owned {
             return Err(Rejection::Owner);
         }
         match self.queue_next == 0 || is_aligned(self.queue_next, &cell_type.layout) {
@@ -166,8 +177,10 @@ mod tests {
             ([0x04, 0, FUTURE, 3, 0, 17], Rejection::State),
             ([0x43, 0, FUTURE, 3, 0, 17], Rejection::State),
             ([0x7f00_0000_0000, 0, FUTURE, 3, 0, 17], Rejection::State),
-            ([0x84, 0, FUTURE, 3, 0, 0], Rejection::NoId),
+            ([0x84, 0, FUTURE, 3, 0, 0], Rejection::Id),
+            ([0x84, 0, FUTURE, 3, 0, 0x7f0d_7b43_5d28], Rejection::Id),
             ([0x84, 0, FUTURE, 0, 0, 17], Rejection::Owner),
+            ([0x84, 0, FUTURE, 0x7f0d_7b43_5d28, 0, 17], Rejection::Owner),
             ([0x84, 0, CLOSURE, 3, 0, 17], Rejection::Owner),
             ([0x84, 0x10010, FUTURE, 3, 0, 17], Rejection::QueueLink),
         ] {

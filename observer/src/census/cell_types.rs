@@ -112,7 +112,7 @@ impl CellTypes {
 
 /// Bytes from the header on that hold everything a census reads of a cell in one piece.
 pub(super) fn head_len(layout: &CellLayout) -> usize {
-    let fields = [layout.state, layout.queue_next, layout.vtable, layout.owner, layout.id];
+    let fields = [layout.state, layout.queue_next, layout.vtable, layout.owner, layout.scheduler, layout.id];
     let last = fields.into_iter().chain(layout.spawn_location).max().unwrap_or(0);
     last as usize + 8
 }

@@ -39,6 +39,20 @@ pub fn linked(doubtful: &[Cell], types: &CellTypes, memory: &Memory<'_>) -> Resu
     Ok(named.keys().copied().filter(is_linked).map(ProcAddr).collect())
 }
 
+/// Those of the futures' cells whose scheduler is not the one that most cells of the same list name: every list belongs
+/// to one scheduler. Where no scheduler has the most, all are kept.
+pub fn foreign_schedulers(cells: &[Cell], types: &CellTypes) -> HashSet<ProcAddr> {
+    let futures = || cells.iter().filter(|cell| types.get(cell.cell_type).resource == Resource::Task);
+    let list_of = |cell: &Cell| (types.get(cell.cell_type).image, cell.owner);
+    let mut votes: HashMap<_, HashMap<u64, usize>> = HashMap::new();
+    for cell in futures() {
+        *votes.entry(list_of(cell)).or_default().entry(cell.scheduler).or_default() += 1;
+    }
+    let most = |cell: &Cell| votes[&list_of(cell)].values().copied().max().unwrap_or(0);
+    let own = |cell: &Cell| votes[&list_of(cell)][&cell.scheduler];
+    futures().filter(|cell| own(cell) < most(cell)).map(|cell| cell.header).collect()
+}
+
 /// Those of the cells whose queue link names something that is no task.
 pub fn broken_queue_links(
     cells: &[Cell],

@@ -11,6 +11,7 @@ mod evidence;
 mod execution;
 mod links;
 mod rejection;
+mod slot;
 mod stacks;
 mod standing;
 mod taking;

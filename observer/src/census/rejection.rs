@@ -9,10 +9,12 @@ pub enum Rejection {
     Unreadable,
     /// Its state word is none of a referenced cell: freed, or never a cell.
     State,
-    /// It has no task id.
-    NoId,
+    /// It has no task id, or a number that none can be.
+    Id,
     /// A future's cell in no task list (a copy left behind by a move, or not bound yet); a closure's cell in one.
     Owner,
+    /// Most cells of its list name another scheduler.
+    Scheduler,
     /// Its queue link is neither empty nor the address of another task.
     QueueLink,
     /// In memory where an allocator's own links can pass for a state word, and no list holds it.
@@ -27,12 +29,13 @@ pub enum Rejection {
 
 impl Rejection {
     /// All, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Misaligned,
         Self::Unreadable,
         Self::State,
-        Self::NoId,
+        Self::Id,
         Self::Owner,
+        Self::Scheduler,
         Self::QueueLink,
         Self::Unlisted,
         Self::Copy,

@@ -18,7 +18,7 @@ const HEAP_BEGIN: u64 = 64 << 10;
 /// Where a control block holds its thread's id: glibc (`struct pthread::tid`) and musl on x86-64.
 const TID_OFFSETS: [usize; 2] = [0x2d0, 0x30];
 /// Bytes of thread-local storage that are looked at, right below the control block: the executable's own lies there.
-const LOCAL_STORAGE: u64 = 8 << 10;
+const LOCAL_STORAGE: u64 = 16 << 10;
 
 /// One thread's stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,18 +66,18 @@ pub fn stack_mappings(threads: &[Thread], maps: &[Mapping]) -> Vec<AddressRange>
 }
 
 fn stack_of(thread: &Thread, maps: &[Mapping], block: Option<ProcAddr>) -> Stack {
-    let local_storage =
-        block.map(|block| AddressRange { start: ProcAddr(block.0.saturating_sub(LOCAL_STORAGE)), end: block });
-    let home = match thread.stack_pointer {
-        StackPointer::At(pointer) => {
-            maps.iter().find(|mapping| mapping.range.contains(pointer)).map(|m| (pointer, m.range.end))
-        }
+    let home = |at: ProcAddr| maps.iter().map(|mapping| mapping.range).find(|range| range.contains(at));
+    let used = match thread.stack_pointer {
+        StackPointer::At(pointer) => home(pointer).map(|home| {
+            // The control block lies above the stack; a mapping may go on behind it into somebody else's memory.
+            let end = block.filter(|block| (pointer..home.end).contains(block)).unwrap_or(home.end);
+            AddressRange { start: ProcAddr(pointer.0 & !7), end }
+        }),
         StackPointer::OnCpu | StackPointer::Unknown => None,
     };
-    let used = home.map(|(pointer, end)| {
-        // The control block lies above the stack; a mapping may go on behind it into somebody else's memory.
-        let end = block.filter(|block| (pointer..end).contains(block)).unwrap_or(end);
-        AddressRange { start: ProcAddr(pointer.0 & !7), end }
+    let local_storage = block.and_then(|block| {
+        let lowest = home(block)?.start.0;
+        Some(AddressRange { start: ProcAddr(block.0.saturating_sub(LOCAL_STORAGE).max(lowest)), end: block })
     });
     Stack { tid: thread.tid, used, local_storage }
 }

@@ -129,6 +129,8 @@ impl<'a> Taking<'a> {
     }
 
     fn drop_broken_links(&mut self) -> Result<(), MemoryError> {
+        let foreign = links::foreign_schedulers(&self.cells, self.types);
+        self.drop_if(Rejection::Scheduler, |cell| foreign.contains(&cell.header));
         let broken = links::broken_queue_links(&self.cells, self.types, &self.memory)?;
         self.drop_if(Rejection::QueueLink, |cell| broken.contains(&cell.header));
 
@@ -180,7 +182,7 @@ impl<'a> Taking<'a> {
             true => Vec::new(),
             false => stacks::of_threads(&self.threads, &self.maps, self.pagemap.as_ref(), &self.memory)?,
         };
-        let execution = Execution::observe(&running, &stacks, &self.memory)?;
+        let execution = Execution::observe(&running, self.types, &stacks, &self.memory)?;
         let types = self.types;
         self.drop_if(Rejection::Unheld, |cell| {
             let closure = types.get(cell.cell_type).resource == Resource::Blocking;
