@@ -1,11 +1,12 @@
 //! The future type from the drop glue of a task's cell, whose legacy symbols carry it where poll's does not.
 //!
 //! Does not know: v0 symbols and DWARF, which tell more. Equal glue of different types is merged, so a name counts as one
-//! vtable's own only if no other vtable reaches the glue and no other type's name stands on it.
+//! type's own only if no other type's vtable reaches the glue and no other type's name stands on it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::names::{BLOCKING_TASK, Future};
+use super::places::Places;
 use crate::model::{Resource, TaskType, VirtAddr};
 use crate::symbols::{Calls, Path, SymbolIndex, TypeText};
 
@@ -19,7 +20,9 @@ const BODY_DEPTH: usize = 3;
 const MOST_FUNCTIONS: usize = 400;
 
 /// The glue of all types of an image.
-pub(super) struct Glue {
+pub(super) struct Glue<'t> {
+    types: &'t [TaskType],
+    places: &'t Places,
     /// By type: glue functions in reach, the nearest first.
     reached: Vec<Vec<VirtAddr>>,
     /// By glue function: the types that its names carry, and how many vtables reach it.
@@ -33,9 +36,14 @@ struct Carrier {
     vtables: BTreeSet<usize>,
 }
 
-impl Glue {
+impl<'t> Glue<'t> {
     /// Walks from every vtable's functions. Poll is no root: it runs the future, which may spawn and drop other tasks.
-    pub(super) fn read(symbols: &SymbolIndex<'_>, calls: &mut Calls<'_, '_>, types: &[TaskType]) -> Self {
+    pub(super) fn read(
+        symbols: &SymbolIndex<'_>,
+        calls: &mut Calls<'_, '_>,
+        places: &'t Places,
+        types: &'t [TaskType],
+    ) -> Self {
         let mut carriers: HashMap<VirtAddr, Carrier> = HashMap::new();
         let mut names: HashMap<VirtAddr, bool> = HashMap::new();
         let mut reached = Vec::with_capacity(types.len());
@@ -69,21 +77,41 @@ impl Glue {
             }
             reached.push(near);
         }
-        Self { reached, carriers }
+        Self { types, places, reached, carriers }
+    }
+
+    /// Whether all vtables that reach the glue are one type's: there is one, or they are for different schedulers and run
+    /// the same body, which is certain for each.
+    fn is_one_type(&self, carrier: &Carrier) -> bool {
+        let mut all = carrier.vtables.iter().filter_map(|at| Some((self.types.get(*at)?, self.places.sole(*at))));
+        let Some((first, body)) = all.next() else { return false };
+        let mut schedulers = HashSet::from([first.functions.schedule]);
+        all.all(|(task, other)| {
+            body.is_some()
+                && body == other
+                && task.layout.trailer == first.layout.trailer
+                && schedulers.insert(task.functions.schedule)
+        })
+    }
+
+    /// How likely the name is this task's, in percent: one task type of a scheduler can bear it, of all that share the
+    /// glue that the fewest reach.
+    fn odds(&self, near: &[&Carrier], text: &TypeText, task: &TaskType) -> u32 {
+        let sharing = |c: &&Carrier| {
+            let tasks = c.vtables.iter().filter_map(|at| self.types.get(*at));
+            tasks.filter(|other| other.functions.schedule == task.functions.schedule).count()
+        };
+        let bearing = near.iter().filter(|c| c.types.iter().any(|(_, other)| other == text)).copied();
+        bearing.map(|c| sharing(&c)).min().and_then(|n| u32::try_from(n).ok()).map_or(0, |n| 100 / n.max(1))
     }
 
     /// The type at this index, from its glue, else from the body that its poll calls.
-    pub(super) fn future(
-        &self,
-        at: usize,
-        symbols: &SymbolIndex<'_>,
-        calls: &mut Calls<'_, '_>,
-        task: &TaskType,
-    ) -> Option<Future> {
+    pub(super) fn future(&self, at: usize, symbols: &SymbolIndex<'_>, calls: &mut Calls<'_, '_>) -> Option<Future> {
+        let task = self.types.get(at)?;
         let blocking = task.resource == Resource::Blocking;
         let near: Vec<&Carrier> =
             self.reached.get(at)?.iter().filter_map(|function| self.carriers.get(function)).collect();
-        let own = |carrier: &&&Carrier| carrier.types.len() == 1 && carrier.vtables.len() == 1;
+        let own = |carrier: &&&Carrier| carrier.types.len() == 1 && self.is_one_type(carrier);
         if let Some((name, text)) = near.iter().find(own).and_then(|carrier| carrier.types.first()) {
             // Glue that bears only another name is inlined code of a field, or a contradiction: then nothing is certain.
             let agreed = near.iter().all(|carrier| carrier.types.iter().any(|(other, _)| other == name));
@@ -92,12 +120,14 @@ impl Glue {
         let bodies = called_bodies(symbols, calls, task);
         let called = |text: &TypeText| text.path().is_some_and(|path| bodies.iter().any(|b| *b == path.bare()));
         // Merged glue bears several names: likeliest is the one whose body poll calls, then the one on most pieces.
-        let pieces = |text: &TypeText| near.iter().filter(|c| c.types.iter().any(|(_, other)| other == text)).count();
+        let holding = |text: &TypeText| near.iter().filter(|c| c.types.iter().any(|(_, other)| other == text)).count();
         let shared = near.iter().flat_map(|c| c.types.iter().map(|(_, text)| text));
-        let chosen = shared
+        let likeliest = shared
             .filter(|text| is_blocking(text) == blocking)
-            .max_by_key(|text| (called(text), pieces(text)))
-            .map(|text| Future::of(text, false));
+            .max_by_key(|text| (called(text), holding(text), self.odds(&near, text, task)));
+        // A name that is more likely another's is none at all.
+        let chosen = likeliest.filter(|text| called(text) || self.odds(&near, text, task) >= EVEN);
+        let chosen = chosen.map(|text| Future::of(text, false));
         match (chosen, bodies.as_slice()) {
             (Some(chosen), _) => Some(chosen),
             (None, [body]) => Some(Future { text: body.clone().into(), alone: false }),
@@ -105,6 +135,9 @@ impl Glue {
         }
     }
 }
+
+/// One of two.
+const EVEN: u32 = 50;
 
 fn is_blocking(text: &TypeText) -> bool {
     text.path().is_some_and(|p| p.is(&BLOCKING_TASK))

@@ -30,17 +30,15 @@ pub fn name_types(image: &Image<'_>, types: &mut [TaskType]) {
     let symbols = SymbolIndex::of(image);
     let debug = Debug::of(image);
     let mut calls = Calls::new(image, MOST_INSTRUCTIONS);
+    let places = Places::read(image, &symbols, &mut calls, types);
     let mut futures = polled(&symbols, debug.as_ref(), types);
-    if !symbols.is_empty() && futures.iter().any(|f| !f.as_ref().is_some_and(|f| f.alone)) {
-        let glue = Glue::read(&symbols, &mut calls, types);
-        for (at, (future, task)) in futures.iter_mut().zip(types.iter()).enumerate() {
-            if future.is_none() {
-                *future = glue.future(at, &symbols, &mut calls, task);
-            }
+    if !symbols.is_empty() && futures.iter().any(Option::is_none) {
+        let glue = Glue::read(&symbols, &mut calls, &places, types);
+        for (at, future) in futures.iter_mut().enumerate().filter(|(_, future)| future.is_none()) {
+            *future = glue.future(at, &symbols, &mut calls);
         }
     }
     let declared = Declared::read(debug.as_ref(), &futures);
-    let places = Places::read(image, &symbols, &mut calls, types);
     let unnamed = match (symbols.is_empty() && debug.is_none(), calls.is_exhausted()) {
         (true, _) => Unnamed::Stripped,
         (false, true) => Unnamed::NotSearched,

@@ -93,6 +93,11 @@ impl Places {
         self.types.get(at).map(|(candidates, _)| candidates.as_slice()).unwrap_or_default()
     }
 
+    /// The body of the type at this index, if it is certain.
+    pub(super) fn sole(&self, at: usize) -> Option<&Found> {
+        self.types.get(at).filter(|(_, certain)| *certain)?.0.first()
+    }
+
     /// The place of the type at this index.
     pub(super) fn place(&self, at: usize) -> Option<Place> {
         let (candidates, certain) = self.types.get(at)?;
