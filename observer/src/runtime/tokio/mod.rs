@@ -3,10 +3,15 @@
 //! Does not know: how a panic begins (that is the standard library's, see `panics`), what a probe costs.
 
 mod births;
+mod glue;
 mod mints;
+mod names;
+mod places;
 mod versions;
 mod vtables;
 mod worker;
+
+pub use names::name_types;
 
 use super::{Found, RuntimeImage, panics};
 use crate::symbols::Image;
