@@ -2,7 +2,6 @@
 //!
 //! Modules in reading order, lowest floor first. `cargo xtask floors` checks that no import climbs.
 
-pub mod census;
 pub mod model;
 pub mod target;
 pub mod symbols;

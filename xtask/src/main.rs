@@ -1,6 +1,7 @@
 //! `cargo xtask WORD`: a list of words, one file per word.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -27,9 +28,19 @@ enum Word {
     Floors,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run(Line::parse().word) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(word: Word) -> Result<()> {
     let root = root()?;
-    match Line::parse().word {
+    match word {
         Word::Demo => demo::run(&root),
         Word::Ebpf(options) => ebpf::run(&options),
         Word::Floors => floors::run(&root),

@@ -90,7 +90,7 @@ impl Draft<'_, '_> {
         role: Role,
         place: Result<Place, Refused>,
         vtable: Option<VirtAddr>,
-        register: Option<observer_common::MintRegister>,
+        register: Option<crate::model::MintRegister>,
     ) {
         match place {
             Ok(Place { at, offset, bytes, cost }) => {

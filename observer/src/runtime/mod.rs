@@ -10,7 +10,7 @@ pub use tokio::name_types;
 
 use std::fmt;
 
-use observer_common::MintRegister;
+use crate::model::MintRegister;
 
 use crate::model::{TaskType, VirtAddr};
 use crate::symbols::{Boundary, Image};

@@ -193,7 +193,7 @@ fn look(module: &Module, looking: &Looking<'_>, missing: &mut Vec<Missing>) -> R
         }
     };
     (looking.progress)(&format!("analysing {} ({} MiB)", module.path, bytes.len() >> 20));
-    let found = match runtime::analyse(&image) {
+    let mut found = match runtime::analyse(&image) {
         Found::Nothing => return Ok(Looked::Nothing),
         Found::TooOld { version, reason } => {
             let path = module.path.clone();
@@ -201,6 +201,9 @@ fn look(module: &Module, looking: &Looking<'_>, missing: &mut Vec<Missing>) -> R
         }
         Found::Runtime(found) => found,
     };
+    if looking.names {
+        runtime::name_types(&image, &mut found.types);
+    }
     Ok(Looked::Runtime(Box::new(Analysis {
         segments: image
             .segments()

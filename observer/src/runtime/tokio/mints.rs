@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
+use crate::model::MintRegister;
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 use memchr::memmem;
-use observer_common::MintRegister;
 
 use crate::model::VirtAddr;
 use crate::runtime::MintSite;
