@@ -2,4 +2,7 @@
 //!
 //! Modules in reading order, lowest floor first. `cargo xtask floors` checks that no import climbs.
 
+pub mod decode;
+pub mod lifecycle;
 pub mod model;
+pub mod sink;
