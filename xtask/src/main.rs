@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 mod demo;
 mod ebpf;
+mod fixtures;
 mod floors;
 mod preflight;
 
@@ -24,6 +25,8 @@ enum Word {
     Demo,
     /// Builds the kernel side and puts it where the observer embeds it
     Ebpf(ebpf::Options),
+    /// Builds the programs that the live tests observe
+    Fixtures(fixtures::Options),
     /// Checks that no import climbs a floor
     Floors,
 }
@@ -43,6 +46,7 @@ fn run(word: Word) -> Result<()> {
     match word {
         Word::Demo => demo::run(&root),
         Word::Ebpf(options) => ebpf::run(&options),
+        Word::Fixtures(options) => fixtures::run(&options),
         Word::Floors => floors::run(&root),
     }
 }
