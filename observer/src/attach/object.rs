@@ -122,8 +122,11 @@ impl Object {
 
 /// Every program, in the order in which they may be attached: a mint is worth nothing without the birth that asks for
 /// it, and a call that is seen entering must be seen leaving.
+///
+/// Births last: who was seen born while the ways to end were not watched yet would live for ever. Mints before births,
+/// and returns before entries. Probes are taken out in the reverse order, so births go first.
 pub(super) const PROGRAMS: [Program; 6] =
-    [Program::Mint, Program::Birth, Program::Leave, Program::Enter, Program::EnterOnly, Program::Raise];
+    [Program::Leave, Program::Enter, Program::EnterOnly, Program::Raise, Program::Mint, Program::Birth];
 
 /// What the kernel side calls it.
 pub(super) fn name(program: Program) -> &'static str {

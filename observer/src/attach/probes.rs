@@ -105,8 +105,8 @@ impl Probes {
     /// Attaches every point of every request, or none. Points that the kernel refuses for their place's sake are no
     /// error, see [`Links::refused`].
     ///
-    /// Mints come before births, and returns before entries: a call that is seen entering is seen leaving, while a
-    /// call that was entered in between leaves with its subject unknown.
+    /// Births come last, after all that can end a life; returns come before entries: a call that is seen entering is
+    /// seen leaving, while a call that was entered in between leaves with its subject unknown.
     pub fn attach(&mut self, requests: &[ImageRequest<'_>]) -> Result<Links, AttachError> {
         match &self.loaded {
             Loaded::Multi(programs) => Links::multi(programs, requests),

@@ -66,7 +66,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let detaching = monotonic_now();
     drop(links);
     let detach = monotonic_now().since(detaching);
-    let ended = reason.and_then(|reason| finish(&mut stream, &mut probes, reason, detach, &say));
+    let ended = reason.and_then(|reason| finish(&mut stream, &mut probes, reason, (detaching, detach), &say));
     runtime.shutdown_background();
     outlive(running, &say);
     match ended {
@@ -267,23 +267,23 @@ struct Taking {
     not_before: Ns,
 }
 
-/// Says what is left in the rings, and the end.
+/// Says what was seen before the probes began to be taken out, and the end. What was seen after is half the truth:
+/// some probes were gone already.
 fn finish(
     stream: &mut Stream<'_>,
     probes: &mut Probes,
     reason: EndReason,
-    detach: Ns,
+    (detaching, detach): (Ns, Ns),
     say: &dyn Fn(u8, &str),
 ) -> Result<(), SessionError> {
-    let now = monotonic_now();
-    stream.fill(probes, now)?;
-    stream.release(Ns(u64::MAX)).map_err(SessionError::Output)?;
+    stream.fill(probes, detaching)?;
+    stream.release(detaching).map_err(SessionError::Output)?;
     let (totals, malformed) = stream.totals();
     if let Some(reason) = malformed {
         say(1, &format!("{} records could not be understood; the first: {reason}", totals.malformed));
     }
     let (sink, out) = stream.sink();
-    let end = End { at: now, reason, totals, detach };
+    let end = End { at: detaching, reason, totals, detach };
     sink.end(&end, out).and_then(|()| out.flush()).map_err(SessionError::Output)
 }
 
