@@ -15,8 +15,10 @@ mod location;
 mod pointers;
 mod references;
 mod segment;
+mod subprograms;
 mod symbol_index;
 mod symbol_table;
+mod type_reader;
 mod type_text;
 
 pub use callers::Callers;
