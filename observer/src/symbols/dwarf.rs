@@ -216,7 +216,7 @@ fn walk<'a>(
                 | gimli::DW_TAG_union_type
                 | gimli::DW_TAG_enumeration_type
         );
-        if !is_function && !(is_scope && abbreviation.has_children()) {
+        if !(is_function || is_scope && abbreviation.has_children()) {
             entries.skip_attributes(abbreviation.attributes()).ok()?;
             continue;
         }

@@ -86,8 +86,7 @@ mod tests {
     #[test]
     fn a_name_that_unfolds_without_end_is_none() {
         // `S3_<S2_, S2_>` where S2 is `S1_<S0_, S0_>` and so on: doubles its length with every level.
-        let mut symbol = String::from("_RINvC1a1fTTTTTTTTTTTTTTTTTTTT");
-        symbol.push_str(&"mm".repeat(1));
+        let symbol = format!("_RINvC1a1f{}mm", "T".repeat(20));
         assert!(demangle(&symbol).is_none_or(|name| name.len() <= LONGEST));
         assert_eq!(demangle(&"_".repeat(LONGEST + 1)), None);
     }
