@@ -14,6 +14,7 @@ mod call;
 mod emit;
 mod header;
 mod maps;
+mod nothing;
 mod panic;
 mod spawn;
 

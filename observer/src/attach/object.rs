@@ -32,6 +32,17 @@ pub(super) struct Object {
     /// Descriptors of the maps in `ebpf`, by name. Taken before any map is taken out of it: aya-obj would bind the
     /// programs to the wrong ones afterwards.
     maps: HashMap<String, RawFd>,
+    work: Work,
+}
+
+/// Whether the programs at the points do their work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Work {
+    /// They report.
+    #[default]
+    Report,
+    /// They do nothing: to measure what the hits alone cost.
+    Nothing,
 }
 
 impl Object {
@@ -40,7 +51,12 @@ impl Object {
         let level = if kernel_log { LOG_ALL } else { LOG_NOTHING };
         let ebpf = EbpfLoader::new().btf(None).override_global(LOG_LEVEL, &level, true).load(BYTES)?;
         let maps = ebpf.maps().filter_map(|(name, map)| Some((name.to_owned(), descriptor(map)?))).collect();
-        Ok(Self { ebpf, maps })
+        Ok(Self { ebpf, maps, work: Work::Report })
+    }
+
+    /// What is loaded from now on.
+    pub(super) fn set_work(&mut self, work: Work) {
+        self.work = work;
     }
 
     /// The whole, for aya's logger.
@@ -67,10 +83,15 @@ impl Object {
     /// Loads every program for plain uprobes, which aya then attaches.
     pub(super) fn load_plain(&mut self) -> Result<(), AttachError> {
         for program in PROGRAMS {
+            if self.is_loaded(program)? {
+                continue;
+            }
             self.plain(program)?.load().map_err(|error| match error {
-                ProgramError::LoadError { io_error, verifier_log } if is_verdict(&io_error) => {
-                    AttachError::Verifier { program: name(program), log: verifier_log.to_string(), source: io_error }
-                }
+                ProgramError::LoadError { io_error, verifier_log } if is_verdict(&io_error) => AttachError::Verifier {
+                    program: name(program, self.work),
+                    log: verifier_log.to_string(),
+                    source: io_error,
+                },
                 ProgramError::LoadError { io_error, .. } => AttachError::refused("load programs", io_error),
                 other => AttachError::Object(chain(&other)),
             })?;
@@ -78,9 +99,14 @@ impl Object {
         Ok(())
     }
 
+    /// Programs that do nothing stand for several.
+    fn is_loaded(&mut self, program: Program) -> Result<bool, AttachError> {
+        Ok(self.plain(program)?.fd().is_ok())
+    }
+
     /// One program as aya has it.
     pub(super) fn plain(&mut self, program: Program) -> Result<&mut UProbe, AttachError> {
-        let name = name(program);
+        let name = name(program, self.work);
         let found = self.ebpf.program_mut(name).ok_or_else(|| AttachError::Object(format!("no program {name}")))?;
         found.try_into().map_err(|error: ProgramError| AttachError::Object(chain(&error)))
     }
@@ -104,7 +130,7 @@ impl Object {
 
         let mut loaded = HashMap::new();
         for program in PROGRAMS {
-            let name = name(program);
+            let name = name(program, self.work);
             let entry = object.programs.get(name).and_then(|p| Some((p, object.functions.get(&p.function_key())?)));
             let (parsed, function) = entry.ok_or_else(|| AttachError::Object(format!("no program {name}")))?;
             let fd = kernel::load_multi_program(name, &function.instructions, &parsed.license).map_err(|rejected| {
@@ -129,14 +155,16 @@ pub(super) const PROGRAMS: [Program; 6] =
     [Program::Leave, Program::Enter, Program::EnterOnly, Program::Raise, Program::Mint, Program::Birth];
 
 /// What the kernel side calls it.
-pub(super) fn name(program: Program) -> &'static str {
-    match program {
-        Program::Mint => "mint",
-        Program::Birth => "birth",
-        Program::Enter => "enter",
-        Program::Leave => "leave",
-        Program::Raise => "raise",
-        Program::EnterOnly => "enter_only",
+fn name(program: Program, work: Work) -> &'static str {
+    match (program, work) {
+        (Program::Leave, Work::Nothing) => "nothing_at_return",
+        (_, Work::Nothing) => "nothing",
+        (Program::Mint, _) => "mint",
+        (Program::Birth, _) => "birth",
+        (Program::Enter, _) => "enter",
+        (Program::Leave, _) => "leave",
+        (Program::Raise, _) => "raise",
+        (Program::EnterOnly, _) => "enter_only",
     }
 }
 

@@ -10,7 +10,7 @@ use observer_common::Counter;
 
 use super::kernel_log::KernelLog;
 use super::mechanism::{Trial, try_multi};
-use super::object::Object;
+use super::object::{Object, Work};
 use super::{AttachError, ImageRequest, Links, Mechanism, Ring, kernel};
 use crate::model::Program;
 
@@ -21,6 +21,8 @@ pub struct Options {
     pub mechanism: Option<Mechanism>,
     /// Pages of each CPU's ring, a power of two.
     pub ring_pages: usize,
+    /// Whether the programs do their work.
+    pub work: Work,
     /// Let the kernel side speak, see [`Probes::kernel_log`].
     pub kernel_log: bool,
 }
@@ -28,7 +30,7 @@ pub struct Options {
 impl Default for Options {
     /// The best mechanism, one megabyte (with 4 KiB pages) a CPU, a silent kernel side.
     fn default() -> Self {
-        Self { mechanism: None, ring_pages: 256, kernel_log: false }
+        Self { mechanism: None, ring_pages: 256, work: Work::Report, kernel_log: false }
     }
 }
 
@@ -81,7 +83,9 @@ impl Probes {
                 Trial::Lacks(_) => None,
             },
         };
+        object.set_work(options.work);
         let loaded = match loaded {
+            Some(_) if options.work == Work::Nothing => Loaded::Multi(object.load_multi()?),
             Some(programs) => Loaded::Multi(programs),
             None => {
                 object.load_plain()?;

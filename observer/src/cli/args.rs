@@ -78,6 +78,10 @@ pub(super) struct Trace {
     #[arg(long, value_name = "PAGES", default_value_t = 1024, value_parser = parse_pages)]
     pub(super) ring_pages: usize,
 
+    /// Attach probes that do nothing, to measure what the hits alone cost
+    #[arg(long, hide = true)]
+    pub(super) empty_probes: bool,
+
     /// Say less on standard error
     #[arg(short, long, conflicts_with = "verbose")]
     pub(super) quiet: bool,

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::model::EventSet;
-use crate::session::{Options, Output, Selection, trace};
+use crate::session::{Options, Output, Selection, Work, trace};
 use crate::sink::{Json, Sink, Text};
 
 use args::{Args, Command, Trace};
@@ -62,6 +62,7 @@ fn run_trace(args: Trace) -> Result<(), Failure> {
         duration: args.duration.map(|duration| duration.0),
         mechanism: args.attach_with.map(Into::into),
         ring_pages: args.ring_pages,
+        work: if args.empty_probes { Work::Nothing } else { Work::Report },
         names: !args.no_names,
         verbosity: if args.quiet { 0 } else { 1 + args.verbose },
     };

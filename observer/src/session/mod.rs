@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::model::{EventSet, Pid};
 use crate::sink::Sink;
 
-pub use crate::attach::{AttachError, Mechanism as Attaching};
+pub use crate::attach::{AttachError, Mechanism as Attaching, Work};
 pub use crate::target::{Capability, LaunchError, TargetError};
 pub use error::{SessionError, Unsupported};
 pub use trace::trace;
@@ -30,6 +30,8 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// How to attach; `None` tries the best first.
     pub mechanism: Option<Attaching>,
+    /// Whether the probes do their work; without it no event is seen.
+    pub work: Work,
     /// Size of each CPU's ring, pages.
     pub ring_pages: usize,
     /// Whether future types are to be named.

@@ -43,6 +43,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let mut probes = Probes::load(&attach::Options {
         mechanism: options.mechanism,
         ring_pages: options.ring_pages,
+        work: options.work,
         kernel_log: options.verbosity >= 3,
     })?;
     let attached = Attached::new(&mut probes, &setup)?;

@@ -95,7 +95,7 @@ impl<'a> Search<'a> {
                 scopes.open.pop();
             }
             let is_function = abbreviation.tag() == gimli::DW_TAG_subprogram;
-            if !is_function && !(is_scope(abbreviation.tag()) && abbreviation.has_children()) {
+            if !(is_function || is_scope(abbreviation.tag()) && abbreviation.has_children()) {
                 entries.skip_attributes(abbreviation.attributes()).ok()?;
                 continue;
             }
