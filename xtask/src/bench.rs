@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -115,10 +116,11 @@ fn one(root: &Path, load: &Path, observer: Option<&[&str]>) -> Result<Run> {
     })
 }
 
-/// A running observer of which only the first and the last line are kept.
+/// A running observer of which only the first and the last line are kept. A thread reads what it writes all the time:
+/// an observer whose reader does not read loses records.
 struct Observer {
     child: Child,
-    lines: BufReader<std::process::ChildStdout>,
+    last: Option<JoinHandle<std::io::Result<String>>>,
     start: Value,
 }
 
@@ -134,15 +136,20 @@ impl Observer {
         let mut first = String::new();
         lines.read_line(&mut first)?;
         let start = serde_json::from_str(&first).context("the observer did not start; its last words say why")?;
-        Ok(Self { child, lines, start })
+        let last = std::thread::spawn(move || {
+            let (mut line, mut last) = (String::new(), String::new());
+            while lines.read_line(&mut line)? > 0 {
+                std::mem::swap(&mut line, &mut last);
+                line.clear();
+            }
+            Ok(last)
+        });
+        Ok(Self { child, last: Some(last), start })
     }
 
     fn end(&mut self) -> Result<Value> {
-        let (mut line, mut last) = (String::new(), String::new());
-        while self.lines.read_line(&mut line)? > 0 {
-            std::mem::swap(&mut line, &mut last);
-            line.clear();
-        }
+        let last = self.last.take().context("the end is read once")?.join();
+        let last = last.map_err(|_| anyhow::anyhow!("the reading thread failed"))??;
         ensure!(self.child.wait()?.success(), "the observer failed");
         serde_json::from_str(&last).context("the observer's last line")
     }
