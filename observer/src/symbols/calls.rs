@@ -233,3 +233,81 @@ fn merge(into: &mut Vec<VirtAddr>, more: &[VirtAddr]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::symbols::{Location, SymbolIndex};
+
+    fn own() -> Vec<u8> {
+        std::fs::read(std::env::current_exe().expect("tests run from a file")).expect("which can be read")
+    }
+
+    #[inline(never)]
+    #[track_caller]
+    fn callee(n: u64) -> u32 {
+        std::hint::black_box(n);
+        std::panic::Location::caller().line()
+    }
+
+    #[inline(never)]
+    fn caller(n: u64) -> u32 {
+        std::hint::black_box(callee(n)) + 1
+    }
+
+    #[inline(never)]
+    extern "C" fn taker(text: &'static std::panic::Location<'static>) -> u32 {
+        std::hint::black_box(text).line()
+    }
+
+    #[inline(never)]
+    fn giver() -> u32 {
+        std::hint::black_box(taker(std::panic::Location::caller())) + 1
+    }
+
+    fn function(symbols: &SymbolIndex<'_>, name: &str) -> VirtAddr {
+        let path = format!("observer::symbols::calls::tests::{name}");
+        let found = symbols.holding(name).find(|at| symbols.names_at(*at).any(|known| known == path));
+        found.expect("the function has a symbol")
+    }
+
+    #[test]
+    fn a_call_of_the_source_is_found_in_the_code() {
+        assert_eq!(caller(1), caller(2));
+        let bytes = own();
+        let image = Image::parse(&bytes).expect("an image");
+        let symbols = SymbolIndex::of(&image);
+        let (from, to) = (function(&symbols, "caller"), function(&symbols, "callee"));
+        let mut calls = Calls::new(&image, 10_000);
+        assert!(calls.of(from).iter().any(|call| call.to == to));
+        let levels = calls.levels(&[from], 1, 100);
+        assert_eq!(levels.first(), Some(&vec![from]));
+        assert!(levels.get(1).is_some_and(|level| level.contains(&to)));
+        assert!(!calls.is_exhausted());
+    }
+
+    #[test]
+    fn a_constant_given_as_first_argument_is_read() {
+        let line = giver() - 1;
+        let bytes = own();
+        let image = Image::parse(&bytes).expect("an image");
+        let symbols = SymbolIndex::of(&image);
+        let (from, to) = (function(&symbols, "giver"), function(&symbols, "taker"));
+        let mut calls = Calls::new(&image, 10_000);
+        let given: Vec<_> = calls.of(from).iter().filter(|c| c.to == to).flat_map(|c| c.arguments.clone()).collect();
+        let places: Vec<_> = given.iter().filter_map(|at| Location::read(&image, *at)).collect();
+        assert!(places.iter().any(|place| place.file == file!() && place.line == line), "{given:?} {places:?}");
+    }
+
+    #[test]
+    fn no_more_is_read_than_was_asked_for() {
+        let bytes = own();
+        let image = Image::parse(&bytes).expect("an image");
+        let mut calls = Calls::new(&image, 500);
+        let starts: Vec<_> = image.functions().starts().take(2000).collect();
+        assert!(starts.iter().map(|at| calls.of(*at).len()).sum::<usize>() < 500);
+        assert!(calls.is_exhausted());
+        assert!(Calls::new(&image, usize::MAX).levels(&starts, 4, 3000).iter().flatten().count() <= 3000);
+        assert!(Calls::new(&image, 100).of(VirtAddr(u64::MAX)).is_empty(), "no code there");
+    }
+}

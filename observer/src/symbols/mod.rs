@@ -17,8 +17,10 @@ pub(crate) mod own;
 mod pointers;
 mod references;
 mod segment;
+mod subprograms;
 mod symbol_index;
 mod symbol_table;
+mod type_reader;
 mod type_text;
 #[cfg(test)]
 pub(crate) mod tiny;

@@ -15,23 +15,23 @@
 
 use std::fmt::Write as _;
 
+use super::type_reader;
+
 /// Texts up to this length show all their generic arguments.
 pub const SHORT: usize = 120;
 /// Longest text that is written at all; a longer one ends in `…`.
 const LONGEST: usize = 400;
 /// Longest text that is read.
 const LONGEST_READ: usize = 1 << 16;
-/// Types nested deeper than this are not read: they read `..`.
-const DEEPEST: usize = 40;
 
 /// A type, or any text that holds types.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct TypeText {
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     /// A keyword, an operator or a literal.
     Word(String),
     Path(Path),
@@ -42,17 +42,17 @@ enum Part {
 /// A path, as `app::Server<u8>::serve::{async_fn}`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Path {
-    segments: Vec<Segment>,
+    pub(super) segments: Vec<Segment>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Segment {
-    name: Name,
-    arguments: Vec<TypeText>,
+pub(super) struct Segment {
+    pub(super) name: Name,
+    pub(super) arguments: Vec<TypeText>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Name {
+pub(super) enum Name {
     Plain(String),
     Body(Body, Option<u32>),
     /// `<A>` or `<A as B>`.
@@ -78,9 +78,7 @@ impl TypeText {
         if text.len() > LONGEST_READ {
             return None;
         }
-        let mut reader = Reader { rest: text, depth: 0 };
-        let read = reader.text()?;
-        reader.rest.is_empty().then_some(read)
+        type_reader::read(text)
     }
 
     /// The path, if the type is nothing but one.
@@ -332,245 +330,138 @@ fn written(write: impl Fn(&mut String, usize)) -> String {
     out
 }
 
-struct Reader<'t> {
-    rest: &'t str,
-    depth: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
 
-impl Reader<'_> {
-    /// Everything up to a comma or closing bracket that is not its own.
-    fn text(&mut self) -> Option<TypeText> {
-        if self.depth >= DEEPEST {
-            self.skip()?;
-            return Some(TypeText { parts: vec![Part::Word("..".into())] });
-        }
-        self.depth += 1;
-        let mut parts = Vec::new();
-        loop {
-            self.rest = self.rest.trim_start();
-            let Some(next) = self.rest.chars().next() else { break };
-            match next {
-                ',' | ')' | ']' | '>' | '}' => break,
-                '<' | '{' => parts.push(self.path()?),
-                '(' => parts.push(self.group('(', ')')?),
-                '[' => parts.push(self.group('[', ']')?),
-                '\'' => {
-                    _ = self.take(1 + self.rest.get(1..)?.find(|c: char| !is_name(c)).unwrap_or(self.rest.len() - 1))
-                }
-                '"' => {
-                    let end = self.rest.get(1..)?.find('"')? + 2;
-                    parts.push(Part::Word(self.take(end)));
-                }
-                '-' if self.rest.starts_with("->") => parts.push(Part::Word(self.take(2))),
-                c if c.is_ascii_digit() => {
-                    let end = self.rest.find(|c: char| !is_name(c)).unwrap_or(self.rest.len());
-                    parts.push(Part::Word(self.take(end)));
-                }
-                c if is_name(c) => match self.keyword() {
-                    Some("as") => break,
-                    Some("for") if self.rest.starts_with("for<") => {
-                        _ = self.take(3);
-                        _ = self.arguments()?;
-                    }
-                    Some("for") => break,
-                    Some(word) => parts.push(Part::Word(self.take(word.len()))),
-                    None => parts.push(self.path()?),
-                },
-                c => parts.push(Part::Word(self.take(c.len_utf8()))),
-            }
-        }
-        self.depth -= 1;
-        Some(TypeText { parts: bounds(parts) })
+    fn short(text: &str) -> String {
+        TypeText::parse(text).expect("brackets pair").short()
     }
 
-    fn path(&mut self) -> Option<Part> {
-        let mut segments: Vec<Segment> = Vec::new();
-        loop {
-            let braced = self.rest.split_once('}').map_or("", |(name, _)| name);
-            let by_dwarf = braced.starts_with("{async") || braced.starts_with('{') && braced.contains("_env#");
-            let name = match self.rest.chars().next()? {
-                '<' => self.qualified(&mut segments)?,
-                '{' => Some(self.braced()?),
-                _ => {
-                    let end = self.rest.find(|c: char| !is_name(c)).unwrap_or(self.rest.len());
-                    if end == 0 {
-                        return None;
-                    }
-                    Some(Name::Plain(self.take(end)))
-                }
-            };
-            segments.extend(name.map(|name| Segment { name, arguments: Vec::new() }));
-            if self.rest.starts_with("::<") && segments.last().is_some_and(|s| s.arguments.is_empty()) {
-                _ = self.take(2);
-            }
-            if self.rest.starts_with('<') {
-                let arguments = self.arguments()?;
-                let named = |s: &&mut Segment| !matches!(s.name, Name::Body(..));
-                // DWARF puts the arguments of a body's function behind the body.
-                let owner = match by_dwarf {
-                    true => segments.iter_mut().rev().find(named),
-                    false => segments.last_mut().filter(named),
-                };
-                // Those that symbols put behind a body are the compiler's own (an async closure's kind).
-                if let Some(owner) = owner.filter(|s| s.arguments.is_empty()) {
-                    owner.arguments = arguments;
-                }
-            }
-            if !self.rest.starts_with("::") {
-                return Some(Part::Path(Path { segments }));
-            }
-            _ = self.take(2);
+    fn future(text: &str) -> String {
+        TypeText::parse(text).expect("brackets pair").short_future()
+    }
+
+    // The texts are what rustc-demangle 0.1.28 and DWARF gave for programs built with rustc 1.95.
+
+    #[test]
+    fn an_async_fn_reads_as_such_where_the_evidence_knows_and_as_async_where_it_does_not() {
+        assert_eq!(future("demo::twin_a::{async_fn_env#0}"), "demo::twin_a::{async_fn}");
+        assert_eq!(future("demo::twin_a::{closure#0}"), "demo::twin_a::{async}");
+        assert_eq!(future("demo::twin_a::{{closure}}"), "demo::twin_a::{async}");
+        assert_eq!(short("demo::mix::{{closure}}::{{closure}}"), "demo::mix::{closure}::{closure}");
+    }
+
+    #[test]
+    fn an_index_is_kept_where_it_tells_something() {
+        assert_eq!(future("demo::refs::{async_fn#0}::{async_block_env#1}"), "demo::refs::{async_fn}::{async_block#1}");
+        assert_eq!(future("demo::refs::{closure#0}::{closure#1}"), "demo::refs::{closure}::{async#1}");
+    }
+
+    #[test]
+    fn boxed_futures_read_alike_in_all_three_writings() {
+        let expected = "Pin<Box<dyn Future<Output = u64> + Send>>";
+        for text in [
+            "core::pin::Pin<alloc::boxed::Box<dyn core::future::future::Future<Output = u64> + core::marker::Send>>",
+            "core::pin::Pin<alloc::boxed::Box<dyn core::future::future::Future+Output = u64+core::marker::Send>>",
+            "core::pin::Pin<alloc::boxed::Box<(dyn core::future::future::Future<Output=u64> + core::marker::Send), \
+             alloc::alloc::Global>>",
+        ] {
+            assert_eq!(future(text), expected);
         }
     }
 
-    /// `<A>` or `<A as B>`; `<A>` of a plain path is that path.
-    fn qualified(&mut self, segments: &mut Vec<Segment>) -> Option<Option<Name>> {
-        _ = self.take(1);
-        // The legacy mangling puts `<impl Job for Server>` into the path of the module where the block stands.
-        let block = self.keyword() == Some("impl");
-        if block {
-            _ = self.take(4);
-            segments.clear();
-        }
-        let mut of = self.text()?;
-        let mut as_ = None;
-        if let Some(word @ ("as" | "for")) = self.keyword() {
-            _ = self.take(word.len());
-            let other = self.text()?;
-            as_ = Some(Box::new(if block { std::mem::replace(&mut of, other) } else { other }));
-        }
-        self.close('>')?;
-        match (of.path(), as_) {
-            (Some(path), None) if segments.is_empty() => {
-                segments.extend(path.segments.iter().cloned());
-                Some(None)
-            }
-            (_, as_) => Some(Some(Name::Of(Box::new(of), as_))),
+    #[test]
+    fn methods_read_alike_in_both_manglings() {
+        assert_eq!(future("<demo::adv::Server>::serve::{closure#0}"), "demo::adv::Server::serve::{async}");
+        assert_eq!(future("demo::adv::Server::serve::{{closure}}"), "demo::adv::Server::serve::{async}");
+        let expected = "<str as tokio::net::addr::sealed::ToSocketAddrsPriv>::to_socket_addrs::{closure}";
+        for text in [
+            "<str as tokio::net::addr::sealed::ToSocketAddrsPriv>::to_socket_addrs::{closure#0}",
+            "tokio::net::addr::<impl tokio::net::addr::sealed::ToSocketAddrsPriv for str>::to_socket_addrs::{{closure}}",
+        ] {
+            assert_eq!(short(text), expected);
         }
     }
 
-    fn braced(&mut self) -> Option<Name> {
-        let mut open = 0usize;
-        let end = self.rest.find(|c| {
-            open = match c {
-                '{' => open + 1,
-                '}' => open - 1,
-                _ => open,
-            };
-            open == 0
-        })?;
-        let text = self.take(end + 1);
-        let inner = text.trim_matches(['{', '}']);
-        let (word, index) = inner.split_once('#').map_or((inner, None), |(word, index)| (word, index.parse().ok()));
-        let body = match word.strip_suffix("_env").unwrap_or(word) {
-            "closure" => Body::Closure,
-            "async_fn" => Body::AsyncFn,
-            "async_block" => Body::AsyncBlock,
-            "async_closure" => Body::AsyncClosure,
-            _ => return Some(Name::Plain(text)),
-        };
-        Some(Name::Body(body, index))
+    #[test]
+    fn generic_arguments_stand_at_their_function() {
+        let expected = "demo::generic<String>::{async";
+        for text in [
+            "demo::generic::{async_fn_env#0}<alloc::string::String>",
+            "demo::generic<alloc::string::String>::{closure#0}",
+            "demo::generic::<alloc::string::String>::{{closure}}",
+        ] {
+            assert!(future(text).starts_with(expected), "{}", future(text));
+        }
+        assert_eq!(future("demo::run::{closure#0}::{closure#3}::{closure#0}<i16>"), "demo::run::{closure}::{closure#3}::{async}");
     }
 
-    fn group(&mut self, open: char, close: char) -> Option<Part> {
-        _ = self.take(1);
-        let (of, comma) = self.list(close)?;
-        Some(Part::Group(open, of, comma))
-    }
-
-    /// Generic arguments, without lifetimes and the global allocator.
-    fn arguments(&mut self) -> Option<Vec<TypeText>> {
-        _ = self.take(1);
-        let (mut of, _) = self.list('>')?;
-        of.retain(|a| !a.parts.is_empty() && !a.path().is_some_and(|p| p.is(&["alloc", "alloc", "Global"])));
-        Some(of)
-    }
-
-    fn list(&mut self, close: char) -> Option<(Vec<TypeText>, bool)> {
-        let mut of = Vec::new();
-        let mut comma = false;
-        loop {
-            let text = self.text()?;
-            self.rest = self.rest.trim_start();
-            let more = self.rest.starts_with(',');
-            if more || !text.parts.is_empty() {
-                of.push(text);
-                comma = false;
-            } else if !of.is_empty() {
-                comma = true;
-            }
-            if !more {
-                self.close(close)?;
-                return Some((of, comma));
-            }
-            _ = self.take(1);
+    #[test]
+    fn what_is_no_path_is_kept() {
+        for (text, expected) in [
+            ("(u8, &mut [alloc::string::String])", "(u8, &mut [String])"),
+            ("(u8,)", "(u8,)"),
+            ("fn(u64) -> core::option::Option<*const u8>", "fn(u64) -> Option<*const u8>"),
+            ("for<'a> fn(&'a str)", "fn(&str)"),
+            ("&'static [u8; 512]", "&[u8; 512]"),
+            ("a::B<'_, a::C<-3>>", "a::B<a::C<-3>>"),
+            ("&(dyn a::B + core::marker::Send)", "&(dyn a::B + Send)"),
+        ] {
+            assert_eq!(short(text), expected);
         }
     }
 
-    fn close(&mut self, close: char) -> Option<()> {
-        self.rest = self.rest.trim_start().strip_prefix(close)?;
-        Some(())
+    #[test]
+    fn arguments_too_deep_to_be_short_are_elided_not_cut() {
+        let deep = (0..30).fold("a::Last".to_owned(), |inner, n| format!("tower::layer{n}::Service<{inner}, {inner}>"));
+        let deep = deep.get(..).filter(|d| d.len() < LONGEST_READ).map_or_else(
+            || (0..8).fold("a::Last".to_owned(), |inner, n| format!("tower::layer{n}::Service<{inner}, {inner}>")),
+            str::to_owned,
+        );
+        let read = short(&deep);
+        assert!(read.len() <= SHORT && read.contains("<..>") && TypeText::parse(&read).is_some(), "{read}");
     }
 
-    /// Over everything up to a comma or closing bracket that is not its own, without reading it.
-    fn skip(&mut self) -> Option<()> {
-        let mut open = 0usize;
-        let mut before = ' ';
-        let end = self.rest.find(|c| {
-            match c {
-                '(' | '[' | '<' | '{' => open += 1,
-                '>' if before == '-' => {}
-                ')' | ']' | '>' | '}' if open == 0 => return true,
-                ')' | ']' | '>' | '}' => open -= 1,
-                ',' if open == 0 => return true,
-                _ => {}
-            }
-            before = c;
-            false
-        });
-        self.rest = self.rest.get(end.unwrap_or(self.rest.len())..)?;
-        Some(())
-    }
-
-    fn keyword(&mut self) -> Option<&'static str> {
-        self.rest = self.rest.trim_start();
-        let end = self.rest.find(|c: char| !is_name(c)).unwrap_or(self.rest.len());
-        let word = self.rest.get(..end)?;
-        ["dyn", "mut", "const", "fn", "for", "as", "unsafe", "extern", "impl"].into_iter().find(|k| *k == word)
-    }
-
-    fn take(&mut self, len: usize) -> String {
-        let (taken, rest) = self.rest.split_at_checked(len).unwrap_or((self.rest, ""));
-        self.rest = rest;
-        taken.to_string()
-    }
-}
-
-fn is_name(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == '$'
-}
-
-/// The legacy mangling writes `dyn Future<Output = ()>` as `dyn Future+Output = ()`: gives the `Output` back to its trait.
-fn bounds(parts: Vec<Part>) -> Vec<Part> {
-    let word = |part: Option<&Part>, text: &str| matches!(part, Some(Part::Word(w)) if w == text);
-    let mut out: Vec<Part> = Vec::with_capacity(parts.len());
-    let mut rest = parts.into_iter().peekable();
-    while let Some(part) = rest.next() {
-        let bound = word(out.last(), "+") && matches!(&part, Part::Path(p) if p.segments.len() == 1);
-        if bound && word(rest.peek(), "=") && matches!(out.get(out.len().wrapping_sub(2)), Some(Part::Path(_))) {
-            out.pop();
-            let mut argument = vec![part];
-            while let Some(next) = rest.next_if(|next| !word(Some(next), "+")) {
-                argument.push(next);
-            }
-            if let Some(Part::Path(path)) = out.last_mut()
-                && let Some(last) = path.segments.last_mut()
-            {
-                last.arguments.push(TypeText { parts: argument });
-            }
-        } else {
-            out.push(part);
+    #[test]
+    fn unpaired_brackets_are_no_type() {
+        for text in ["a::B<u8", "a::B>", "(a", "{closure#0", "<a as b::c", "a::B<(u8>"] {
+            assert_eq!(TypeText::parse(text), None, "{text}");
         }
     }
-    out
+
+    #[test]
+    fn dwarf_tells_the_kind_of_a_body_and_symbols_the_impl() {
+        let parse = |text: &str| TypeText::parse(text).expect("brackets pair");
+        let symbol = parse("<app::S as app::Job>::go::{closure#0}");
+        let dwarf = parse("app::{impl#2}::go::{async_fn_env#0}");
+        assert_eq!(symbol.with_bodies_of(&dwarf).short_future(), "<app::S as app::Job>::go::{async_fn}");
+        let path = dwarf.path().expect("a path");
+        let named = path.with_impl_of(symbol.path().expect("a path")).expect("the same method");
+        assert_eq!(TypeText::from(named).short_future(), "<app::S as app::Job>::go::{async_fn}");
+        assert_eq!(path.key(), "app::{impl#2}::go::{async_fn#0}");
+        let other = parse("<app::S as app::Job>::stop::{closure#0}");
+        assert_eq!(path.with_impl_of(other.path().expect("a path")), None, "another method's");
+    }
+
+    #[test]
+    fn the_body_a_wrapper_holds_is_found_unless_it_holds_several() {
+        let body = |text: &str| TypeText::parse(text).expect("brackets pair").only_body().map(Path::key);
+        assert_eq!(body("app::Traced<app::run::{async_fn_env#0}>").as_deref(), Some("app::run::{async_fn#0}"));
+        assert_eq!(body("app::Either<app::a::{async_fn_env#0}, app::b::{async_fn_env#0}>"), None);
+        assert_eq!(body("core::future::ready::Ready<u64>"), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "([a-z]{1,3}|::|<|>|\\{|\\}|\\(|\\)|\\[|\\]|,| |&|'|\"|->|-|#|\\+|=|as|for|impl|dyn |closure|é|[0-9]){0,60}") {
+            if let Some(read) = TypeText::parse(&text) {
+                prop_assert!(read.short().len() <= LONGEST + 8);
+                _ = (read.short_future(), read.only_body().map(Path::key), read.path().map(Path::bare));
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::names::{BLOCKING_TASK, Future};
+use super::names::{BLOCKING_TASK, FutureType};
 use super::places::Places;
 use crate::model::{Resource, TaskType, VirtAddr};
 use crate::symbols::{Calls, Path, SymbolIndex, TypeText};
@@ -106,7 +106,7 @@ impl<'t> Glue<'t> {
     }
 
     /// The type at this index, from its glue, else from the body that its poll calls.
-    pub(super) fn future(&self, at: usize, symbols: &SymbolIndex<'_>, calls: &mut Calls<'_, '_>) -> Option<Future> {
+    pub(super) fn future(&self, at: usize, symbols: &SymbolIndex<'_>, calls: &mut Calls<'_, '_>) -> Option<FutureType> {
         let task = self.types.get(at)?;
         let blocking = task.resource == Resource::Blocking;
         let near: Vec<&Carrier> =
@@ -115,7 +115,7 @@ impl<'t> Glue<'t> {
         if let Some((name, text)) = near.iter().find(own).and_then(|carrier| carrier.types.first()) {
             // Glue that bears only another name is inlined code of a field, or a contradiction: then nothing is certain.
             let agreed = near.iter().all(|carrier| carrier.types.iter().any(|(other, _)| other == name));
-            return Some(Future::of(text, agreed && is_blocking(text) == blocking));
+            return Some(FutureType::of(text, agreed && is_blocking(text) == blocking));
         }
         let bodies = called_bodies(symbols, calls, task);
         let called = |text: &TypeText| text.path().is_some_and(|path| bodies.iter().any(|b| *b == path.bare()));
@@ -127,10 +127,10 @@ impl<'t> Glue<'t> {
             .max_by_key(|text| (called(text), holding(text), self.odds(&near, text, task)));
         // A name that is more likely another's is none at all.
         let chosen = likeliest.filter(|text| called(text) || self.odds(&near, text, task) >= EVEN);
-        let chosen = chosen.map(|text| Future::of(text, false));
+        let chosen = chosen.map(|text| FutureType::of(text, false));
         match (chosen, bodies.as_slice()) {
             (Some(chosen), _) => Some(chosen),
-            (None, [body]) => Some(Future { text: body.clone().into(), alone: false }),
+            (None, [body]) => Some(FutureType { text: body.clone().into(), alone: false }),
             (None, _) => None,
         }
     }

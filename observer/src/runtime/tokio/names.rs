@@ -56,12 +56,12 @@ pub fn name_types(image: &Image<'_>, types: &mut [TaskType]) {
 
 /// A future's type and whether the evidence for it is one vtable's alone.
 #[derive(Clone, Debug)]
-pub(super) struct Future {
+pub(super) struct FutureType {
     pub(super) text: TypeText,
     pub(super) alone: bool,
 }
 
-impl Future {
+impl FutureType {
     /// From the type that tokio's own generic functions have as `T`: without the wrapper of a blocking closure.
     pub(super) fn of(task: &TypeText, alone: bool) -> Self {
         let wrapper = task.path().filter(|p| p.is(&BLOCKING_TASK));
@@ -81,14 +81,14 @@ impl Future {
 }
 
 /// The types that the poll functions' own names carry: v0 symbols, completed by DWARF, which knows kinds of bodies.
-fn polled(symbols: &SymbolIndex<'_>, debug: Option<&Debug<'_>>, types: &[TaskType]) -> Vec<Option<Future>> {
+fn polled(symbols: &SymbolIndex<'_>, debug: Option<&Debug<'_>>, types: &[TaskType]) -> Vec<Option<FutureType>> {
     let mut vtables: HashMap<VirtAddr, usize> = HashMap::new();
     for task in types {
         *vtables.entry(task.functions.poll).or_default() += 1;
     }
     let wanted: HashSet<VirtAddr> = vtables.keys().copied().collect();
     let described = debug.map(|debug| debug.functions(&wanted)).unwrap_or_default();
-    let mut known: HashMap<VirtAddr, Option<Future>> = HashMap::new();
+    let mut known: HashMap<VirtAddr, Option<FutureType>> = HashMap::new();
     for (&poll, &sharing) in &vtables {
         let mut named: Vec<TypeText> = symbols.names_at(poll).filter_map(|name| polled_type(&name)).collect();
         named.dedup();
@@ -99,7 +99,7 @@ fn polled(symbols: &SymbolIndex<'_>, debug: Option<&Debug<'_>>, types: &[TaskTyp
             (None, described) => described,
         };
         let alone = sharing == 1 && named.len() <= 1;
-        known.insert(poll, text.map(|text| Future::of(&text, alone)));
+        known.insert(poll, text.map(|text| FutureType::of(&text, alone)));
     }
     types.iter().map(|task| known.get(&task.functions.poll).cloned().flatten()).collect()
 }
@@ -117,7 +117,7 @@ struct Declared {
 }
 
 impl Declared {
-    fn read(debug: Option<&Debug<'_>>, futures: &[Option<Future>]) -> Self {
+    fn read(debug: Option<&Debug<'_>>, futures: &[Option<FutureType>]) -> Self {
         let wanted: HashSet<String> =
             futures.iter().flatten().filter_map(|f| f.text.only_body()).map(|body| body.bare().key()).collect();
         Self { bodies: debug.filter(|_| !wanted.is_empty()).map(|d| d.bodies(&wanted)).unwrap_or_default() }
@@ -127,7 +127,7 @@ impl Declared {
         self.bodies.get(&body.bare().key())
     }
 
-    fn place(&self, future: Option<&Future>) -> Option<Place> {
+    fn place(&self, future: Option<&FutureType>) -> Option<Place> {
         let future = future?;
         let declared = self.of(future.text.only_body()?)?;
         Some(Place { file: declared.file.clone(), line: declared.line, column: None, certain: future.alone })
