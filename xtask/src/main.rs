@@ -1,8 +1,16 @@
 //! `cargo xtask WORD`: a list of words, one file per word.
 
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+mod demo;
+mod ebpf;
 mod fixtures;
+mod floors;
+mod preflight;
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about = "The project's own commands", max_term_width = 120)]
@@ -13,12 +21,38 @@ struct Line {
 
 #[derive(Subcommand)]
 enum Word {
+    /// Builds, starts a sample service that leaks, attaches to it and shows its life cycle
+    Demo,
+    /// Builds the kernel side and puts it where the observer embeds it
+    Ebpf(ebpf::Options),
     /// Builds the programs that the live tests observe
     Fixtures(fixtures::Options),
+    /// Checks that no import climbs a floor
+    Floors,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Line::parse().word {
-        Word::Fixtures(options) => fixtures::run(&options),
+fn main() -> ExitCode {
+    match run(Line::parse().word) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn run(word: Word) -> Result<()> {
+    let root = root()?;
+    match word {
+        Word::Demo => demo::run(&root),
+        Word::Ebpf(options) => ebpf::run(&options),
+        Word::Fixtures(options) => fixtures::run(&options),
+        Word::Floors => floors::run(&root),
+    }
+}
+
+/// The project's top folder.
+fn root() -> Result<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().map(Path::to_owned).context("xtask stands in the project's folder")
 }

@@ -24,7 +24,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let wrong = error.use_stderr();
             // Nothing can be done about a closed output here.
             let _ = error.print();
-            return if wrong { Failure::USAGE } else { ExitCode::SUCCESS };
+            return if wrong { Failure::usage() } else { ExitCode::SUCCESS };
         }
     };
     let traced = match args.command {
@@ -55,8 +55,7 @@ fn run_trace(args: Trace) -> Result<(), Failure> {
         }
     };
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let sink: Box<dyn Sink> =
-        if args.json { Box::new(Json::new(events)) } else { Box::new(Text::new(events, colour)) };
+    let sink: Box<dyn Sink> = if args.json { Box::new(Json::new(events)) } else { Box::new(Text::new(events, colour)) };
     let options = Options {
         selection,
         events,

@@ -34,6 +34,19 @@ pub struct Census {
     pub gone: Vec<AsyncId>,
 }
 
+/// Where a resource's cell was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownCell {
+    /// The resource.
+    pub id: AsyncId,
+    /// Its header.
+    pub header: ProcAddr,
+    /// Its type.
+    pub vtable: ProcAddr,
+    /// Its task id.
+    pub task: TaskId,
+}
+
 /// One task that stands in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
@@ -50,14 +63,14 @@ pub struct Found {
 }
 
 impl Lifecycle {
-    /// A census begins: until it is taken in, remember who is freed.
-    pub fn census_begins(&mut self) {
-        self.table.remember_buried();
+    /// A census of this target begins: until it is taken in, remember who is freed.
+    pub fn census_begins(&mut self, target: u16) {
+        self.table.remember_buried(target);
     }
 
     /// Takes in a census. All observations up to its end must have been taken before.
     pub fn reconcile(&mut self, census: &Census, out: &mut Vec<Event>) {
-        let buried = self.table.take_buried();
+        let buried = self.table.take_buried(census.target);
         let mut found: Vec<&Found> = census.found.iter().collect();
         // By id, so that resources get their async ids in the order in which they were spawned.
         found.sort_by_key(|task| task.id);
@@ -73,10 +86,14 @@ impl Lifecycle {
         }
     }
 
-    /// Headers of the resources that a heap scan cannot vouch for (blocking tasks): to be read one by one after a loss.
-    pub fn headers_to_check(&self, target: u16) -> Vec<(AsyncId, ProcAddr, ProcAddr, TaskId)> {
-        let of = |(id, task): (AsyncId, &Task)| Some((id, task.header?, task.vtable, task.task_id?));
-        self.table.iter().filter(|(_, task)| task.target == target).filter_map(of).collect()
+    /// The cells of a target's resources after a loss: whoever takes the census reads each one that it did not find,
+    /// and says which are gone. Without a loss nothing can be gone unseen, and nothing is to be read.
+    pub fn known_cells(&self, target: u16) -> Vec<KnownCell> {
+        let of = |(id, task): (AsyncId, &Task)| {
+            Some(KnownCell { id, header: task.header?, vtable: task.vtable, task: task.task_id? })
+        };
+        let all = self.table.iter().filter(|(_, task)| self.lossy && task.target == target);
+        all.filter_map(of).collect()
     }
 
     fn found(&mut self, census: &Census, key: Key, task: &Found, out: &mut Vec<Event>) -> AsyncId {

@@ -25,8 +25,8 @@ pub(super) struct Table {
     unidentified: HashMap<(u16, ProcAddr), VecDeque<AsyncId>>,
     /// Running at the attach, on a thread that the census could not tell.
     unplaced: HashSet<(u16, AsyncId)>,
-    /// Identities freed while a census was under way: what it still finds of them is gone.
-    buried: Option<HashSet<Key>>,
+    /// Identities freed while a census of their target was under way: what it still finds of them is gone.
+    buried: HashMap<u16, HashSet<Key>>,
 }
 
 impl Table {
@@ -51,7 +51,9 @@ impl Table {
             Some(task_id) => {
                 let key = Key { target: task.target, vtable: task.vtable, id: task_id };
                 self.by_key.remove(&key);
-                self.buried.as_mut().map(|buried| buried.insert(key));
+                if let Some(buried) = self.buried.get_mut(&task.target) {
+                    buried.insert(key);
+                }
             }
             None => {
                 if let Some(waiting) = self.unidentified.get_mut(&(task.target, task.vtable)) {
@@ -115,13 +117,13 @@ impl Table {
         self.unplaced.iter().any(|(other, _)| *other == target)
     }
 
-    /// A census begins: from now on remember who is freed.
-    pub(super) fn remember_buried(&mut self) {
-        self.buried.get_or_insert_default();
+    /// A census of this target begins: from now on remember who is freed.
+    pub(super) fn remember_buried(&mut self, target: u16) {
+        self.buried.entry(target).or_default();
     }
 
     /// The census is taken in: no need to remember any more.
-    pub(super) fn take_buried(&mut self) -> HashSet<Key> {
-        self.buried.take().unwrap_or_default()
+    pub(super) fn take_buried(&mut self, target: u16) -> HashSet<Key> {
+        self.buried.remove(&target).unwrap_or_default()
     }
 }

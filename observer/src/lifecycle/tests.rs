@@ -290,7 +290,7 @@ fn a_freed_cell_with_an_allocators_link_in_it_is_gone() {
 #[test]
 fn the_census_adds_what_was_there_and_nothing_twice() {
     let mut story = Story::new();
-    story.life.census_begins();
+    story.life.census_begins(0);
     story
         .born(1, VT, 20)
         .enter(2, Role::Poll, 100, 0x180, cell(7, 0x84))
@@ -324,7 +324,7 @@ fn after_a_loss_the_census_ends_what_died_unseen_and_ids_stay_unique() {
     let mut out = Vec::new();
     story.life.lost(Ns(25), 4, &mut out);
     story.write(out);
-    story.life.census_begins();
+    story.life.census_begins(0);
     story.census(40, &[(0x80, VT, 10, 0xcc, None), (0x180, VT, 11, 0xcc, None)]).expect(&[
         "lost 4",
         "init? 3<?",

@@ -13,6 +13,8 @@ mod point;
 mod task_type;
 mod time;
 
+pub use observer_common::MintRegister;
+
 pub use address::{Bias, FileOffset, ProcAddr, VirtAddr};
 pub use catalog::{Catalog, ImageEntry, Missing, PointEntry, TargetEntry, TypeEntry};
 pub use event::{Event, EventKind, EventSet, Outcome, ResourceFacts};

@@ -1,6 +1,6 @@
 //! What is known of one spawned future type from the image, and of one live task from memory.
 
-use super::{Naming, Place, ProcAddr, TaskId, VirtAddr};
+use super::{Naming, Place, ProcAddr, TaskId, Tid, VirtAddr};
 
 /// What kind of resource a task of this type is; named as Node names its providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,4 +149,6 @@ pub struct LiveTask {
     pub owner: u64,
     /// The spawn location's address, where the build records it.
     pub spawn_location: Option<ProcAddr>,
+    /// The thread that was inside it; `None` where it did not run, or the evidence leaves more than one.
+    pub running_on: Option<Tid>,
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
 
 use crate::model::{Event, EventKind, EventSet, Missing, Ns, ResourceFacts, TargetEntry};
 
@@ -26,136 +26,253 @@ impl Json {
 
 impl Sink for Json {
     fn start(&mut self, start: &Start<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let mut object = object("start", start.at);
-        object.insert("wallTime".into(), humantime::format_rfc3339_nanos(start.wall).to_string().into());
-        object.insert("kernel".into(), start.kernel.clone().into());
-        object.insert("transport".into(), "perf".into());
-        object.insert("mechanism".into(), start.mechanism.into());
-        object.insert("reorderWindowMs".into(), (start.window.0 / 1_000_000).into());
-        object.insert("attachMs".into(), json!(start.attach.0 as f64 / 1e6));
-        let targets: Vec<Value> = start.targets.iter().map(|target| target_object(target, start.missing)).collect();
-        object.insert("targets".into(), targets.into());
-        line(out, object)
+        let targets = start.targets.iter().map(|target| TargetObject::new(target, start.missing)).collect();
+        let object = StartObject {
+            wall_time: humantime::format_rfc3339_nanos(start.wall).to_string(),
+            kernel: &start.kernel,
+            transport: "perf",
+            mechanism: start.mechanism,
+            reorder_window_ms: start.window.0 / 1_000_000,
+            attach_ms: milliseconds(start.attach),
+            targets,
+        };
+        line(out, "start", start.at, object)
     }
 
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         if !self.events.wants(&event.kind) {
             return Ok(());
         }
-        let name = match event.kind {
-            EventKind::Init { .. } => "init",
-            EventKind::Before(_) => "before",
-            EventKind::After(_) => "after",
-            EventKind::Resolve(..) => "resolve",
-            EventKind::Destroy(_) => "destroy",
-            EventKind::Lost { .. } => "lost",
+        let pid = event.pid.map(|pid| pid.0);
+        let on = |id: &crate::model::AsyncId| OnResource {
+            pid,
+            tid: event.tid.map(|tid| tid.0),
+            async_id: Integer(id.0),
+            inferred: event.inferred,
         };
-        let mut object = object(name, event.at);
-        object.insert("pid".into(), event.pid.map(|pid| pid.0).into());
-        if let EventKind::Lost { count } = event.kind {
-            object.insert("count".into(), integer(count));
-            return line(out, object);
-        }
-        object.insert("tid".into(), event.tid.map(|tid| tid.0).into());
         match &event.kind {
             EventKind::Init { id, trigger, existing, resource } => {
-                object.insert("asyncId".into(), integer(id.0));
-                object.insert("type".into(), resource.resource.as_str().into());
                 // What the thread was running is both: why the resource exists, and where it was created.
-                let trigger = trigger.map(|task| integer(task.map_or(0, |id| id.0)));
-                object.insert("triggerAsyncId".into(), trigger.clone().into());
-                object.insert("executionAsyncId".into(), trigger.into());
-                object.insert("existing".into(), (*existing).into());
-                object.insert("resource".into(), resource_object(resource));
+                let trigger = trigger.map(|task| Integer(task.map_or(0, |id| id.0)));
+                let object = InitObject {
+                    on: on(id),
+                    kind: resource.resource.as_str(),
+                    trigger_async_id: trigger,
+                    execution_async_id: trigger,
+                    existing: *existing,
+                    resource: ResourceObject::new(resource),
+                };
+                line(out, "init", event.at, object)
             }
-            EventKind::Before(id) | EventKind::After(id) | EventKind::Destroy(id) => {
-                object.insert("asyncId".into(), integer(id.0));
-            }
+            EventKind::Before(id) => line(out, "before", event.at, on(id)),
+            EventKind::After(id) => line(out, "after", event.at, on(id)),
+            EventKind::Destroy(id) => line(out, "destroy", event.at, on(id)),
             EventKind::Resolve(id, outcome) => {
-                object.insert("asyncId".into(), integer(id.0));
-                object.insert("outcome".into(), outcome.as_str().into());
+                line(out, "resolve", event.at, ResolveObject { on: on(id), outcome: outcome.as_str() })
             }
-            EventKind::Lost { .. } => {}
+            EventKind::Lost { count } => line(out, "lost", event.at, LostObject { pid, count: Integer(*count) }),
         }
-        object.insert("inferred".into(), event.inferred.into());
-        line(out, object)
     }
 
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
-        let mut object = object("end", end.at);
-        object.insert("reason".into(), end.reason.as_str().into());
         let totals = &end.totals;
-        let rows = [
-            ("init", totals.init),
-            ("before", totals.before),
-            ("after", totals.after),
-            ("resolve", totals.resolve),
-            ("destroy", totals.destroy),
-            ("lost", totals.lost),
-            ("malformed", totals.malformed),
-            ("late", totals.late),
-            ("live", totals.live),
-        ];
-        let rows: Map<String, Value> = rows.into_iter().map(|(name, n)| (name.to_owned(), integer(n))).collect();
-        object.insert("totals".into(), rows.into());
-        line(out, object)
+        let totals = TotalsObject {
+            init: Integer(totals.init),
+            before: Integer(totals.before),
+            after: Integer(totals.after),
+            resolve: Integer(totals.resolve),
+            destroy: Integer(totals.destroy),
+            lost: Integer(totals.lost),
+            malformed: Integer(totals.malformed),
+            late: Integer(totals.late),
+            live: Integer(totals.live),
+        };
+        let object = EndObject { reason: end.reason.as_str(), detach_ms: milliseconds(end.detach), totals };
+        line(out, "end", end.at, object)
     }
 }
 
-fn object(event: &str, at: Ns) -> Map<String, Value> {
-    let mut object = Map::new();
-    object.insert("v".into(), VERSION.into());
-    object.insert("event".into(), event.into());
-    object.insert("ts".into(), integer(at.0));
-    object
+/// What every object begins with.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    v: u64,
+    event: &'a str,
+    ts: Integer,
+    #[serde(flatten)]
+    rest: T,
 }
 
-fn target_object(target: &TargetEntry, common: &[Missing]) -> Value {
-    let images: Vec<Value> = target
-        .images
-        .iter()
-        .map(|image| {
-            json!({
-                "path": image.path, "buildId": image.build_id.to_string(), "runtime": "tokio",
-                "version": image.version, "unstable": image.unstable, "stripped": image.stripped,
-                "types": image.types, "spawnSites": image.spawn_sites, "points": image.points,
-                "singleStepped": image.single_stepped,
-            })
-        })
-        .collect();
-    let missing: Vec<Value> = common
-        .iter()
-        .chain(&target.missing)
-        .map(|missing| json!({ "event": missing.event, "reason": missing.reason }))
-        .collect();
-    json!({ "pid": target.pid.0, "exe": target.exe, "images": images, "missing": missing })
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StartObject<'a> {
+    wall_time: String,
+    kernel: &'a str,
+    transport: &'a str,
+    mechanism: &'a str,
+    reorder_window_ms: u64,
+    attach_ms: f64,
+    targets: Vec<TargetObject<'a>>,
 }
 
-fn resource_object(facts: &ResourceFacts) -> Value {
-    json!({
-        "taskId": facts.task_id.map(|id| id.to_string()),
-        "future": facts.future.text(),
-        "futureCertain": facts.future.is_certain(),
-        "location": facts.place.as_ref().map(ToString::to_string),
-        "locationCertain": facts.place.as_ref().is_some_and(|place| place.certain),
-        "address": facts.address.map(|address| address.to_string()),
-        "typeId": facts.type_id.as_ref().map(ToString::to_string),
-    })
+#[derive(Serialize)]
+struct TargetObject<'a> {
+    pid: u32,
+    exe: &'a str,
+    images: Vec<ImageObject<'a>>,
+    missing: Vec<MissingObject<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ImageObject<'a> {
+    path: &'a str,
+    build_id: String,
+    runtime: &'a str,
+    version: Option<&'a str>,
+    unstable: bool,
+    stripped: bool,
+    types: usize,
+    spawn_sites: usize,
+    points: usize,
+    single_stepped: usize,
+}
+
+#[derive(Serialize)]
+struct MissingObject<'a> {
+    event: &'a str,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OnResource {
+    pid: Option<u32>,
+    tid: Option<u32>,
+    async_id: Integer,
+    inferred: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InitObject<'a> {
+    #[serde(flatten)]
+    on: OnResource,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    trigger_async_id: Option<Integer>,
+    execution_async_id: Option<Integer>,
+    existing: bool,
+    resource: ResourceObject<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceObject<'a> {
+    task_id: Option<String>,
+    future: Option<&'a str>,
+    future_certain: bool,
+    location: Option<String>,
+    location_certain: bool,
+    address: Option<String>,
+    type_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ResolveObject<'a> {
+    #[serde(flatten)]
+    on: OnResource,
+    outcome: &'a str,
+}
+
+#[derive(Serialize)]
+struct LostObject {
+    pid: Option<u32>,
+    count: Integer,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EndObject<'a> {
+    reason: &'a str,
+    detach_ms: f64,
+    totals: TotalsObject,
+}
+
+#[derive(Serialize)]
+struct TotalsObject {
+    init: Integer,
+    before: Integer,
+    after: Integer,
+    resolve: Integer,
+    destroy: Integer,
+    lost: Integer,
+    malformed: Integer,
+    late: Integer,
+    live: Integer,
+}
+
+impl<'a> TargetObject<'a> {
+    fn new(target: &'a TargetEntry, common: &'a [Missing]) -> Self {
+        let images = target.images.iter().map(|image| ImageObject {
+            path: &image.path,
+            build_id: image.build_id.to_string(),
+            runtime: "tokio",
+            version: image.version.as_deref(),
+            unstable: image.unstable,
+            stripped: image.stripped,
+            types: image.types,
+            spawn_sites: image.spawn_sites,
+            points: image.points,
+            single_stepped: image.single_stepped,
+        });
+        let missing = common.iter().chain(&target.missing);
+        Self {
+            pid: target.pid.0,
+            exe: &target.exe,
+            images: images.collect(),
+            missing: missing.map(|missing| MissingObject { event: missing.event, reason: &missing.reason }).collect(),
+        }
+    }
+}
+
+impl<'a> ResourceObject<'a> {
+    fn new(facts: &'a ResourceFacts) -> Self {
+        Self {
+            task_id: facts.task_id.map(|id| id.to_string()),
+            future: facts.future.text(),
+            future_certain: facts.future.is_certain(),
+            location: facts.place.as_ref().map(ToString::to_string),
+            location_certain: facts.place.as_ref().is_some_and(|place| place.certain),
+            address: facts.address.map(|address| address.to_string()),
+            type_id: facts.type_id.as_ref().map(ToString::to_string),
+        }
+    }
 }
 
 /// A number where every JSON reader can hold it exactly, else a string.
-fn integer(n: u64) -> Value {
-    const EXACT: u64 = 1 << 53;
-    if n <= EXACT { n.into() } else { n.to_string().into() }
+#[derive(Clone, Copy)]
+struct Integer(u64);
+
+impl Serialize for Integer {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        const EXACT: u64 = 1 << 53;
+        if self.0 <= EXACT { to.serialize_u64(self.0) } else { to.collect_str(&self.0) }
+    }
 }
 
-fn line(out: &mut dyn Write, object: Map<String, Value>) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, &Value::Object(object))?;
+fn milliseconds(span: Ns) -> f64 {
+    span.0 as f64 / 1e6
+}
+
+fn line<T: Serialize>(out: &mut dyn Write, event: &str, at: Ns, rest: T) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, &Line { v: VERSION, event, ts: Integer(at.0), rest })?;
     out.write_all(b"\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use crate::model::{AsyncId, Naming, Outcome, Pid, Place, ProcAddr, Resource, TaskId, Tid, Unnamed};
 
     use super::*;
@@ -203,6 +320,7 @@ mod tests {
 
     #[test]
     fn integers_that_json_readers_would_round_are_strings() {
+        let integer = |n| serde_json::to_value(Integer(n)).expect("a number or a string");
         assert_eq!(integer(1 << 53), json!(9_007_199_254_740_992_u64));
         assert_eq!(integer((1 << 53) + 1), json!("9007199254740993"));
     }
@@ -222,7 +340,7 @@ mod tests {
             future: Naming::Unknown(Unnamed::Stripped),
             place: None,
         };
-        let object = resource_object(&facts);
+        let object = serde_json::to_value(ResourceObject::new(&facts)).expect("plain values");
         assert_eq!((&object["future"], &object["futureCertain"]), (&Value::Null, &json!(false)));
     }
 }

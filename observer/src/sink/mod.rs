@@ -66,6 +66,8 @@ pub struct End {
     pub reason: EndReason,
     /// What was said and what could not be.
     pub totals: Totals,
+    /// How long taking the probes out took, nanoseconds.
+    pub detach: Ns,
 }
 
 /// A rendering of one stream.

@@ -1,0 +1,273 @@
+//! One parsed image: the door to everything its bytes tell.
+//!
+//! Does not know: what any of it means. Section headers are used for symbols only; the rest comes from what the loader uses.
+
+use std::ops::Range;
+
+use object::LittleEndian;
+use object::elf;
+use object::read::elf::{FileHeader, ProgramHeader};
+
+use super::dynamic::Dynamic;
+use super::{Functions, Pointers, Segment, Symbol, build_id, symbol_table};
+use crate::model::{BuildId, FileOffset, VirtAddr};
+
+pub(super) type Header = elf::FileHeader64<LittleEndian>;
+pub(super) type ProgramHeaders<'d> = &'d [elf::ProgramHeader64<LittleEndian>];
+
+/// An x86-64 ELF executable or shared object.
+#[derive(Clone, Debug)]
+pub struct Image<'d> {
+    bytes: &'d [u8],
+    segments: Vec<Segment>,
+    pointers: Pointers,
+    functions: Functions,
+    needed: Vec<&'d str>,
+    build_id: BuildId,
+    pie: bool,
+    stripped: bool,
+}
+
+/// Why the bytes are no image that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    /// The magic number is not ELF's.
+    #[error("not an ELF file")]
+    NotElf,
+    /// `ELFCLASS32`.
+    #[error("a 32-bit ELF file; only 64-bit x86-64 is supported")]
+    Not64Bit,
+    /// Big-endian, or no byte order at all.
+    #[error("not a little-endian ELF file; only 64-bit x86-64 is supported")]
+    NotLittleEndian,
+    /// Another instruction set, with ELF's number for it.
+    #[error("an ELF file for machine {0}; only x86-64 (62) is supported")]
+    OtherMachine(u16),
+    /// An object file or a core dump, with ELF's number for the type.
+    #[error("an ELF file of type {0}; only executables (2) and shared objects (3) can be mapped")]
+    NotLoadable(u16),
+    /// The file ends before what its headers promise.
+    #[error("the ELF file is truncated: its {0} lie beyond its end")]
+    Truncated(&'static str),
+    /// Headers that contradict each other: no linker wrote them.
+    #[error("the ELF file is malformed: {0}")]
+    Malformed(&'static str),
+}
+
+impl<'d> Image<'d> {
+    /// Reads the headers, relocations and function table. Linear in the size of the image.
+    pub fn parse(bytes: &'d [u8]) -> Result<Self, ImageError> {
+        let header = checked_header(bytes)?;
+        let headers: ProgramHeaders<'d> =
+            header.program_headers(LittleEndian, bytes).map_err(|_| ImageError::Truncated("program headers"))?;
+        let segments = Segment::loaded(headers, bytes.len())?;
+        let pie = header.e_type(LittleEndian) == elf::ET_DYN;
+        let mut image = Self {
+            bytes,
+            segments,
+            pointers: Pointers::default(),
+            functions: Functions::default(),
+            needed: Vec::new(),
+            build_id: build_id::read(headers, bytes),
+            pie,
+            stripped: symbol_table::open(bytes).is_none(),
+        };
+        let dynamic = Dynamic::read(bytes, headers);
+        image.needed = dynamic.needed(&image);
+        image.pointers = Pointers::read(&image, dynamic)?;
+        image.functions = Functions::read(&image, headers);
+        Ok(image)
+    }
+
+    /// All bytes of the file.
+    pub fn bytes(&self) -> &'d [u8] {
+        self.bytes
+    }
+
+    /// The loaded segments, by address; they do not overlap.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The segment whose memory holds the address.
+    pub fn segment_at(&self, at: VirtAddr) -> Option<&Segment> {
+        let after = self.segments.partition_point(|s| s.start() <= at);
+        self.segments.get(after.checked_sub(1)?).filter(|s| s.holds(at))
+    }
+
+    /// Where the file has the byte that is loaded to this address; `None` where it is not from the file.
+    pub fn offset_of(&self, at: VirtAddr) -> Option<FileOffset> {
+        self.segment_at(at)?.offset_of(at)
+    }
+
+    /// `len` bytes of the file as loaded from `at` on; `None` unless all are from one segment's file part.
+    pub fn slice_at(&self, at: VirtAddr, len: usize) -> Option<&'d [u8]> {
+        let all = self.slice_from(at)?;
+        all.get(..len)
+    }
+
+    /// The bytes from `at` to the end of its segment's file part.
+    pub fn slice_from(&self, at: VirtAddr) -> Option<&'d [u8]> {
+        let segment = self.segment_at(at)?;
+        let from = usize::try_from(segment.offset_of(at)?.0).ok()?;
+        self.bytes.get(from..segment.file().end)
+    }
+
+    /// The bytes of a range of addresses, as [`Image::slice_at`].
+    pub fn slice(&self, range: Range<VirtAddr>) -> Option<&'d [u8]> {
+        self.slice_at(range.start, usize::try_from(range.end.0.checked_sub(range.start.0)?).ok()?)
+    }
+
+    /// The 8 bytes at `at` as the file has them, before relocation.
+    pub fn word_at(&self, at: VirtAddr) -> Option<u64> {
+        self.slice_at(at, 8)?.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    /// The link-time address that the word at `at` holds after relocation, if it holds one.
+    pub fn pointer_at(&self, at: VirtAddr) -> Option<VirtAddr> {
+        self.pointers.at(at)
+    }
+
+    /// All relocated words, by place.
+    pub fn pointers(&self) -> &Pointers {
+        &self.pointers
+    }
+
+    /// Whether the address is in a segment that may be executed.
+    pub fn is_executable(&self, at: VirtAddr) -> bool {
+        self.segment_at(at).is_some_and(Segment::is_executable)
+    }
+
+    /// Function starts from the unwind table; empty where there is none.
+    pub fn functions(&self) -> &Functions {
+        &self.functions
+    }
+
+    /// The file names of the libraries that the loader maps with the image.
+    pub fn needed(&self) -> &[&'d str] {
+        &self.needed
+    }
+
+    /// The image's identity.
+    pub fn build_id(&self) -> &BuildId {
+        &self.build_id
+    }
+
+    /// Loaded at any address (position independent, static-pie and shared objects too).
+    pub fn is_pie(&self) -> bool {
+        self.pie
+    }
+
+    /// No symbol table.
+    pub fn is_stripped(&self) -> bool {
+        self.stripped
+    }
+
+    /// The defined symbols that have an address, in file order; none where the image is stripped.
+    pub fn symbols(&self) -> impl Iterator<Item = Symbol<'d>> + use<'d> {
+        symbol_table::iter(self.bytes)
+    }
+}
+
+/// The file header, if it is one of a loadable x86-64 image.
+fn checked_header(bytes: &[u8]) -> Result<&Header, ImageError> {
+    if bytes.get(..4) != Some(&elf::ELFMAG) {
+        return Err(ImageError::NotElf);
+    }
+    match bytes.get(4) {
+        Some(2) => {}
+        Some(1) => return Err(ImageError::Not64Bit),
+        Some(_) => return Err(ImageError::Malformed("its class is neither 32 nor 64 bit")),
+        None => return Err(ImageError::Truncated("file header")),
+    }
+    match bytes.get(5) {
+        Some(1) => {}
+        Some(_) => return Err(ImageError::NotLittleEndian),
+        None => return Err(ImageError::Truncated("file header")),
+    }
+    if bytes.len() < size_of::<Header>() {
+        return Err(ImageError::Truncated("file header"));
+    }
+    let header = Header::parse(bytes).map_err(|_| ImageError::Malformed("its file header"))?;
+    let machine = header.e_machine(LittleEndian);
+    if machine != elf::EM_X86_64 {
+        return Err(ImageError::OtherMachine(machine.0));
+    }
+    let kind = header.e_type(LittleEndian);
+    if kind != elf::ET_DYN && kind != elf::ET_EXEC {
+        return Err(ImageError::NotLoadable(kind.0));
+    }
+    Ok(header)
+}
+
+/// The entries of the first program header of this type, as a file range.
+pub(super) fn header_range(headers: ProgramHeaders<'_>, kind: elf::ProgramType) -> Option<(VirtAddr, Range<u64>)> {
+    let header = headers.iter().find(|h| h.p_type(LittleEndian) == kind)?;
+    let (start, size) = header.file_range(LittleEndian);
+    Some((VirtAddr(header.p_vaddr(LittleEndian)), start..start.checked_add(size)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    fn own() -> Vec<u8> {
+        std::fs::read(std::env::current_exe().expect("tests run from a file")).expect("which can be read")
+    }
+
+    /// A function whose address the test knows without the image's help.
+    #[inline(never)]
+    fn landmark() -> u32 {
+        std::hint::black_box(0x5eed)
+    }
+
+    #[test]
+    fn foreign_files_are_refused_each_with_its_own_error() {
+        let whole = own();
+        let with = |at: usize, value: u8| {
+            let mut bytes = whole.clone();
+            bytes[at] = value;
+            Image::parse(&bytes).map(|_| ())
+        };
+        assert_eq!(Image::parse(b"").map(|_| ()), Err(ImageError::NotElf));
+        assert_eq!(Image::parse(b"#!/bin/sh\n").map(|_| ()), Err(ImageError::NotElf));
+        assert_eq!(Image::parse(b"\x7fELF").map(|_| ()), Err(ImageError::Truncated("file header")));
+        assert_eq!(with(4, 1), Err(ImageError::Not64Bit));
+        assert_eq!(with(5, 2), Err(ImageError::NotLittleEndian));
+        assert_eq!(with(18, 183), Err(ImageError::OtherMachine(183)));
+        assert_eq!(with(16, 4), Err(ImageError::NotLoadable(4)));
+        assert_eq!(Image::parse(&whole[..4096]).map(|_| ()), Err(ImageError::Truncated("segments")));
+    }
+
+    #[test]
+    fn the_running_program_is_at_the_places_the_image_says() {
+        let bytes = own();
+        let image = Image::parse(&bytes).expect("the test binary is an image");
+        assert!(image.is_pie() && !image.is_stripped());
+        let symbol = image.symbols().find(|s| s.name.ends_with("8landmark17h") || s.name.contains("tests8landmark"));
+        let at = symbol.expect("the landmark has a symbol").at;
+        let offset = usize::try_from(image.offset_of(at).expect("in the file").0).expect("small");
+        let mut running = [0; 8];
+        let memory = std::fs::File::open("/proc/self/mem").expect("own memory");
+        memory.read_exact_at(&mut running, landmark as *const () as u64).expect("own code can be read");
+        assert_eq!(bytes[offset..offset + 8], running);
+        assert_eq!(image.slice_at(at, 8), Some(&running[..]));
+        assert!(image.is_executable(at));
+        assert!(image.functions().starts_at(at), "its unwind table names the function's start");
+        assert_eq!(landmark(), 0x5eed);
+    }
+
+    #[test]
+    fn relocated_words_are_what_the_loader_wrote() {
+        static WORD: &&str = &"somewhere";
+        let bytes = own();
+        let image = Image::parse(&bytes).expect("the test binary is an image");
+        let function = image.symbols().find(|s| s.name.contains("tests8landmark")).expect("a symbol").at;
+        let bias = (landmark as *const () as u64).wrapping_sub(function.0);
+        let place = VirtAddr(std::ptr::from_ref(WORD) as u64 - bias);
+        assert_eq!(image.pointer_at(place), Some(VirtAddr(WORD.as_ptr() as u64 - bias)));
+        assert_eq!(image.pointer_at(VirtAddr(place.0 + 8)), None, "the length is no pointer");
+    }
+}
