@@ -236,7 +236,8 @@ mod tests {
 
     #[test]
     fn a_whole_life_has_no_fault() {
-        let lives = Lives::of(&stream(&["init 1 #17", "before 1", "init 2<1", "resolve 1 ready", "after 1", "destroy 1"]));
+        let lives =
+            Lives::of(&stream(&["init 1 #17", "before 1", "init 2<1", "resolve 1 ready", "after 1", "destroy 1"]));
         assert_eq!(lives.faults, Vec::<String>::new());
         let (id, life) = lives.task(17).expect("task 17 is there");
         assert_eq!((id, life.polls.as_slice()), (1, &[Poll { tid: 9, from: 2, to: Some(5) }][..]));
@@ -255,7 +256,10 @@ mod tests {
             (&["init 3", "init 3"], "id 3: init twice"),
             (&["init 3", "destroy 3", "after 3"], "id 3: after follows destroy"),
             (&["init 3", "resolve 3 ready", "resolve 3 ready"], "id 3: resolve twice"),
-            (&["init 3", "init 4", "before 3", "before 4", "after 3"], "id 3: after on thread 9, where id 4 is innermost"),
+            (
+                &["init 3", "init 4", "before 3", "before 4", "after 3"],
+                "id 3: after on thread 9, where id 4 is innermost",
+            ),
             (&["init 3", "after 3"], "id 3: after on thread 9, where nothing is innermost"),
             (&["init 3", "before 3", "destroy 3"], "id 3: destroyed with 1 polls open"),
             (&["init 3<99"], "id 3: trigger 99 was never said"),

@@ -45,7 +45,10 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     for name in &options.only {
-        ensure!(jobs.iter().any(|job| job.name == *name), "no fixture is called {name}: see cargo xtask fixtures --list");
+        ensure!(
+            jobs.iter().any(|job| job.name == *name),
+            "no fixture is called {name}: see cargo xtask fixtures --list"
+        );
     }
     jobs.retain(|job| options.only.is_empty() || options.only.contains(&job.name));
     let began = Instant::now();
@@ -178,10 +181,19 @@ fn uv(root: &Path, destination: &Path) -> Result<()> {
         std::fs::remove_dir_all(&wheels)?;
     }
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--dest"])
-        .arg(&wheels)
-        .arg("--requirement")
-        .arg(&requirements);
+    pip.args([
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--require-hashes",
+        "--dest",
+    ])
+    .arg(&wheels)
+    .arg("--requirement")
+    .arg(&requirements);
     succeed(&mut pip).context("pip could not fetch uv: is there a network, and python3-pip?")?;
     let unpack = "import glob, sys, zipfile\n\
                   wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + '/uv-*.whl')[0])\n\
