@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 /// Arguments of the word.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct Options {
     /// Only this one (repeatable): a cell of tests/fixtures/cells.txt, or `refused`, `bare`, `uv`
     #[arg(long, value_name = "NAME")]

@@ -16,7 +16,7 @@ pub fn run(root: &Path) -> Result<()> {
     )?;
     eprintln!("test: building the observer (release) and the fixtures");
     preflight::cargo(root, &["build", "--locked", "--release", "--package", "observer"])?;
-    fixtures::build_all(root)?;
+    fixtures::run(&fixtures::Options::default())?;
     eprintln!("test: live tests on real programs");
     preflight::cargo(root, &["test", "--locked", "--package", "tests", "--", "--test-threads=2"])
 }

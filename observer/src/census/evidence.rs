@@ -33,17 +33,15 @@ impl Pointers {
             if stacks.iter().any(|stack| stack.contains(at)) {
                 return;
             }
-            let mut before = None;
+            let mut before = 0;
             for word in bytes.chunks_exact(8).filter_map(|word| word_at(word, 0)) {
-                let near = word.wrapping_sub(first.0) <= span;
-                let header = Some(ProcAddr(word)).filter(|header| near && headers.contains(header));
-                if let Some(header) = header {
-                    found.held.insert(header);
-                    if before == Some(header) {
-                        found.paired.insert(header);
+                if word.wrapping_sub(first.0) <= span && headers.contains(&ProcAddr(word)) {
+                    found.held.insert(ProcAddr(word));
+                    if before == word {
+                        found.paired.insert(ProcAddr(word));
                     }
                 }
-                before = header;
+                before = word;
             }
         })?;
         Ok(found)

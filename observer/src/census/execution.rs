@@ -44,7 +44,7 @@ impl Execution {
                 continue;
             };
             let mut found = HashSet::new();
-            Walk::over(used).run(memory, |_, bytes| {
+            Walk::over([used]).run(memory, |_, bytes| {
                 let words = bytes.chunks_exact(8).filter_map(|word| word_at(word, 0));
                 found.extend(words.filter(|word| headers.contains(word)));
             })?;

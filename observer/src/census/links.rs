@@ -1,42 +1,30 @@
-//! Links between cells: what tells a live future from a freed one whose state word an allocator has overwritten with a
-//! link of its own that happens to pass for a state.
+//! What cells say of each other and of their surroundings: schedulers, queues, and an allocator's free lists.
 //!
-//! That takes a free list's pointer below 2^30, or glibc's scrambled one (shifted right by 12) below it: only in memory
-//! below 2^42, where the heap of an executable with fixed addresses lies. Cells aligned to 128 bytes are too large for
-//! the lists that leave the queue link alone, so it concerns tokio before 1.29 only.
+//! Does not know: who else points to a cell.
 
 use std::collections::{HashMap, HashSet};
 
 use super::cell::{Cell, word_at};
 use super::cell_types::CellTypes;
 use crate::model::{ProcAddr, Resource};
-use crate::target::{Memory, MemoryError};
+use crate::target::{AddressRange, Mapping, Memory, MemoryError};
 
-/// Above this no allocator's link can pass for a state word.
-const LOW: u64 = 1 << 42;
-/// Below this alignment a freed cell's queue link may stay empty.
-const LARGE: u32 = 128;
-/// Words of a trailer that hold the list's links (two), the waker (two) and hooks, in an order the compiler chose.
-const TRAILER: usize = 8;
-
-/// Whether an allocator's link can pass for this cell's state word.
-pub fn is_doubtful(cell: &Cell, types: &CellTypes) -> bool {
-    let cell_type = types.get(cell.cell_type);
-    cell_type.resource == Resource::Task && cell.header.0 < LOW && cell_type.layout.align < LARGE
-}
-
-/// Those of the doubtful cells that are linked with another one, each naming the other in its trailer.
-pub fn linked(doubtful: &[Cell], types: &CellTypes, memory: &Memory<'_>) -> Result<HashSet<ProcAddr>, MemoryError> {
-    let trailer = |cell: &Cell| ProcAddr(cell.header.0 + u64::from(types.get(cell.cell_type).layout.trailer));
-    let addresses: Vec<ProcAddr> = doubtful.iter().map(trailer).collect();
-    let mut named: HashMap<u64, Vec<u64>> = HashMap::new();
-    memory.read_each(&addresses, 8 * TRAILER, |index, bytes| {
-        let words = bytes.into_iter().flat_map(|bytes| bytes.chunks_exact(8)).filter_map(|word| word_at(word, 0));
-        named.insert(doubtful[index].header.0, words.filter(|word| *word != 0).collect());
-    })?;
-    let names = |one: u64, other: u64| one != other && named.get(&one).is_some_and(|words| words.contains(&other));
-    let is_linked = |header: &u64| named[header].iter().any(|other| names(*other, *header));
-    Ok(named.keys().copied().filter(is_linked).map(ProcAddr).collect())
+/// Whether the cell's state word is an allocator's link from this free cell to another.
+///
+/// Allocators write the link where the state was and may leave everything behind it. A link passes for a state only
+/// below 2^30, in the low heap of an executable with fixed addresses. Plain (mimalloc, glibc before 2.32), or scrambled
+/// with its own place shifted right by 12, and then also empty (glibc). No state of a live cell leads into the mapping
+/// that the cell is in: with fewer than 2^15 references it is too small.
+pub fn is_free(cell: &Cell, maps: &[Mapping]) -> bool {
+    let state = cell.state.0;
+    let scrambled = state ^ (cell.header.0 >> 12);
+    if scrambled == 0 {
+        return true;
+    }
+    let leads_home = |link: u64, home: &AddressRange| link.is_multiple_of(16) && home.contains(ProcAddr(link));
+    let after = maps.partition_point(|mapping| mapping.range.start <= cell.header);
+    let home = after.checked_sub(1).map(|index| maps[index].range).filter(|range| range.contains(cell.header));
+    home.is_some_and(|home| leads_home(state, &home) || leads_home(scrambled, &home))
 }
 
 /// Those of the futures' cells whose scheduler is not the one that most cells of the same list name: every list belongs
@@ -73,4 +61,54 @@ pub fn broken_queue_links(
         }
     })?;
     Ok(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::census::cell_types::{CellType, ImageIndex};
+    use crate::census::tests::layout;
+    use crate::model::TaskState;
+    use crate::target::parse_maps;
+
+    fn cell(header: u64, state: u64, scheduler: u64) -> (Cell, CellTypes) {
+        let task = CellType { layout: layout(16), resource: Resource::Task, image: ImageIndex(0) };
+        let types = CellTypes::new([(ProcAddr(0x40_1000), task)]);
+        let cell_type = types.find(0x40_1000).unwrap();
+        let state = TaskState(state);
+        let header = ProcAddr(header);
+        (Cell { header, cell_type, state, queue_next: 0, owner: 1, scheduler, id: 1, spawn_location: None }, types)
+    }
+
+    #[test]
+    fn a_state_that_leads_to_another_free_cell_is_an_allocators_link() {
+        let text = "400000-401000 r-xp 0 fe:00 7 /a\n20ff000-2120000 rw-p 0 00:00 0 [heap]\n";
+        let maps = parse_maps(text).unwrap();
+        let header = 0x210_8a40;
+        let free = |state: u64| is_free(&cell(header, state, 0).0, &maps);
+        let scramble = header >> 12;
+        assert!(free(0x210_0a30), "plain");
+        assert!(free(0x210_0a30 ^ scramble), "scrambled");
+        assert!(free(scramble), "the last of a scrambled list");
+        for state in [0x84, 0xcc, 0x40, 0x13c, 0x4a, 30_000 << 6, 0x210_0a34, 0x40_0a30] {
+            assert!(!free(state), "0x{state:x}");
+        }
+    }
+
+    #[test]
+    fn the_scheduler_that_most_cells_of_a_list_name_is_the_lists() {
+        let cells = |schedulers: &[u64]| -> (Vec<Cell>, CellTypes) {
+            let (first, types) = cell(0, 0x84, 0);
+            let cell = |(index, scheduler): (usize, &u64)| Cell {
+                header: ProcAddr(index as u64),
+                scheduler: *scheduler,
+                ..first
+            };
+            (schedulers.iter().enumerate().map(cell).collect(), types)
+        };
+        let (one_off, types) = cells(&[8, 8, 9, 8]);
+        assert_eq!(foreign_schedulers(&one_off, &types), HashSet::from([ProcAddr(2)]));
+        let (even, types) = cells(&[8, 9]);
+        assert_eq!(foreign_schedulers(&even, &types), HashSet::new());
+    }
 }

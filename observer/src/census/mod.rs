@@ -10,6 +10,7 @@ mod cell_types;
 mod evidence;
 mod execution;
 mod links;
+mod listing;
 mod rejection;
 mod slot;
 mod stacks;

@@ -17,7 +17,9 @@ pub enum Rejection {
     Scheduler,
     /// Its queue link is neither empty nor the address of another task.
     QueueLink,
-    /// In memory where an allocator's own links can pass for a state word, and no list holds it.
+    /// Its state word is an allocator's link to another free cell.
+    Free,
+    /// A future's cell that is not complete and in no list.
     Unlisted,
     /// Another copy of a closure's cell with the same id is the better one.
     Copy,
@@ -29,7 +31,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// All, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Misaligned,
         Self::Unreadable,
         Self::State,
@@ -37,6 +39,7 @@ impl Rejection {
         Self::Owner,
         Self::Scheduler,
         Self::QueueLink,
+        Self::Free,
         Self::Unlisted,
         Self::Copy,
         Self::Unheld,

@@ -1,7 +1,7 @@
 //! Taking a census: the order of its looks and what each decides.
 //!
 //! 1. All private writable memory once: candidates, each judged by itself (`cell`).
-//! 2. Queue links and, where an allocator could fool us, list links (`links`).
+//! 2. What cells say of each other: schedulers, queues, an allocator's links (`links`), lists (`listing`).
 //! 3. Closures: one cell an id, held by a queue or a handle unless it runs (`evidence`).
 //! 4. The stacks: which thread is inside which task (`execution`).
 //! 5. Every cell that is left once more: what changed identity meanwhile is dropped, the state is the latest.
@@ -13,6 +13,7 @@ use super::cell_types::{CellTypeIndex, CellTypes};
 use super::evidence::{Pointers, same_id};
 use super::execution::Execution;
 use super::links;
+use super::listing::Listing;
 use super::rejection::{Rejected, Rejection};
 use super::stacks;
 use super::walk::{Walk, Walked};
@@ -134,20 +135,15 @@ impl<'a> Taking<'a> {
         let broken = links::broken_queue_links(&self.cells, self.types, &self.memory)?;
         self.drop_if(Rejection::QueueLink, |cell| broken.contains(&cell.header));
 
-        let doubtful: Vec<Cell> =
-            self.cells.iter().copied().filter(|cell| links::is_doubtful(cell, self.types)).collect();
-        if doubtful.is_empty() {
-            return Ok(());
-        }
-        let linked = links::linked(&doubtful, self.types, &self.memory)?;
-        let lonely: HashSet<ProcAddr> =
-            doubtful.iter().map(|cell| cell.header).filter(|header| !linked.contains(header)).collect();
-        let pointers = Pointers::find(&lonely, &[], &self.walk, &self.memory)?;
-        self.drop_if(Rejection::Unlisted, |cell| {
-            // A complete task has left its list; a handle keeps it.
-            let proof = if cell.state.is_complete() { &pointers.held } else { &pointers.paired };
-            lonely.contains(&cell.header) && !proof.contains(&cell.header)
-        });
+        let Self { cells, maps, .. } = &*self;
+        let free: HashSet<ProcAddr> =
+            cells.iter().filter(|cell| links::is_free(cell, maps)).map(|cell| cell.header).collect();
+        self.drop_if(Rejection::Free, |cell| free.contains(&cell.header));
+
+        self.cells.sort_unstable_by_key(|cell| cell.header);
+        let listing = Listing { types: self.types, memory: &self.memory, maps: &self.maps, walk: &self.walk };
+        let unlisted = listing.unlisted(&self.cells)?;
+        self.drop_if(Rejection::Unlisted, |cell| unlisted.contains(&cell.header));
         Ok(())
     }
 
@@ -192,7 +188,6 @@ impl<'a> Taking<'a> {
     }
 
     fn finish(mut self, execution: &Execution) -> Result<Census, MemoryError> {
-        self.cells.sort_unstable_by_key(|cell| cell.header);
         let addresses: Vec<ProcAddr> = self.cells.iter().map(|cell| cell.header).collect();
         let mut tasks = Vec::with_capacity(self.cells.len());
         let Self { types, memory, cells, rejected, .. } = &mut self;

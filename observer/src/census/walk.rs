@@ -50,9 +50,9 @@ impl Walk {
         walk
     }
 
-    /// Over this one range only.
-    pub fn over(range: AddressRange) -> Self {
-        Self { stretches: vec![range], left_out: Vec::new() }
+    /// Over these ranges only.
+    pub fn over(ranges: impl IntoIterator<Item = AddressRange>) -> Self {
+        Self { stretches: ranges.into_iter().collect(), left_out: Vec::new() }
     }
 
     /// Gives every readable piece, in order of address. A piece is at most 16 MiB and never crosses a gap.

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use iced_x86::{Instruction, InstructionInfoFactory, OpAccess};
+use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess};
 
 use super::class::class;
 use super::function::Functions;
@@ -39,15 +39,16 @@ impl Place {
         Ok(Self { at, offset, bytes: bytes.to_vec(), cost })
     }
 
-    /// The first emulated one of a line.
-    fn cheap(image: &Image<'_>, line: &[Instruction]) -> Option<Self> {
-        let places = line.iter().filter_map(|i| Self::exactly(image, VirtAddr(i.ip())).ok());
-        places.into_iter().find(|place| place.cost == Cost::Emulated)
+    /// The first emulated one.
+    fn cheap(image: &Image<'_>, places: impl IntoIterator<Item = VirtAddr>) -> Option<Self> {
+        let mut places = places.into_iter().filter_map(|at| Self::exactly(image, at).ok());
+        places.find(|place| place.cost == Cost::Emulated)
     }
 }
 
 /// For a birth: on the line from the instruction that takes the vtable's address. Where the task's id is minted on that
-/// very line, behind the mint, so that the id is known when the birth is seen.
+/// very line, behind the mint, so that the id is known when the birth is seen. Else before it, where everything that
+/// comes by becomes a birth.
 pub(super) fn of_birth(
     image: &Image<'_>,
     functions: &mut Functions<'_, '_>,
@@ -55,15 +56,21 @@ pub(super) fn of_birth(
     mints: &[MintSite],
 ) -> Result<Place, Refused> {
     let Some(function) = functions.around(birth.at) else { return Place::exactly(image, birth.at) };
-    let line = function.line(image, birth.at);
-    let minted = line.iter().rposition(|i| mint_at(mints, VirtAddr(i.ip())).is_some());
-    let rest = minted.and_then(|at| line.get(at + 1..)).unwrap_or(&line);
-    if let Some(place) = Place::cheap(image, rest) {
+    let line: Vec<VirtAddr> = function.line(birth.at).iter().map(|step| step.at).collect();
+    let minted = line.iter().rposition(|&at| is_mint(mints, at));
+    let rest = minted.and_then(|n| line.get(n + 1..)).unwrap_or(&line);
+    if let Some(place) = Place::cheap(image, rest.iter().copied()) {
         return Ok(place);
     }
-    // The instruction right behind the mint's addition is the mint's own place.
-    let at = minted.and_then(|at| line.get(at + 2)).map_or(birth.at, |i| VirtAddr(i.ip()));
-    Place::exactly(image, at)
+    if let Some(n) = minted {
+        // The instruction right behind the addition is the mint's own place.
+        return Place::exactly(image, line.get(n + 2).copied().unwrap_or(birth.at));
+    }
+    let mut earlier = function.before(birth.at).filter_map(|at| Place::cheap(image, [at]));
+    match earlier.find(|place| function.leads(place.at, birth.at, |at| is_mint(mints, at))) {
+        Some(place) => Ok(place),
+        None => Place::exactly(image, birth.at),
+    }
 }
 
 /// For a mint: on the line behind the addition, as long as the register keeps the id, and before any birth.
@@ -77,9 +84,12 @@ pub(super) fn of_mint(
     if function.is_landing(mint.at) {
         return Err(Refused { at: mint.at, reason: "something else jumps right behind the addition" });
     }
-    let mut line = function.line(image, mint.at);
-    line.truncate(kept(&line, mint));
-    match Place::cheap(image, &line).filter(|place| !births.contains(&place.at)) {
+    let line: Vec<VirtAddr> = function.line(mint.at).iter().map(|step| step.at).collect();
+    let mut factory = InstructionInfoFactory::new();
+    let lost = line.iter().position(|&at| decode(image, at).is_none_or(|i| !keeps(&i, mint, &mut factory)));
+    // The first instruction that takes the id out of the register still sees it there.
+    let holding = line.iter().copied().take(lost.map_or(line.len(), |n| n + 1));
+    match Place::cheap(image, holding).filter(|place| !births.contains(&place.at)) {
         Some(place) => Ok(place),
         None => Place::exactly(image, mint.at),
     }
@@ -92,23 +102,26 @@ pub(super) fn of_raise(
     raise: &RaiseSite,
 ) -> Result<Place, Refused> {
     let Some(function) = functions.around(raise.at) else { return Place::exactly(image, raise.at) };
-    Place::cheap(image, &function.line(image, raise.at)).map_or_else(|| Place::exactly(image, raise.at), Ok)
+    let line = function.line(raise.at).iter().map(|step| step.at);
+    Place::cheap(image, line).map_or_else(|| Place::exactly(image, raise.at), Ok)
 }
 
-/// The mint whose addition stands at this place.
-fn mint_at(mints: &[MintSite], at: VirtAddr) -> Option<&MintSite> {
-    mints.binary_search_by_key(&at, |m| m.add).ok().and_then(|n| mints.get(n))
+/// Whether an addition that mints stands at this place.
+fn is_mint(mints: &[MintSite], at: VirtAddr) -> bool {
+    mints.binary_search_by_key(&at, |m| m.add).is_ok()
 }
 
-/// How many instructions of the line see the id in the mint's register: up to and with the first that writes it.
-fn kept(line: &[Instruction], mint: &MintSite) -> usize {
-    let mut factory = InstructionInfoFactory::new();
-    let writes = |instruction: &Instruction, factory: &mut InstructionInfoFactory| {
-        factory.info(instruction).used_registers().iter().any(|used| {
-            used.register().is_gpr()
-                && used.register().full_register().number() == usize::from(mint.register.0)
-                && !matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess)
-        })
+/// Whether the mint's register holds the id behind the instruction, too.
+fn keeps(instruction: &Instruction, mint: &MintSite, factory: &mut InstructionInfoFactory) -> bool {
+    let number = usize::from(mint.register.0);
+    // A call keeps rbx, rsp, rbp and r12 to r15.
+    if instruction.mnemonic() == Mnemonic::Call && !matches!(number, 3..=5 | 12..=15) {
+        return false;
+    }
+    let written = |used: &iced_x86::UsedRegister| {
+        used.register().is_gpr()
+            && used.register().full_register().number() == number
+            && !matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess)
     };
-    line.iter().position(|i| writes(i, &mut factory)).map_or(line.len(), |at| at + 1)
+    !factory.info(instruction).used_registers().iter().any(written)
 }

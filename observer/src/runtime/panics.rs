@@ -87,3 +87,46 @@ fn until_segment_end(image: &Image<'_>, at: VirtAddr) -> Option<Range<VirtAddr>>
     let length = image.slice_from(at)?.len().min(15 * USED_WITHIN);
     Some(at..VirtAddr(at.0.checked_add(length as u64)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::symbols::own;
+    use crate::symbols::tiny::{CODE, Tiny};
+
+    fn raises_in(code: &[u8]) -> Raises {
+        let bytes = Tiny::new(code, &[0; 8]).build();
+        raises(&Image::parse(&bytes).expect("tiny images are images"))
+    }
+
+    fn load(class: [u8; 8], then: &[u8]) -> Vec<u8> {
+        [&[0x55, 0x48, 0xb9], &class[..], then, &[0xc3]].concat() // push rbp; movabs rcx, class
+    }
+
+    #[test]
+    fn this_program_raises_where_the_standard_library_starts_panics() {
+        let bytes = own::bytes();
+        let image = Image::parse(&bytes).expect("the test binary is an image");
+        let found = raises(&image);
+        let start = image.symbols().find(|s| s.is_function && s.name.contains("___rust_start_panic"));
+        let start = start.expect("the standard library is in the test binary");
+        let within = start.at..VirtAddr(start.at.0 + start.size);
+        assert_eq!(found.sites().len(), 1);
+        assert!(found.sites().iter().all(|site| within.contains(&site.at)), "{found:?} in {within:?}");
+    }
+
+    #[test]
+    fn a_class_that_is_stored_is_raised_and_one_that_is_compared_is_caught() {
+        let site = RaiseSite { at: VirtAddr(CODE + 1), boundary: Boundary::FromFunctionStart };
+        let store = [0x48, 0x89, 0x08]; // mov [rax], rcx
+        assert_eq!(raises_in(&load(CLASSES[0], &store)), Raises::At(vec![site]));
+        assert_eq!(raises_in(&load(CLASSES[1], &store)), Raises::At(vec![site]), "as earlier compilers wrote it");
+        let compare = [0x48, 0x39, 0x0f, 0x48, 0x89, 0x08]; // cmp [rdi], rcx; mov [rax], rcx
+        assert_eq!(raises_in(&load(CLASSES[0], &compare)), Raises::NotFound);
+    }
+
+    #[test]
+    fn without_the_class_panics_abort() {
+        assert_eq!(raises_in(&[0xc3]), Raises::Aborts);
+    }
+}

@@ -1,7 +1,7 @@
 //! The only loop: rings to records, records to events, events to the sink, until something ends it.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -38,7 +38,7 @@ pub(super) struct Stream<'a> {
     merger: Merger,
     marks: VecDeque<(Ns, Mark)>,
     sink: Box<dyn Sink>,
-    out: Box<dyn Write>,
+    out: BufWriter<Box<dyn Write>>,
     totals: Totals,
     lost: u64,
     chunk: BytesMut,
@@ -54,7 +54,7 @@ impl<'a> Stream<'a> {
             merger: Merger::default(),
             marks: VecDeque::new(),
             sink,
-            out,
+            out: BufWriter::with_capacity(CHUNK, out),
             totals: Totals::default(),
             lost: 0,
             chunk: BytesMut::new(),
@@ -69,7 +69,7 @@ impl<'a> Stream<'a> {
 
     /// The sink and where it writes.
     pub(super) fn sink(&mut self) -> (&mut dyn Sink, &mut dyn Write) {
-        (self.sink.as_mut(), self.out.as_mut())
+        (self.sink.as_mut(), &mut self.out)
     }
 
     /// Takes what is in the rings. Gives how many records were lost since the last time.

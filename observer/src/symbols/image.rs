@@ -20,6 +20,7 @@ pub(super) type ProgramHeaders<'d> = &'d [elf::ProgramHeader64<LittleEndian>];
 pub struct Image<'d> {
     bytes: &'d [u8],
     segments: Vec<Segment>,
+    frozen: Range<VirtAddr>,
     pointers: Pointers,
     functions: Functions,
     needed: Vec<&'d str>,
@@ -65,6 +66,7 @@ impl<'d> Image<'d> {
         let mut image = Self {
             bytes,
             segments,
+            frozen: frozen(headers),
             pointers: Pointers::default(),
             functions: Functions::default(),
             needed: Vec::new(),
@@ -138,6 +140,11 @@ impl<'d> Image<'d> {
         self.segment_at(at).is_some_and(Segment::is_executable)
     }
 
+    /// Whether the program itself may write there: in a writable segment, and not made read-only once it is relocated.
+    pub fn is_variable(&self, at: VirtAddr) -> bool {
+        !self.frozen.contains(&at) && self.segment_at(at).is_some_and(Segment::is_writable)
+    }
+
     /// Function starts from the unwind table; empty where there is none.
     pub fn functions(&self) -> &Functions {
         &self.functions
@@ -200,7 +207,17 @@ fn checked_header(bytes: &[u8]) -> Result<&Header, ImageError> {
     Ok(header)
 }
 
-/// The entries of the first program header of this type, as a file range.
+/// What the loader makes read-only after relocation (`PT_GNU_RELRO`); empty where nothing is.
+fn frozen(headers: ProgramHeaders<'_>) -> Range<VirtAddr> {
+    let header = headers.iter().find(|h| h.p_type(LittleEndian) == elf::PT_GNU_RELRO);
+    let range = header.map(|h| {
+        let start = h.p_vaddr(LittleEndian);
+        VirtAddr(start)..VirtAddr(start.saturating_add(h.p_memsz(LittleEndian)))
+    });
+    range.unwrap_or_default()
+}
+
+/// Address and file range of the first program header of this type.
 pub(super) fn header_range(headers: ProgramHeaders<'_>, kind: elf::ProgramType) -> Option<(VirtAddr, Range<u64>)> {
     let header = headers.iter().find(|h| h.p_type(LittleEndian) == kind)?;
     let (start, size) = header.file_range(LittleEndian);
@@ -209,23 +226,13 @@ pub(super) fn header_range(headers: ProgramHeaders<'_>, kind: elf::ProgramType) 
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt;
-
     use super::*;
-
-    fn own() -> Vec<u8> {
-        std::fs::read(std::env::current_exe().expect("tests run from a file")).expect("which can be read")
-    }
-
-    /// A function whose address the test knows without the image's help.
-    #[inline(never)]
-    fn landmark() -> u32 {
-        std::hint::black_box(0x5eed)
-    }
+    use crate::symbols::own;
+    use crate::symbols::tiny::{CODE, DATA, Tiny};
 
     #[test]
     fn foreign_files_are_refused_each_with_its_own_error() {
-        let whole = own();
+        let whole = own::bytes();
         let with = |at: usize, value: u8| {
             let mut bytes = whole.clone();
             bytes[at] = value;
@@ -243,31 +250,75 @@ mod tests {
 
     #[test]
     fn the_running_program_is_at_the_places_the_image_says() {
-        let bytes = own();
+        let bytes = own::bytes();
         let image = Image::parse(&bytes).expect("the test binary is an image");
-        assert!(image.is_pie() && !image.is_stripped());
-        let symbol = image.symbols().find(|s| s.name.ends_with("8landmark17h") || s.name.contains("tests8landmark"));
-        let at = symbol.expect("the landmark has a symbol").at;
+        assert!(!image.is_stripped());
+        let at = own::landmark_in(&image);
+        let running = own::memory(own::landmark_here(), 8);
         let offset = usize::try_from(image.offset_of(at).expect("in the file").0).expect("small");
-        let mut running = [0; 8];
-        let memory = std::fs::File::open("/proc/self/mem").expect("own memory");
-        memory.read_exact_at(&mut running, landmark as *const () as u64).expect("own code can be read");
         assert_eq!(bytes[offset..offset + 8], running);
         assert_eq!(image.slice_at(at, 8), Some(&running[..]));
-        assert!(image.is_executable(at));
-        assert!(image.functions().starts_at(at), "its unwind table names the function's start");
-        assert_eq!(landmark(), 0x5eed);
+        assert!(image.is_executable(at) && !image.is_variable(at));
+        assert_eq!(own::landmark(), 0x5eed);
     }
 
     #[test]
     fn relocated_words_are_what_the_loader_wrote() {
         static WORD: &&str = &"somewhere";
-        let bytes = own();
+        static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let bytes = own::bytes();
         let image = Image::parse(&bytes).expect("the test binary is an image");
-        let function = image.symbols().find(|s| s.name.contains("tests8landmark")).expect("a symbol").at;
-        let bias = (landmark as *const () as u64).wrapping_sub(function.0);
-        let place = VirtAddr(std::ptr::from_ref(WORD) as u64 - bias);
-        assert_eq!(image.pointer_at(place), Some(VirtAddr(WORD.as_ptr() as u64 - bias)));
+        let at = |address: u64| own::bias(&image).to_virtual(crate::model::ProcAddr(address));
+        let place = at(std::ptr::from_ref(WORD) as u64);
+        assert_eq!(image.pointer_at(place), Some(at(WORD.as_ptr() as u64)));
         assert_eq!(image.pointer_at(VirtAddr(place.0 + 8)), None, "the length is no pointer");
+        assert!(!image.is_variable(place), "the loader froze it");
+        assert!(image.is_variable(at(std::ptr::from_ref(&COUNTER) as u64)));
+    }
+
+    #[test]
+    fn the_unwind_table_knows_functions_as_the_symbol_table_does() {
+        let bytes = own::bytes();
+        let image = Image::parse(&bytes).expect("the test binary is an image");
+        let rust = image.symbols().filter(|s| s.is_function && s.size > 0 && s.name.contains("observer"));
+        let mut compared = 0;
+        for symbol in rust {
+            let known = image.functions().containing(VirtAddr(symbol.at.0 + symbol.size - 1));
+            assert_eq!(known, Some(symbol.at..VirtAddr(symbol.at.0 + symbol.size)), "{}", symbol.name);
+            compared += 1;
+        }
+        assert!(compared > 100, "{compared} functions compared");
+    }
+
+    #[test]
+    fn packed_relocations_are_unpacked() {
+        let mut tiny = Tiny::new(&[0xc3], &[CODE, 7, CODE, DATA].map(u64::to_le_bytes).concat());
+        // The first word itself, then a bitmap of those behind it: the second and the third.
+        tiny.packed = vec![DATA, 0b110 << 1 | 1];
+        let bytes = tiny.build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let words = [0, 8, 16, 24].map(|n| image.pointer_at(VirtAddr(DATA + n)));
+        assert_eq!(words, [Some(VirtAddr(CODE)), None, Some(VirtAddr(CODE)), Some(VirtAddr(DATA))]);
+    }
+
+    #[test]
+    fn at_a_fixed_address_words_that_are_addresses_are_pointers() {
+        let mut tiny = Tiny::new(&[0xc3], &[CODE, 7, 0x1000, DATA].map(u64::to_le_bytes).concat());
+        tiny.pie = false;
+        let bytes = tiny.build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let words = [0, 8, 16, 24].map(|n| image.pointer_at(VirtAddr(DATA + n)));
+        assert_eq!(words, [Some(VirtAddr(CODE)), None, None, Some(VirtAddr(DATA))]);
+    }
+
+    #[test]
+    fn an_image_that_relocates_more_words_than_it_has_is_malformed() {
+        let mut tiny = Tiny::new(&[0xc3], &[0; 512]);
+        tiny.packed = vec![DATA];
+        for _ in 0..150 {
+            tiny.packed.extend([DATA, u64::MAX]);
+        }
+        let expected = Err(ImageError::Malformed("it relocates more words than it has"));
+        assert_eq!(Image::parse(&tiny.build()).map(|_| ()), expected);
     }
 }

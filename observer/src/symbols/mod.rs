@@ -12,6 +12,8 @@ mod dynamic;
 mod functions;
 mod image;
 mod location;
+#[cfg(test)]
+pub(crate) mod own;
 mod pointers;
 mod references;
 mod segment;
@@ -20,6 +22,8 @@ mod symbol_index;
 mod symbol_table;
 mod type_reader;
 mod type_text;
+#[cfg(test)]
+pub(crate) mod tiny;
 
 pub use callers::Callers;
 pub use calls::{Call, Calls};

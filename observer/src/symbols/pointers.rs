@@ -109,13 +109,7 @@ impl Tables {
 /// In an image linked to a fixed address the linker wrote the addresses itself: every aligned word that is one.
 fn fixed(image: &Image<'_>, found: &mut Vec<Pointer>) {
     for segment in image.segments().iter().filter(|s| !s.is_executable()) {
-        let skipped = segment.start().0.wrapping_neg() % 8;
-        let Some(first) = segment.start().0.checked_add(skipped) else { continue };
-        let words = image.slice_from(VirtAddr(first)).unwrap_or_default().chunks_exact(8);
-        let places = (first..).step_by(8);
-        found.extend(words.zip(places).filter_map(|(word, at)| {
-            let to = VirtAddr(word.try_into().map(u64::from_le_bytes).ok()?);
-            image.segment_at(to).map(|_| Pointer { at: VirtAddr(at), to })
-        }));
+        let addresses = segment.words(image).map(|(at, word)| Pointer { at, to: VirtAddr(word) });
+        found.extend(addresses.filter(|p| image.segment_at(p.to).is_some()));
     }
 }

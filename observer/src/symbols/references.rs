@@ -269,3 +269,86 @@ impl Access {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::symbols::tiny::{CODE, DATA, Tiny};
+
+    /// The code's references to the data: where from the code's start, and what they do.
+    fn found(tiny: &Tiny) -> Vec<(u64, Access, Boundary)> {
+        let bytes = tiny.build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let found = references(&image, &Targets::new([VirtAddr(DATA), VirtAddr(DATA + 0x1000)]));
+        assert!(found.iter().all(|r| r.target == VirtAddr(DATA)));
+        found.iter().map(|r| (r.at.0 - CODE, r.access, r.boundary)).collect()
+    }
+
+    /// Opcode bytes before a displacement to the data, one after the other.
+    fn code(opcodes: &[&[u8]]) -> Vec<u8> {
+        let mut code = Vec::new();
+        for opcode in opcodes {
+            code.extend(*opcode);
+            let from = CODE + code.len() as u64 + 4;
+            code.extend(u32::try_from(DATA - from).expect("near").to_le_bytes());
+        }
+        code
+    }
+
+    #[test]
+    fn each_way_to_name_an_address_is_found_and_told_apart() {
+        let lea: &[u8] = &[0x4c, 0x8d, 0x2d]; // lea r13, [rip+d]
+        let load: &[u8] = &[0x48, 0x8b, 0x05]; // mov rax, [rip+d]
+        let add: &[u8] = &[0xf0, 0x4c, 0x0f, 0xc1, 0x05]; // lock xadd [rip+d], r8
+        let code = code(&[lea, load, &[0xff, 0x15], add, &[0x48, 0x89, 0x05], &[0xff, 0x25]]);
+        let start = Boundary::FromFunctionStart;
+        let expected = [
+            (0, Access::Address(Destination(Register::R13)), start),
+            (7, Access::Load(Destination(Register::RAX)), start),
+            (14, Access::Call, start),
+            (20, Access::FetchAdd(Destination(Register::R8)), start),
+            (29, Access::Other, start),
+            (36, Access::Jump, start),
+        ];
+        assert_eq!(found(&Tiny::new(&code, &[0; 8])), expected);
+    }
+
+    #[test]
+    fn bytes_inside_another_instruction_are_no_reference() {
+        // mov rax, imm64 whose last bytes look like `lea rax, [rip+d]` would begin, were an instruction to start there.
+        let mut inside = vec![0x48, 0xb8, 0x90];
+        inside.extend(code(&[&[0x48, 0x8d, 0x05]]));
+        let end = inside.len() as u64;
+        let displacement = u32::try_from(DATA - CODE - end).expect("near").to_le_bytes();
+        inside[6..].copy_from_slice(&displacement);
+        inside.push(0xc3);
+        assert_eq!(found(&Tiny::new(&inside, &[0; 8])), []);
+    }
+
+    #[test]
+    fn without_unwind_information_the_bytes_alone_are_a_weaker_sign() {
+        let mut tiny = Tiny::new(&code(&[&[0x90, 0x48, 0x8d, 0x05], &[0x41, 0xff, 0x15]]), &[0; 8]);
+        tiny.functions.clear();
+        let expected = [
+            (1, Access::Address(Destination(Register::RAX)), Boundary::FromPattern),
+            (9, Access::Call, Boundary::FromPattern),
+        ];
+        assert_eq!(found(&tiny), expected);
+    }
+
+    #[test]
+    fn at_a_fixed_address_immediates_are_references() {
+        let mut code = vec![0xbf]; // mov edi, imm32
+        code.extend(u32::try_from(DATA).expect("low").to_le_bytes());
+        code.extend([0x48, 0xc7, 0x44, 0x24, 0x10]); // mov qword [rsp+16], imm32
+        code.extend(u32::try_from(DATA).expect("low").to_le_bytes());
+        let mut tiny = Tiny::new(&code, &[0; 8]);
+        assert_eq!(found(&tiny), [], "an image that moves names nothing that way");
+        tiny.pie = false;
+        let expected = [
+            (0, Access::Address(Destination(Register::RDI)), Boundary::FromFunctionStart),
+            (5, Access::Other, Boundary::FromFunctionStart),
+        ];
+        assert_eq!(found(&tiny), expected);
+    }
+}

@@ -8,8 +8,8 @@ use object::LittleEndian;
 use object::elf;
 use object::read::elf::ProgramHeader;
 
-use super::ImageError;
 use super::image::ProgramHeaders;
+use super::{Image, ImageError};
 use crate::model::{FileOffset, VirtAddr};
 
 /// A loaded segment.
@@ -85,6 +85,17 @@ impl Segment {
     pub fn offset_of(&self, at: VirtAddr) -> Option<FileOffset> {
         let inside = at.0.checked_sub(self.start).filter(|&n| n < self.file.len() as u64)?;
         Some(FileOffset(self.file.start as u64 + inside))
+    }
+
+    /// Every aligned word of its file part, with its place.
+    pub fn words<'d>(&self, image: &Image<'d>) -> impl Iterator<Item = (VirtAddr, u64)> + use<'d> {
+        let skipped = self.start.wrapping_neg() % 8;
+        let first = self.start.saturating_add(skipped);
+        let words = image.slice_from(VirtAddr(first)).unwrap_or_default().chunks_exact(8);
+        words.enumerate().filter_map(move |(n, word)| {
+            let at = first.checked_add(8 * n as u64)?;
+            Some((VirtAddr(at), u64::from_le_bytes(word.try_into().ok()?)))
+        })
     }
 
     /// May be executed.

@@ -9,8 +9,13 @@ use std::os::unix::fs::FileExt;
 
 use super::error::{Capability, MemoryError};
 use super::process::Process;
-use super::syscall::{self, MAX_PIECES, Piece};
+use super::syscall;
 use crate::model::ProcAddr;
+
+/// Addresses at most this far apart are read together, gap and all: copying a page costs less than another call.
+const NEAR: u64 = 4 << 10;
+/// At most this much is read together.
+const GROUP: u64 = 1 << 20;
 
 /// A process's memory.
 ///
@@ -62,34 +67,29 @@ impl<'p> Memory<'p> {
     }
 
     /// Reads `len` bytes at each address and gives them to `each` with the address's index, or `None` for those that
-    /// cannot be read. One system call for up to [`MAX_PIECES`] addresses, so that scattered reads stay cheap.
+    /// cannot be read. Addresses in ascending order that lie close together are read in one piece, so that a million
+    /// neighbours cost a thousand calls.
     pub fn read_each(
         &self,
         addresses: &[ProcAddr],
         len: usize,
         mut each: impl FnMut(usize, Option<&[u8]>),
     ) -> Result<(), MemoryError> {
-        if len == 0 {
-            return Ok(());
-        }
-        let mut bytes = vec![0; len * MAX_PIECES.min(addresses.len())];
+        let mut bytes = Vec::new();
         let mut next = 0;
-        while next < addresses.len() {
-            let batch = &addresses[next..addresses.len().min(next + MAX_PIECES)];
-            let pieces: Vec<Piece> = batch.iter().map(|at| Piece { at: *at, len }).collect();
-            let whole = match syscall::read_remote(self.process.pid(), &pieces, &mut bytes[..len * batch.len()]) {
-                Ok(copied) => copied / len,
-                Err(_) => 0,
-            };
-            for (index, piece) in bytes.chunks_exact(len).take(whole).enumerate() {
-                each(next + index, Some(piece));
-            }
+        while let Some(first) = addresses.get(next) {
+            let near = addresses[next..].windows(2).take_while(|pair| is_near(pair[0], pair[1], *first)).count();
+            let offset = |at: &ProcAddr| (at.0 - first.0) as usize;
+            bytes.resize(offset(&addresses[next + near]) + len, 0);
+            let read = self.read(*first, &mut bytes)?;
+            let group = addresses[next..=next + near].iter().map(offset);
+            let whole = group.take_while(|offset| offset + len <= read).fold(0, |index, offset| {
+                each(next + index, Some(&bytes[offset..offset + len]));
+                index + 1
+            });
             next += whole;
-            if whole < batch.len() {
-                // The batch ended at this address: alone it says whether it, or the call itself, failed.
-                let mut piece = vec![0; len];
-                let full = self.read(addresses[next], &mut piece)? == len;
-                each(next, full.then_some(&piece));
+            if whole == 0 {
+                each(next, None);
                 next += 1;
             }
         }
@@ -97,7 +97,7 @@ impl<'p> Memory<'p> {
     }
 
     fn read_once(&self, at: ProcAddr, to: &mut [u8]) -> Result<usize, MemoryError> {
-        let error = match syscall::read_remote(self.process.pid(), &[Piece { at, len: to.len() }], to) {
+        let error = match syscall::read_remote(self.process.pid(), at, to) {
             Ok(read) => return Ok(read),
             Err(error) => error,
         };
@@ -128,6 +128,11 @@ impl<'p> Memory<'p> {
             }
         }
     }
+}
+
+/// Whether two addresses one behind the other are worth a common read, in a group that begins at `first`.
+fn is_near(one: ProcAddr, next: ProcAddr, first: ProcAddr) -> bool {
+    next >= one && next.0 - one.0 <= NEAR && next.0 - first.0 <= GROUP
 }
 
 #[cfg(test)]

@@ -9,18 +9,6 @@ use std::process::{Command, ExitStatus};
 
 use crate::model::{Ns, Pid, ProcAddr};
 
-/// Pieces that one [`read_remote`] takes at most (`UIO_MAXIOV`).
-pub const MAX_PIECES: usize = 1024;
-
-/// A stretch of another process's memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// Where it begins.
-    pub at: ProcAddr,
-    /// Bytes.
-    pub len: usize,
-}
-
 /// What `waitpid` told of a traced child.
 pub enum Wait {
     /// Stopped, by this signal.
@@ -66,22 +54,16 @@ pub fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
-/// Copies the pieces of another process's memory, one behind the other, into `to`.
+/// Copies another process's memory from `at` on into `to`.
 ///
-/// Gives the number of bytes copied; it stops at the first page that cannot be read. Takes no more than
-/// [`MAX_PIECES`] pieces and no more than `to` holds.
-pub fn read_remote(pid: Pid, pieces: &[Piece], to: &mut [u8]) -> io::Result<usize> {
+/// Gives the number of bytes copied; it stops at the first page that cannot be read.
+pub fn read_remote(pid: Pid, at: ProcAddr, to: &mut [u8]) -> io::Result<usize> {
     let number = libc::pid_t::try_from(pid.0).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
-    let remote: Vec<libc::iovec> = pieces
-        .iter()
-        .take(MAX_PIECES)
-        .map(|piece| libc::iovec { iov_base: piece.at.0 as *mut libc::c_void, iov_len: piece.len })
-        .collect();
     let local = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
-    // SAFETY: `local` is exactly the exclusive slice `to`, which the kernel may fill; the remote vector is only
-    // interpreted in the other process, from where the kernel copies after checking each page.
-    let copied =
-        unsafe { libc::process_vm_readv(number, &local, 1, remote.as_ptr(), remote.len() as libc::c_ulong, 0) };
+    let remote = libc::iovec { iov_base: at.0 as *mut libc::c_void, iov_len: to.len() };
+    // SAFETY: `local` is exactly the exclusive slice `to`, which the kernel may fill; `remote` is only interpreted in
+    // the other process, from where the kernel copies after checking each page.
+    let copied = unsafe { libc::process_vm_readv(number, &local, 1, &remote, 1, 0) };
     usize::try_from(copied).map_err(|_| io::Error::last_os_error())
 }
 

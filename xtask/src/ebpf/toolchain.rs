@@ -98,7 +98,10 @@ pub fn install() -> Result<()> {
     run(Command::new("apt-get").arg("update"))?;
     let install = ["install", "--yes", "--no-install-recommends"];
     run(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(install).args(DEBIAN_PACKAGES))?;
-    if linker().is_ok() {
+    if linker()
+        .and_then(|linker| said(Command::new(linker).arg("--version")))
+        .is_ok_and(|is| is.ends_with(LINKER_VERSION))
+    {
         return Ok(());
     }
     // With its default feature it links, but against another LLVM than that of the packages: it then fails on memset.

@@ -194,6 +194,45 @@ fn freed_futures_are_gone_and_kept_outputs_are_complete() {
 }
 
 #[test]
+fn memory_of_freed_futures_that_others_use_now_is_no_task() {
+    let Some(mut player) = Player::of("memory_of_freed_futures_that_others_use_now_is_no_task") else {
+        async fn fleeting(text: [u64; 8]) -> u64 {
+            tokio::task::yield_now().await;
+            text[7]
+        }
+        async fn stays() {
+            std::future::pending().await
+        }
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let _inside = runtime.enter();
+        (0..3).for_each(|_| tell("stays", &tokio::spawn(stays())));
+        let all: Vec<_> = (0..300).map(|tag| tokio::spawn(fleeting([tag; 8]))).collect();
+        tell("fleeting", &all[0]);
+        runtime.block_on(async {
+            for handle in all {
+                handle.await.unwrap();
+            }
+        });
+        // One word is written, and it would do for a state; the cell's other words stay as they were.
+        let reused: Vec<Vec<u64>> = (1..5000usize)
+            .map(|n| {
+                let mut words = Vec::with_capacity(n % 100 + 8);
+                words.push(0x84);
+                words
+            })
+            .collect();
+        wait();
+        drop(reused);
+        return;
+    };
+    let told = player.act();
+    let process = player.process();
+    let census = census(&process, &types_of(&process, &told));
+    let stays: Vec<Told> = told.into_iter().filter(|told| told.label == "stays").collect();
+    assert_found(&census, &stays);
+}
+
+#[test]
 fn stable_futures_are_found_exactly_while_others_come_and_go() {
     let Some(mut player) = Player::of("stable_futures_are_found_exactly_while_others_come_and_go") else {
         async fn stable() {
