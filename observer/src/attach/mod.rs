@@ -17,6 +17,6 @@ mod tests;
 pub use error::AttachError;
 pub use links::{ImageRequest, Links, Refused};
 pub use mechanism::Mechanism;
-pub use object::Work;
+pub use self::object::Work;
 pub use probes::{Counters, Drained, Options, Probes};
 pub use ring::Ring;
