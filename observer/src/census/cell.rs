@@ -214,7 +214,7 @@ mod tests {
             let [state, queue_next, vtable, owner, scheduler, id, location, trailer] = offsets;
             let spawn_location = (location > 200).then_some(location);
             let layout =
-                CellLayout { state, queue_next, vtable, owner, scheduler, id, spawn_location, trailer, align };
+                CellLayout { state, queue_next, vtable, owner, scheduler, id, spawn_location, trailer, align, stage_tagged: false };
             let known = word_at(&bytes, 16).unwrap_or(8);
             let cell = CellType { layout, resource: Resource::Task, image: ImageIndex(0) };
             let types = CellTypes::new([(ProcAddr(known), cell), (ProcAddr(0), cell)]);

@@ -14,11 +14,13 @@ mod listing;
 mod rejection;
 mod slot;
 mod stacks;
+mod standing;
 mod taking;
 mod walk;
 
 pub use cell_types::{CellType, CellTypes, ImageIndex};
 pub use rejection::{Rejected, Rejection};
+pub use standing::{Known, standing};
 pub use taking::{Census, CensusError};
 
 #[cfg(test)]

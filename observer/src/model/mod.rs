@@ -8,9 +8,12 @@ mod event;
 mod id;
 mod image;
 mod naming;
+mod observation;
 mod point;
 mod task_type;
 mod time;
+
+pub use observer_common::MintRegister;
 
 pub use address::{Bias, FileOffset, ProcAddr, VirtAddr};
 pub use catalog::{Catalog, ImageEntry, Missing, PointEntry, TargetEntry, TypeEntry};
@@ -18,6 +21,7 @@ pub use event::{Event, EventKind, EventSet, Outcome, ResourceFacts};
 pub use id::{AsyncId, Pid, TaskId, Tid};
 pub use image::{BuildId, TypeId};
 pub use naming::{Naming, Place, Unnamed};
+pub use observation::{Cell, CellWords, Frame, Observation, Seen, StageEvidence, StageWords};
 pub use point::{AttachPoint, Cost, PointIndex, Program, Role};
 pub use task_type::{CellLayout, LiveTask, Resource, TaskFunctions, TaskState, TaskType};
 pub use time::Ns;

@@ -61,6 +61,8 @@ pub struct CellLayout {
     pub trailer: u32,
     /// Smallest alignment of a cell that this runtime version allocates.
     pub align: u32,
+    /// The version's `Stage` is `repr(C)`: the first 32 bits of the stage are its variant.
+    pub stage_tagged: bool,
 }
 
 impl CellLayout {
@@ -117,6 +119,10 @@ impl TaskState {
     /// `abort` or shutdown was asked for.
     pub fn is_cancelled(self) -> bool {
         self.0 & 0x20 != 0
+    }
+    /// No thread is inside and it can still be polled: who enters it now gets to run it.
+    pub fn is_idle(self) -> bool {
+        self.0 & 3 == 0
     }
     /// How many references hold the cell.
     pub fn references(self) -> u64 {

@@ -32,6 +32,7 @@ pub fn layout(align: u32) -> CellLayout {
         spawn_location: None,
         trailer: 96,
         align,
+        stage_tagged: true,
     }
 }
 

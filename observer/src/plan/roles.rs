@@ -1,0 +1,51 @@
+//! Which roles the wanted events need.
+//!
+//! Does not know: where the points of a role are.
+
+use crate::model::{EventSet, Role, TaskFunctions, VirtAddr};
+
+/// A set of roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Roles(EventSet);
+
+impl Roles {
+    /// | event | roles |
+    /// |---|---|
+    /// | init | Mint, Birth |
+    /// | before, after | Poll |
+    /// | resolve | Poll, Shutdown, DropJoinHandle, DropAbortHandle (they tell of cancellation), Raise |
+    /// | destroy | Poll, Shutdown, DropJoinHandle, DropAbortHandle, Dealloc: each may free the cell |
+    pub(super) fn for_events(wanted: EventSet) -> Self {
+        Self(wanted)
+    }
+
+    pub(super) fn has(self, role: Role) -> bool {
+        let EventSet { init, before, after, resolve, destroy } = self.0;
+        match role {
+            Role::Mint | Role::Birth => init,
+            Role::Poll => before || after || resolve || destroy,
+            Role::Shutdown | Role::DropJoinHandle | Role::DropAbortHandle => resolve || destroy,
+            Role::Dealloc => destroy,
+            Role::Raise => resolve,
+        }
+    }
+
+    /// Those that sit at a vtable function's entry.
+    pub(super) fn of_vtables(self) -> impl Iterator<Item = Role> {
+        [Role::Poll, Role::Shutdown, Role::DropJoinHandle, Role::DropAbortHandle, Role::Dealloc]
+            .into_iter()
+            .filter(move |role| self.has(*role))
+    }
+}
+
+/// The vtable function whose entry a point of this role sits at.
+pub(super) fn function(role: Role, functions: &TaskFunctions) -> Option<VirtAddr> {
+    match role {
+        Role::Poll => Some(functions.poll),
+        Role::Shutdown => Some(functions.shutdown),
+        Role::DropJoinHandle => Some(functions.drop_join_handle_slow),
+        Role::DropAbortHandle => Some(functions.drop_abort_handle),
+        Role::Dealloc => Some(functions.dealloc),
+        Role::Mint | Role::Birth | Role::Raise => None,
+    }
+}

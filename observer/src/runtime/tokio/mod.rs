@@ -1,0 +1,187 @@
+//! Tokio, as a compiled image shows it without any symbol.
+//!
+//! Does not know: how a panic begins (that is the standard library's, see `panics`), what a probe costs.
+
+mod births;
+mod glue;
+mod mints;
+mod names;
+mod places;
+mod versions;
+mod vtables;
+mod worker;
+
+pub use names::name_types;
+
+use super::{Found, RuntimeImage, panics};
+use crate::symbols::Image;
+
+/// Looks for tokio's task vtables, and for its version where there are none.
+pub(super) fn analyse(image: &Image<'_>) -> Found {
+    let versions = versions::named(image);
+    let vtables = vtables::find(image);
+    if vtables.is_empty() {
+        return versions::too_old(&versions);
+    }
+    let version = versions::supported(&versions);
+    let unstable = vtables::all_record_spawn_locations(image, &vtables);
+    let row = versions::layout(version.as_ref());
+    let mut types: Vec<_> = vtables.iter().map(|v| v.task_type(row, unstable)).collect();
+    worker::mark(image, &mut types);
+    let births = births::find(image, &types);
+    let mints = mints::find(image);
+    Found::Runtime(RuntimeImage { version, unstable, types, births, mints, raises: panics::raises(image) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::model::{Bias, ProcAddr, Resource, TaskState, VirtAddr};
+    use crate::symbols::own;
+    use crate::symbols::tiny::Tiny;
+
+    fn with_own<T>(test: impl FnOnce(&Image<'_>, &RuntimeImage, Bias) -> T) -> T {
+        let bytes = own::bytes();
+        let image = Image::parse(&bytes).expect("the test binary is an image");
+        let Found::Runtime(runtime) = analyse(&image) else { panic!("the test binary has tokio tasks") };
+        test(&image, &runtime, own::bias(&image))
+    }
+
+    fn current_thread() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+    }
+
+    /// The header that a join handle, which is one pointer, points to.
+    fn header<T>(handle: &tokio::task::JoinHandle<T>) -> ProcAddr {
+        ProcAddr(own::word(ProcAddr(std::ptr::from_ref(handle) as u64)))
+    }
+
+    /// The id as tokio itself prints it.
+    fn id<T>(handle: &tokio::task::JoinHandle<T>) -> u64 {
+        handle.id().to_string().parse().expect("a number")
+    }
+
+    async fn waiter(words: [u64; 5]) -> u64 {
+        std::future::pending::<()>().await;
+        words.iter().sum()
+    }
+
+    /// What the image says of the task behind a handle, after comparing with the task's memory.
+    fn compared<T>(runtime: &RuntimeImage, bias: Bias, handle: &tokio::task::JoinHandle<T>) -> crate::model::TaskType {
+        let header = header(handle);
+        let vtable = bias.to_virtual(ProcAddr(own::word(ProcAddr(header.0 + 16))));
+        let found = runtime.types.iter().find(|t| t.vtable == vtable).expect("the task's vtable is found");
+        let layout = found.layout;
+        assert_eq!(own::word(ProcAddr(header.0 + u64::from(layout.id))), id(handle), "the id is where it says");
+        assert!(TaskState(own::word(ProcAddr(header.0 + u64::from(layout.state)))).is_plausible());
+        assert_eq!(header.0 % u64::from(layout.align), 0);
+        assert!(runtime.births.iter().any(|b| b.vtable == vtable), "and a place where it is born");
+        found.clone()
+    }
+
+    #[test]
+    fn running_tasks_are_of_the_types_found() {
+        with_own(|_, runtime, bias| {
+            let rt = current_thread();
+            let local = tokio::task::LocalSet::new();
+            let task = rt.spawn(waiter([1; 5]));
+            let unsend = local.spawn_local(async { std::future::pending::<std::rc::Rc<u8>>().await });
+            let (release, wait) = std::sync::mpsc::channel::<()>();
+            let blocking = rt.spawn_blocking(move || wait.recv().is_ok());
+            assert_eq!(compared(runtime, bias, &task).resource, Resource::Task);
+            assert_eq!(compared(runtime, bias, &unsend).resource, Resource::Task);
+            assert_eq!(compared(runtime, bias, &blocking).resource, Resource::Blocking);
+            release.send(()).expect("the blocking task waits");
+        });
+    }
+
+    #[test]
+    fn the_counter_that_is_found_is_where_ids_come_from() {
+        with_own(|_, runtime, bias| {
+            let counters: BTreeSet<_> = runtime.mints.iter().map(|m| bias.to_process(m.counter)).collect();
+            let read = || counters.iter().map(|&at| own::word(at)).collect::<Vec<_>>();
+            let rt = current_thread();
+            let before = read();
+            let id = id(&rt.spawn(waiter([2; 5])));
+            let after = read();
+            let minted_by = before.iter().zip(&after).filter(|(before, after)| (**before..**after).contains(&id));
+            assert_eq!(minted_by.count(), 1, "id {id} of {before:?} to {after:?}");
+        });
+    }
+
+    #[test]
+    fn every_type_is_born_somewhere() {
+        with_own(|_, runtime, _| {
+            let born: BTreeSet<_> = runtime.births.iter().map(|b| b.vtable).collect();
+            assert_eq!(born, runtime.types.iter().map(|t| t.vtable).collect());
+        });
+    }
+
+    /// The polls of blocking types that this thread is inside of, by the return addresses on its stack.
+    #[cfg(debug_assertions)]
+    #[inline(never)]
+    fn blocking_polls_around(image: &Image<'_>, runtime: &RuntimeImage, bias: Bias) -> BTreeSet<VirtAddr> {
+        let here = 0u64;
+        let from = std::ptr::from_ref(&here) as u64;
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("own maps");
+        let ranges = maps.lines().filter_map(|line| {
+            let (start, end) = line.split(' ').next()?.split_once('-')?;
+            Some(u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?)
+        });
+        let stack = ranges.into_iter().find(|range| range.contains(&from)).expect("the stack is mapped");
+        let length = usize::try_from((stack.end - from).min(1 << 18)).expect("small");
+        let words = own::memory(ProcAddr(from), length);
+        let polls: BTreeSet<_> =
+            runtime.types.iter().filter(|t| t.resource == Resource::Blocking).map(|t| t.functions.poll).collect();
+        let returns = words.chunks_exact(8).filter_map(|word| {
+            let at = bias.to_virtual(ProcAddr(u64::from_le_bytes(word.try_into().ok()?)));
+            // A return address stands behind a call: not at a function's start.
+            image.functions().containing(at).map(|f| f.start).filter(|&start| start != at)
+        });
+        returns.filter(|start| polls.contains(start)).collect()
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    fn the_worker_is_the_blocking_type_that_polls_other_tasks() {
+        with_own(|_, runtime, _| {
+            let workers: BTreeSet<_> = runtime.types.iter().filter(|t| t.worker).map(|t| t.functions.poll).collect();
+            assert_eq!(workers.len(), 1, "one worker type");
+            let rt = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+            let ask = |on_worker: bool| {
+                let (tell, told) = std::sync::mpsc::channel();
+                let look = move || {
+                    with_own(|image, runtime, bias| {
+                        tell.send(blocking_polls_around(image, runtime, bias)).expect("the test waits");
+                    })
+                };
+                if on_worker {
+                    drop(rt.spawn(async move { look() }));
+                } else {
+                    drop(rt.spawn_blocking(look));
+                }
+                told.recv().expect("an answer")
+            };
+            assert_eq!(ask(true), workers, "a task is polled by the worker");
+            let blocking = ask(false);
+            assert_eq!(blocking.len(), 1, "a closure runs in its own type's poll");
+            assert!(blocking.is_disjoint(&workers), "which is no worker");
+        });
+    }
+
+    #[test]
+    fn an_image_without_tasks_holds_nothing() {
+        let bytes = Tiny::new(&[0xc3], &[0; 64]).build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        assert!(matches!(analyse(&image), Found::Nothing));
+    }
+
+    #[test]
+    fn an_image_with_an_old_tokio_is_too_old() {
+        let bytes = Tiny::new(&[0xc3], b"/index/tokio-1.20.6/src/runtime/task/core.rs").build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        assert!(matches!(analyse(&image), Found::TooOld { version, .. } if version == "1.20.6"));
+    }
+}

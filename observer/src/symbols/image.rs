@@ -1,0 +1,324 @@
+//! One parsed image: the door to everything its bytes tell.
+//!
+//! Does not know: what any of it means. Section headers are used for symbols only; the rest comes from what the loader uses.
+
+use std::ops::Range;
+
+use object::LittleEndian;
+use object::elf;
+use object::read::elf::{FileHeader, ProgramHeader};
+
+use super::dynamic::Dynamic;
+use super::{Functions, Pointers, Segment, Symbol, build_id, symbol_table};
+use crate::model::{BuildId, FileOffset, VirtAddr};
+
+pub(super) type Header = elf::FileHeader64<LittleEndian>;
+pub(super) type ProgramHeaders<'d> = &'d [elf::ProgramHeader64<LittleEndian>];
+
+/// An x86-64 ELF executable or shared object.
+#[derive(Clone, Debug)]
+pub struct Image<'d> {
+    bytes: &'d [u8],
+    segments: Vec<Segment>,
+    frozen: Range<VirtAddr>,
+    pointers: Pointers,
+    functions: Functions,
+    needed: Vec<&'d str>,
+    build_id: BuildId,
+    pie: bool,
+    stripped: bool,
+}
+
+/// Why the bytes are no image that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    /// The magic number is not ELF's.
+    #[error("not an ELF file")]
+    NotElf,
+    /// `ELFCLASS32`.
+    #[error("a 32-bit ELF file; only 64-bit x86-64 is supported")]
+    Not64Bit,
+    /// Big-endian, or no byte order at all.
+    #[error("not a little-endian ELF file; only 64-bit x86-64 is supported")]
+    NotLittleEndian,
+    /// Another instruction set, with ELF's number for it.
+    #[error("an ELF file for machine {0}; only x86-64 (62) is supported")]
+    OtherMachine(u16),
+    /// An object file or a core dump, with ELF's number for the type.
+    #[error("an ELF file of type {0}; only executables (2) and shared objects (3) can be mapped")]
+    NotLoadable(u16),
+    /// The file ends before what its headers promise.
+    #[error("the ELF file is truncated: its {0} lie beyond its end")]
+    Truncated(&'static str),
+    /// Headers that contradict each other: no linker wrote them.
+    #[error("the ELF file is malformed: {0}")]
+    Malformed(&'static str),
+}
+
+impl<'d> Image<'d> {
+    /// Reads the headers, relocations and function table. Linear in the size of the image.
+    pub fn parse(bytes: &'d [u8]) -> Result<Self, ImageError> {
+        let header = checked_header(bytes)?;
+        let headers: ProgramHeaders<'d> =
+            header.program_headers(LittleEndian, bytes).map_err(|_| ImageError::Truncated("program headers"))?;
+        let segments = Segment::loaded(headers, bytes.len())?;
+        let pie = header.e_type(LittleEndian) == elf::ET_DYN;
+        let mut image = Self {
+            bytes,
+            segments,
+            frozen: frozen(headers),
+            pointers: Pointers::default(),
+            functions: Functions::default(),
+            needed: Vec::new(),
+            build_id: build_id::read(headers, bytes),
+            pie,
+            stripped: symbol_table::open(bytes).is_none(),
+        };
+        let dynamic = Dynamic::read(bytes, headers);
+        image.needed = dynamic.needed(&image);
+        image.pointers = Pointers::read(&image, dynamic)?;
+        image.functions = Functions::read(&image, headers);
+        Ok(image)
+    }
+
+    /// All bytes of the file.
+    pub fn bytes(&self) -> &'d [u8] {
+        self.bytes
+    }
+
+    /// The loaded segments, by address; they do not overlap.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The segment whose memory holds the address.
+    pub fn segment_at(&self, at: VirtAddr) -> Option<&Segment> {
+        let after = self.segments.partition_point(|s| s.start() <= at);
+        self.segments.get(after.checked_sub(1)?).filter(|s| s.holds(at))
+    }
+
+    /// Where the file has the byte that is loaded to this address; `None` where it is not from the file.
+    pub fn offset_of(&self, at: VirtAddr) -> Option<FileOffset> {
+        self.segment_at(at)?.offset_of(at)
+    }
+
+    /// `len` bytes of the file as loaded from `at` on; `None` unless all are from one segment's file part.
+    pub fn slice_at(&self, at: VirtAddr, len: usize) -> Option<&'d [u8]> {
+        let all = self.slice_from(at)?;
+        all.get(..len)
+    }
+
+    /// The bytes from `at` to the end of its segment's file part.
+    pub fn slice_from(&self, at: VirtAddr) -> Option<&'d [u8]> {
+        let segment = self.segment_at(at)?;
+        let from = usize::try_from(segment.offset_of(at)?.0).ok()?;
+        self.bytes.get(from..segment.file().end)
+    }
+
+    /// The bytes of a range of addresses, as [`Image::slice_at`].
+    pub fn slice(&self, range: Range<VirtAddr>) -> Option<&'d [u8]> {
+        self.slice_at(range.start, usize::try_from(range.end.0.checked_sub(range.start.0)?).ok()?)
+    }
+
+    /// The 8 bytes at `at` as the file has them, before relocation.
+    pub fn word_at(&self, at: VirtAddr) -> Option<u64> {
+        self.slice_at(at, 8)?.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    /// The link-time address that the word at `at` holds after relocation, if it holds one.
+    pub fn pointer_at(&self, at: VirtAddr) -> Option<VirtAddr> {
+        self.pointers.at(at)
+    }
+
+    /// All relocated words, by place.
+    pub fn pointers(&self) -> &Pointers {
+        &self.pointers
+    }
+
+    /// Whether the address is in a segment that may be executed.
+    pub fn is_executable(&self, at: VirtAddr) -> bool {
+        self.segment_at(at).is_some_and(Segment::is_executable)
+    }
+
+    /// Whether the program itself may write there: in a writable segment, and not made read-only once it is relocated.
+    pub fn is_variable(&self, at: VirtAddr) -> bool {
+        !self.frozen.contains(&at) && self.segment_at(at).is_some_and(Segment::is_writable)
+    }
+
+    /// Function starts from the unwind table; empty where there is none.
+    pub fn functions(&self) -> &Functions {
+        &self.functions
+    }
+
+    /// The file names of the libraries that the loader maps with the image.
+    pub fn needed(&self) -> &[&'d str] {
+        &self.needed
+    }
+
+    /// The image's identity.
+    pub fn build_id(&self) -> &BuildId {
+        &self.build_id
+    }
+
+    /// Loaded at any address (position independent, static-pie and shared objects too).
+    pub fn is_pie(&self) -> bool {
+        self.pie
+    }
+
+    /// No symbol table.
+    pub fn is_stripped(&self) -> bool {
+        self.stripped
+    }
+
+    /// The defined symbols that have an address, in file order; none where the image is stripped.
+    pub fn symbols(&self) -> impl Iterator<Item = Symbol<'d>> + use<'d> {
+        symbol_table::iter(self.bytes)
+    }
+}
+
+/// The file header, if it is one of a loadable x86-64 image.
+fn checked_header(bytes: &[u8]) -> Result<&Header, ImageError> {
+    if bytes.get(..4) != Some(&elf::ELFMAG) {
+        return Err(ImageError::NotElf);
+    }
+    match bytes.get(4) {
+        Some(2) => {}
+        Some(1) => return Err(ImageError::Not64Bit),
+        Some(_) => return Err(ImageError::Malformed("its class is neither 32 nor 64 bit")),
+        None => return Err(ImageError::Truncated("file header")),
+    }
+    match bytes.get(5) {
+        Some(1) => {}
+        Some(_) => return Err(ImageError::NotLittleEndian),
+        None => return Err(ImageError::Truncated("file header")),
+    }
+    if bytes.len() < size_of::<Header>() {
+        return Err(ImageError::Truncated("file header"));
+    }
+    let header = Header::parse(bytes).map_err(|_| ImageError::Malformed("its file header"))?;
+    let machine = header.e_machine(LittleEndian);
+    if machine != elf::EM_X86_64 {
+        return Err(ImageError::OtherMachine(machine.0));
+    }
+    let kind = header.e_type(LittleEndian);
+    if kind != elf::ET_DYN && kind != elf::ET_EXEC {
+        return Err(ImageError::NotLoadable(kind.0));
+    }
+    Ok(header)
+}
+
+/// What the loader makes read-only after relocation (`PT_GNU_RELRO`); empty where nothing is.
+fn frozen(headers: ProgramHeaders<'_>) -> Range<VirtAddr> {
+    let header = headers.iter().find(|h| h.p_type(LittleEndian) == elf::PT_GNU_RELRO);
+    let range = header.map(|h| {
+        let start = h.p_vaddr(LittleEndian);
+        VirtAddr(start)..VirtAddr(start.saturating_add(h.p_memsz(LittleEndian)))
+    });
+    range.unwrap_or_default()
+}
+
+/// Address and file range of the first program header of this type.
+pub(super) fn header_range(headers: ProgramHeaders<'_>, kind: elf::ProgramType) -> Option<(VirtAddr, Range<u64>)> {
+    let header = headers.iter().find(|h| h.p_type(LittleEndian) == kind)?;
+    let (start, size) = header.file_range(LittleEndian);
+    Some((VirtAddr(header.p_vaddr(LittleEndian)), start..start.checked_add(size)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::symbols::own;
+    use crate::symbols::tiny::{CODE, DATA, Tiny};
+
+    #[test]
+    fn foreign_files_are_refused_each_with_its_own_error() {
+        let whole = own::bytes();
+        let with = |at: usize, value: u8| {
+            let mut bytes = whole.clone();
+            bytes[at] = value;
+            Image::parse(&bytes).map(|_| ())
+        };
+        assert_eq!(Image::parse(b"").map(|_| ()), Err(ImageError::NotElf));
+        assert_eq!(Image::parse(b"#!/bin/sh\n").map(|_| ()), Err(ImageError::NotElf));
+        assert_eq!(Image::parse(b"\x7fELF").map(|_| ()), Err(ImageError::Truncated("file header")));
+        assert_eq!(with(4, 1), Err(ImageError::Not64Bit));
+        assert_eq!(with(5, 2), Err(ImageError::NotLittleEndian));
+        assert_eq!(with(18, 183), Err(ImageError::OtherMachine(183)));
+        assert_eq!(with(16, 4), Err(ImageError::NotLoadable(4)));
+        assert_eq!(Image::parse(&whole[..4096]).map(|_| ()), Err(ImageError::Truncated("segments")));
+    }
+
+    #[test]
+    fn the_running_program_is_at_the_places_the_image_says() {
+        let bytes = own::bytes();
+        let image = Image::parse(&bytes).expect("the test binary is an image");
+        assert!(!image.is_stripped());
+        let at = own::landmark_in(&image);
+        let running = own::memory(own::landmark_here(), 8);
+        let offset = usize::try_from(image.offset_of(at).expect("in the file").0).expect("small");
+        assert_eq!(bytes[offset..offset + 8], running);
+        assert_eq!(image.slice_at(at, 8), Some(&running[..]));
+        assert!(image.is_executable(at) && !image.is_variable(at));
+        assert_eq!(own::landmark(), 0x5eed);
+    }
+
+    #[test]
+    fn relocated_words_are_what_the_loader_wrote() {
+        static WORD: &&str = &"somewhere";
+        static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let bytes = own::bytes();
+        let image = Image::parse(&bytes).expect("the test binary is an image");
+        let at = |address: u64| own::bias(&image).to_virtual(crate::model::ProcAddr(address));
+        let place = at(std::ptr::from_ref(WORD) as u64);
+        assert_eq!(image.pointer_at(place), Some(at(WORD.as_ptr() as u64)));
+        assert_eq!(image.pointer_at(VirtAddr(place.0 + 8)), None, "the length is no pointer");
+        assert!(!image.is_variable(place), "the loader froze it");
+        assert!(image.is_variable(at(std::ptr::from_ref(&COUNTER) as u64)));
+    }
+
+    #[test]
+    fn the_unwind_table_knows_functions_as_the_symbol_table_does() {
+        let bytes = own::bytes();
+        let image = Image::parse(&bytes).expect("the test binary is an image");
+        let rust = image.symbols().filter(|s| s.is_function && s.size > 0 && s.name.contains("observer"));
+        let mut compared = 0;
+        for symbol in rust {
+            let known = image.functions().containing(VirtAddr(symbol.at.0 + symbol.size - 1));
+            assert_eq!(known, Some(symbol.at..VirtAddr(symbol.at.0 + symbol.size)), "{}", symbol.name);
+            compared += 1;
+        }
+        assert!(compared > 100, "{compared} functions compared");
+    }
+
+    #[test]
+    fn packed_relocations_are_unpacked() {
+        let mut tiny = Tiny::new(&[0xc3], &[CODE, 7, CODE, DATA].map(u64::to_le_bytes).concat());
+        // The first word itself, then a bitmap of those behind it: the second and the third.
+        tiny.packed = vec![DATA, 0b110 << 1 | 1];
+        let bytes = tiny.build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let words = [0, 8, 16, 24].map(|n| image.pointer_at(VirtAddr(DATA + n)));
+        assert_eq!(words, [Some(VirtAddr(CODE)), None, Some(VirtAddr(CODE)), Some(VirtAddr(DATA))]);
+    }
+
+    #[test]
+    fn at_a_fixed_address_words_that_are_addresses_are_pointers() {
+        let mut tiny = Tiny::new(&[0xc3], &[CODE, 7, 0x1000, DATA].map(u64::to_le_bytes).concat());
+        tiny.pie = false;
+        let bytes = tiny.build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let words = [0, 8, 16, 24].map(|n| image.pointer_at(VirtAddr(DATA + n)));
+        assert_eq!(words, [Some(VirtAddr(CODE)), None, None, Some(VirtAddr(DATA))]);
+    }
+
+    #[test]
+    fn an_image_that_relocates_more_words_than_it_has_is_malformed() {
+        let mut tiny = Tiny::new(&[0xc3], &[0; 512]);
+        tiny.packed = vec![DATA];
+        for _ in 0..150 {
+            tiny.packed.extend([DATA, u64::MAX]);
+        }
+        let expected = Err(ImageError::Malformed("it relocates more words than it has"));
+        assert_eq!(Image::parse(&tiny.build()).map(|_| ()), expected);
+    }
+}

@@ -1,0 +1,40 @@
+//! What an ELF image holds, read from its bytes alone: segments, relocated words, function starts, symbols, code.
+//!
+//! Does not know: processes, files, runtimes. Foreign bytes never make it panic, nor take more memory than a small
+//! multiple of the image's own size.
+
+mod build_id;
+mod callers;
+mod calls;
+mod code;
+mod dwarf;
+mod dynamic;
+mod functions;
+mod image;
+mod location;
+#[cfg(test)]
+pub(crate) mod own;
+mod pointers;
+mod references;
+mod segment;
+mod subprograms;
+mod symbol_index;
+mod symbol_table;
+mod type_reader;
+mod type_text;
+#[cfg(test)]
+pub(crate) mod tiny;
+
+pub use callers::Callers;
+pub use calls::{Call, Calls};
+pub use code::{Sweep, decode};
+pub use dwarf::{Debug, Declaration};
+pub use functions::Functions;
+pub use image::{Image, ImageError};
+pub use location::Location;
+pub use pointers::{Pointer, Pointers};
+pub use references::{Access, Boundary, Reference, Targets, references};
+pub use segment::Segment;
+pub use symbol_index::{SymbolIndex, demangle};
+pub use symbol_table::Symbol;
+pub use type_text::{Path, TypeText};
