@@ -121,7 +121,7 @@ fn requests(points: &[AttachPoint]) -> [ImageRequest<'_>; 1] {
 }
 
 fn probes(mechanism: Mechanism, ring_pages: usize) -> Probes {
-    Probes::load(&Options { mechanism: Some(mechanism), ring_pages, kernel_log: false }).unwrap()
+    Probes::load(&Options { mechanism: Some(mechanism), ring_pages, ..Options::default() }).unwrap()
 }
 
 fn drain(probes: &mut Probes) -> (Vec<Seen>, Drained) {
@@ -308,7 +308,7 @@ fn a_thunk_and_the_function_it_jumps_to_keep_apart() {
 #[test]
 fn memory_that_cannot_be_read_is_said_not_guessed() {
     let Some(_alone) = live() else { return };
-    let mut probes = Probes::load(&Options { mechanism: None, ring_pages: 8, kernel_log: true }).unwrap();
+    let mut probes = Probes::load(&Options { ring_pages: 8, kernel_log: true, ..Options::default() }).unwrap();
     let points = [point(Role::Dealloc, freed as *const () as usize), point(Role::Poll, nested as *const () as usize)];
     let _links = probes.attach(&requests(&points)).unwrap();
 

@@ -266,8 +266,8 @@ mod tests {
         assert_eq!(scene.unlisted(&[0, 1, 2]), [2]);
         let (end, alone) = (scene.memory.len(), scene.header(2));
         scene.memory[end - 2..].copy_from_slice(&[alone, alone]);
-        assert_eq!(scene.unlisted(&[0, 1, 2]), []);
-        assert_eq!(scene.unlisted(&[2]), []);
+        assert_eq!(scene.unlisted(&[0, 1, 2]), Vec::<usize>::new());
+        assert_eq!(scene.unlisted(&[2]), Vec::<usize>::new());
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
         scene.link(0, None, Some(1));
         scene.link(1, Some(0), None);
         scene.link(2, Some(3), None);
-        assert_eq!(scene.unlisted(&[0, 1, 2]), []);
+        assert_eq!(scene.unlisted(&[0, 1, 2]), Vec::<usize>::new());
         scene.memory[3 * CELL_WORDS + 2] = 0;
         assert_eq!(scene.unlisted(&[0, 1, 2]), [2]);
     }
