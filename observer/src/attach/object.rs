@@ -195,7 +195,8 @@ mod tests {
         assert_eq!(object.license.as_c_str(), c"Dual MIT/GPL");
         let mut found: Vec<&str> = object.programs.keys().map(String::as_str).collect();
         let works = [Work::Report, Work::Nothing];
-        let mut expected: Vec<&str> = works.iter().flat_map(|work| PROGRAMS.map(|program| name(program, *work))).collect();
+        let mut expected: Vec<&str> =
+            works.iter().flat_map(|work| PROGRAMS.map(|program| name(program, *work))).collect();
         found.sort();
         expected.sort();
         expected.dedup();

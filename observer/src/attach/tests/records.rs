@@ -141,7 +141,7 @@ fn calls_on_many_threads_and_cpus_do_not_mix() {
 #[test]
 fn memory_that_cannot_be_read_is_said_not_guessed() {
     let Some(_alone) = live() else { return };
-    let mut probes = Probes::load(&Options { mechanism: None, ring_pages: 8, kernel_log: true }).unwrap();
+    let mut probes = Probes::load(&Options { ring_pages: 8, kernel_log: true, ..Options::default() }).unwrap();
     let points = [point(Role::Dealloc, freed as *const () as usize), point(Role::Poll, nested as *const () as usize)];
     let _links = probes.attach(&requests(&points)).unwrap();
 
