@@ -1,7 +1,7 @@
 //! The state machine: observations in order of time become events with minted ids.
 //!
 //! Pure: no clock, no `/proc`. Does not know bytes, probes or rendering. The rules are tables in the documentation of
-//! [`Lifecycle::observe`] (transitions), [`outcome`] (what a JoinHandle would say) and [`thread`] (pairing).
+//! [`Lifecycle::observe`] (transitions), `outcome` (what a JoinHandle would say) and `thread` (pairing).
 
 mod outcome;
 mod reconcile;
