@@ -321,7 +321,7 @@ mod tests {
         let anywhere = proptest::collection::vec((0..size, any::<u8>()), 0..2000);
         let in_vtables = proptest::collection::vec((0..vtables.len(), 0..80_usize, any::<u8>()), 0..40);
         let config =
-            ProptestConfig { cases: 6, failure_persistence: None, max_shrink_iters: 0, ..ProptestConfig::default() };
+            ProptestConfig { cases: 4, failure_persistence: None, max_shrink_iters: 0, ..ProptestConfig::default() };
         proptest!(config, |(flips in anywhere, pointers in in_vtables, strip in any::<bool>())| {
             let mut bytes = whole.clone();
             for (at, value) in flips.into_iter().filter(|(at, _)| *at >= 1024) {
