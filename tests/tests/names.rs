@@ -47,10 +47,9 @@ fn what_is_certain_is_true_in_every_cell_and_enough_is_said() {
     let mut report = Vec::new();
     for cell in cells {
         let mut said = observe(cell);
-        if let Some((_, promise)) = PROMISES.iter().find(|(name, _)| name == cell) {
-            if said.certain_names < promise.names || said.certain_places < promise.places {
-                said.faults.push(format!("promised {promise:?}"));
-            }
+        let promise = PROMISES.iter().find(|(name, _)| name == cell).map(|(_, promise)| promise);
+        if let Some(promise) = promise.filter(|p| said.certain_names < p.names || said.certain_places < p.places) {
+            said.faults.push(format!("promised {promise:?}"));
         }
         wrong += usize::from(!said.faults.is_empty());
         report.push(format!(
@@ -133,7 +132,7 @@ fn plain(name: &str) -> String {
     let mut plain = String::new();
     let mut braces = 0;
     let mut path = String::new();
-    for c in name.chars().filter(|c| *c != ' ').chain(['\n']) {
+    for c in name.chars().chain([' ']) {
         match c {
             '{' => braces += 1,
             '}' => braces -= 1,
@@ -143,7 +142,7 @@ fn plain(name: &str) -> String {
                 let standard = ["core::", "alloc::", "std::"].iter().any(|root| path.starts_with(root));
                 plain.push_str(if standard { path.rsplit("::").next().unwrap_or_default() } else { &path });
                 path.clear();
-                plain.push(c);
+                plain.extend(Some(c).filter(|c| *c != ' '));
             }
         }
     }

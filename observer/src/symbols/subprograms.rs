@@ -15,6 +15,9 @@ const DEEPEST: usize = 256;
 /// Longest name, and longest path of names, that is read.
 const LONGEST: usize = 1 << 16;
 
+/// Where cargo unpacks dependencies, and compiles them.
+const DEPENDENCIES: [&str; 2] = ["/registry/src/", "/git/checkouts/"];
+
 pub(super) type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 
 /// A subprogram, as far as it was asked for.
@@ -155,17 +158,19 @@ impl<'a> Search<'a> {
         (key.len() <= LONGEST).then_some(key)
     }
 
-    /// The path of a file of the unit; relative to where the compiler ran if its directory is.
+    /// The path of a file of the unit as the compiler was given it. DWARF makes paths relative to where the compiler ran;
+    /// for the own code that is how cargo gives them, for a dependency's it is not.
     pub(super) fn file_name(&self, unit: &Unit<Bytes<'a>>, index: u64) -> Option<String> {
         let header = unit.line_program.as_ref()?.header();
         let file = header.file(index)?;
         let name = self.text(unit, file.path_name())?;
         let directory = file.directory(header).and_then(|d| self.text(unit, d)).unwrap_or_default();
-        Some(if directory.is_empty() || name.starts_with('/') {
-            name.to_owned()
-        } else {
-            format!("{directory}/{name}")
-        })
+        let ran_in = unit.comp_dir.and_then(|ran_in| std::str::from_utf8(ran_in.slice()).ok()).unwrap_or_default();
+        let dependency = DEPENDENCIES.iter().any(|folder| ran_in.contains(folder));
+        let parts = [if dependency { ran_in } else { "" }, directory, name];
+        let absolute = parts.iter().rposition(|part| part.starts_with('/')).unwrap_or(0);
+        let parts: Vec<&str> = parts.into_iter().skip(absolute).filter(|part| !part.is_empty()).collect();
+        Some(parts.join("/"))
     }
 
     pub(super) fn text(&self, unit: &Unit<Bytes<'a>>, value: AttributeValue<Bytes<'a>>) -> Option<&'a str> {
