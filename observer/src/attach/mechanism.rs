@@ -75,7 +75,7 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
         Err(other) => return Err(other),
     };
     if let [refused, ..] = links.refused() {
-        return Ok(Trial::Lacks(io::Error::from(refused.reason.kind())));
+        return Ok(Trial::Lacks(io::Error::from_raw_os_error(refused.reason.raw_os_error().unwrap_or(libc::EINVAL))));
     }
     // On another thread than the process's first: there lies the difference between kernels.
     if thread::spawn(|| trodden(1)).join().is_err() || object.counter(Counter::Hits)? == before {

@@ -1,7 +1,7 @@
 //! The state machine: observations in order of time become events with minted ids.
 //!
 //! Pure: no clock, no `/proc`. Does not know bytes, probes or rendering. The rules are tables in the documentation of
-//! [`Lifecycle::observe`] (transitions), [`outcome`] (what a JoinHandle would say) and [`thread`] (pairing).
+//! [`Lifecycle::observe`] (transitions), `outcome` (what a JoinHandle would say) and `thread` (pairing).
 
 mod outcome;
 mod reconcile;
@@ -169,7 +169,8 @@ impl Lifecycle {
         let Some(span) = left else { return };
         let raised = self.thread(moment).take_raised();
         let Some(task) = self.table.get(span.span.id) else { return };
-        let layout = self.type_of(moment.target, task.vtable).map(|entry| entry.task.layout);
+        let task_type = self.type_of(moment.target, task.vtable).map(|entry| &entry.task);
+        let layout = task_type.map(|known| known.layout);
         let alive = match cell {
             Cell::Task(words) if task.is_at(words.vtable, words.id) => {
                 layout.filter(|layout| words.is_plausible(layout)).map(|_| words)
@@ -178,6 +179,7 @@ impl Lifecycle {
         };
         let verdict = outcome(&Ending {
             role,
+            closure: task_type.is_some_and(|known| known.resource == Resource::Blocking),
             entered: span.span.entered,
             latest: task.is_latest(span.span.serial),
             alive: alive.map(|words| words.state),

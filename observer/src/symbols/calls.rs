@@ -255,14 +255,16 @@ mod tests {
         std::hint::black_box(callee(n)) + 1
     }
 
+    /// Its only argument is the place it is called from.
     #[inline(never)]
-    extern "C" fn taker(text: &'static std::panic::Location<'static>) -> u32 {
-        std::hint::black_box(text).line()
+    #[track_caller]
+    fn taker() -> u32 {
+        std::hint::black_box(std::panic::Location::caller()).line()
     }
 
     #[inline(never)]
-    fn giver() -> u32 {
-        std::hint::black_box(taker(std::panic::Location::caller())) + 1
+    fn giver() -> (u32, u32) {
+        (std::hint::black_box(taker()), line!())
     }
 
     fn function(symbols: &SymbolIndex<'_>, name: &str) -> VirtAddr {
@@ -288,7 +290,8 @@ mod tests {
 
     #[test]
     fn a_constant_given_as_first_argument_is_read() {
-        let line = giver() - 1;
+        let (line, written) = giver();
+        assert_eq!(line, written);
         let bytes = own();
         let image = Image::parse(&bytes).expect("an image");
         let symbols = SymbolIndex::of(&image);

@@ -171,15 +171,16 @@ mod tests {
         let image = Image::parse(&bytes).expect("an image");
         let whole = Debug::of(&image).expect("debug information");
         // The unit that holds this module, alone, so that thousands of mutations are quick.
-        let first = whole.sections.debug_info.reader();
+        let dwarf = whole.dwarf();
+        let first = dwarf.debug_info.reader().slice();
         let length = 4 + usize::try_from(u32::from_le_bytes(first[..4].try_into().expect("4"))).expect("fits");
         let unit: Vec<u8> = first[..length.min(1 << 16)].to_vec();
         let sections = |id: SectionId, info: &[u8]| -> Result<Cow<'_, [u8]>, std::convert::Infallible> {
             Ok(match id {
                 SectionId::DebugInfo => Cow::Owned(info.to_vec()),
-                SectionId::DebugAbbrev => Cow::Borrowed(&**whole.sections.debug_abbrev.reader()),
-                SectionId::DebugStr => Cow::Borrowed(&**whole.sections.debug_str.reader()),
-                SectionId::DebugLine => Cow::Borrowed(&**whole.sections.debug_line.reader()),
+                SectionId::DebugAbbrev => Cow::Borrowed(dwarf.debug_abbrev.reader().slice()),
+                SectionId::DebugStr => Cow::Borrowed(dwarf.debug_str.reader().slice()),
+                SectionId::DebugLine => Cow::Borrowed(dwarf.debug_line.reader().slice()),
                 _ => Cow::Borrowed(&[]),
             })
         };

@@ -83,7 +83,8 @@ impl Reader<'_> {
                 }
             };
             segments.extend(name.map(|name| Segment { name, arguments: Vec::new() }));
-            if self.rest.starts_with("::<") && segments.last().is_some_and(|s| s.arguments.is_empty()) {
+            let block = self.rest.starts_with("::<impl ");
+            if !block && self.rest.starts_with("::<") && segments.last().is_some_and(|s| s.arguments.is_empty()) {
                 _ = self.take(2);
             }
             if self.rest.starts_with('<') {

@@ -395,7 +395,10 @@ mod tests {
         ] {
             assert!(future(text).starts_with(expected), "{}", future(text));
         }
-        assert_eq!(future("demo::run::{closure#0}::{closure#3}::{closure#0}<i16>"), "demo::run::{closure}::{closure#3}::{async}");
+        assert_eq!(
+            future("demo::run::{closure#0}::{closure#3}::{closure#0}<i16>"),
+            "demo::run::{closure}::{closure#3}::{async}"
+        );
     }
 
     #[test]
@@ -415,11 +418,7 @@ mod tests {
 
     #[test]
     fn arguments_too_deep_to_be_short_are_elided_not_cut() {
-        let deep = (0..30).fold("a::Last".to_owned(), |inner, n| format!("tower::layer{n}::Service<{inner}, {inner}>"));
-        let deep = deep.get(..).filter(|d| d.len() < LONGEST_READ).map_or_else(
-            || (0..8).fold("a::Last".to_owned(), |inner, n| format!("tower::layer{n}::Service<{inner}, {inner}>")),
-            str::to_owned,
-        );
+        let deep = (0..8).fold("a::Last".to_owned(), |inner, n| format!("tower::layer{n}::Service<{inner}, {inner}>"));
         let read = short(&deep);
         assert!(read.len() <= SHORT && read.contains("<..>") && TypeText::parse(&read).is_some(), "{read}");
     }
@@ -454,7 +453,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn any_text_is_read_or_refused(text in "([a-z]{1,3}|::|<|>|\\{|\\}|\\(|\\)|\\[|\\]|,| |&|'|\"|->|-|#|\\+|=|as|for|impl|dyn |closure|é|[0-9]){0,60}") {
