@@ -3,8 +3,14 @@
 //! Modules in reading order, lowest floor first. `cargo xtask floors` checks that no import climbs.
 
 pub mod model;
+pub mod target;
 pub mod symbols;
-
+pub mod decode;
+pub mod lifecycle;
 pub mod runtime;
-
+pub mod census;
 pub mod plan;
+pub mod sink;
+pub mod attach;
+pub mod session;
+pub mod cli;

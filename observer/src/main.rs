@@ -1,3 +1,7 @@
-//! The `async-observer` program.
+//! The `async-observer` program: all of it stands in the library, so that tests reach it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    observer::cli::run(std::env::args_os())
+}

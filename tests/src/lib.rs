@@ -1,1 +1,14 @@
-//! Helpers of the live tests: fixtures, the observer under test, its JSON.
+//! What the live tests stand on, in reading order: programs to observe, the observer, its lines, what must hold for
+//! them, and the oracle's log. Everything here drives finished programs; nothing knows the observer's inside.
+
+pub mod wait;
+
+pub mod fixture;
+pub mod observer;
+
+pub mod schema;
+pub mod stream;
+
+pub mod life;
+pub mod oracle;
+pub mod truth;

@@ -7,8 +7,8 @@ use super::{AsyncId, Naming, Ns, Pid, Place, ProcAddr, Resource, TaskId, Tid, Ty
 pub struct Event {
     /// When it was seen; for an inferred event, when it was concluded.
     pub at: Ns,
-    /// The process.
-    pub pid: Pid,
+    /// The process; `None` for what concerns all targets at once (a loss with several of them).
+    pub pid: Option<Pid>,
     /// The thread; `None` for what no thread was seen doing (census, inferred ends).
     pub tid: Option<Tid>,
     /// Concluded, not seen.

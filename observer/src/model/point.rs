@@ -75,6 +75,16 @@ pub struct AttachPoint {
 }
 
 impl Role {
+    /// The first event that is missing where a point of this role is.
+    pub fn event(self) -> &'static str {
+        match self {
+            Self::Mint | Self::Birth => "init",
+            Self::Poll => "before",
+            Self::Shutdown | Self::Raise => "resolve",
+            Self::DropJoinHandle | Self::DropAbortHandle | Self::Dealloc => "destroy",
+        }
+    }
+
     /// The programs a point of this role needs, the return probe last.
     pub fn programs(self) -> &'static [Program] {
         match self {

@@ -1,6 +1,6 @@
 //! What is known of one spawned future type from the image, and of one live task from memory.
 
-use super::{Naming, Place, ProcAddr, TaskId, VirtAddr};
+use super::{Naming, Place, ProcAddr, TaskId, Tid, VirtAddr};
 
 /// What kind of resource a task of this type is; named as Node names its providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +61,8 @@ pub struct CellLayout {
     pub trailer: u32,
     /// Smallest alignment of a cell that this runtime version allocates.
     pub align: u32,
+    /// The version's `Stage` is `repr(C)`: the first 32 bits of the stage are its variant.
+    pub stage_tagged: bool,
 }
 
 impl CellLayout {
@@ -118,6 +120,10 @@ impl TaskState {
     pub fn is_cancelled(self) -> bool {
         self.0 & 0x20 != 0
     }
+    /// No thread is inside and it can still be polled: who enters it now gets to run it.
+    pub fn is_idle(self) -> bool {
+        self.0 & 3 == 0
+    }
     /// How many references hold the cell.
     pub fn references(self) -> u64 {
         self.0 >> 6
@@ -143,4 +149,6 @@ pub struct LiveTask {
     pub owner: u64,
     /// The spawn location's address, where the build records it.
     pub spawn_location: Option<ProcAddr>,
+    /// The thread that was inside it; `None` where it did not run, or the evidence leaves more than one.
+    pub running_on: Option<Tid>,
 }

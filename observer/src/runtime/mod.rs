@@ -6,6 +6,8 @@
 mod panics;
 mod tokio;
 
+pub use tokio::name_types;
+
 use std::fmt;
 
 use crate::model::{MintRegister, TaskType, VirtAddr};

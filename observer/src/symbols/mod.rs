@@ -5,24 +5,36 @@
 
 mod build_id;
 mod callers;
+mod calls;
 mod code;
+mod dwarf;
 mod dynamic;
 mod functions;
 mod image;
+mod location;
 #[cfg(test)]
 pub(crate) mod own;
 mod pointers;
 mod references;
 mod segment;
+mod subprograms;
+mod symbol_index;
 mod symbol_table;
+mod type_reader;
+mod type_text;
 #[cfg(test)]
 pub(crate) mod tiny;
 
 pub use callers::Callers;
+pub use calls::{Call, Calls};
 pub use code::{Sweep, decode};
+pub use dwarf::{Debug, Declaration};
 pub use functions::Functions;
 pub use image::{Image, ImageError};
+pub use location::Location;
 pub use pointers::{Pointer, Pointers};
 pub use references::{Access, Boundary, Reference, Targets, references};
 pub use segment::Segment;
+pub use symbol_index::{SymbolIndex, demangle};
 pub use symbol_table::Symbol;
+pub use type_text::{Path, TypeText};

@@ -33,6 +33,8 @@ pub(super) struct LayoutRow {
     /// `S` has 0 words (`NoopSchedule` and `BlockingSchedule`, 1.23 to 1.36), 2 (hooks, 1.44 on) or 2 to 4 (with
     /// `test-util`); 1 only with `test-util` and without `rt-multi-thread` before the hooks, which nobody ships.
     pub(super) scheduler_arc: u32,
+    /// `Stage` is `repr(C)`: its first 32 bits are its variant.
+    pub(super) stage_tagged: bool,
     /// Versions whose source was read, or whose binaries were measured, for this row.
     #[expect(dead_code, reason = "evidence, for whoever adds the next row")]
     verified: &'static [&'static str],
@@ -46,7 +48,7 @@ pub(super) struct LayoutRow {
 /// through it. In the source of every version verified here (`runtime/task/harness.rs`) `catch_unwind` stands below
 /// them around polling the future, dropping it, storing and dropping its output, waking the join handle and the
 /// terminate hook. What is left uncaught is a panic in the destructor of a custom `Waker` or of a panic's payload.
-static LAYOUTS: [LayoutRow; 2] = [
+static LAYOUTS: [LayoutRow; 3] = [
     LayoutRow {
         from: Number(1, 23, 0),
         state: 0,
@@ -56,6 +58,7 @@ static LAYOUTS: [LayoutRow; 2] = [
         // The cell itself asks for 8; allocators give at least 16 for its size.
         align: 16,
         scheduler_arc: 8,
+        stage_tagged: false,
         verified: &["1.23.0", "1.28.2"],
     },
     LayoutRow {
@@ -66,7 +69,19 @@ static LAYOUTS: [LayoutRow; 2] = [
         owner: 24,
         align: 128,
         scheduler_arc: 8,
-        verified: &["1.29.1", "1.36.0", "1.44.2", "1.54.1"],
+        stage_tagged: false,
+        verified: &["1.29.1", "1.36.0", "1.39.3"],
+    },
+    LayoutRow {
+        from: Number(1, 40, 0),
+        state: 0,
+        queue_next: 8,
+        vtable: 16,
+        owner: 24,
+        align: 128,
+        scheduler_arc: 8,
+        stage_tagged: true,
+        verified: &["1.40.0", "1.44.2", "1.54.1"],
     },
 ];
 

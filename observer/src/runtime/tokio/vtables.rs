@@ -102,6 +102,7 @@ impl Vtable {
                 spawn_location: unstable.then_some(self.id + 8),
                 trailer: self.trailer,
                 align: row.align,
+                stage_tagged: row.stage_tagged,
             },
             future: Naming::Unknown(Unnamed::NotSearched),
             place: None,

@@ -1,0 +1,113 @@
+//! Writing one record into this CPU's ring.
+//!
+//! Does not know what the record says.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{BPF_F_CURRENT_CPU, pt_regs};
+use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_perf_event_output};
+use observer_common::{Counter, Record, RecordKind};
+
+use crate::maps::{self, RECORDS};
+
+/// A record on the stack, of which only the part to be sent gets written. It is not kept in a per-CPU scratch row,
+/// because a uprobe's program can be preempted in the middle of it.
+pub struct Draft {
+    record: MaybeUninit<Record>,
+}
+
+/// What every probe knows about its hit.
+#[derive(Clone, Copy)]
+pub struct Hit {
+    /// When.
+    pub ts: u64,
+    /// Which point.
+    pub cookie: u64,
+    /// Process and thread, as the helper packs them.
+    pub pid_tgid: u64,
+    /// Stack pointer now.
+    pub sp: u64,
+}
+
+impl Hit {
+    /// Counts the hit and takes its time.
+    #[inline(always)]
+    pub fn take<C: EbpfContext>(ctx: &C, regs: *const pt_regs) -> Self {
+        maps::count(Counter::Hits);
+        Self {
+            // SAFETY: the helper takes nothing.
+            ts: unsafe { bpf_ktime_get_ns() },
+            // SAFETY: the program's own context.
+            cookie: unsafe { bpf_get_attach_cookie(ctx.as_ptr()) },
+            pid_tgid: bpf_get_current_pid_tgid(),
+            // SAFETY: the program's own context, which is the registers.
+            sp: unsafe { (*regs).rsp },
+        }
+    }
+
+    /// Thread id.
+    #[inline(always)]
+    pub fn tid(&self) -> u32 {
+        self.pid_tgid as u32
+    }
+
+    /// The point's index, the low half of the cookie.
+    #[inline(always)]
+    pub fn point(&self) -> u32 {
+        self.cookie as u32
+    }
+}
+
+impl Draft {
+    /// Nothing written yet.
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self { record: MaybeUninit::uninit() }
+    }
+
+    /// Where the record is, for filling in head and stage.
+    #[inline(always)]
+    pub fn record(&mut self) -> *mut Record {
+        self.record.as_mut_ptr()
+    }
+
+    /// Fills in the bare part.
+    #[inline(always)]
+    pub fn describe(&mut self, hit: &Hit, kind: RecordKind, flags: u16, sp: u64, subject: u64) {
+        let record = self.record();
+        // SAFETY: `record` is this draft's own memory; every field is plain.
+        unsafe {
+            (*record).ts = hit.ts;
+            (*record).cookie = hit.cookie;
+            (*record).sp = sp;
+            (*record).subject = subject;
+            (*record).tid = hit.pid_tgid as u32;
+            (*record).tgid = (hit.pid_tgid >> 32) as u32;
+            (*record).kind = kind as u16;
+            (*record).flags = flags;
+            (*record).reserved = 0;
+        }
+    }
+
+    /// Sends the first `LEN` bytes, all of which must be written by now (the verifier checks it on kernels that
+    /// forbid reading a stack's leftovers).
+    #[inline(always)]
+    pub fn send<const LEN: usize, C: EbpfContext>(&mut self, ctx: &C) {
+        const { assert!(LEN <= size_of::<Record>()) };
+        // SAFETY: a map made for it, and LEN bytes of this draft. The helper is called directly, because
+        // `PerfEventByteArray::output` keeps its result to itself, and a lost record must be counted.
+        let sent = unsafe {
+            bpf_perf_event_output(
+                ctx.as_ptr(),
+                (&raw const RECORDS).cast_mut().cast(),
+                u64::from(BPF_F_CURRENT_CPU as u32),
+                self.record().cast(),
+                LEN as u64,
+            )
+        };
+        if sent != 0 {
+            maps::count(Counter::Lost);
+        }
+    }
+}

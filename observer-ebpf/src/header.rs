@@ -1,0 +1,71 @@
+//! Copying a task's memory out of the target: the head, and the stage behind it where it can hold an outcome.
+//!
+//! Does not know what the words mean, save one: whether the first says that the stage is final.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_log_ebpf::debug;
+use aya_log_ebpf::macro_support::{Level, level_enabled};
+use observer_common::{FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, RECORD_WITH_HEAD, Record};
+
+/// The state word's bit for "complete". It only picks the record's length: user space reads the word itself.
+const COMPLETE: u64 = 2;
+/// The state word counts references from this bit on.
+const REFERENCES_FROM: u32 = 6;
+/// More references than this no live task has.
+const REFERENCES_BELOW: u64 = 1 << 24;
+
+/// Copies the head; the flags to report.
+#[inline(always)]
+pub fn copy_head(record: *mut Record, header: u64) -> u16 {
+    // SAFETY: `record` is a draft's own memory; the helper checks the user address and zeroes what it cannot read.
+    let read = unsafe {
+        let head = &raw mut (*record).head;
+        bpf_probe_read_user(head.cast(), size_of_val(&*head) as u32, header as *const _)
+    };
+    if read == 0 { 0 } else { FLAG_HEAD_UNREADABLE }
+}
+
+/// Fills the head of a record whose header nobody knows.
+#[inline(always)]
+pub fn clear_head(record: *mut Record) {
+    // SAFETY: `record` is a draft's own memory.
+    unsafe { (*record).head = [0; _] }
+}
+
+/// Copies the stage behind the head; the flags to report.
+#[inline(always)]
+pub fn copy_stage(record: *mut Record, header: u64) -> u16 {
+    let behind_head = header.wrapping_add((RECORD_WITH_HEAD - observer_common::RECORD_BARE) as u64);
+    // SAFETY: as in `copy_head`.
+    let read = unsafe {
+        let stage = &raw mut (*record).stage;
+        bpf_probe_read_user(stage.cast(), size_of_val(&*stage) as u32, behind_head as *const _)
+    };
+    if read == 0 { 0 } else { FLAG_STAGE_UNREADABLE }
+}
+
+/// Whether the head, just copied, is that of a completed task that still lives.
+#[inline(always)]
+pub fn is_complete(record: *mut Record) -> bool {
+    // SAFETY: `record` is a draft's own memory, and its head has been written.
+    let state = unsafe { (*record).head[0] };
+    let references = state >> REFERENCES_FROM;
+    state & COMPLETE != 0 && references != 0 && references < REFERENCES_BELOW
+}
+
+/// Says in words that a header could not be read, to who listens. A function of its own, so that its stack is not the
+/// programs', with a plain name, because a mangled one changes with the path of the checkout.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn say_unreadable_header(header: u64, point: u32, tid: u32) -> u32 {
+    debug!((), "unreadable header {:x} at point {} in thread {}", header, point, tid);
+    0
+}
+
+/// Says it, unless nobody listens: the level is a constant when the program is loaded.
+#[inline(always)]
+pub fn say_unreadable(header: u64, point: u32, tid: u32) {
+    if level_enabled(Level::Debug) {
+        say_unreadable_header(header, point, tid);
+    }
+}

@@ -1,0 +1,48 @@
+//! The maps: what programs keep between two hits, what they count, and the way out.
+//!
+//! Does not know who reads them.
+
+use core::arch::asm;
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, PerfEventByteArray};
+use observer_common::Counter;
+
+/// Per-CPU rings of records. The user side opens them, with a watermark.
+#[map]
+pub static RECORDS: PerfEventByteArray = PerfEventByteArray::new(0);
+
+/// Thread to the task id it minted last. Least recently used, so that ended threads cannot fill it.
+#[map]
+pub static MINTED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(65_536, 0);
+
+/// Entered calls to the header they were given, until their return.
+#[map]
+pub static ENTERED: HashMap<Call, u64> = HashMap::with_max_entries(65_536, 0);
+
+/// One row for each [`Counter`].
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
+
+/// One call in progress. The point is part of it, because a function that begins with a jump to another probed one
+/// shares its stack pointer with it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Call {
+    /// Stack pointer at the entry.
+    pub sp: u64,
+    /// The thread.
+    pub tid: u32,
+    /// The function's point, as in the cookie.
+    pub point: u32,
+}
+
+/// Adds one. Atomic although the row is this CPU's own: a uprobe's program can be preempted by another thread's. In
+/// assembly, because this target has no compare-and-swap and therefore none of `AtomicU64`'s arithmetic.
+#[inline(always)]
+pub fn count(counter: Counter) {
+    if let Some(row) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: the verifier has seen the null check; the row is 8 bytes, aligned, and lives as long as the program.
+        unsafe { asm!("lock *(u64 *)({row} + 0) += {one}", row = in(reg) row, one = in(reg) 1u64) };
+    }
+}

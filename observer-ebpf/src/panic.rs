@@ -1,0 +1,19 @@
+//! A Rust panic begins to unwind.
+//!
+//! Does not know which task it hits: the thread's innermost poll tells user space.
+
+use aya_ebpf::macros::uprobe;
+use aya_ebpf::programs::ProbeContext;
+use observer_common::{RECORD_BARE, RecordKind};
+
+use crate::emit::{Draft, Hit};
+
+/// Reports it.
+#[uprobe]
+pub fn raise(ctx: ProbeContext) -> u32 {
+    let hit = Hit::take(&ctx, ctx.regs);
+    let mut draft = Draft::new();
+    draft.describe(&hit, RecordKind::Raise, 0, hit.sp, 0);
+    draft.send::<RECORD_BARE, _>(&ctx);
+    0
+}

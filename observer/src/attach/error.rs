@@ -1,0 +1,142 @@
+//! Why probes could not be loaded or attached. The user's next step is said at the command line, not here.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model::Pid;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The kernel says no to this user.
+    #[error("not permitted to {what}: needs {capability}")]
+    NotPermitted {
+        /// What was tried.
+        what: &'static str,
+        /// The capabilities that allow it.
+        capability: &'static str,
+        /// As the kernel said it.
+        source: io::Error,
+    },
+    /// The kernel lacks what is needed, whoever asks.
+    #[error("this kernel cannot {what}")]
+    KernelCannot {
+        /// What was tried.
+        what: &'static str,
+        /// As the kernel said it.
+        source: io::Error,
+    },
+    /// The process ended before the probes were in.
+    #[error("process {pid} is gone")]
+    TargetGone {
+        /// The process.
+        pid: Pid,
+    },
+    /// The image cannot be opened.
+    #[error("cannot open {}", path.display())]
+    FileUnreadable {
+        /// The image.
+        path: PathBuf,
+        /// As the kernel said it.
+        source: io::Error,
+    },
+    /// More points in one image than one link carries.
+    #[error("{count} points in {} are too many for one link", path.display())]
+    TooManyPoints {
+        /// The image.
+        path: PathBuf,
+        /// How many were asked for.
+        count: usize,
+    },
+    /// The memory that rings or maps need may not be locked.
+    #[error("not enough lockable memory (RLIMIT_MEMLOCK, kernel.perf_event_mlock_kb) to {what}")]
+    LockedMemory {
+        /// What was tried.
+        what: &'static str,
+        /// As the kernel said it.
+        source: io::Error,
+    },
+    /// The verifier refused a program.
+    #[error("the kernel's verifier refused program {program}: {log}")]
+    Verifier {
+        /// The program.
+        program: &'static str,
+        /// The end of what it said.
+        log: String,
+        /// As the kernel said it.
+        source: io::Error,
+    },
+    /// A ring's size must be a power of two.
+    #[error("{pages} pages are no ring size: a power of two is")]
+    RingSize {
+        /// What was asked for.
+        pages: usize,
+    },
+    /// The embedded object is not the one this program was written for.
+    #[error("the embedded kernel object is broken: {0}")]
+    Object(String),
+    /// Any other refusal.
+    #[error("failed to {what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// As the kernel said it.
+        source: io::Error,
+    },
+}
+
+/// Needed for everything but plain uprobes.
+const BPF: &str = "CAP_BPF and CAP_PERFMON (or root)";
+/// Kernels since the fix of CVE-2025-38466 ask for more where each probe is a perf event.
+const PLAIN: &str = "CAP_SYS_ADMIN (or root)";
+
+impl AttachError {
+    /// By the error number, for what bpf(2) or perf_event_open(2) refused.
+    pub(super) fn refused(what: &'static str, source: io::Error) -> Self {
+        Self::with_capability(what, BPF, source)
+    }
+
+    /// As [`Self::refused`], for a plain uprobe.
+    pub(super) fn plain_refused(what: &'static str, source: io::Error) -> Self {
+        Self::with_capability(what, PLAIN, source)
+    }
+
+    fn with_capability(what: &'static str, capability: &'static str, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::NotPermitted { what, capability, source },
+            Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP | libc::E2BIG) => Self::KernelCannot { what, source },
+            _ => Self::System { what, source },
+        }
+    }
+}
+
+/// Whether a process of this number exists.
+pub(super) fn is_alive(pid: Pid) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
+}
+
+impl From<aya::EbpfError> for AttachError {
+    fn from(error: aya::EbpfError) -> Self {
+        use aya::maps::MapError;
+        match error {
+            aya::EbpfError::MapError(MapError::CreateError { io_error, .. }) => match io_error.raw_os_error() {
+                Some(libc::ENOMEM) => Self::LockedMemory { what: "create the maps", source: io_error },
+                _ => Self::refused("create the maps", io_error),
+            },
+            aya::EbpfError::MapError(MapError::SyscallError(error)) => Self::refused("create the maps", error.io_error),
+            other => Self::Object(chain(&other)),
+        }
+    }
+}
+
+/// An error and its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

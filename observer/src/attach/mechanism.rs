@@ -1,0 +1,127 @@
+//! Which way of attaching works here: found out by doing it to ourselves, never by a version number.
+//!
+//! Does not know the points of a session.
+
+use std::collections::HashMap;
+use std::fs;
+use std::hint::black_box;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::thread;
+
+use observer_common::{Counter, MintRegister};
+
+use super::AttachError;
+use super::links::{ImageRequest, Links};
+use super::object::Object;
+use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, Program, Role, VirtAddr};
+
+/// How probes come to their points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// One link holds any number of points; it comes and goes in milliseconds.
+    UprobeMulti,
+    /// One perf event a point. Taking one out again costs about a tenth of a second.
+    PlainUprobes,
+}
+
+impl Mechanism {
+    /// The word used on output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UprobeMulti => "uprobe_multi",
+            Self::PlainUprobes => "uprobe",
+        }
+    }
+}
+
+/// What trying uprobe_multi on ourselves showed.
+pub(super) enum Trial {
+    /// It works; the programs it worked with.
+    Works(HashMap<Program, OwnedFd>),
+    /// The kernel has none of it, or one that misses the threads beside the first (6.6 to 6.9, before the repair).
+    Lacks(io::Error),
+}
+
+/// Tries. The error is one that would meet plain uprobes, too.
+pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
+    let programs = match object.load_multi() {
+        Ok(programs) => programs,
+        Err(AttachError::KernelCannot { source, .. }) => return Ok(Trial::Lacks(source)),
+        Err(other) => return Err(other),
+    };
+    let own = own_file("/proc/self/exe", trodden as *const () as usize)?;
+    // A mint writes no record: nothing of the trial is seen but its hit in the counter.
+    let point = AttachPoint {
+        role: Role::Mint,
+        at: VirtAddr(0),
+        offset: own.offset,
+        bytes: Vec::new(),
+        cost: Cost::Emulated,
+        vtable: None,
+        register: Some(MintRegister(0)),
+    };
+    let request = ImageRequest {
+        target: 0,
+        pid: Pid(std::process::id()),
+        path: Path::new(own.path),
+        points: vec![(PointIndex(0), &point)],
+    };
+    let before = object.counter(Counter::Hits)?;
+    let links = match Links::multi(&programs, &[request]) {
+        Ok(links) => links,
+        Err(AttachError::KernelCannot { source, .. }) => return Ok(Trial::Lacks(source)),
+        Err(other) => return Err(other),
+    };
+    if let [refused, ..] = links.refused() {
+        return Ok(Trial::Lacks(io::Error::from_raw_os_error(refused.reason.raw_os_error().unwrap_or(libc::EINVAL))));
+    }
+    // On another thread than the process's first: there lies the difference between kernels.
+    if thread::spawn(|| trodden(1)).join().is_err() || object.counter(Counter::Hits)? == before {
+        return Ok(Trial::Lacks(io::Error::from_raw_os_error(libc::ENODEV)));
+    }
+    Ok(Trial::Works(programs))
+}
+
+/// The function the trial probes: called once, on purpose, and by nobody else.
+#[inline(never)]
+extern "C" fn trodden(n: u64) -> u64 {
+    black_box(n).wrapping_add(1)
+}
+
+/// A place of this process in its file.
+pub(super) struct OwnPlace {
+    pub(super) path: &'static str,
+    pub(super) offset: FileOffset,
+}
+
+/// Where the file at `path`, mapped into this process, has the code at `address`.
+pub(super) fn own_file(path: &'static str, address: usize) -> Result<OwnPlace, AttachError> {
+    let failed = |source| AttachError::System { what: "find the own executable", source };
+    let maps = fs::read_to_string("/proc/self/maps").map_err(failed)?;
+    let offset = maps.lines().find_map(|line| offset_in(line, address as u64));
+    offset.map(|offset| OwnPlace { path, offset }).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
+}
+
+/// The file offset of `address`, if this line of a `maps` file covers it.
+fn offset_in(line: &str, address: u64) -> Option<FileOffset> {
+    let hex = |text| u64::from_str_radix(text, 16).ok();
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let (start, end, offset) = (hex(start)?, hex(end)?, hex(fields.nth(1)?)?);
+    (start <= address && address < end).then(|| FileOffset(address - start + offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_found_by_the_mapping_that_covers_it() {
+        let line = "55e000-560000 r-xp 00041000 fe:00 1234    /usr/bin/x";
+        assert_eq!(offset_in(line, 0x55e010), Some(FileOffset(0x41010)));
+        assert_eq!(offset_in(line, 0x560000), None);
+        assert_eq!(offset_in("not a line", 0), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! Programs, maps and rings of one session.
+//!
+//! Does not know where the probes sit: [`Links`] holds them.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use observer_common::Counter;
+
+use super::kernel_log::KernelLog;
+use super::mechanism::{Trial, try_multi};
+use super::object::{Object, Work};
+use super::{AttachError, ImageRequest, Links, Mechanism, Ring, kernel};
+use crate::model::Program;
+
+/// How to set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Only this mechanism; `None` takes the best that works here.
+    pub mechanism: Option<Mechanism>,
+    /// Pages of each CPU's ring, a power of two.
+    pub ring_pages: usize,
+    /// Whether the programs do their work.
+    pub work: Work,
+    /// Let the kernel side speak, see [`Probes::kernel_log`].
+    pub kernel_log: bool,
+}
+
+impl Default for Options {
+    /// The best mechanism, one megabyte (with 4 KiB pages) a CPU, a silent kernel side.
+    fn default() -> Self {
+        Self { mechanism: None, ring_pages: 256, work: Work::Report, kernel_log: false }
+    }
+}
+
+/// What one reading of the rings brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Records handed over.
+    pub records: u64,
+    /// Records that the rings say they had no room for. They are part of [`Counters::lost`]: do not add the two.
+    pub lost_in_ring: u64,
+}
+
+/// What the kernel side has counted since it was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records that could not be written, for whatever reason: no room, or no ring for that CPU.
+    pub lost: u64,
+    /// Probe hits of every kind. `hits - records read - lost` are hits without a record (mints) and records unread.
+    pub hits: u64,
+    /// Entries whose return will not know its header.
+    pub entries_forgotten: u64,
+}
+
+/// The kernel side, loaded, with its rings open. Dropping it unloads what no [`Links`] holds any more.
+pub struct Probes {
+    object: Object,
+    loaded: Loaded,
+    rings: Vec<Ring>,
+    log: Option<KernelLog>,
+    /// Hits of our own trial, which are nobody's business.
+    own_hits: u64,
+}
+
+enum Loaded {
+    Multi(HashMap<Program, OwnedFd>),
+    Plain,
+}
+
+impl Probes {
+    /// Loads maps and programs, finds out the mechanism and opens a ring for each CPU.
+    pub fn load(options: &Options) -> Result<Self, AttachError> {
+        let mut object = Object::load(options.kernel_log)?;
+        let loaded = match options.mechanism {
+            Some(Mechanism::PlainUprobes) => None,
+            wanted => match try_multi(&object)? {
+                Trial::Works(programs) => Some(programs),
+                Trial::Lacks(source) if wanted == Some(Mechanism::UprobeMulti) => {
+                    return Err(AttachError::KernelCannot { what: "attach uprobe_multi links", source });
+                }
+                Trial::Lacks(_) => None,
+            },
+        };
+        object.set_work(options.work);
+        let loaded = match loaded {
+            Some(_) if options.work == Work::Nothing => Loaded::Multi(object.load_multi()?),
+            Some(programs) => Loaded::Multi(programs),
+            None => {
+                object.load_plain()?;
+                Loaded::Plain
+            }
+        };
+        let rings = open_rings(&object, options.ring_pages)?;
+        let own_hits = object.counter(Counter::Hits)?;
+        let log = if options.kernel_log { Some(KernelLog::open(object.ebpf())?) } else { None };
+        Ok(Self { object, loaded, rings, log, own_hits })
+    }
+
+    /// How points are attached.
+    pub fn mechanism(&self) -> Mechanism {
+        match self.loaded {
+            Loaded::Multi(_) => Mechanism::UprobeMulti,
+            Loaded::Plain => Mechanism::PlainUprobes,
+        }
+    }
+
+    /// Attaches every point of every request, or none. Points that the kernel refuses for their place's sake are no
+    /// error, see [`Links::refused`].
+    ///
+    /// Births come last, after all that can end a life; returns come before entries: a call that is seen entering is
+    /// seen leaving, while a call that was entered in between leaves with its subject unknown.
+    pub fn attach(&mut self, requests: &[ImageRequest<'_>]) -> Result<Links, AttachError> {
+        match &self.loaded {
+            Loaded::Multi(programs) => Links::multi(programs, requests),
+            Loaded::Plain => Links::plain(&mut self.object, requests),
+        }
+    }
+
+    /// The rings, one a CPU that was online at the start, to wait for. One becomes readable when a quarter of it is
+    /// unread; the rest is there without that, so drain by a timer, too.
+    pub fn rings(&self) -> &[Ring] {
+        &self.rings
+    }
+
+    /// Hands every record there is to `sink`, with its CPU. Records of one CPU come in the order in which they were
+    /// written, which is almost that of their times; those of different CPUs are not merged.
+    pub fn drain(&mut self, sink: &mut dyn FnMut(u32, &[u8])) -> Drained {
+        let mut drained = Drained::default();
+        for ring in &mut self.rings {
+            let (records, lost) = ring.drain(sink);
+            drained.records += records;
+            drained.lost_in_ring += lost;
+        }
+        drained
+    }
+
+    /// What the kernel side has counted.
+    pub fn counters(&self) -> Result<Counters, AttachError> {
+        Ok(Counters {
+            lost: self.object.counter(Counter::Lost)?,
+            hits: self.object.counter(Counter::Hits)?.saturating_sub(self.own_hits),
+            entries_forgotten: self.object.counter(Counter::EntriesForgotten)?,
+        })
+    }
+
+    /// What the kernel side had to say since the last call; nothing unless [`Options::kernel_log`] is set.
+    pub fn kernel_log(&mut self) -> Vec<String> {
+        self.log.as_mut().map_or_else(Vec::new, KernelLog::read)
+    }
+}
+
+fn open_rings(object: &Object, pages: usize) -> Result<Vec<Ring>, AttachError> {
+    let cpus = aya::util::online_cpus()
+        .map_err(|(_, source)| AttachError::System { what: "list the CPUs that are online", source })?;
+    let mut rings = Vec::with_capacity(cpus.len());
+    for cpu in cpus {
+        let ring = Ring::open(cpu, pages)?;
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&ring);
+        kernel::update_map(object.records()?, cpu, fd as u32)
+            .map_err(|source: io::Error| AttachError::refused("hand a ring to the programs", source))?;
+        rings.push(ring);
+    }
+    Ok(rings)
+}

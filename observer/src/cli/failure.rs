@@ -1,0 +1,193 @@
+//! What is said when it did not work: what, why and the next step; and the exit code for it. The only place for both.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::session::{AttachError, LaunchError, SessionError, TargetError, Unsupported};
+
+/// Why the program ends without having done what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Neither a process nor a program was named.
+    #[error("nothing to observe was named")]
+    NothingSelected,
+    /// The output file cannot be made.
+    #[error("cannot write {}", path.display())]
+    OutputFile {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The session failed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+/// Exit codes, as the contract has them.
+mod code {
+    pub(super) const RUN_TIME: u8 = 1;
+    pub(super) const USAGE: u8 = 2;
+    pub(super) const NO_PROCESS: u8 = 3;
+    pub(super) const NOT_PERMITTED: u8 = 4;
+    pub(super) const NOTHING: u8 = 5;
+    pub(super) const KERNEL: u8 = 6;
+}
+
+impl Failure {
+    /// The exit of a command line that cannot be understood.
+    pub(super) fn usage() -> ExitCode {
+        ExitCode::from(code::USAGE)
+    }
+
+    pub(super) fn output(path: &Path, source: io::Error) -> Self {
+        Self::OutputFile { path: path.to_owned(), source }
+    }
+
+    /// Says it on standard error, and gives the exit code.
+    pub(super) fn report(&self) -> ExitCode {
+        let mut said = self.to_string();
+        let mut cause = match self {
+            Self::Session(error) => error.source(),
+            other => other.source(),
+        };
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !said.contains(&text) {
+                said.push_str(": ");
+                said.push_str(&text);
+            }
+            cause = error.source();
+        }
+        eprintln!("async-observer: {said}");
+        eprintln!("next step: {}", self.next_step());
+        ExitCode::from(self.code())
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::NothingSelected => code::USAGE,
+            Self::OutputFile { .. } => code::RUN_TIME,
+            Self::Session(error) => session_code(error),
+        }
+    }
+
+    fn next_step(&self) -> String {
+        match self {
+            Self::NothingSelected => {
+                "name a process with --pid or --name, or a program behind --; see --help".to_owned()
+            }
+            Self::OutputFile { .. } => "choose a file that this user may create, or - for standard output".to_owned(),
+            Self::Session(error) => session_step(error),
+        }
+    }
+}
+
+fn session_code(error: &SessionError) -> u8 {
+    match error {
+        SessionError::Target(error) => match error {
+            TargetError::NoSuchProcess { .. } | TargetError::Vanished { .. } | TargetError::Zombie { .. } => {
+                code::NO_PROCESS
+            }
+            TargetError::IsThread { .. } => code::USAGE,
+            TargetError::KernelThread { .. } => code::NOTHING,
+            TargetError::NotPermitted { .. } | TargetError::ModuleGone { .. } => code::NOT_PERMITTED,
+            TargetError::ModuleTooLarge { .. } | TargetError::Malformed { .. } | TargetError::Io { .. } => {
+                code::RUN_TIME
+            }
+        },
+        SessionError::NoSuchName(_) => code::NO_PROCESS,
+        SessionError::Itself(_) => code::USAGE,
+        SessionError::Launch(LaunchError::NotPermitted { .. }) => code::NOT_PERMITTED,
+        SessionError::Launch(_) => code::RUN_TIME,
+        SessionError::Nothing { .. } => code::NOTHING,
+        SessionError::Attach(error) => match error {
+            AttachError::NotPermitted { .. } | AttachError::LockedMemory { .. } => code::NOT_PERMITTED,
+            AttachError::KernelCannot { .. } | AttachError::Verifier { .. } => code::KERNEL,
+            AttachError::TargetGone { .. } => code::NO_PROCESS,
+            AttachError::RingSize { .. } => code::USAGE,
+            AttachError::FileUnreadable { .. }
+            | AttachError::TooManyPoints { .. }
+            | AttachError::Object(_)
+            | AttachError::System { .. } => code::RUN_TIME,
+        },
+        SessionError::Output(_) | SessionError::System { .. } => code::RUN_TIME,
+    }
+}
+
+fn session_step(error: &SessionError) -> String {
+    let step = match error {
+        SessionError::Target(error) => return target_step(error),
+        SessionError::NoSuchName(_) => {
+            "list the names with `ps -e -o pid,comm`; names longer than 15 characters are cut by the kernel"
+        }
+        SessionError::Itself(_) => "name another process: an observer does not observe itself",
+        SessionError::Launch(LaunchError::CommandNotFound { .. }) => "give the program's path, or one that is in PATH",
+        SessionError::Launch(LaunchError::NotExecutable { .. }) => {
+            "check the file's mode and that it is a program for this machine"
+        }
+        SessionError::Launch(_) => "start the program yourself and attach with --pid",
+        SessionError::Nothing { reasons, .. } => return nothing_step(reasons),
+        SessionError::Attach(error) => return attach_step(error),
+        SessionError::Output(_) => "check the disk and the file; the target was left as it was",
+        SessionError::System { .. } => "run again with -v; if it stays, report it with the output",
+    };
+    step.to_owned()
+}
+
+fn target_step(error: &TargetError) -> String {
+    match error {
+        TargetError::NoSuchProcess { .. } | TargetError::Vanished { .. } | TargetError::Zombie { .. } => {
+            "list the processes with `ps -e`, or launch the program under observation with `-- CMD`".to_owned()
+        }
+        TargetError::IsThread { process, .. } => format!("use --pid {process}"),
+        TargetError::KernelThread { .. } => "choose a user process; kernel threads run no async runtime".to_owned(),
+        TargetError::NotPermitted { capability, .. } | TargetError::ModuleGone { capability, .. } => {
+            format!("run as root, or with {} besides CAP_BPF and CAP_PERFMON", capability.as_str())
+        }
+        TargetError::ModuleTooLarge { .. } => "report it with the file's size: no such image was met before".to_owned(),
+        TargetError::Malformed { .. } | TargetError::Io { .. } => {
+            "run again; if it stays, report it with the output of -v".to_owned()
+        }
+    }
+}
+
+fn nothing_step(reasons: &[Unsupported]) -> String {
+    let step = |reason: &Unsupported| match reason {
+        Unsupported::TooOld { .. } => "rebuild the program with tokio 1.23 or later; older layouts are not known",
+        Unsupported::Image { .. } => "only 64-bit x86-64 programs can be observed",
+        Unsupported::Unverified { .. } => "restart the program from the file as it is now, then attach again",
+    };
+    match reasons.first() {
+        Some(reason) => step(reason).to_owned(),
+        None => {
+            "check that this is the right process (a wrapper or a shell may have started it: try its child)".to_owned()
+        }
+    }
+}
+
+fn attach_step(error: &AttachError) -> String {
+    let step = match error {
+        AttachError::NotPermitted { capability, .. } => {
+            return format!("run as root, or with {capability} and CAP_SYS_PTRACE");
+        }
+        AttachError::KernelCannot { .. } => {
+            "needs Linux 5.15 or later with CONFIG_BPF_SYSCALL and CONFIG_UPROBE_EVENTS"
+        }
+        AttachError::TargetGone { .. } => {
+            "launch the program under observation with `-- CMD` if it lives too short to attach to"
+        }
+        AttachError::FileUnreadable { .. } => {
+            "run as root: the image is opened through /proc, which asks for more than the file's mode"
+        }
+        AttachError::LockedMemory { .. } => "use smaller rings (--ring-pages), or raise `ulimit -l`",
+        AttachError::RingSize { .. } => "give --ring-pages a power of two",
+        AttachError::Verifier { .. } => "report it with the kernel's version and the output of -vv",
+        AttachError::TooManyPoints { .. } | AttachError::Object(_) | AttachError::System { .. } => {
+            "run again with -vv; if it stays, report it with the output"
+        }
+    };
+    step.to_owned()
+}

@@ -1,0 +1,10 @@
+//! Bytes to observations: what a record says, by the catalog.
+//!
+//! Never guesses: what it cannot read is [`Malformed`], with its reason, for the session to count and show.
+//! Does not know: what an observation means for a task's life (`lifecycle`).
+
+mod merge;
+mod record;
+
+pub use merge::{Merger, Released};
+pub use record::{Malformed, decode};

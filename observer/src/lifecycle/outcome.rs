@@ -1,0 +1,180 @@
+//! What the task's `JoinHandle` would say, from what was seen when a call ended.
+//!
+//! | role | at entry | at return | further evidence | outcome |
+//! |---|---|---|---|---|
+//! | poll, shutdown | running or complete | any | - | none: this call did not run the future |
+//! | poll, shutdown | idle | there, not complete | - | none: pending |
+//! | poll, shutdown | idle | there, complete | a `JoinError` with a payload is stored | panicked |
+//! | poll, shutdown | idle | there, complete | a `JoinError` without is stored, cancelled bit | cancelled |
+//! | poll, shutdown | idle | there, complete | an output is stored, a panic was raised | ready (it was caught inside) |
+//! | poll | idle, cancelled | complete or gone | no panic raised | cancelled |
+//! | shutdown | idle | complete or gone | no panic raised | cancelled |
+//! | poll | idle | complete or gone | no panic raised, no cancelled bit ever seen | ready |
+//! | poll, shutdown | idle | gone, or its output was taken | a panic was raised | panicked (inferred) |
+//! | poll of a closure | idle, not cancelled | complete or gone | no panic raised | ready: it runs once, to its end |
+//! | poll of a future | idle | gone, or its output was taken | cancelled bit first seen during this call | unknown |
+//! | any other | | | | none |
+//!
+//! Why "no cancelled bit ever seen" proves that nobody aborted: who aborts holds a handle, whose drop after an abort
+//! always takes the slow path, which is a probed function, and its entry shows the bit.
+
+use crate::model::{Outcome, Role, StageEvidence, TaskState};
+
+/// How a panic shows in this session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PanicSight {
+    /// A probe sits where panics begin.
+    Probed,
+    /// The program is built to abort on panic: no task outlives one.
+    Aborts,
+    /// Panics exist and are not seen: only the stored `JoinError` tells of them.
+    Unseen,
+}
+
+/// All that is known when a call of a task's function ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    pub(super) role: Role,
+    /// What ends is a closure on the blocking pool.
+    pub(super) closure: bool,
+    /// The state word at the call's entry.
+    pub(super) entered: TaskState,
+    /// No later call that could complete the task began.
+    pub(super) latest: bool,
+    /// The state word now; `None` if the task is gone.
+    pub(super) alive: Option<TaskState>,
+    /// The cancelled bit was seen before this return.
+    pub(super) cancel_seen: bool,
+    /// What its stage holds.
+    pub(super) evidence: Option<StageEvidence>,
+    /// A panic began in this call.
+    pub(super) raised: bool,
+    pub(super) panics: PanicSight,
+}
+
+/// Whether the call stored an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It did not.
+    Pending,
+    /// It did.
+    Resolved { outcome: Outcome, inferred: bool },
+}
+
+/// Applies the table.
+pub(super) fn outcome(ending: &Ending) -> Verdict {
+    let seen = |outcome| Verdict::Resolved { outcome, inferred: false };
+    let runs = matches!(ending.role, Role::Poll | Role::Shutdown) && ending.latest;
+    let finished = ending.alive.is_none_or(|state| state.is_complete());
+    if !(runs && ending.entered.is_idle() && finished) {
+        return Verdict::Pending;
+    }
+    let evidence = ending.alive.and(ending.evidence);
+    let cancelled_now = ending.alive.is_some_and(|state| state.is_cancelled());
+    let cancels = ending.role == Role::Shutdown || ending.entered.is_cancelled();
+    let may_have_panicked = match ending.panics {
+        PanicSight::Probed => ending.raised,
+        PanicSight::Aborts => false,
+        PanicSight::Unseen => true,
+    };
+    match evidence {
+        Some(StageEvidence::PanicStored) if may_have_panicked => return seen(Outcome::Panicked),
+        Some(StageEvidence::CancellationStored) if cancels || cancelled_now => return seen(Outcome::Cancelled),
+        Some(StageEvidence::OutputStored) => return seen(Outcome::Ready),
+        _ => {}
+    }
+    if ending.raised {
+        return Verdict::Resolved { outcome: Outcome::Panicked, inferred: true };
+    }
+    if may_have_panicked {
+        return seen(Outcome::Unknown);
+    }
+    if cancels {
+        return seen(Outcome::Cancelled);
+    }
+    if !ending.closure && (ending.cancel_seen || cancelled_now) { seen(Outcome::Unknown) } else { seen(Outcome::Ready) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A poll that began idle with three references and left the task complete.
+    fn completed() -> Ending {
+        Ending {
+            role: Role::Poll,
+            closure: false,
+            entered: TaskState(0xcc),
+            latest: true,
+            alive: Some(TaskState(0x4a)),
+            cancel_seen: false,
+            evidence: None,
+            raised: false,
+            panics: PanicSight::Probed,
+        }
+    }
+
+    fn said(ending: Ending) -> Option<(Outcome, bool)> {
+        match outcome(&ending) {
+            Verdict::Pending => None,
+            Verdict::Resolved { outcome, inferred } => Some((outcome, inferred)),
+        }
+    }
+
+    #[test]
+    fn completion_without_panic_or_abort_is_ready_with_and_without_its_memory() {
+        assert_eq!(said(completed()), Some((Outcome::Ready, false)));
+        assert_eq!(said(Ending { alive: None, ..completed() }), Some((Outcome::Ready, false)));
+    }
+
+    #[test]
+    fn a_poll_that_begins_cancelled_cancels() {
+        let cancelled = Ending { entered: TaskState(0x13c & !0x8), ..completed() };
+        assert_eq!(said(Ending { entered: TaskState(0x13c), ..cancelled }), Some((Outcome::Cancelled, false)));
+        assert_eq!(said(Ending { alive: None, ..cancelled }), Some((Outcome::Cancelled, false)));
+    }
+
+    #[test]
+    fn shutdown_of_an_idle_task_cancels_and_of_a_running_or_complete_one_does_not() {
+        let shutdown = Ending { role: Role::Shutdown, entered: TaskState(0x88), ..completed() };
+        assert_eq!(said(shutdown), Some((Outcome::Cancelled, false)));
+        assert_eq!(said(Ending { entered: TaskState(0x89), ..shutdown }), None);
+        assert_eq!(said(Ending { entered: TaskState(0x8a), ..shutdown }), None);
+    }
+
+    #[test]
+    fn a_panic_caught_inside_the_future_is_ready() {
+        let caught = Ending { raised: true, evidence: Some(StageEvidence::OutputStored), ..completed() };
+        assert_eq!(said(caught), Some((Outcome::Ready, false)));
+    }
+
+    #[test]
+    fn a_stored_panic_is_seen_and_a_freed_one_is_inferred() {
+        let raised = Ending { raised: true, ..completed() };
+        let stored = Ending { evidence: Some(StageEvidence::PanicStored), ..raised };
+        assert_eq!(said(stored), Some((Outcome::Panicked, false)));
+        assert_eq!(said(Ending { alive: None, ..raised }), Some((Outcome::Panicked, true)));
+    }
+
+    #[test]
+    fn an_abort_during_the_last_poll_whose_memory_is_gone_stays_unknown() {
+        assert_eq!(said(Ending { alive: None, cancel_seen: true, ..completed() }), Some((Outcome::Unknown, false)));
+    }
+
+    #[test]
+    fn a_closure_aborted_while_it_runs_is_ready_all_the_same() {
+        let closure = Ending { closure: true, alive: None, cancel_seen: true, ..completed() };
+        assert_eq!(said(closure), Some((Outcome::Ready, false)));
+    }
+
+    #[test]
+    fn without_sight_of_panics_a_freed_task_stays_unknown() {
+        let blind = Ending { alive: None, panics: PanicSight::Unseen, ..completed() };
+        assert_eq!(said(blind), Some((Outcome::Unknown, false)));
+    }
+
+    #[test]
+    fn an_earlier_poll_that_ends_late_resolves_nothing() {
+        assert_eq!(said(Ending { latest: false, ..completed() }), None);
+    }
+}

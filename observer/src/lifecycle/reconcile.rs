@@ -1,0 +1,176 @@
+//! What a census adds to what the probes told: tasks from before the attach, and the truth again after a loss.
+//!
+//! | the census | the table | then |
+//! |---|---|---|
+//! | found it | has it | its header is noted; complete and unresolved: resolve (unknown, inferred) |
+//! | found it | freed it since the census began | nothing: it is gone |
+//! | found it | has a birth of its type that waits for its id | that birth is this task |
+//! | found it | does not have it | init, existing; after a loss: init, inferred |
+//! | looked and did not find it, complete census | has it, not seen since the census began | destroy (inferred) |
+//!
+//! The probes are attached before the census begins, and the census is taken in when all records up to its end are:
+//! a task born in between has its record, and appears once.
+
+use crate::model::{AsyncId, Event, EventKind, Ns, Outcome, ProcAddr, Resource, TaskId, TaskState, Tid};
+
+use super::table::Key;
+use super::task::Task;
+use super::{Lifecycle, Moment};
+
+/// A finished census of one target.
+#[derive(Clone, Debug)]
+pub struct Census {
+    /// The process, as an index into the catalog's targets.
+    pub target: u16,
+    /// When reading began.
+    pub began: Ns,
+    /// When reading ended.
+    pub ended: Ns,
+    /// All memory that can hold a task was read.
+    pub complete: bool,
+    /// What stands in memory.
+    pub found: Vec<Found>,
+    /// Resources whose headers were read one by one and are not theirs any more.
+    pub gone: Vec<AsyncId>,
+}
+
+/// Where a resource's cell was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownCell {
+    /// The resource.
+    pub id: AsyncId,
+    /// Its header.
+    pub header: ProcAddr,
+    /// Its type.
+    pub vtable: ProcAddr,
+    /// Its task id.
+    pub task: TaskId,
+}
+
+/// One task that stands in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Its header.
+    pub header: ProcAddr,
+    /// Its type.
+    pub vtable: ProcAddr,
+    /// Its id.
+    pub id: TaskId,
+    /// Its state when read.
+    pub state: TaskState,
+    /// The thread inside it, where one could be told.
+    pub running_on: Option<Tid>,
+}
+
+impl Lifecycle {
+    /// A census of this target begins: until it is taken in, remember who is freed.
+    pub fn census_begins(&mut self, target: u16) {
+        self.table.remember_buried(target);
+    }
+
+    /// Takes in a census. All observations up to its end must have been taken before.
+    pub fn reconcile(&mut self, census: &Census, out: &mut Vec<Event>) {
+        let buried = self.table.take_buried(census.target);
+        let mut found: Vec<&Found> = census.found.iter().collect();
+        // By id, so that resources get their async ids in the order in which they were spawned.
+        found.sort_by_key(|task| task.id);
+        let mut there = std::collections::HashSet::new();
+        for task in found {
+            let key = Key { target: census.target, vtable: task.vtable, id: task.id };
+            if !buried.contains(&key) {
+                there.insert(self.found(census, key, task, out));
+            }
+        }
+        for id in self.vanished(census, &there) {
+            self.conclude_end(census, id, out);
+        }
+    }
+
+    /// The cells of a target's resources after a loss: whoever takes the census reads each one that it did not find,
+    /// and says which are gone. Without a loss nothing can be gone unseen, and nothing is to be read.
+    pub fn known_cells(&self, target: u16) -> Vec<KnownCell> {
+        let of = |(id, task): (AsyncId, &Task)| {
+            Some(KnownCell { id, header: task.header?, vtable: task.vtable, task: task.task_id? })
+        };
+        let all = self.table.iter().filter(|(_, task)| self.lossy && task.target == target);
+        all.filter_map(of).collect()
+    }
+
+    fn found(&mut self, census: &Census, key: Key, task: &Found, out: &mut Vec<Event>) -> AsyncId {
+        let known = self.table.find(&key).or_else(|| self.table.identify(&key));
+        let id = known.unwrap_or_else(|| {
+            let moment = Moment { at: census.ended, target: census.target, tid: Tid(0) };
+            let id = self.table.add(Task::met(moment, key.vtable, key.id));
+            let resource = self.facts(key.target, key.vtable, Some(key.id), Some(task.header));
+            let kind = EventKind::Init { id, trigger: None, existing: !self.lossy, resource };
+            out.push(self.concluded(census, self.lossy, kind));
+            id
+        });
+        // Only where nothing was seen there yet: a later record knows better than an earlier reading.
+        if self.table.get(id).is_some_and(|entry| entry.header.is_none())
+            && let Some(freed) = self.table.settle(id, key.target, task.header)
+        {
+            self.conclude_end(census, freed, out);
+        }
+        let complete = task.state.is_complete();
+        if known.is_none() {
+            // A new acquaintance: what it is doing now began before our time.
+            if let Some(entry) = self.table.get_mut(id) {
+                entry.resolved = complete;
+                entry.cancel_seen = task.state.is_cancelled();
+            }
+            if task.state.is_running() && !self.is_worker(key.target, key.vtable) {
+                match task.running_on {
+                    Some(tid) => {
+                        let moment = Moment { at: census.ended, target: census.target, tid };
+                        self.thread(moment).attached_in(id);
+                    }
+                    None => self.table.unplace(key.target, id),
+                }
+            }
+        }
+        if complete && self.lossy {
+            self.conclude_resolve(census, id, out);
+        }
+        id
+    }
+
+    /// Who is in the table, was not seen since the census began, and is not in memory.
+    fn vanished(&self, census: &Census, there: &std::collections::HashSet<AsyncId>) -> Vec<AsyncId> {
+        let mut ids: Vec<AsyncId> = census.gone.clone();
+        if self.lossy && census.complete {
+            let absent = |(id, task): &(AsyncId, &Task)| {
+                let async_task =
+                    self.type_of(task.target, task.vtable).is_some_and(|entry| entry.task.resource == Resource::Task);
+                task.target == census.target && async_task && !there.contains(id)
+            };
+            ids.extend(self.table.iter().filter(absent).map(|(id, _)| id));
+        }
+        ids.retain(|id| self.table.get(*id).is_some_and(|task| task.seen_at < census.began));
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    fn conclude_end(&mut self, census: &Census, id: AsyncId, out: &mut Vec<Event>) {
+        let Some(task) = self.table.get_mut(id) else { return };
+        for _ in 0..task.close_polls() {
+            out.push(self.concluded(census, true, EventKind::After(id)));
+        }
+        self.conclude_resolve(census, id, out);
+        self.table.remove(id);
+        out.push(self.concluded(census, true, EventKind::Destroy(id)));
+    }
+
+    fn conclude_resolve(&mut self, census: &Census, id: AsyncId, out: &mut Vec<Event>) {
+        let first = self.table.get_mut(id).is_some_and(|task| !std::mem::replace(&mut task.resolved, true));
+        if first {
+            out.push(self.concluded(census, true, EventKind::Resolve(id, Outcome::Unknown)));
+        }
+    }
+
+    fn concluded(&self, census: &Census, inferred: bool, kind: EventKind) -> Event {
+        let pid = self.pid(census.target);
+        Event { at: census.ended, pid, tid: None, inferred, kind }
+    }
+}

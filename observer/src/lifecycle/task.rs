@@ -1,0 +1,89 @@
+//! One resource's state between its init and its destroy.
+
+use crate::model::{Ns, ProcAddr, Role, TaskId, TaskState};
+
+use super::Moment;
+
+/// What is known of one live resource.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub(super) target: u16,
+    /// Its type.
+    pub(super) vtable: ProcAddr,
+    /// Tokio's id; `None` where only the birth was seen, without its mint.
+    pub(super) task_id: Option<TaskId>,
+    /// Its header, once it was seen.
+    pub(super) header: Option<ProcAddr>,
+    /// When the resource was last seen.
+    pub(super) seen_at: Ns,
+    /// Resolve was said.
+    pub(super) resolved: bool,
+    /// Its memory is freed; destroy is said when no poll is open.
+    pub(super) gone: bool,
+    /// Its state word was seen with the cancelled bit.
+    pub(super) cancel_seen: bool,
+    /// Polls that began and did not end, on whatever thread.
+    open_polls: u32,
+    /// Number of the latest call that can resolve it (poll or shutdown).
+    serial: u64,
+}
+
+impl Task {
+    pub(super) fn born(moment: Moment, vtable: ProcAddr, task_id: Option<TaskId>) -> Self {
+        Self {
+            target: moment.target,
+            vtable,
+            task_id,
+            header: None,
+            seen_at: moment.at,
+            resolved: false,
+            gone: false,
+            cancel_seen: false,
+            open_polls: 0,
+            serial: 0,
+        }
+    }
+
+    pub(super) fn met(moment: Moment, vtable: ProcAddr, task_id: TaskId) -> Self {
+        Self::born(moment, vtable, Some(task_id))
+    }
+
+    /// Counts a call that begins and numbers it. Only a poll or shutdown that finds the task idle runs the future, so
+    /// only such a call takes the number over from an earlier one.
+    pub(super) fn enter(&mut self, role: Role, state: TaskState) -> u64 {
+        if role == Role::Poll {
+            self.open_polls += 1;
+        }
+        if matches!(role, Role::Poll | Role::Shutdown) && state.is_idle() {
+            self.serial += 1;
+        }
+        self.serial
+    }
+
+    /// Counts a call that ended.
+    pub(super) fn leave(&mut self, role: Role) {
+        if role == Role::Poll {
+            self.open_polls = self.open_polls.saturating_sub(1);
+        }
+    }
+
+    /// Whether no later poll or shutdown began: an earlier one that ends now cannot be what completed the task.
+    pub(super) fn is_latest(&self, serial: u64) -> bool {
+        self.serial == serial
+    }
+
+    /// Whether these words are this task's.
+    pub(super) fn is_at(&self, vtable: ProcAddr, id: TaskId) -> bool {
+        self.vtable == vtable && self.task_id == Some(id)
+    }
+
+    /// Freed, and no poll of it is open: time for its last event.
+    pub(super) fn is_done(&self) -> bool {
+        self.gone && self.open_polls == 0
+    }
+
+    /// Forgets its open polls: their returns were lost.
+    pub(super) fn close_polls(&mut self) -> u32 {
+        std::mem::take(&mut self.open_polls)
+    }
+}

@@ -1,0 +1,153 @@
+//! What one record says once its bytes are understood: the event arm's input.
+
+use super::{CellLayout, Ns, ProcAddr, Role, TaskId, TaskState, Tid};
+
+/// One hit of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// When.
+    pub at: Ns,
+    /// Which process, as an index into the catalog's targets.
+    pub target: u16,
+    /// On which thread.
+    pub tid: Tid,
+    /// What.
+    pub seen: Seen,
+}
+
+/// What a probe saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// A task of the vtable's type is born; `minted` is the id its thread took from the runtime's counter.
+    Birth {
+        /// The type, by its vtable in the process.
+        vtable: ProcAddr,
+        /// The id, where the mint was seen.
+        minted: Option<TaskId>,
+    },
+    /// A function of a task's vtable begins.
+    Enter {
+        /// Which function.
+        role: Role,
+        /// Where the thread's stack stands.
+        frame: Frame,
+        /// The task.
+        header: ProcAddr,
+        /// The task's memory at that moment.
+        cell: Cell,
+    },
+    /// That function ends.
+    Leave {
+        /// Which function.
+        role: Role,
+        /// The frame of its entry.
+        frame: Frame,
+        /// The task; `None` where the entry was not remembered.
+        header: Option<ProcAddr>,
+        /// The task's memory at that moment, which may be freed and used for something else by now.
+        cell: Cell,
+        /// The stage, where the task is complete.
+        stage: Option<StageWords>,
+    },
+    /// A panic begins to unwind.
+    Raise,
+}
+
+/// A stack pointer at a function's entry: orders and identifies the open calls of one thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frame(pub u64);
+
+/// What stands at a header's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// A task of a known type.
+    Task(CellWords),
+    /// Something else: no known vtable where one should be.
+    Foreign,
+    /// The memory could not be read.
+    Unreadable,
+}
+
+/// The words of a task's cell that the life cycle needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellWords {
+    /// Its type.
+    pub vtable: ProcAddr,
+    /// Its id.
+    pub id: TaskId,
+    /// Its state word.
+    pub state: TaskState,
+    /// Its queue link: 0 or another header.
+    pub queue_next: u64,
+}
+
+impl CellWords {
+    /// Whether a live task can have these words, given its type's layout. Freed memory fails it: the last reference
+    /// leaves 0 behind, and allocators write links over the first words.
+    pub fn is_plausible(&self, layout: &CellLayout) -> bool {
+        self.state.is_plausible() && self.queue_next.is_multiple_of(u64::from(layout.align))
+    }
+}
+
+/// How many words of a stage are looked at.
+const STAGE_MOST: usize = 13;
+
+/// The first words of a complete task's stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageWords {
+    words: [u64; STAGE_MOST],
+    len: usize,
+}
+
+/// What a stage tells of how the task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StageEvidence {
+    /// A `JoinError` with this task's id and a panic's payload.
+    PanicStored,
+    /// A `JoinError` with this task's id and no payload.
+    CancellationStored,
+    /// An output is stored, and no `JoinError` with this task's id.
+    OutputStored,
+    /// The output was taken already, or the stage's form is not known for this version.
+    Silent,
+}
+
+/// `Stage::Finished` and `Stage::Consumed` in the `repr(C)` enum of tokio's `runtime/task/core.rs`.
+const STAGE_FINISHED: u32 = 1;
+
+impl StageWords {
+    /// Takes the first words of the slice.
+    pub fn new(from: &[u64]) -> Self {
+        let mut words = [0; STAGE_MOST];
+        let len = from.len().min(STAGE_MOST);
+        words[..len].copy_from_slice(&from[..len]);
+        Self { words, len }
+    }
+
+    /// Reads the evidence. Mirrors tokio 1.23 to 1.54: `JoinError { repr: Cancelled | Panic(Box<dyn Any>), id }`, in the
+    /// field order that the compiler chose, inside `Stage::Finished(Result<Output, JoinError>)`. `tagged` says that the
+    /// version's `Stage` is `repr(C)`, so that its first 32 bits are the variant.
+    pub fn evidence(&self, id: TaskId, tagged: bool) -> StageEvidence {
+        let words = &self.words[..self.len];
+        if tagged && words.first().is_none_or(|tag| *tag as u32 != STAGE_FINISHED) {
+            return StageEvidence::Silent;
+        }
+        for (at, _) in words.iter().enumerate().filter(|(_, word)| **word == id.0) {
+            let before = at.checked_sub(2).and_then(|first| words.get(first..at));
+            let after = words.get(at + 1..at + 3);
+            for pair in [before, after].into_iter().flatten() {
+                match (pair[0], pair[1]) {
+                    (data, vtable) if data != 0 && looks_like_pointer(vtable) => return StageEvidence::PanicStored,
+                    (0, _) => return StageEvidence::CancellationStored,
+                    _ => {}
+                }
+            }
+        }
+        if tagged { StageEvidence::OutputStored } else { StageEvidence::Silent }
+    }
+}
+
+/// A `Box<dyn Any>`'s vtable: aligned, in user space, not in the first page.
+fn looks_like_pointer(word: u64) -> bool {
+    word.is_multiple_of(8) && (0x1000..1 << 47).contains(&word)
+}

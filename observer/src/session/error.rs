@@ -1,0 +1,92 @@
+//! What can end a session before or during its work, told apart as far as exit codes and next steps differ.
+
+use std::io;
+
+use crate::attach::AttachError;
+use crate::model::Pid;
+use crate::symbols::ImageError;
+use crate::target::{LaunchError, TargetError};
+
+/// Why a session failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// A target cannot be looked at.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// No process has this name.
+    #[error("no process is named `{0}`")]
+    NoSuchName(String),
+    /// The program to launch cannot be started.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// Nothing in the process can be observed.
+    #[error("{}", nothing(*pid, exe, reasons))]
+    Nothing {
+        /// The process.
+        pid: Pid,
+        /// Its executable.
+        exe: String,
+        /// What was found instead, by image.
+        reasons: Vec<Unsupported>,
+    },
+    /// The process is this program itself.
+    #[error("process {0} is this observer itself")]
+    Itself(Pid),
+    /// Probes could not be loaded or attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The events could not be written.
+    #[error("cannot write the events")]
+    Output(#[source] io::Error),
+    /// The observer's own event loop failed.
+    #[error("cannot {what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why an image of a process cannot be observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsupported {
+    /// A runtime older than what is known.
+    TooOld {
+        /// The image.
+        path: String,
+        /// The runtime's version.
+        version: String,
+        /// Why that is too old.
+        reason: String,
+    },
+    /// The executable is no image that this program reads.
+    Image {
+        /// The image.
+        path: String,
+        /// Why not.
+        reason: ImageError,
+    },
+    /// The image's points do not stand in memory as in its file.
+    Unverified {
+        /// The image.
+        path: String,
+        /// In words.
+        reason: String,
+    },
+}
+
+fn nothing(pid: Pid, exe: &str, reasons: &[Unsupported]) -> String {
+    let what = reasons.iter().map(|reason| match reason {
+        Unsupported::TooOld { path, version, reason } => format!("{path} holds tokio {version}: {reason}"),
+        Unsupported::Image { path, reason } => format!("{path} is {reason}"),
+        Unsupported::Unverified { path, reason } => format!("{path} cannot be probed: {reason}"),
+    });
+    let what: Vec<String> = what.collect();
+    if what.is_empty() {
+        format!("process {pid} ({exe}) has no supported async runtime: no tokio task type in any of its images")
+    } else {
+        format!("process {pid} ({exe}) has nothing to observe: {}", what.join("; "))
+    }
+}

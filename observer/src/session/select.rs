@@ -1,0 +1,56 @@
+//! From what the user named to processes.
+
+use std::fs;
+use std::sync::Arc;
+
+use crate::model::Pid;
+use crate::target::{Launched, Process};
+
+use super::Selection;
+use super::error::SessionError;
+
+/// The processes of a session.
+pub(super) struct Targets {
+    pub(super) processes: Vec<Arc<Process>>,
+    /// The one we started, still held before its first instruction.
+    pub(super) launched: Option<Launched>,
+}
+
+/// Opens what is named; launches what is to be launched.
+pub(super) fn select(selection: &Selection) -> Result<Targets, SessionError> {
+    match selection {
+        Selection::Launch(command) => {
+            let (program, arguments) = command.split_first().ok_or(SessionError::NoSuchName(String::new()))?;
+            let launched = Launched::spawn(program, arguments)?;
+            Ok(Targets { processes: vec![Arc::new(Process::open(launched.pid())?)], launched: Some(launched) })
+        }
+        Selection::Running { pids, names } => {
+            let mut wanted = pids.clone();
+            for name in names {
+                let found = named(name);
+                if found.is_empty() {
+                    return Err(SessionError::NoSuchName(name.clone()));
+                }
+                wanted.extend(found);
+            }
+            wanted.sort_unstable();
+            wanted.dedup();
+            let own = Pid(std::process::id());
+            if wanted.contains(&own) {
+                return Err(SessionError::Itself(own));
+            }
+            let processes = wanted.into_iter().map(|pid| Process::open(pid).map(Arc::new)).collect::<Result<_, _>>()?;
+            Ok(Targets { processes, launched: None })
+        }
+    }
+}
+
+/// Processes whose `comm` is this, this one excluded.
+fn named(name: &str) -> Vec<Pid> {
+    // A process that ends while we look is simply not among them.
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid);
+    pids.filter(|pid| pid.0 != std::process::id())
+        .filter(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name))
+        .collect()
+}

@@ -1,0 +1,105 @@
+//! What the loop waits for: a ring filling up, the next tick, a signal, the end of the targets.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+
+use crate::attach::Ring;
+use crate::target::Process;
+
+use super::stream::TICK;
+
+/// Why the loop woke up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// Time to look at the rings, or a ring's watermark was reached.
+    Look,
+    /// SIGINT or SIGTERM.
+    Signal,
+    /// All targets have ended.
+    Exited,
+    /// The wanted time is over.
+    Over,
+}
+
+/// All that can wake the loop.
+pub(super) struct Watch {
+    rings: Vec<AsyncFd<OwnedFd>>,
+    alive: Vec<AsyncFd<OwnedFd>>,
+    tick: Interval,
+    interrupt: Signal,
+    terminate: Signal,
+    until: Option<Instant>,
+}
+
+/// A duplicate of the descriptor, registered with the event loop.
+fn readable(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
+    let own = fd.try_clone_to_owned()?;
+    #[expect(deprecated, reason = "sound for an OwnedFd, which never changes its descriptor; the successor is unsafe")]
+    AsyncFd::with_interest(own, Interest::READABLE)
+}
+
+impl Watch {
+    /// Must be called inside the event loop.
+    pub(super) fn new(rings: &[Ring], targets: &[Arc<Process>], until: Option<Instant>) -> io::Result<Self> {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            rings: rings.iter().map(|ring| readable(ring.as_fd())).collect::<io::Result<_>>()?,
+            alive: targets.iter().map(|target| readable(target.as_fd())).collect::<io::Result<_>>()?,
+            tick,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            until,
+        })
+    }
+
+    /// Waits for the next of them.
+    pub(super) async fn next(&mut self) -> Woken {
+        let Self { rings, alive, tick, interrupt, terminate, until } = self;
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => Woken::Signal,
+            _ = terminate.recv() => Woken::Signal,
+            () = poll_fn(|cx| ended(alive, cx)) => Woken::Exited,
+            () = over(*until) => Woken::Over,
+            () = poll_fn(|cx| filled(rings, cx)) => Woken::Look,
+            _ = tick.tick() => Woken::Look,
+        }
+    }
+}
+
+async fn over(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ready when every target's pidfd says that it has ended.
+fn ended(alive: &mut Vec<AsyncFd<OwnedFd>>, cx: &mut Context<'_>) -> Poll<()> {
+    // A pidfd stays readable: whoever is ready has ended, and need not be asked again. One that cannot be asked any
+    // more counts as ended rather than holding the session for ever.
+    alive.retain(|pidfd| pidfd.poll_read_ready(cx).is_pending());
+    if alive.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+}
+
+/// Ready when a ring has reached its watermark since the last time.
+fn filled(rings: &[AsyncFd<OwnedFd>], cx: &mut Context<'_>) -> Poll<()> {
+    let mut any = false;
+    for ring in rings {
+        if let Poll::Ready(Ok(mut guard)) = ring.poll_read_ready(cx) {
+            // The loop drains every ring before it waits again.
+            guard.clear_ready();
+            any = true;
+        }
+    }
+    if any { Poll::Ready(()) } else { Poll::Pending }
+}

@@ -1,0 +1,346 @@
+//! JSON Lines, as `schema/events.schema.json` says. Integers above 2^53 are strings.
+
+use std::io::{self, Write};
+
+use serde::{Serialize, Serializer};
+
+use crate::model::{Event, EventKind, EventSet, Missing, Ns, ResourceFacts, TargetEntry};
+
+use super::{End, Sink, Start};
+
+/// Version of the objects, in every one of them.
+const VERSION: u64 = 1;
+
+/// Writes one JSON object a line.
+#[derive(Clone, Copy, Debug)]
+pub struct Json {
+    events: EventSet,
+}
+
+impl Json {
+    /// Writes only these events; `start`, `lost` and `end` always.
+    pub fn new(events: EventSet) -> Self {
+        Self { events }
+    }
+}
+
+impl Sink for Json {
+    fn start(&mut self, start: &Start<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let targets = start.targets.iter().map(|target| TargetObject::new(target, start.missing)).collect();
+        let object = StartObject {
+            wall_time: humantime::format_rfc3339_nanos(start.wall).to_string(),
+            kernel: &start.kernel,
+            transport: "perf",
+            mechanism: start.mechanism,
+            reorder_window_ms: start.window.0 / 1_000_000,
+            attach_ms: milliseconds(start.attach),
+            targets,
+        };
+        line(out, "start", start.at, object)
+    }
+
+    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        if !self.events.wants(&event.kind) {
+            return Ok(());
+        }
+        let pid = event.pid.map(|pid| pid.0);
+        let on = |id: &crate::model::AsyncId| OnResource {
+            pid,
+            tid: event.tid.map(|tid| tid.0),
+            async_id: Integer(id.0),
+            inferred: event.inferred,
+        };
+        match &event.kind {
+            EventKind::Init { id, trigger, existing, resource } => {
+                // What the thread was running is both: why the resource exists, and where it was created.
+                let trigger = trigger.map(|task| Integer(task.map_or(0, |id| id.0)));
+                let object = InitObject {
+                    on: on(id),
+                    kind: resource.resource.as_str(),
+                    trigger_async_id: trigger,
+                    execution_async_id: trigger,
+                    existing: *existing,
+                    resource: ResourceObject::new(resource),
+                };
+                line(out, "init", event.at, object)
+            }
+            EventKind::Before(id) => line(out, "before", event.at, on(id)),
+            EventKind::After(id) => line(out, "after", event.at, on(id)),
+            EventKind::Destroy(id) => line(out, "destroy", event.at, on(id)),
+            EventKind::Resolve(id, outcome) => {
+                line(out, "resolve", event.at, ResolveObject { on: on(id), outcome: outcome.as_str() })
+            }
+            EventKind::Lost { count } => line(out, "lost", event.at, LostObject { pid, count: Integer(*count) }),
+        }
+    }
+
+    fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
+        let totals = &end.totals;
+        let totals = TotalsObject {
+            init: Integer(totals.init),
+            before: Integer(totals.before),
+            after: Integer(totals.after),
+            resolve: Integer(totals.resolve),
+            destroy: Integer(totals.destroy),
+            lost: Integer(totals.lost),
+            malformed: Integer(totals.malformed),
+            late: Integer(totals.late),
+            live: Integer(totals.live),
+        };
+        let object = EndObject { reason: end.reason.as_str(), detach_ms: milliseconds(end.detach), totals };
+        line(out, "end", end.at, object)
+    }
+}
+
+/// What every object begins with.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    v: u64,
+    event: &'a str,
+    ts: Integer,
+    #[serde(flatten)]
+    rest: T,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StartObject<'a> {
+    wall_time: String,
+    kernel: &'a str,
+    transport: &'a str,
+    mechanism: &'a str,
+    reorder_window_ms: u64,
+    attach_ms: f64,
+    targets: Vec<TargetObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct TargetObject<'a> {
+    pid: u32,
+    exe: &'a str,
+    images: Vec<ImageObject<'a>>,
+    missing: Vec<MissingObject<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ImageObject<'a> {
+    path: &'a str,
+    build_id: String,
+    runtime: &'a str,
+    version: Option<&'a str>,
+    unstable: bool,
+    stripped: bool,
+    types: usize,
+    spawn_sites: usize,
+    points: usize,
+    single_stepped: usize,
+}
+
+#[derive(Serialize)]
+struct MissingObject<'a> {
+    event: &'a str,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OnResource {
+    pid: Option<u32>,
+    tid: Option<u32>,
+    async_id: Integer,
+    inferred: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InitObject<'a> {
+    #[serde(flatten)]
+    on: OnResource,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    trigger_async_id: Option<Integer>,
+    execution_async_id: Option<Integer>,
+    existing: bool,
+    resource: ResourceObject<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceObject<'a> {
+    task_id: Option<String>,
+    future: Option<&'a str>,
+    future_certain: bool,
+    location: Option<String>,
+    location_certain: bool,
+    address: Option<String>,
+    type_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ResolveObject<'a> {
+    #[serde(flatten)]
+    on: OnResource,
+    outcome: &'a str,
+}
+
+#[derive(Serialize)]
+struct LostObject {
+    pid: Option<u32>,
+    count: Integer,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EndObject<'a> {
+    reason: &'a str,
+    detach_ms: f64,
+    totals: TotalsObject,
+}
+
+#[derive(Serialize)]
+struct TotalsObject {
+    init: Integer,
+    before: Integer,
+    after: Integer,
+    resolve: Integer,
+    destroy: Integer,
+    lost: Integer,
+    malformed: Integer,
+    late: Integer,
+    live: Integer,
+}
+
+impl<'a> TargetObject<'a> {
+    fn new(target: &'a TargetEntry, common: &'a [Missing]) -> Self {
+        let images = target.images.iter().map(|image| ImageObject {
+            path: &image.path,
+            build_id: image.build_id.to_string(),
+            runtime: "tokio",
+            version: image.version.as_deref(),
+            unstable: image.unstable,
+            stripped: image.stripped,
+            types: image.types,
+            spawn_sites: image.spawn_sites,
+            points: image.points,
+            single_stepped: image.single_stepped,
+        });
+        let missing = common.iter().chain(&target.missing);
+        Self {
+            pid: target.pid.0,
+            exe: &target.exe,
+            images: images.collect(),
+            missing: missing.map(|missing| MissingObject { event: missing.event, reason: &missing.reason }).collect(),
+        }
+    }
+}
+
+impl<'a> ResourceObject<'a> {
+    fn new(facts: &'a ResourceFacts) -> Self {
+        Self {
+            task_id: facts.task_id.map(|id| id.to_string()),
+            future: facts.future.text(),
+            future_certain: facts.future.is_certain(),
+            location: facts.place.as_ref().map(ToString::to_string),
+            location_certain: facts.place.as_ref().is_some_and(|place| place.certain),
+            address: facts.address.map(|address| address.to_string()),
+            type_id: facts.type_id.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+/// A number where every JSON reader can hold it exactly, else a string.
+#[derive(Clone, Copy)]
+struct Integer(u64);
+
+impl Serialize for Integer {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        const EXACT: u64 = 1 << 53;
+        if self.0 <= EXACT { to.serialize_u64(self.0) } else { to.collect_str(&self.0) }
+    }
+}
+
+fn milliseconds(span: Ns) -> f64 {
+    span.0 as f64 / 1e6
+}
+
+fn line<T: Serialize>(out: &mut dyn Write, event: &str, at: Ns, rest: T) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, &Line { v: VERSION, event, ts: Integer(at.0), rest })?;
+    out.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::model::{AsyncId, Naming, Outcome, Pid, Place, ProcAddr, Resource, TaskId, Tid, Unnamed};
+
+    use super::*;
+
+    fn rendered(kind: EventKind) -> Value {
+        let event = Event { at: Ns(5), pid: Some(Pid(7)), tid: Some(Tid(8)), inferred: false, kind };
+        let mut out = Vec::new();
+        Json::new(EventSet::ALL).event(&event, &mut out).expect("a Vec takes everything");
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1, "one line an object");
+        serde_json::from_slice(&out).expect("is JSON")
+    }
+
+    fn init(trigger: Option<Option<AsyncId>>) -> Value {
+        rendered(EventKind::Init {
+            id: AsyncId(12),
+            trigger,
+            existing: false,
+            resource: Box::new(ResourceFacts {
+                resource: Resource::Task,
+                task_id: Some(TaskId(17)),
+                address: Some(ProcAddr(0x7f00)),
+                type_id: None,
+                future: Naming::Uncertain("app::echo".into()),
+                place: Some(Place { file: "src/main.rs".into(), line: 20, column: Some(5), certain: true }),
+            }),
+        })
+    }
+
+    #[test]
+    fn an_init_says_what_the_contract_lists() {
+        let expected = json!({
+            "v": 1, "event": "init", "ts": 5, "pid": 7, "tid": 8, "asyncId": 12, "type": "TOKIO_TASK",
+            "triggerAsyncId": 3, "executionAsyncId": 3, "existing": false, "inferred": false,
+            "resource": {"taskId": "17", "future": "app::echo", "futureCertain": false,
+                "location": "src/main.rs:20:5", "locationCertain": true, "address": "0x7f00", "typeId": null},
+        });
+        assert_eq!(init(Some(Some(AsyncId(3)))), expected);
+    }
+
+    #[test]
+    fn no_trigger_is_0_and_an_unknown_one_is_null() {
+        assert_eq!(init(Some(None))["triggerAsyncId"], json!(0));
+        assert_eq!(init(None)["triggerAsyncId"], Value::Null);
+    }
+
+    #[test]
+    fn integers_that_json_readers_would_round_are_strings() {
+        let integer = |n| serde_json::to_value(Integer(n)).expect("a number or a string");
+        assert_eq!(integer(1 << 53), json!(9_007_199_254_740_992_u64));
+        assert_eq!(integer((1 << 53) + 1), json!("9007199254740993"));
+    }
+
+    #[test]
+    fn an_outcome_is_a_word() {
+        assert_eq!(rendered(EventKind::Resolve(AsyncId(1), Outcome::Cancelled))["outcome"], json!("cancelled"));
+    }
+
+    #[test]
+    fn an_unknown_name_is_null_and_not_certain() {
+        let facts = ResourceFacts {
+            resource: Resource::Blocking,
+            task_id: None,
+            address: None,
+            type_id: None,
+            future: Naming::Unknown(Unnamed::Stripped),
+            place: None,
+        };
+        let object = serde_json::to_value(ResourceObject::new(&facts)).expect("plain values");
+        assert_eq!((&object["future"], &object["futureCertain"]), (&Value::Null, &json!(false)));
+    }
+}

@@ -1,0 +1,81 @@
+//! Rendering: events to text for a person or JSON Lines for a program. The only place that knows how things look.
+//!
+//! Does not know where events come from, nor where the bytes go: the writer is an argument.
+
+mod json;
+mod text;
+mod totals;
+
+use std::io::{self, Write};
+
+use crate::model::{Event, Missing, Ns, TargetEntry};
+
+pub use json::Json;
+pub use text::Text;
+pub use totals::Totals;
+
+/// What is said before the first event.
+#[derive(Clone, Debug)]
+pub struct Start<'a> {
+    /// When, on the probes' clock.
+    pub at: Ns,
+    /// The same moment as wall-clock time.
+    pub wall: std::time::SystemTime,
+    /// The kernel's release.
+    pub kernel: String,
+    /// How the probes are attached, in the words of the attach floor.
+    pub mechanism: &'static str,
+    /// For how long records are held back to be put in order, nanoseconds.
+    pub window: Ns,
+    /// The targets.
+    pub targets: &'a [TargetEntry],
+    /// What will be missing in all targets.
+    pub missing: &'a [Missing],
+    /// How long attaching took, nanoseconds.
+    pub attach: Ns,
+}
+
+/// Why a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// `--duration` is over.
+    Duration,
+    /// SIGINT or SIGTERM.
+    Signal,
+    /// All targets ended.
+    Exited,
+}
+
+impl EndReason {
+    /// The word used on output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Duration => "duration",
+            Self::Signal => "signal",
+            Self::Exited => "exited",
+        }
+    }
+}
+
+/// What is said after the last event.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// When, on the probes' clock.
+    pub at: Ns,
+    /// Why.
+    pub reason: EndReason,
+    /// What was said and what could not be.
+    pub totals: Totals,
+    /// How long taking the probes out took, nanoseconds.
+    pub detach: Ns,
+}
+
+/// A rendering of one stream.
+pub trait Sink {
+    /// The stream begins.
+    fn start(&mut self, start: &Start<'_>, out: &mut dyn Write) -> io::Result<()>;
+    /// One event.
+    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
+    /// The stream ends.
+    fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()>;
+}

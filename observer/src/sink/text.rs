@@ -1,0 +1,242 @@
+//! Lines that a person can read: seconds since the start, the event, the resource, what is known of it.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::model::{AsyncId, Event, EventKind, EventSet, Naming, Ns, ResourceFacts, Tid};
+
+use super::{End, Sink, Start};
+
+/// How many groups of live resources the summary lists.
+const GROUPS_LISTED: usize = 10;
+
+/// Writes one line an event, and a summary at the end.
+#[derive(Debug)]
+pub struct Text {
+    colour: bool,
+    events: EventSet,
+    began: Ns,
+    many: bool,
+    live: HashMap<AsyncId, Live>,
+}
+
+/// What later lines about a live resource repeat.
+#[derive(Debug)]
+struct Live {
+    label: String,
+    /// Polls that are open, by their thread.
+    polls: Vec<(Option<Tid>, Ns)>,
+}
+
+impl Text {
+    /// Writes only these events; `lost` and the summary always. `colour` should be true only where the output is a
+    /// terminal and NO_COLOR is not set.
+    pub fn new(events: EventSet, colour: bool) -> Self {
+        Self { colour, events, began: Ns(0), many: false, live: HashMap::new() }
+    }
+
+    fn paint(&self, word: &str) -> String {
+        let colour = match word {
+            "init" => AnsiColor::Green,
+            "before" | "after" => AnsiColor::Cyan,
+            "resolve" => AnsiColor::Blue,
+            "destroy" => AnsiColor::Magenta,
+            _ => AnsiColor::Red,
+        };
+        let padded = format!("{word:<8}");
+        if !self.colour {
+            return padded;
+        }
+        let style = Style::new().fg_color(Some(colour.into()));
+        format!("{}{padded}{}", style.render(), style.render_reset())
+    }
+
+    fn label(&self, id: AsyncId) -> &str {
+        self.live.get(&id).map_or("", |live| live.label.as_str())
+    }
+
+    fn summary(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut groups: HashMap<&str, usize> = HashMap::new();
+        for live in self.live.values() {
+            *groups.entry(live.label.as_str()).or_default() += 1;
+        }
+        let mut groups: Vec<(&str, usize)> = groups.into_iter().collect();
+        groups.sort_by_key(|(label, n)| (std::cmp::Reverse(*n), *label));
+        for (label, n) in groups.iter().take(GROUPS_LISTED) {
+            writeln!(out, "{n:>10}  {label}")?;
+        }
+        if groups.len() > GROUPS_LISTED {
+            writeln!(out, "            and {} more types", groups.len() - GROUPS_LISTED)?;
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Text {
+    fn start(&mut self, start: &Start<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.began = start.at;
+        self.many = start.targets.len() > 1;
+        for target in start.targets {
+            writeln!(out, "observing pid {} {}", target.pid, target.exe)?;
+            for image in &target.images {
+                let version = image.version.as_deref().unwrap_or("(version not found)");
+                let unstable = if image.unstable { ", tokio_unstable" } else { "" };
+                let stripped = if image.stripped { ", stripped" } else { "" };
+                writeln!(out, "  {}: tokio {version}{unstable}{stripped}", image.path)?;
+                writeln!(
+                    out,
+                    "    {} future types, {} spawn sites, {} points ({} on single-stepped instructions)",
+                    image.types, image.spawn_sites, image.points, image.single_stepped
+                )?;
+            }
+            for missing in start.missing.iter().chain(&target.missing) {
+                writeln!(out, "  {} {}: {}", self.paint("missing"), missing.event, missing.reason)?;
+            }
+        }
+        let (attach, window) = (start.attach.0 as f64 / 1e6, start.window.0 / 1_000_000);
+        writeln!(out, "attached by {} in {attach:.1} ms; events appear about {window} ms late", start.mechanism)?;
+        writeln!(out, "{:>12}  {:<8}  resource", "seconds", "event")
+    }
+
+    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        let seconds = event.at.since(self.began).0 as f64 / 1e9;
+        let pid = event.pid.filter(|_| self.many).map_or(String::new(), |pid| format!("pid {pid}  "));
+        let mark = if event.inferred { "  (inferred)" } else { "" };
+        let thread = event.tid.map_or(String::new(), |tid| format!("  thread {tid}"));
+        let said = match &event.kind {
+            EventKind::Init { id, trigger, existing, resource } => {
+                let label = label(resource);
+                let trigger = match trigger {
+                    Some(Some(trigger)) => format!("  trigger #{trigger}"),
+                    Some(None) => "  no trigger".to_owned(),
+                    None => "  trigger unknown".to_owned(),
+                };
+                let task = resource.task_id.map_or(String::new(), |id| format!("  task {id}"));
+                let existing = if *existing { "  existing" } else { "" };
+                let said = format!("{}  #{id}  {label}{trigger}{task}{existing}", self.paint("init"));
+                self.live.insert(*id, Live { label, polls: Vec::new() });
+                said
+            }
+            EventKind::Before(id) => {
+                if let Some(live) = self.live.get_mut(id) {
+                    live.polls.push((event.tid, event.at));
+                }
+                format!("{}  #{id}  {}{thread}", self.paint("before"), self.label(*id))
+            }
+            EventKind::After(id) => {
+                let polls = self.live.get_mut(id).map(|live| &mut live.polls);
+                let began = polls.and_then(|polls| {
+                    let at = polls.iter().rposition(|(tid, _)| *tid == event.tid)?;
+                    Some(polls.remove(at).1)
+                });
+                let took = began
+                    .map_or(String::new(), |began| format!("  after {:.3} ms", event.at.since(began).0 as f64 / 1e6));
+                format!("{}  #{id}  {}{thread}{took}", self.paint("after"), self.label(*id))
+            }
+            EventKind::Resolve(id, outcome) => {
+                format!("{}  #{id}  {}  {}", self.paint("resolve"), self.label(*id), outcome.as_str())
+            }
+            EventKind::Destroy(id) => {
+                let said = format!("{}  #{id}  {}", self.paint("destroy"), self.label(*id));
+                self.live.remove(id);
+                said
+            }
+            EventKind::Lost { count } => {
+                format!("{}  {count} records found no room: totals are now \"at least\"", self.paint("lost"))
+            }
+        };
+        // Also an event that is not shown tells what later lines repeat.
+        if !self.events.wants(&event.kind) {
+            return Ok(());
+        }
+        writeln!(out, "{seconds:>12.6}  {pid}{said}{mark}")
+    }
+
+    fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
+        let totals = &end.totals;
+        let least = if totals.lost > 0 { "at least " } else { "" };
+        writeln!(
+            out,
+            "ended ({}): {least}{} init, {} before, {} after, {} resolve, {} destroy; {} lost, {} malformed, {} late",
+            end.reason.as_str(),
+            totals.init,
+            totals.before,
+            totals.after,
+            totals.resolve,
+            totals.destroy,
+            totals.lost,
+            totals.malformed,
+            totals.late
+        )?;
+        writeln!(out, "{} alive at the end{}", totals.live, if totals.live > 0 { ", by type:" } else { "" })?;
+        self.summary(out)
+    }
+}
+
+/// Type, name and place as far as known, in one phrase.
+fn label(facts: &ResourceFacts) -> String {
+    let mut label = facts.resource.as_str().to_owned();
+    match &facts.future {
+        Naming::Certain(name) => label.push_str(&format!(" {name}")),
+        Naming::Uncertain(name) => label.push_str(&format!(" {name}?")),
+        Naming::Unknown(_) if facts.place.is_none() => match &facts.type_id {
+            Some(id) => label.push_str(&format!(" unnamed {}", id.vtable)),
+            None => label.push_str(" unnamed"),
+        },
+        Naming::Unknown(_) => {}
+    }
+    if let Some(place) = &facts.place {
+        label.push_str(&format!(" ({place}{})", if place.certain { "" } else { "?" }));
+    }
+    label
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{Pid, Place, Resource, Unnamed};
+
+    use super::*;
+
+    fn line(text: &mut Text, at: u64, kind: EventKind) -> String {
+        let event = Event { at: Ns(at), pid: Some(Pid(7)), tid: Some(Tid(8)), inferred: false, kind };
+        let mut out = Vec::new();
+        text.event(&event, &mut out).expect("a Vec takes everything");
+        String::from_utf8(out).expect("is text")
+    }
+
+    fn facts() -> Box<ResourceFacts> {
+        Box::new(ResourceFacts {
+            resource: Resource::Task,
+            task_id: None,
+            address: None,
+            type_id: None,
+            future: Naming::Unknown(Unnamed::Stripped),
+            place: Some(Place { file: "a.rs".into(), line: 2, column: None, certain: false }),
+        })
+    }
+
+    #[test]
+    fn an_unknown_name_is_not_invented_and_an_uncertain_place_is_marked() {
+        let mut text = Text::new(EventSet::ALL, false);
+        let kind = EventKind::Init { id: AsyncId(1), trigger: Some(None), existing: false, resource: facts() };
+        assert_eq!(line(&mut text, 0, kind), "    0.000000  init      #1  TOKIO_TASK (a.rs:2?)  no trigger\n");
+    }
+
+    #[test]
+    fn an_after_tells_how_long_its_own_threads_poll_took() {
+        let mut text = Text::new(EventSet::ALL, false);
+        line(&mut text, 0, EventKind::Init { id: AsyncId(1), trigger: None, existing: true, resource: facts() });
+        line(&mut text, 1_000_000, EventKind::Before(AsyncId(1)));
+        let after = line(&mut text, 3_500_000, EventKind::After(AsyncId(1)));
+        assert!(after.ends_with("thread 8  after 2.500 ms\n"), "{after}");
+    }
+
+    #[test]
+    fn colour_is_there_only_when_asked_for() {
+        let lost = || EventKind::Lost { count: 3 };
+        assert!(!line(&mut Text::new(EventSet::ALL, false), 0, lost()).contains('\x1b'));
+        assert!(line(&mut Text::new(EventSet::ALL, true), 0, lost()).contains('\x1b'));
+    }
+}

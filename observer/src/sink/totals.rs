@@ -1,0 +1,40 @@
+//! How many events of each kind were said, and what could not be.
+
+use crate::model::{Event, EventKind};
+
+/// Totals of one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Inits, those of existing resources included.
+    pub init: u64,
+    /// Poll starts.
+    pub before: u64,
+    /// Poll ends.
+    pub after: u64,
+    /// Outcomes.
+    pub resolve: u64,
+    /// Ends of life.
+    pub destroy: u64,
+    /// Records that found no room: where it is not 0, every other total says "at least".
+    pub lost: u64,
+    /// Records that could not be understood.
+    pub malformed: u64,
+    /// Records that came after the reorder window.
+    pub late: u64,
+    /// Resources alive at the end.
+    pub live: u64,
+}
+
+impl Totals {
+    /// Counts one event, said or not.
+    pub fn count(&mut self, event: &Event) {
+        match event.kind {
+            EventKind::Init { .. } => self.init += 1,
+            EventKind::Before(_) => self.before += 1,
+            EventKind::After(_) => self.after += 1,
+            EventKind::Resolve(..) => self.resolve += 1,
+            EventKind::Destroy(_) => self.destroy += 1,
+            EventKind::Lost { count } => self.lost += count,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What debug information says of functions: their names with types, and where closure-like bodies are declared.
+//!
+//! Does not know: what a name means, nor debug information that lies outside the image. A unit that cannot be read tells
+//! nothing; the others still do.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use gimli::{Dwarf, DwarfSections, EndianSlice, LittleEndian, SectionId};
+use object::read::elf::ElfFile64;
+use object::{Object, ObjectSection};
+
+use super::Image;
+use super::subprograms::{Bytes, Search};
+use crate::model::VirtAddr;
+
+/// Most bytes that one compressed section may unfold to.
+const LONGEST_SECTION: u64 = 1 << 30;
+
+/// The debug information of an image.
+pub struct Debug<'d> {
+    sections: DwarfSections<Cow<'d, [u8]>>,
+}
+
+/// Where a body is declared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declaration {
+    /// Path as the compiler was given it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// The body's symbol, mangled, where there is one.
+    pub symbol: Option<String>,
+}
+
+impl<'d> Debug<'d> {
+    /// Finds the sections; `None` where the image has none that name functions.
+    pub fn of(image: &Image<'d>) -> Option<Self> {
+        let file = ElfFile64::<object::LittleEndian>::parse(image.bytes()).ok()?;
+        let load = |id: SectionId| -> Result<Cow<'d, [u8]>, std::convert::Infallible> {
+            let section = file.section_by_name(id.name()).and_then(|s| s.compressed_data().ok());
+            let section = section.filter(|s| s.uncompressed_size <= LONGEST_SECTION);
+            Ok(section.and_then(|s| s.decompress().ok()).unwrap_or_default())
+        };
+        let Ok(sections) = DwarfSections::load(load);
+        let debug = Self { sections };
+        let any = debug.dwarf().units().next().is_ok_and(|unit| unit.is_some());
+        any.then_some(debug)
+    }
+
+    /// The full names, with their types, of the functions that start at these addresses.
+    pub fn functions(&self, wanted: &HashSet<VirtAddr>) -> HashMap<VirtAddr, String> {
+        let search = Search::new(self.dwarf());
+        let mut sorted: Vec<u64> = wanted.iter().map(|at| at.0).collect();
+        sorted.sort_unstable();
+        let mut found = HashMap::new();
+        let mut origins: HashMap<usize, Vec<VirtAddr>> = HashMap::new();
+        search.each_unit(|unit| {
+            if !search.covers(unit, &sorted) {
+                return true;
+            }
+            search.walk(unit, |scopes, function| {
+                let at = function.low_pc.and_then(|low| search.dwarf.attr_address(unit, low).ok()?).map(VirtAddr);
+                if let Some(at) = at.filter(|at| wanted.contains(at)) {
+                    match (function.name, function.origin(unit)) {
+                        (Some(name), _) => found.extend(search.path(unit, scopes, name).map(|path| (at, path))),
+                        (None, Some(origin)) => origins.entry(origin).or_default().push(at),
+                        (None, None) => {}
+                    }
+                }
+            });
+            true
+        });
+        if !origins.is_empty() {
+            search.each_unit(|unit| {
+                search.walk(unit, |scopes, function| {
+                    if let (Some(waiting), Some(name)) = (origins.get(&function.offset), function.name)
+                        && let Some(path) = search.path(unit, scopes, name)
+                    {
+                        found.extend(waiting.iter().map(|at| (*at, path.clone())));
+                    }
+                });
+                true
+            });
+        }
+        found
+    }
+
+    /// The declarations of the bodies (`{async_fn#0}`, `{closure#1}`...) with these paths, which are without generic
+    /// arguments: all instances of a generic body stand at one place.
+    pub fn bodies(&self, wanted: &HashSet<String>) -> HashMap<String, Declaration> {
+        let search = Search::new(self.dwarf());
+        let mut found: HashMap<String, Declaration> = HashMap::new();
+        search.each_unit(|unit| {
+            search.walk(unit, |scopes, function| {
+                let Some(name) = function.name.and_then(|name| search.text(unit, name)) else { return };
+                let Some((file, line)) = function.declared.filter(|_| name.starts_with('{')) else { return };
+                let Some(key) = search.key(unit, scopes, name).filter(|key| wanted.contains(key)) else { return };
+                if found.contains_key(&key) {
+                    return;
+                }
+                let Some(file) = search.file_name(unit, file) else { return };
+                let symbol = function.linkage.and_then(|linkage| search.text(unit, linkage)).map(str::to_owned);
+                found.insert(key, Declaration { file, line, symbol });
+            });
+            found.len() < wanted.len()
+        });
+        found
+    }
+
+    fn dwarf(&self) -> Dwarf<Bytes<'_>> {
+        self.sections.borrow(|section| EndianSlice::new(section, LittleEndian))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gimli::Section as _;
+    use proptest::prelude::*;
+
+    fn own() -> Vec<u8> {
+        std::fs::read(std::env::current_exe().expect("tests run from a file")).expect("which can be read")
+    }
+
+    /// A generic function, so that its name must carry a type.
+    #[inline(never)]
+    fn landmark<T: std::fmt::Debug>(of: T) -> usize {
+        std::hint::black_box(format!("{of:?}").len())
+    }
+
+    #[test]
+    fn a_function_is_named_with_its_types_at_its_first_instruction() {
+        assert_eq!(landmark(7_u16) + landmark('x'), 4);
+        let bytes = own();
+        let image = Image::parse(&bytes).expect("an image");
+        let symbols = image.symbols().filter(|s| s.name.contains("5dwarf5tests8landmark")).map(|s| s.at);
+        let wanted: HashSet<VirtAddr> = symbols.collect();
+        let found = Debug::of(&image).expect("test binaries have debug information").functions(&wanted);
+        let mut names: Vec<&str> = found.values().map(String::as_str).collect();
+        names.sort_unstable();
+        let path = "observer::symbols::dwarf::tests::landmark";
+        assert_eq!(names, [format!("{path}<char>"), format!("{path}<u16>")]);
+    }
+
+    #[test]
+    fn a_body_is_declared_where_the_source_has_it() {
+        let (closure, line) = (|x: u32| std::hint::black_box(x) + 1, line!());
+        assert_eq!(closure(1), 2);
+        let bytes = own();
+        let image = Image::parse(&bytes).expect("an image");
+        let key = "observer::symbols::dwarf::tests::a_body_is_declared_where_the_source_has_it::{closure#0}".to_owned();
+        let found = Debug::of(&image).expect("debug information").bodies(&HashSet::from([key.clone()]));
+        let declared = found.get(&key).expect("the closure");
+        assert_eq!((declared.file.as_str(), declared.line), (file!(), line));
+        let symbol = declared.symbol.as_deref().and_then(crate::symbols::demangle).expect("a Rust symbol");
+        assert!(symbol.ends_with("a_body_is_declared_where_the_source_has_it::{{closure}}"), "{symbol}");
+    }
+
+    #[test]
+    fn an_image_without_debug_information_has_none() {
+        let mut bytes = own();
+        bytes[40..48].fill(0);
+        let image = Image::parse(&bytes).expect("section headers are not needed");
+        assert!(Debug::of(&image).is_none());
+    }
+
+    #[test]
+    fn mutated_debug_information_tells_what_it_can_without_panic() {
+        let bytes = own();
+        let image = Image::parse(&bytes).expect("an image");
+        let whole = Debug::of(&image).expect("debug information");
+        // The unit that holds this module, alone, so that thousands of mutations are quick.
+        let dwarf = whole.dwarf();
+        let first = dwarf.debug_info.reader().slice();
+        let length = 4 + usize::try_from(u32::from_le_bytes(first[..4].try_into().expect("4"))).expect("fits");
+        let unit: Vec<u8> = first[..length.min(1 << 16)].to_vec();
+        let sections = |id: SectionId, info: &[u8]| -> Result<Cow<'_, [u8]>, std::convert::Infallible> {
+            Ok(match id {
+                SectionId::DebugInfo => Cow::Owned(info.to_vec()),
+                SectionId::DebugAbbrev => Cow::Borrowed(dwarf.debug_abbrev.reader().slice()),
+                SectionId::DebugStr => Cow::Borrowed(dwarf.debug_str.reader().slice()),
+                SectionId::DebugLine => Cow::Borrowed(dwarf.debug_line.reader().slice()),
+                _ => Cow::Borrowed(&[]),
+            })
+        };
+        let wanted: HashSet<VirtAddr> = image.functions().starts().take(50_000).collect();
+        let keys = HashSet::from(["a::{closure#0}".to_owned()]);
+        proptest!(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() },
+            |(flips in proptest::collection::vec((0..unit.len(), any::<u8>()), 0..40), cut in 12..=unit.len())| {
+            let mut info = unit.clone();
+            for (at, value) in flips {
+                info[at] = value;
+            }
+            info.truncate(cut);
+            if let Ok(length) = u32::try_from(cut - 4) {
+                info[..4].copy_from_slice(&length.to_le_bytes());
+            }
+            let Ok(sections) = DwarfSections::load(|id| sections(id, &info));
+            let debug = Debug { sections };
+            _ = debug.functions(&wanted);
+            _ = debug.bodies(&keys);
+        });
+    }
+}

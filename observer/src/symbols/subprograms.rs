@@ -1,0 +1,204 @@
+//! Walks the subprograms of debug information, unit by unit, within bounds.
+//!
+//! Does not know: which of them are wanted. A unit ends at its first unreadable entry.
+
+use std::cell::Cell;
+
+use gimli::{AttributeValue, Dwarf, EndianSlice, LittleEndian, Section, Unit, UnitOffset};
+
+/// Most bytes of debug information, most units and most bytes of names that one search reads.
+const MOST_READ: usize = 512 << 20;
+const MOST_UNITS: usize = 1 << 17;
+const MOST_TEXT: usize = 512 << 20;
+/// Deepest nesting of namespaces that is followed.
+const DEEPEST: usize = 256;
+/// Longest name, and longest path of names, that is read.
+const LONGEST: usize = 1 << 16;
+
+/// Where cargo unpacks dependencies, and compiles them.
+const DEPENDENCIES: [&str; 2] = ["/registry/src/", "/git/checkouts/"];
+
+pub(super) type Bytes<'a> = EndianSlice<'a, LittleEndian>;
+
+/// A subprogram, as far as it was asked for.
+#[derive(Default)]
+pub(super) struct Function<'a> {
+    pub(super) offset: usize,
+    pub(super) name: Option<AttributeValue<Bytes<'a>>>,
+    pub(super) linkage: Option<AttributeValue<Bytes<'a>>>,
+    pub(super) low_pc: Option<AttributeValue<Bytes<'a>>>,
+    refers: Option<AttributeValue<Bytes<'a>>>,
+    pub(super) declared: Option<(u64, u32)>,
+}
+
+impl Function<'_> {
+    /// The entry that names what this one only refers to.
+    pub(super) fn origin(&self, unit: &Unit<Bytes<'_>>) -> Option<usize> {
+        match self.refers? {
+            AttributeValue::UnitRef(UnitOffset(offset)) => unit.header.offset().0.checked_add(offset),
+            AttributeValue::DebugInfoRef(offset) => Some(offset.0),
+            _ => None,
+        }
+    }
+}
+
+/// The named entries around the one being read.
+#[derive(Default)]
+pub(super) struct Scopes<'a> {
+    open: Vec<(isize, AttributeValue<Bytes<'a>>)>,
+}
+
+/// One pass over the debug information, with what it may still cost.
+pub(super) struct Search<'a> {
+    pub(super) dwarf: Dwarf<Bytes<'a>>,
+    text: Cell<usize>,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(dwarf: Dwarf<Bytes<'a>>) -> Self {
+        Self { dwarf, text: Cell::new(MOST_TEXT) }
+    }
+
+    /// Every readable unit, until `each` says to stop or enough was read.
+    pub(super) fn each_unit(&self, mut each: impl FnMut(&Unit<Bytes<'a>>) -> bool) {
+        let mut units = self.dwarf.units();
+        let mut read = 0usize;
+        for _ in 0..MOST_UNITS {
+            let Ok(Some(header)) = units.next() else { return };
+            read = read.saturating_add(header.length_including_self());
+            if read > MOST_READ || self.dwarf.unit(header).is_ok_and(|unit| !each(&unit)) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the unit can hold one of the addresses; one that does not say which it holds can.
+    pub(super) fn covers(&self, unit: &Unit<Bytes<'a>>, sorted: &[u64]) -> bool {
+        let Ok(mut ranges) = self.dwarf.unit_ranges(unit) else { return true };
+        let mut any = false;
+        while let Ok(Some(range)) = ranges.next() {
+            any = true;
+            if sorted.get(sorted.partition_point(|at| *at < range.begin)).is_some_and(|at| *at < range.end) {
+                return true;
+            }
+        }
+        !any
+    }
+
+    /// Calls `each` with every subprogram of the unit and the scopes it stands in; ends at the first unreadable entry.
+    pub(super) fn walk(&self, unit: &Unit<Bytes<'a>>, mut each: impl FnMut(&Scopes<'a>, &Function<'a>)) -> Option<()> {
+        let mut entries = unit.entries_raw(None).ok()?;
+        let base = unit.header.offset().0;
+        let mut scopes = Scopes::default();
+        while !entries.is_empty() {
+            let depth = entries.next_depth();
+            let offset = entries.next_offset().0;
+            let Some(abbreviation) = entries.read_abbreviation().ok()? else { continue };
+            while scopes.open.last().is_some_and(|(open, _)| *open >= depth) {
+                scopes.open.pop();
+            }
+            let is_function = abbreviation.tag() == gimli::DW_TAG_subprogram;
+            if !(is_function || is_scope(abbreviation.tag()) && abbreviation.has_children()) {
+                entries.skip_attributes(abbreviation.attributes()).ok()?;
+                continue;
+            }
+            let mut function = Function { offset: base.checked_add(offset)?, ..Function::default() };
+            let (mut file, mut line) = (None, None);
+            for specification in abbreviation.attributes() {
+                let attribute = entries.read_attribute(*specification).ok()?;
+                let value = attribute.value();
+                match attribute.name() {
+                    gimli::DW_AT_name => function.name = Some(value),
+                    gimli::DW_AT_linkage_name | gimli::DW_AT_MIPS_linkage_name => function.linkage = Some(value),
+                    gimli::DW_AT_low_pc => function.low_pc = Some(value),
+                    gimli::DW_AT_abstract_origin | gimli::DW_AT_specification => function.refers = Some(value),
+                    gimli::DW_AT_decl_line => line = value.udata_value(),
+                    gimli::DW_AT_decl_file => match value {
+                        AttributeValue::FileIndex(index) => file = Some(index),
+                        value => file = value.udata_value(),
+                    },
+                    _ => {}
+                }
+            }
+            if is_function {
+                function.declared = file.zip(line.and_then(|line| u32::try_from(line).ok()).filter(|line| *line > 0));
+                each(&scopes, &function);
+            } else if let Some(name) = function.name.filter(|_| scopes.open.len() < DEEPEST) {
+                scopes.open.push((depth, name));
+            }
+        }
+        Some(())
+    }
+
+    /// The path of an entry of this name in these scopes.
+    pub(super) fn path(
+        &self,
+        unit: &Unit<Bytes<'a>>,
+        scopes: &Scopes<'a>,
+        name: AttributeValue<Bytes<'a>>,
+    ) -> Option<String> {
+        let mut path = String::new();
+        for (_, scope) in &scopes.open {
+            path.push_str(self.text(unit, *scope)?);
+            path.push_str("::");
+        }
+        path.push_str(self.text(unit, name)?);
+        (path.len() <= LONGEST).then_some(path)
+    }
+
+    /// The same without generic arguments.
+    pub(super) fn key(&self, unit: &Unit<Bytes<'a>>, scopes: &Scopes<'a>, name: &str) -> Option<String> {
+        let bare = |name: &'a str| name.split_once('<').map_or(name, |(bare, _)| bare);
+        let mut key = String::new();
+        for (_, scope) in &scopes.open {
+            key.push_str(bare(self.text(unit, *scope)?));
+            key.push_str("::");
+        }
+        key.push_str(name.split_once('<').map_or(name, |(bare, _)| bare));
+        (key.len() <= LONGEST).then_some(key)
+    }
+
+    /// The path of a file of the unit as the compiler was given it. DWARF makes paths relative to where the compiler ran;
+    /// for the own code that is how cargo gives them, for a dependency's it is not.
+    pub(super) fn file_name(&self, unit: &Unit<Bytes<'a>>, index: u64) -> Option<String> {
+        let header = unit.line_program.as_ref()?.header();
+        let file = header.file(index)?;
+        let name = self.text(unit, file.path_name())?;
+        let directory = file.directory(header).and_then(|d| self.text(unit, d)).unwrap_or_default();
+        let ran_in = unit.comp_dir.and_then(|ran_in| std::str::from_utf8(ran_in.slice()).ok()).unwrap_or_default();
+        let dependency = DEPENDENCIES.iter().any(|folder| ran_in.contains(folder));
+        let parts = [if dependency { ran_in } else { "" }, directory, name];
+        let absolute = parts.iter().rposition(|part| part.starts_with('/')).unwrap_or(0);
+        let parts: Vec<&str> = parts.into_iter().skip(absolute).filter(|part| !part.is_empty()).collect();
+        Some(parts.join("/"))
+    }
+
+    pub(super) fn text(&self, unit: &Unit<Bytes<'a>>, value: AttributeValue<Bytes<'a>>) -> Option<&'a str> {
+        let (section, offset) = match value {
+            AttributeValue::String(text) => (text, 0),
+            AttributeValue::DebugStrRef(offset) => (*self.dwarf.debug_str.reader(), offset.0),
+            AttributeValue::DebugLineStrRef(offset) => (*self.dwarf.debug_line_str.reader(), offset.0),
+            AttributeValue::DebugStrOffsetsIndex(index) => {
+                (*self.dwarf.debug_str.reader(), self.dwarf.string_offset(unit, index).ok()?.0)
+            }
+            _ => return None,
+        };
+        let bytes = section.slice().get(offset..)?;
+        let bytes = bytes.get(..bytes.len().min(LONGEST))?;
+        let bytes = memchr::memchr(0, bytes).and_then(|end| bytes.get(..end)).unwrap_or(bytes);
+        self.text.set(self.text.get().checked_sub(bytes.len())?);
+        std::str::from_utf8(bytes).ok()
+    }
+}
+
+/// The entries whose names are parts of paths.
+fn is_scope(tag: gimli::DwTag) -> bool {
+    matches!(
+        tag,
+        gimli::DW_TAG_namespace
+            | gimli::DW_TAG_module
+            | gimli::DW_TAG_structure_type
+            | gimli::DW_TAG_union_type
+            | gimli::DW_TAG_enumeration_type
+    )
+}

@@ -1,0 +1,69 @@
+//! `/proc/PID/stat`: the few fields that tell what kind of process it is and when it began.
+//!
+//! Does not know: where the text comes from.
+
+/// Flag of a kernel thread in the kernel's `include/linux/sched.h` (`PF_KTHREAD`), in every kernel since 2.6.27.
+const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// What is used of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// The state's letter.
+    pub state: char,
+    /// It never had user memory.
+    pub kernel_thread: bool,
+    /// Clock ticks after boot at which it began.
+    pub start_ticks: u64,
+}
+
+impl Stat {
+    /// From the file's text; `None` where it does not read as `proc_pid_stat(5)` says.
+    pub fn parse(text: &str) -> Option<Self> {
+        // The second field is the name in parentheses and may itself hold blanks and parentheses.
+        let rest = &text[text.rfind(')')? + 1..];
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let flags: u64 = fields.nth(5)?.parse().ok()?;
+        let start_ticks = fields.nth(12)?.parse().ok()?;
+        Some(Self { state, kernel_thread: flags & KERNEL_THREAD != 0, start_ticks })
+    }
+
+    /// It has ended; only its exit status is left.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_state_flags_and_start_of_an_ordinary_process() {
+        let text = "14225 (sleep) S 14223 14223 6440 0 -1 4194304 128 0 0 0 0 0 0 0 20 0 1 0 189502 2990080 412\n";
+        let expected = Stat { state: 'S', kernel_thread: false, start_ticks: 189_502 };
+        assert_eq!(Stat::parse(text), Some(expected));
+    }
+
+    #[test]
+    fn a_name_with_parentheses_and_blanks_shifts_no_field() {
+        let text = "7 (a) Z 9 (b) S 1 7 7 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 24 0 0";
+        let stat = Stat::parse(text).unwrap();
+        assert_eq!((stat.state, stat.kernel_thread, stat.start_ticks), ('S', true, 24));
+    }
+
+    #[test]
+    fn a_cut_line_is_refused() {
+        assert_eq!(Stat::parse("14225 (sleep) S 14223 14223"), None);
+        assert_eq!(Stat::parse("14225 (sleep"), None);
+        assert_eq!(Stat::parse(""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC*") {
+            let _ = Stat::parse(&text);
+        }
+    }
+}

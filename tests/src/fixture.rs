@@ -1,0 +1,114 @@
+//! A program to be observed: started, released when the observer is there, and ended whatever happens.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+
+use serde_json::Value;
+
+use crate::wait::{Collected, until};
+
+/// A running fixture. Dropping it kills it.
+pub struct Fixture {
+    name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Collected,
+    stderr: Collected,
+}
+
+/// What a fixture left behind.
+#[derive(Debug)]
+pub struct Ended {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its lines on stdout.
+    pub stdout: Vec<String>,
+    /// Its lines on stderr.
+    pub stderr: Vec<String>,
+}
+
+/// Where `cargo xtask fixtures` puts programs.
+pub fn path(cell: &str, program: &str) -> PathBuf {
+    let path = fixtures().join("target/bin").join(cell).join(program);
+    assert!(path.exists(), "fixture {cell}/{program} is not built: run `cargo xtask fixtures --only {cell}`");
+    path
+}
+
+/// The names of the matrix's cells, in the order of the table.
+pub fn cells() -> Vec<String> {
+    let table = std::fs::read_to_string(fixtures().join("cells.txt")).expect("the table of cells is in the repository");
+    let lines = table.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_whitespace().next()).map(String::from).collect()
+}
+
+fn fixtures() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures"))
+}
+
+impl Fixture {
+    /// Starts a program of a cell and waits until it says that it is up.
+    pub fn start(cell: &str, program: &str, arguments: &[&str]) -> Self {
+        let fixture = Self::spawn(&format!("{cell}/{program}"), Command::new(path(cell, program)).args(arguments));
+        fixture.wait_for("it is up", |line| line.contains("\"ready\":true"));
+        fixture
+    }
+
+    /// Starts any program.
+    pub fn spawn(name: &str, command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} could not start: {error}"));
+        let stdout = Collected::from(child.stdout.take().expect("is piped"));
+        let stderr = Collected::from(child.stderr.take().expect("is piped"));
+        Self { name: name.into(), stdin: child.stdin.take(), child, stdout, stderr }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets it go on past its gate, or past the next one.
+    pub fn release(&mut self) {
+        let stdin = self.stdin.as_mut().expect("stdin is open until the fixture is finished");
+        stdin.write_all(b"go\n").and_then(|()| stdin.flush()).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+    }
+
+    /// Waits for a line on its stdout.
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Value {
+        let found = self.stdout.wait_for(&format!("{}: {what}", self.name), 0, wanted);
+        let (_, line) = found.unwrap_or_else(|| panic!("{} ended before: {what}", self.name));
+        parse(&self.name, &line)
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Ended {
+        let status = until(&format!("{} ends", self.name), || self.child.try_wait().expect("it is our child"));
+        Ended { status, stdout: self.stdout.all(), stderr: self.stderr.all() }
+    }
+
+    /// Waits for its successful end and gives the truth it printed.
+    pub fn truth(self) -> Value {
+        let name = self.name.clone();
+        let ended = self.finish();
+        assert!(ended.status.success(), "{name} ended with {}: {}", ended.status, ended.stderr.join("\n"));
+        let line = ended.stdout.iter().rev().find(|line| line.contains("\"truth\":true"));
+        parse(&name, line.unwrap_or_else(|| panic!("{name} printed no truth: {:?}", ended.stdout)))
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn parse(name: &str, line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{name} printed no JSON ({error}): {line}"))
+}

@@ -1,0 +1,132 @@
+//! The observer under test: the finished program, through its command line.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::stream::Stream;
+use crate::wait::{Collected, until};
+
+/// A running observer. Dropping it kills it.
+pub struct Observer {
+    child: Child,
+    stdout: Collected,
+    stderr: Collected,
+}
+
+/// What an observer left behind.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Its lines on stdout.
+    pub stdout: Vec<String>,
+    /// Its lines on stderr.
+    pub stderr: Vec<String>,
+}
+
+/// The program: what `ASYNC_OBSERVER` names, else this workspace's release build, brought up to date first.
+pub fn program() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        if let Some(path) = std::env::var_os("ASYNC_OBSERVER") {
+            return path.into();
+        }
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--release", "--package", "observer", "--bin", "async-observer"])
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .status()
+            .expect("cargo starts");
+        assert!(status.success(), "the observer does not build");
+        // This test stands in target/PROFILE/deps.
+        let test = std::env::current_exe().expect("a test knows its own path");
+        test.ancestors().nth(3).expect("it stands that deep").join("release/async-observer")
+    };
+    BUILT.get_or_init(build).clone()
+}
+
+impl Observer {
+    /// Runs the program with these arguments.
+    ///
+    /// # Panics
+    /// Where live tests cannot run: they fail, they are never skipped.
+    pub fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        // SAFETY: no argument, no failure.
+        assert_eq!(unsafe { libc::geteuid() }, 0, "live tests run as root: sudo, or `cargo xtask test`");
+        Self::run_as(Command::new(program()).args(arguments))
+    }
+
+    /// Runs a command that is or becomes the program.
+    pub fn run_as(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} could not start: {error}"));
+        let stdout = Collected::from(child.stdout.take().expect("is piped"));
+        let stderr = Collected::from(child.stderr.take().expect("is piped"));
+        Self { child, stdout, stderr }
+    }
+
+    /// Attaches to a process and waits until its probes are in place, which its `start` line says.
+    pub fn attach(pid: u32, more: &[&str]) -> Self {
+        let observer = Self::run(["--json", "--pid", &pid.to_string()].iter().chain(more));
+        observer.wait_until_attached()
+    }
+
+    /// Waits for the `start` line.
+    pub fn wait_until_attached(mut self) -> Self {
+        if self.wait_for("the observer is attached", |line| line.contains("\"event\":\"start\"")).is_none() {
+            let ended = self.ended();
+            panic!("the observer ended with {:?} before it was attached: {}", ended.code, ended.stderr.join("\n"));
+        }
+        self
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The lines it wrote by now.
+    pub fn said(&self) -> Vec<String> {
+        self.stdout.so_far()
+    }
+
+    /// Waits for a line on its stdout; `None` if it ended without one.
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        Some(self.stdout.wait_for(what, 0, wanted)?.1)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: the pid is our own child's, which is not reaped before `ended`.
+        let sent = unsafe { libc::kill(self.child.id().cast_signed(), signal) };
+        assert_eq!(sent, 0, "the observer is there to take a signal");
+    }
+
+    /// Waits for its end, whatever that is.
+    pub fn ended(&mut self) -> Ended {
+        let status = until("the observer ends", || self.child.try_wait().expect("it is our child"));
+        Ended { code: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all() }
+    }
+
+    /// Waits for its good end and gives the stream, each line held to the schema.
+    pub fn stream(mut self) -> Stream {
+        let ended = self.ended();
+        assert_eq!(ended.code, Some(0), "the observer failed: {}", ended.stderr.join("\n"));
+        Stream::parse(&ended.stdout).unwrap_or_else(|wrong| panic!("the observer's output: {wrong}"))
+    }
+
+    /// Interrupts it as ^C does, and gives the stream.
+    pub fn stop(self) -> Stream {
+        self.signal(libc::SIGINT);
+        self.stream()
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

@@ -1,0 +1,62 @@
+//! Holds lines to the JSON Schema in the repository. Knows nothing of what they mean.
+
+use std::sync::OnceLock;
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+/// The schema of `trace --json`.
+const EVENTS: &str = include_str!("../../observer/schema/events.schema.json");
+
+/// What is wrong with a line, or nothing.
+pub fn fault(line: &Value) -> Option<String> {
+    static VALIDATOR: OnceLock<Validator> = OnceLock::new();
+    let validator = VALIDATOR.get_or_init(|| {
+        let schema = serde_json::from_str(EVENTS).expect("the schema is JSON");
+        jsonschema::validator_for(&schema).expect("the schema is a schema")
+    });
+    let error = validator.iter_errors(line).next()?;
+    Some(format!("{error} at {}", error.instance_path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lines_of_the_contract_are_accepted() {
+        let resource = json!({"taskId": "17", "future": null, "futureCertain": false, "location": "src/main.rs:20:5",
+            "address": "0x7f00", "typeId": "ab+0x1f40", "anAddition": 1});
+        let lines = [
+            json!({"v": 1, "event": "before", "ts": 5, "pid": 7, "tid": 8, "asyncId": 12, "inferred": false}),
+            json!({"v": 1, "event": "destroy", "ts": "18446744073709551615", "pid": 7, "tid": null, "asyncId": 12, "inferred": true}),
+            json!({"v": 1, "event": "lost", "ts": 5, "pid": null, "count": 3}),
+            json!({"v": 1, "event": "init", "ts": 5, "pid": 7, "tid": 8, "asyncId": 12, "type": "TOKIO_TASK", "triggerAsyncId": 0,
+                "executionAsyncId": null, "existing": false, "inferred": false, "resource": resource}),
+            json!({"v": 1, "event": "resolve", "ts": 5, "pid": 7, "tid": 8, "asyncId": 12, "inferred": false, "outcome": "ready"}),
+        ];
+        for line in lines {
+            assert_eq!(fault(&line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_lacks_what_is_promised_is_refused() {
+        let cases = [
+            (
+                json!({"v": 1, "event": "before", "ts": 5, "pid": 7, "tid": 8, "inferred": false}),
+                "\"asyncId\" is a required property at ",
+            ),
+            (json!({"v": 2, "event": "lost", "ts": 5, "count": 1}), "1 was expected at /v"),
+            (
+                json!({"v": 1, "event": "resolve", "ts": 5, "pid": 7, "tid": 8, "asyncId": 1, "inferred": false, "outcome": "done"}),
+                "\"done\" is not one of \"ready\", \"cancelled\" or 2 other candidates at /outcome",
+            ),
+        ];
+        for (line, wrong) in cases {
+            assert_eq!(fault(&line).as_deref(), Some(wrong), "{line}");
+        }
+    }
+}

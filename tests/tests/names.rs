@@ -1,0 +1,166 @@
+//! Names and places of futures, in every build profile: what is said to be certain is true, and enough is said at all.
+//!
+//! The truth is the language's own: the program prints each future's `type_name`, its vtable and the line of its body.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use tests::fixture::{Fixture, cells, path};
+use tests::observer::Observer;
+use tests::stream::{number, word};
+
+/// What the profile leaves in the program, and so how much of the 23 types at least has a certain name.
+#[derive(Clone, Copy, Debug)]
+struct Promise {
+    names: usize,
+    places: usize,
+}
+
+/// By cell; a cell that is not here promises nothing but the truth.
+const PROMISES: [(&str, Promise); 5] = [
+    // Debug information, or v0 symbols: every name.
+    ("newest-dev", Promise { names: 23, places: 21 }),
+    ("newest-v0", Promise { names: 23, places: 10 }),
+    // Legacy symbols: all but those whose drop glue is merged with another's.
+    ("newest-release", Promise { names: 12, places: 10 }),
+    ("newest-nopie", Promise { names: 12, places: 10 }),
+    // Stripped, and no panic unwinds, so no place is certain.
+    ("newest-fat", Promise { names: 0, places: 0 }),
+];
+
+/// What was said of all types of one program.
+#[derive(Debug, Default)]
+struct Said {
+    certain_names: usize,
+    names: usize,
+    certain_places: usize,
+    places: usize,
+    faults: Vec<String>,
+}
+
+#[test]
+fn what_is_certain_is_true_in_every_cell_and_enough_is_said() {
+    let table = cells();
+    let cells: Vec<&String> = table.iter().filter(|cell| has_program(cell)).collect();
+    assert!(cells.len() >= 5, "only {} cells have the program", cells.len());
+    let mut wrong = 0;
+    let mut report = Vec::new();
+    for cell in cells {
+        let mut said = observe(cell);
+        let promise = PROMISES.iter().find(|(name, _)| name == cell).map(|(_, promise)| promise);
+        if let Some(promise) = promise.filter(|p| said.certain_names < p.names || said.certain_places < p.places) {
+            said.faults.push(format!("promised {promise:?}"));
+        }
+        wrong += usize::from(!said.faults.is_empty());
+        report.push(format!(
+            "{cell:<16} names {} (certain {}), places {} (certain {}) {}",
+            said.names,
+            said.certain_names,
+            said.places,
+            said.certain_places,
+            said.faults.join("\n                 ")
+        ));
+    }
+    let report = report.join("\n");
+    assert_eq!(wrong, 0, "{report}");
+    println!("{report}");
+}
+
+/// Whether the table of cells has the program in this one.
+fn has_program(cell: &str) -> bool {
+    let table = include_str!("../fixtures/cells.txt");
+    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.any(|words| words.first() == Some(&cell) && words.get(3).is_some_and(|p| p.split(',').any(|p| p == "named")))
+}
+
+fn observe(cell: &str) -> Said {
+    let mut fixture = Fixture::start(cell, "named", &[]);
+    let observer = Observer::attach(fixture.pid(), &["--events", "init"]);
+    fixture.release();
+    let ended = fixture.finish();
+    let stream = observer.stream();
+    let lines: Vec<Value> = ended.stdout.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let base = lines.iter().find_map(|line| line["base"].as_u64()).expect("the program says where it is loaded");
+    // A program at a fixed address has its link-time addresses in memory, too.
+    let bias = if is_position_independent(cell) { base } else { 0 };
+    let known: HashMap<u64, &Value> =
+        stream.of("init").map(|init| (vtable(&init["resource"]), &init["resource"])).collect();
+    let mut said = Said::default();
+    for truth in lines.iter().filter(|line| line["vtable"].is_u64()) {
+        let name = word(truth, "name");
+        match known.get(&(number(truth, "vtable") - bias)) {
+            Some(resource) => said.compare(resource, name, truth["body"].as_u64()),
+            None => said.faults.push(format!("{name} was not seen")),
+        }
+    }
+    said
+}
+
+impl Said {
+    fn compare(&mut self, resource: &Value, name: &str, body: Option<u64>) {
+        if let Some(future) = resource["future"].as_str() {
+            self.names += 1;
+            if resource["futureCertain"] == true {
+                self.certain_names += 1;
+                if plain(future) != plain(name) {
+                    self.faults.push(format!("{name} is certainly called {future}"));
+                }
+            }
+        }
+        if let Some(location) = resource["location"].as_str() {
+            self.places += 1;
+            if resource["locationCertain"] == true {
+                self.certain_places += 1;
+                let line = location.split(':').nth(1).and_then(|line| line.parse().ok());
+                if !location.contains("named.rs:") || line != body {
+                    self.faults.push(format!("{name} certainly stands at {location}, not in line {body:?}"));
+                }
+            }
+        }
+    }
+}
+
+/// The vtable's link-time address, the second part of a type's id.
+fn vtable(resource: &Value) -> u64 {
+    let id = word(resource, "typeId");
+    let hex = id.rsplit_once("+0x").map(|(_, hex)| hex);
+    hex.and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_else(|| panic!("`{id}` is no type id"))
+}
+
+/// A type's text without what the evidences tell differently: kinds of bodies, paths of the standard library, spaces.
+fn plain(name: &str) -> String {
+    let mut plain = String::new();
+    let mut braces = 0;
+    let mut path = String::new();
+    for c in name.chars().chain([' ']) {
+        match c {
+            '{' => braces += 1,
+            '}' => braces -= 1,
+            _ if braces > 0 => {}
+            c if c.is_alphanumeric() || c == '_' || c == ':' => path.push(c),
+            c => {
+                let standard = ["core::", "alloc::", "std::"].iter().any(|root| path.starts_with(root));
+                plain.push_str(if standard { path.rsplit("::").next().unwrap_or_default() } else { &path });
+                path.clear();
+                plain.extend(Some(c).filter(|c| *c != ' '));
+            }
+        }
+    }
+    plain
+}
+
+/// Whether the ELF header says `ET_DYN`.
+fn is_position_independent(cell: &str) -> bool {
+    let header = std::fs::read(path(cell, "named")).expect("the program can be read");
+    header[16..18] == [3, 0]
+}
+
+#[test]
+fn texts_of_one_type_are_plainly_the_same() {
+    assert_eq!(plain("a::f<u8>::{async_fn}"), plain("a::f<u8>::{{closure}}"));
+    assert_eq!(
+        plain("Pin<Box<dyn Future<Output = u64> + Send>>"),
+        plain("core::pin::Pin<alloc::boxed::Box<dyn core::future::future::Future<Output = u64> + core::marker::Send>>")
+    );
+    assert_ne!(plain("a::left::{async}"), plain("a::right::{async}"));
+}

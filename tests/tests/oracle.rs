@@ -1,0 +1,30 @@
+//! The observer's events of a run equal what the runtime's own hooks and the program itself logged of it.
+
+use tests::fixture::Fixture;
+use tests::life::{Lives, summary};
+use tests::observer::Observer;
+use tests::oracle::Log;
+
+#[test]
+fn events_equal_the_runtime_s_own_hooks_task_by_task() {
+    let log = std::env::temp_dir().join(format!("async-observer-oracle-{}.jsonl", std::process::id()));
+    let log = log.to_str().expect("a temporary path is text").to_owned();
+    let mut fixture = Fixture::start("newest-unstable", "oracle", &[&log]);
+    let observer = Observer::attach(fixture.pid(), &[]);
+    fixture.release();
+    let truth = fixture.truth();
+    let stream = observer.stream();
+
+    let text = std::fs::read_to_string(&log).expect("the oracle wrote its log");
+    std::fs::remove_file(&log).expect("the log can be removed");
+    let log = Log::parse(&text);
+    assert_eq!(Some(log.workers()), truth["workers"].as_u64(), "the oracle's two voices agree");
+
+    assert_eq!(stream.end()["reason"], "exited");
+    assert_eq!((stream.total("lost"), stream.total("malformed")), (0, 0));
+    let lives = Lives::of(&stream);
+    lives.assert_sane("the stream");
+    let differences = log.differences(&lives);
+    assert!(differences.is_empty(), "the stream differs from the oracle: {}", summary(&differences));
+    assert_eq!(Some(stream.total("live")), truth["leaked"].as_u64(), "what is live at the end is what was leaked");
+}

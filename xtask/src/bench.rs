@@ -1,0 +1,189 @@
+//! `cargo xtask bench`: what observing costs a program here, as one JSON object. It reports, it does not judge.
+//!
+//! The same load runs bare, under empty probes at the same points, and observed, in turn, several rounds in one run:
+//! compare ratios, not nanoseconds of different runs.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::preflight;
+
+/// What to do.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Rounds of the three ways
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+/// The ways in which the load runs.
+const WAYS: [(&str, Option<&[&str]>); 3] =
+    [("bare", None), ("emptyProbes", Some(&["--empty-probes"])), ("observed", Some(&[]))];
+
+/// One run of the load.
+#[derive(Clone, Debug)]
+struct Run {
+    poll_ns: f64,
+    spawn_ns: f64,
+    attach_ms: Option<f64>,
+    detach_ms: Option<f64>,
+    events: u64,
+    lost: u64,
+    elapsed_ns: f64,
+}
+
+/// Measures and prints.
+pub fn run(root: &Path, options: &Options) -> Result<()> {
+    preflight::check()?;
+    preflight::cargo(root, &["build", "--quiet", "--locked", "--release", "--package", "observer"])?;
+    let load = root.join("tests/fixtures/bench-load");
+    preflight::cargo(&load, &["build", "--quiet", "--locked", "--release"])?;
+    let mut runs: Vec<Vec<Run>> = vec![Vec::new(); WAYS.len()];
+    for round in 0..options.rounds {
+        for (way, (name, arguments)) in WAYS.iter().enumerate() {
+            eprintln!("bench: round {} of {}, {name}", round + 1, options.rounds);
+            runs[way].push(one(root, &load, *arguments)?);
+        }
+    }
+    let mut ways = serde_json::Map::new();
+    for ((name, _), runs) in WAYS.iter().zip(&runs) {
+        ways.insert((*name).to_owned(), way(runs));
+    }
+    let median = |way: usize, of: fn(&Run) -> f64| middle(runs[way].iter().map(of).collect());
+    let report = json!({
+        "v": 1,
+        "rounds": options.rounds,
+        "unit": "ns of the target's own CPU time, median of the rounds",
+        "ways": ways,
+        "addedByObserving": {
+            "perPollNs": (median(2, |r| r.poll_ns) - median(0, |r| r.poll_ns)).round(),
+            "perSpawnNs": (median(2, |r| r.spawn_ns) - median(0, |r| r.spawn_ns)).round(),
+            "pollRatioToEmptyProbes": ratio(median(2, |r| r.poll_ns), median(1, |r| r.poll_ns)),
+            "spawnRatioToEmptyProbes": ratio(median(2, |r| r.spawn_ns), median(1, |r| r.spawn_ns)),
+        },
+    });
+    println!("{}", serde_json::to_string_pretty(&report)?);
+    Ok(())
+}
+
+fn way(runs: &[Run]) -> Value {
+    let all = |of: fn(&Run) -> f64| middle(runs.iter().map(of).collect());
+    let seen = |of: fn(&Run) -> Option<f64>| {
+        let figures: Vec<f64> = runs.iter().filter_map(of).collect();
+        if figures.is_empty() { None } else { Some(middle(figures)) }
+    };
+    json!({
+        "perPollNs": all(|r| r.poll_ns).round(),
+        "perSpawnNs": all(|r| r.spawn_ns).round(),
+        "attachMs": seen(|r| r.attach_ms),
+        "detachMs": seen(|r| r.detach_ms),
+        "eventsPerSecond": all(|r| r.events as f64 * 1e9 / r.elapsed_ns).round(),
+        "lost": runs.iter().map(|r| r.lost).sum::<u64>(),
+    })
+}
+
+fn one(root: &Path, load: &Path, observer: Option<&[&str]>) -> Result<Run> {
+    let mut target = Command::new(load.join("target/release/bench-load"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting the load")?;
+    let mut observing = match observer {
+        Some(arguments) => Some(Observer::attach(root, target.id(), arguments)?),
+        None => None,
+    };
+    target.stdin.take().context("is piped")?.write_all(b"g")?;
+    let mut said = String::new();
+    target.stdout.take().context("is piped")?.read_to_string(&mut said)?;
+    ensure!(target.wait()?.success(), "the load failed");
+    let said: Value = serde_json::from_str(&said).context("the load's own figures")?;
+    let figure = |name: &str| said[name].as_f64().with_context(|| format!("the load does not tell {name}"));
+    let end = observing.as_mut().map(Observer::end).transpose()?;
+    let total = |name: &str| end.as_ref().map_or(0, |end| end["totals"][name].as_u64().unwrap_or(0));
+    Ok(Run {
+        poll_ns: figure("pollsCpuNs")? / figure("polls")?,
+        spawn_ns: figure("spawnsCpuNs")? / figure("spawns")?,
+        attach_ms: observing.as_ref().and_then(|observer| observer.start["attachMs"].as_f64()),
+        detach_ms: end.as_ref().and_then(|end| end["detachMs"].as_f64()),
+        events: ["init", "before", "after", "resolve", "destroy"].into_iter().map(total).sum(),
+        lost: total("lost"),
+        elapsed_ns: figure("elapsedNs")?,
+    })
+}
+
+/// A running observer of which only the first and the last line are kept. A thread reads what it writes all the time:
+/// an observer whose reader does not read loses records.
+struct Observer {
+    child: Child,
+    last: Option<JoinHandle<std::io::Result<String>>>,
+    start: Value,
+}
+
+impl Observer {
+    fn attach(root: &Path, pid: u32, arguments: &[&str]) -> Result<Self> {
+        let mut child = Command::new(root.join("target/release/async-observer"))
+            .args(["--json", "--pid", &pid.to_string()])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting the observer")?;
+        let mut lines = BufReader::new(child.stdout.take().context("is piped")?);
+        let mut first = String::new();
+        lines.read_line(&mut first)?;
+        let start = serde_json::from_str(&first).context("the observer did not start; its last words say why")?;
+        let last = std::thread::spawn(move || {
+            let (mut line, mut last) = (String::new(), String::new());
+            while lines.read_line(&mut line)? > 0 {
+                std::mem::swap(&mut line, &mut last);
+                line.clear();
+            }
+            Ok(last)
+        });
+        Ok(Self { child, last: Some(last), start })
+    }
+
+    fn end(&mut self) -> Result<Value> {
+        let last = self.last.take().context("the end is read once")?.join();
+        let last = last.map_err(|_| anyhow::anyhow!("the reading thread failed"))??;
+        ensure!(self.child.wait()?.success(), "the observer failed");
+        serde_json::from_str(&last).context("the observer's last line")
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        // It has ended by itself unless something failed before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The median; of an even number the mean of the two in the middle.
+fn middle(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    match figures.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => figures[n / 2],
+        n => (figures[n / 2 - 1] + figures[n / 2]) / 2.0,
+    }
+}
+
+fn ratio(one: f64, other: f64) -> f64 {
+    (one / other * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {
+        assert_eq!(middle(vec![4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert_eq!(middle(vec![9.0, 1.0, 3.0]), 3.0);
+    }
+}

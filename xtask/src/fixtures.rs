@@ -1,0 +1,229 @@
+//! `cargo xtask fixtures`: builds every program that the live tests observe into `tests/fixtures/target/bin/`.
+//!
+//! What is up to date costs a second. It knows how programs are built, not what they do or what is expected of them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Arguments of the word.
+#[derive(clap::Args, Default)]
+pub struct Options {
+    /// Only this one (repeatable): a cell of tests/fixtures/cells.txt, or `refused`, `bare`, `uv`
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// List the names and stop
+    #[arg(long)]
+    list: bool,
+}
+
+/// Something to build under a name.
+struct Job {
+    name: String,
+    what: What,
+}
+
+enum What {
+    /// A line of cells.txt.
+    Cell { package: String, profile: String, programs: Vec<String>, flags: String },
+    /// The program with a tokio that is too old.
+    Refused,
+    /// The C and assembler programs.
+    Bare,
+    /// The program from elsewhere.
+    Uv,
+}
+
+/// Builds what was asked for.
+pub fn run(options: &Options) -> Result<()> {
+    let root = root();
+    let mut jobs = jobs(&root)?;
+    if options.list {
+        jobs.iter().for_each(|job| println!("{}", job.name));
+        return Ok(());
+    }
+    for name in &options.only {
+        ensure!(
+            jobs.iter().any(|job| job.name == *name),
+            "no fixture is called {name}: see cargo xtask fixtures --list"
+        );
+    }
+    jobs.retain(|job| options.only.is_empty() || options.only.contains(&job.name));
+    let began = Instant::now();
+    let count = jobs.len();
+    for (index, job) in jobs.iter().enumerate() {
+        let began = Instant::now();
+        let destination = root.join("target/bin").join(&job.name);
+        std::fs::create_dir_all(&destination)?;
+        job.build(&root, &destination).with_context(|| format!("fixture {} could not be built", job.name))?;
+        eprintln!("[{:>2}/{count}] {:<16} {:>6.1} s", index + 1, job.name, began.elapsed().as_secs_f32());
+    }
+    eprintln!("fixtures are ready after {:.1} s", began.elapsed().as_secs_f32());
+    Ok(())
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures")
+}
+
+fn jobs(root: &Path) -> Result<Vec<Job>> {
+    let path = root.join("cells.txt");
+    let table = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let mut jobs = Vec::new();
+    for line in table.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        let mut words = line.split_whitespace();
+        let (Some(name), Some(package), Some(profile), Some(programs)) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            bail!("{}: a line wants name, package, profile and programs: {line}", path.display());
+        };
+        let programs = programs
+            .split(',')
+            .flat_map(|program| match program {
+                "matrix" => vec!["matrix-glibc", "matrix-mimalloc", "matrix-jemalloc"],
+                other => vec![other],
+            })
+            .map(String::from)
+            .collect();
+        let what = What::Cell {
+            package: package.into(),
+            profile: profile.into(),
+            programs,
+            flags: words.collect::<Vec<_>>().join(" "),
+        };
+        jobs.push(Job { name: name.into(), what });
+    }
+    for (name, what) in [("refused", What::Refused), ("bare", What::Bare), ("uv", What::Uv)] {
+        jobs.push(Job { name: name.into(), what });
+    }
+    Ok(jobs)
+}
+
+impl Job {
+    fn build(&self, root: &Path, destination: &Path) -> Result<()> {
+        match &self.what {
+            What::Cell { package, profile, programs, flags } => {
+                // One directory a package: the versions of tokio share no build anyway, and names of programs would meet.
+                let target = root.join("target").join(package);
+                let mut cargo = cargo(&root.join(package), profile, &target, flags);
+                cargo.env("JEMALLOC_OVERRIDE", jemalloc(root)?);
+                programs.iter().for_each(|program| {
+                    cargo.args(["--bin", program]);
+                });
+                succeed(&mut cargo)?;
+                let built = target.join(if profile == "dev" { "debug" } else { profile });
+                programs.iter().try_for_each(|program| place(&built.join(program), &destination.join(program)))
+            }
+            What::Refused => {
+                let target = root.join("target/refused");
+                succeed(&mut cargo(&root.join("refused"), "release", &target, ""))?;
+                place(&target.join("release/refused"), &destination.join("refused"))
+            }
+            What::Bare => bare(root, destination),
+            What::Uv => uv(root, destination),
+        }
+    }
+}
+
+fn cargo(package: &Path, profile: &str, target: &Path, flags: &str) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["build", "--locked", "--quiet", "--profile", profile, "--target-dir"])
+        .arg(target)
+        .current_dir(package)
+        .env("RUSTFLAGS", flags)
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    cargo
+}
+
+/// jemalloc is built once: its own build is longer than that of a whole cell, and no profile changes it.
+fn jemalloc(root: &Path) -> Result<PathBuf> {
+    let kept = root.join("target/jemalloc/libjemalloc_pic.a");
+    if !kept.exists() {
+        let target = root.join("target/jemalloc");
+        let mut build = cargo(&root.join("zoo-newest"), "release", &target, "");
+        succeed(build.args(["--package", "tikv-jemalloc-sys"]).env_remove("JEMALLOC_OVERRIDE"))?;
+        let builds = target.join("release/build");
+        let library = std::fs::read_dir(&builds)?
+            .filter_map(|entry| Some(entry.ok()?.path().join("out/lib/libjemalloc_pic.a")))
+            .find(|path| path.exists())
+            .with_context(|| format!("no libjemalloc_pic.a under {}", builds.display()))?;
+        place(&library, &kept)?;
+    }
+    Ok(kept.canonicalize()?)
+}
+
+/// Programs without Rust.
+fn bare(root: &Path, destination: &Path) -> Result<()> {
+    let source = root.join("bare");
+    let gcc = |options: &[&str], from: &str, to: &str| {
+        let mut gcc = Command::new("gcc");
+        gcc.args(options).arg("-o").arg(destination.join(to)).arg(source.join(from));
+        succeed(&mut gcc)
+    };
+    gcc(&["-O1", "-static"], "no_runtime.c", "no-runtime")?;
+    gcc(&["-m32", "-static", "-nostdlib"], "thirty_two.S", "thirty-two")
+}
+
+/// The stripped `uv` as its makers ship it, its version and sha256 in third_party/requirements.txt.
+fn uv(root: &Path, destination: &Path) -> Result<()> {
+    let requirements = root.join("third_party/requirements.txt");
+    let program = destination.join("uv");
+    let stamp = destination.join("requirements.txt");
+    let wanted = std::fs::read(&requirements)?;
+    if program.exists() && std::fs::read(&stamp).is_ok_and(|had| had == wanted) {
+        return Ok(());
+    }
+    let wheels = root.join("target/uv");
+    if wheels.exists() {
+        std::fs::remove_dir_all(&wheels)?;
+    }
+    let mut pip = Command::new("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--require-hashes",
+        "--dest",
+    ])
+    .arg(&wheels)
+    .arg("--requirement")
+    .arg(&requirements);
+    succeed(&mut pip).context("pip could not fetch uv: is there a network, and python3-pip?")?;
+    let unpack = "import glob, sys, zipfile\n\
+                  wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + '/uv-*.whl')[0])\n\
+                  name = [n for n in wheel.namelist() if n.endswith('/scripts/uv')][0]\n\
+                  open(sys.argv[2], 'wb').write(wheel.read(name))\n";
+    succeed(Command::new("python3").args(["-c", unpack]).arg(&wheels).arg(&program))?;
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(std::fs::write(stamp, wanted)?)
+}
+
+/// Puts a built program where the tests look for it. A hard link, so that nothing is copied; a copy where that fails.
+fn place(built: &Path, to: &Path) -> Result<()> {
+    let same = |a: &Path, b: &Path| -> Option<bool> {
+        use std::os::unix::fs::MetadataExt;
+        Some(a.metadata().ok()?.ino() == b.metadata().ok()?.ino())
+    };
+    if same(built, to) == Some(true) {
+        return Ok(());
+    }
+    if to.exists() {
+        std::fs::remove_file(to)?;
+    }
+    if std::fs::hard_link(built, to).is_err() {
+        std::fs::copy(built, to).with_context(|| built.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("{command:?} could not start"))?;
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(())
+}
