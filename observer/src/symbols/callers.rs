@@ -2,7 +2,7 @@
 //!
 //! Does not know: calls through registers and tables. Places are bytes that look like an instruction; a rare one is not.
 
-use super::{Image, Segment, Targets};
+use super::{Functions, Image, Segment, Targets};
 use crate::model::VirtAddr;
 
 /// The mentions of an image's known functions, by the function mentioned.
@@ -19,9 +19,9 @@ struct Mention {
 }
 
 impl Callers {
-    /// Of every function that the unwind table knows; none where it knows none.
-    pub fn read(image: &Image<'_>) -> Self {
-        let functions = Targets::new(image.functions().starts());
+    /// Of every one of these functions.
+    pub fn read(image: &Image<'_>, functions: &Functions) -> Self {
+        let functions = Targets::new(functions.starts());
         let slots = image.pointers().as_slice().iter().filter(|p| functions.contains(p.to));
         let slots = Targets::new(slots.map(|p| p.at));
         let mut sorted = Vec::new();
@@ -70,10 +70,15 @@ fn operands(
     }
 }
 
-/// The four bytes at `at` as a displacement from what follows them.
+/// The four bytes at `at` of a segment's code as a mention of what they go to.
 fn relative(segment: &Segment, code: &[u8], at: usize) -> Option<Mention> {
+    let of = relative_target(segment, code, at)?;
+    Some(Mention { of, at: VirtAddr(segment.start().0.wrapping_add(at as u64)) })
+}
+
+/// Where the four bytes at `at` of a segment's code go to, as a displacement from what follows them.
+pub(super) fn relative_target(segment: &Segment, code: &[u8], at: usize) -> Option<VirtAddr> {
     let displacement = i32::from_le_bytes(*code.get(at..)?.first_chunk::<4>()?);
-    let place = VirtAddr(segment.start().0.wrapping_add(at as u64));
-    let of = VirtAddr(place.0.wrapping_add(4).wrapping_add_signed(i64::from(displacement)));
-    Some(Mention { of, at: place })
+    let next = segment.start().0.wrapping_add(at as u64).wrapping_add(4);
+    Some(VirtAddr(next.wrapping_add_signed(i64::from(displacement))))
 }

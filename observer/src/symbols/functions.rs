@@ -1,13 +1,16 @@
-//! Where functions start and end, from the unwind table (`PT_GNU_EH_FRAME`), which `strip` leaves in place.
+//! Where functions start and end, from the unwind table (`PT_GNU_EH_FRAME`), which `strip` leaves in place. Some images
+//! have none: there, where calls and pointers go gives a good presumption, which no probe's place may rest on.
 //!
-//! Does not know: names. A function without unwind information is not in it, and some images have no table at all.
+//! Does not know: names. A function without unwind information is not in the table.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
+use iced_x86::Instruction;
 use object::elf;
 
-use super::Image;
 use super::image::{ProgramHeaders, header_range};
+use super::{Boundary, Image, Segment};
 use crate::model::VirtAddr;
 
 /// `DW_EH_PE_udata4`: the encoding of the table's count that all linkers write.
@@ -21,6 +24,7 @@ const CODE_PCREL_SDATA4: u8 = 0x1b;
 #[derive(Clone, Debug, Default)]
 pub struct Functions {
     sorted: Vec<Known>,
+    presumed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +66,41 @@ impl Functions {
         self.sorted.get(self.sorted.partition_point(|f| f.start <= at)).map(|f| f.start)
     }
 
+    /// How certain a place is that was decoded from one of these starts.
+    pub fn boundary(&self) -> Boundary {
+        if self.presumed { Boundary::FromPattern } else { Boundary::FromFunctionStart }
+    }
+
+    /// The known functions; where none is known, what lies between the places that direct calls and relocated words go
+    /// to. A few of those are no starts: code read from them makes no sense for some instructions.
+    pub fn or_presumed<'i>(image: &'i Image<'_>) -> Cow<'i, Self> {
+        let known = image.functions();
+        if known.is_empty() { Cow::Owned(Self::presumed(image)) } else { Cow::Borrowed(known) }
+    }
+
+    fn presumed(image: &Image<'_>) -> Self {
+        let pointed = image.pointers().as_slice().iter().map(|p| p.to);
+        let mut starts: Vec<VirtAddr> = pointed.filter(|&at| image.is_executable(at)).collect();
+        for segment in image.segments().iter().filter(|s| s.is_executable()) {
+            let code = image.bytes().get(segment.file()).unwrap_or_default();
+            let calls = memchr::memchr_iter(0xe8, code);
+            let called = calls.filter_map(|opcode| super::callers::relative_target(segment, code, opcode + 1));
+            starts.extend(called.filter(|&at| image.is_executable(at)));
+        }
+        // A pointer may go to a thunk, which is a jump to the function meant.
+        let thunks = starts.iter().filter_map(|&at| super::decode(image, at)).filter(Instruction::is_jmp_near);
+        let meant: Vec<_> = thunks.map(|jump| VirtAddr(jump.near_branch_target())).collect();
+        starts.extend(meant.into_iter().filter(|&at| image.is_executable(at)));
+        starts.sort_unstable();
+        starts.dedup();
+        let next = starts.iter().skip(1).copied().map(Some).chain([None]);
+        let ends = starts.iter().zip(next).map(|(&start, next)| {
+            let segment = image.segment_at(start).map_or(start, Segment::end);
+            Known { start, end: next.map_or(segment, |next| next.min(segment)) }
+        });
+        Self { sorted: ends.collect(), presumed: true }
+    }
+
     pub(super) fn read(image: &Image<'_>, headers: ProgramHeaders<'_>) -> Self {
         let mut sorted = table(image, headers).unwrap_or_default();
         sorted.sort_unstable();
@@ -70,7 +109,7 @@ impl Functions {
             // A frame that reaches into the next function is wrong about its end.
             sorted[at - 1].end = sorted[at - 1].end.min(sorted[at].start);
         }
-        Self { sorted }
+        Self { sorted, presumed: false }
     }
 }
 

@@ -12,29 +12,26 @@ use memchr::memmem;
 
 use crate::model::{MintRegister, VirtAddr};
 use crate::runtime::MintSite;
-use crate::symbols::{Boundary, Callers, Image, Sweep, Targets, decode, references};
+use crate::symbols::{Boundary, Callers, Functions, Image, Sweep, Targets, references};
 
 /// Every mint of the image, by place. In a debug build nothing is inlined: there the mint is a call.
-pub(super) fn find(image: &Image<'_>) -> Vec<MintSite> {
+pub(super) fn find(image: &Image<'_>, functions: &Functions) -> Vec<MintSite> {
     let additions = additions(image);
-    let found = in_functions_of(image, &additions, &inlined);
+    let found = in_functions_of(image, functions, &additions, &inlined);
     if !found.is_empty() {
         return found;
     }
-    let adders = adders(image, &additions);
+    let adders = adders(image, functions, &additions);
     let mentions = mentions_of_counters(image);
-    in_functions_of(image, &mentions, &|image, registers, call| called(image, registers, call, &adders))
+    in_functions_of(image, functions, &mentions, &|image, registers, call| called(image, registers, call, &adders))
 }
 
 /// What the functions around these places, each once, hold of mints.
-fn in_functions_of(image: &Image<'_>, places: &[VirtAddr], mint: MintAt<'_>) -> Vec<MintSite> {
+fn in_functions_of(image: &Image<'_>, functions: &Functions, places: &[VirtAddr], mint: MintAt<'_>) -> Vec<MintSite> {
     let mut found = Vec::new();
     let mut rest = places;
     while let Some(&first) = rest.first() {
-        let Some(function) = image.functions().containing(first) else {
-            // No unwind information: what was loaded before is unknown, so only what the instruction itself says counts.
-            let site = decode(image, first).and_then(|i| mint(image, &Registers::default(), &i));
-            found.extend(site.map(|site| MintSite { boundary: Boundary::FromPattern, ..site }));
+        let Some(function) = functions.containing(first) else {
             rest = &rest[1..];
             continue;
         };
@@ -42,7 +39,9 @@ fn in_functions_of(image: &Image<'_>, places: &[VirtAddr], mint: MintAt<'_>) -> 
         rest = rest.get(inside.max(1)..).unwrap_or_default();
         minted(image, function, mint, &mut found);
     }
-    found
+    // What the code of a presumed function is read as may be wrong; that an addition stands there is not.
+    let boundary = functions.boundary();
+    found.into_iter().map(|site| MintSite { boundary, ..site }).collect()
 }
 
 /// How to tell a mint at an instruction from what the registers hold.
@@ -144,10 +143,10 @@ fn callee(image: &Image<'_>, call: &Instruction) -> Option<VirtAddr> {
 }
 
 /// The functions that add atomically, and those around them: `AtomicU64::fetch_add` calls `atomic_add`.
-fn adders(image: &Image<'_>, additions: &[VirtAddr]) -> BTreeSet<VirtAddr> {
-    let start = |at| image.functions().containing(at).map(|f| f.start);
+fn adders(image: &Image<'_>, functions: &Functions, additions: &[VirtAddr]) -> BTreeSet<VirtAddr> {
+    let start = |at| functions.containing(at).map(|f| f.start);
     let adding: BTreeSet<_> = additions.iter().filter_map(|&at| start(at)).collect();
-    let callers = Callers::read(image);
+    let callers = Callers::read(image, functions);
     let around = adding.iter().flat_map(|&function| callers.of(function)).filter_map(start).collect::<Vec<_>>();
     adding.into_iter().chain(around).collect()
 }
@@ -261,7 +260,7 @@ mod tests {
     fn mints_of(tiny: &Tiny) -> Vec<(u64, u8)> {
         let bytes = tiny.build();
         let image = Image::parse(&bytes).expect("tiny images are images");
-        let found = find(&image);
+        let found = find(&image, &Functions::or_presumed(&image));
         assert!(found.iter().all(|m| m.counter == VirtAddr(DATA)));
         found.iter().map(|m| (m.at.0 - CODE, m.register.0)).collect()
     }
@@ -331,9 +330,18 @@ mod tests {
     }
 
     #[test]
-    fn without_unwind_information_the_addition_alone_tells() {
-        let mut tiny = direct(&[0xb9, 1, 0, 0, 0]);
+    fn without_unwind_information_functions_begin_where_calls_go() {
+        let slot = DATA + 8;
+        let mut code = vec![0xe8, 1, 0, 0, 0, 0xc3, 0x48, 0x8b, 0x05]; // call; ret; mov rax, [rip+d]
+        code.extend(displacement(CODE + 13, slot));
+        code.extend([0xb9, 1, 0, 0, 0, 0xf0, 0x48, 0x0f, 0xc1, 0x08, 0xc3]); // mov ecx, 1; lock xadd [rax], rcx; ret
+        let mut tiny = Tiny::new(&code, &[1, 0].map(u64::to_le_bytes).concat());
+        tiny.relocated.push((slot, DATA));
         tiny.functions.clear();
-        assert_eq!(mints_of(&tiny), [(14, 1)]);
+        assert_eq!(mints_of(&tiny), [(23, 1)]);
+        let bytes = tiny.build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let found = find(&image, &Functions::or_presumed(&image));
+        assert!(found.iter().all(|m| m.boundary == Boundary::FromPattern), "a presumption");
     }
 }

@@ -14,7 +14,7 @@ mod worker;
 pub use names::name_types;
 
 use super::{Found, RuntimeImage, panics};
-use crate::symbols::Image;
+use crate::symbols::{Functions, Image};
 
 /// Looks for tokio's task vtables, and for its version where there are none.
 pub(super) fn analyse(image: &Image<'_>) -> Found {
@@ -30,9 +30,10 @@ pub(super) fn analyse(image: &Image<'_>) -> Found {
     let unstable = vtables::all_record_spawn_locations(image, &vtables);
     let row = versions::layout(version.as_ref());
     let mut types: Vec<_> = vtables.iter().map(|v| v.task_type(row, unstable)).collect();
-    worker::mark(image, &mut types);
+    let functions = Functions::or_presumed(image);
+    worker::mark(image, &functions, &mut types);
     let births = births::find(image, &types);
-    let mints = mints::find(image);
+    let mints = mints::find(image, &functions);
     Found::Runtime(RuntimeImage { version, unstable, types, births, mints, raises: panics::raises(image) })
 }
 

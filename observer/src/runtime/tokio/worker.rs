@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use memchr::memmem;
 
 use crate::model::{Resource, TaskType, VirtAddr};
-use crate::symbols::{Callers, Image, Targets, references};
+use crate::symbols::{Callers, Functions, Image, Targets, references};
 
 /// What the worker says when its parker is gone: `expect("park missing")`, in 1.23.0, 1.28.2, 1.36.0, 1.44.2 and 1.54.1
 /// only there. Only a worker parks, so only a worker's poll leads there.
@@ -18,17 +18,17 @@ const FILE: &[u8] = b"/runtime/scheduler/multi_thread/worker.rs";
 const MOST_FUNCTIONS: usize = 2048;
 
 /// Marks the worker among the types.
-pub(super) fn mark(image: &Image<'_>, types: &mut [TaskType]) {
+pub(super) fn mark(image: &Image<'_>, functions: &Functions, types: &mut [TaskType]) {
     if types.iter().all(|t| t.resource != Resource::Blocking) {
         return;
     }
     let polls: BTreeSet<VirtAddr> = types.iter().map(|t| t.functions.poll).collect();
-    let parkers = Parkers::find(image);
+    let parkers = Parkers::find(image, functions);
     if parkers.is_empty() {
         return;
     }
-    let callers = Callers::read(image);
-    let leading = leading_to(image, &callers, &parkers.certain(image, &callers), &polls);
+    let callers = Callers::read(image, functions);
+    let leading = leading_to(functions, &callers, &parkers.certain(functions, &callers), &polls);
     for task in types.iter_mut().filter(|t| t.resource == Resource::Blocking) {
         task.worker = leading.contains(&task.functions.poll);
     }
@@ -43,12 +43,12 @@ struct Parkers {
 }
 
 impl Parkers {
-    fn find(image: &Image<'_>) -> Self {
+    fn find(image: &Image<'_>, functions: &Functions) -> Self {
         let words: BTreeSet<_> = texts(image, WORDS).collect();
         let targets = Targets::new(words.iter().copied().chain(locations(image)));
         let mut found = Self { saying: BTreeSet::new(), located: BTreeSet::new() };
         for reference in references(image, &targets) {
-            let Some(function) = image.functions().containing(reference.at) else { continue };
+            let Some(function) = functions.containing(reference.at) else { continue };
             let side = if words.contains(&reference.target) { &mut found.saying } else { &mut found.located };
             side.insert(function.start);
         }
@@ -61,9 +61,9 @@ impl Parkers {
 
     /// Those with both, or whose caller has the location: with `opt-level = "z"`, `expect` is a function of its own that
     /// knows the words and is handed the location.
-    fn certain(&self, image: &Image<'_>, callers: &Callers) -> BTreeSet<VirtAddr> {
+    fn certain(&self, functions: &Functions, callers: &Callers) -> BTreeSet<VirtAddr> {
         let around = |&function: &VirtAddr| {
-            let sites = callers.of(function).filter_map(|site| image.functions().containing(site));
+            let sites = callers.of(function).filter_map(|site| functions.containing(site));
             std::iter::once(function).chain(sites.map(|f| f.start)).collect::<Vec<_>>()
         };
         self.saying.iter().flat_map(around).filter(|function| self.located.contains(function)).collect()
@@ -93,19 +93,19 @@ fn texts<'i>(image: &'i Image<'_>, text: &'i [u8]) -> impl Iterator<Item = VirtA
 
 /// Every function from which these can be reached, up to the polls, which nobody calls directly.
 fn leading_to(
-    image: &Image<'_>,
+    functions: &Functions,
     callers: &Callers,
-    functions: &BTreeSet<VirtAddr>,
+    from: &BTreeSet<VirtAddr>,
     polls: &BTreeSet<VirtAddr>,
 ) -> BTreeSet<VirtAddr> {
-    let mut seen = functions.clone();
-    let mut open: VecDeque<VirtAddr> = functions.iter().copied().collect();
+    let mut seen = from.clone();
+    let mut open: VecDeque<VirtAddr> = from.iter().copied().collect();
     while let Some(function) = open.pop_front() {
         if polls.contains(&function) {
             continue;
         }
         for site in callers.of(function) {
-            let Some(caller) = image.functions().containing(site) else { continue };
+            let Some(caller) = functions.containing(site) else { continue };
             if seen.len() < MOST_FUNCTIONS && seen.insert(caller.start) {
                 open.push_back(caller.start);
             }
