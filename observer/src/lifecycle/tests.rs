@@ -61,6 +61,7 @@ fn catalog() -> Catalog {
         cost: Cost::Emulated,
         vtable: None,
         register: None,
+        far: 0,
     };
     Catalog {
         targets: vec![TargetEntry {
