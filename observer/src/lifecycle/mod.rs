@@ -174,6 +174,7 @@ impl Lifecycle {
         let Some(span) = left else { return };
         let raised = self.thread(moment).take_raised();
         let Some(task) = self.table.get_mut(span.span.id) else { return };
+        let contested = task.is_contested();
         task.leave(role, span.span.entered);
         let Some(task) = self.table.get(span.span.id) else { return };
         let task_type = self.type_of(moment.target, task.vtable).map(|entry| &entry.task);
@@ -190,6 +191,7 @@ impl Lifecycle {
             entered: span.span.entered,
             latest: task.may_be_completed_by(span.span.serial),
             alive: alive.map(|words| words.state),
+            contested,
             cancel_seen: task.cancel_seen,
             evidence: stage.zip(task.task_id).zip(layout).map(|((s, id), layout)| s.evidence(id, layout.stage_tagged)),
             raised,
