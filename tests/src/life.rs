@@ -25,8 +25,8 @@ pub struct Life {
     pub init: Value,
     /// Its polls in the order they began.
     pub polls: Vec<Poll>,
-    /// How it resolved, if it did, and when.
-    pub resolve: Option<(String, u64)>,
+    /// How it resolved, if it did.
+    pub resolve: Option<Resolve>,
     /// When it was destroyed, if it was.
     pub destroy: Option<u64>,
 }
@@ -40,6 +40,15 @@ pub struct Poll {
     pub from: u64,
     /// When it ended; `None` while it is open.
     pub to: Option<u64>,
+}
+
+/// A resolve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    /// `ready`, `cancelled`, `panicked` or `unknown`.
+    pub outcome: String,
+    /// Concluded, not seen.
+    pub inferred: bool,
 }
 
 /// All lives of one stream.
@@ -60,6 +69,11 @@ impl Life {
     /// `TOKIO_TASK` or `TOKIO_BLOCKING`.
     pub fn kind(&self) -> &str {
         word(&self.init, "type")
+    }
+
+    /// The word of its resolve.
+    pub fn outcome(&self) -> Option<&str> {
+        Some(self.resolve.as_ref()?.outcome.as_str())
     }
 
     /// Whether it was there before the attach.
@@ -147,7 +161,10 @@ impl Lives {
                 }
             }
             "resolve" if life.resolve.is_some() => self.faults.push(format!("id {id}: resolve twice")),
-            "resolve" => life.resolve = Some((word(line, "outcome").to_owned(), at)),
+            "resolve" => {
+                life.resolve =
+                    Some(Resolve { outcome: word(line, "outcome").to_owned(), inferred: line["inferred"] == true })
+            }
             _ => {
                 life.destroy = Some(at);
                 let polls_open = life.polls.iter().filter(|poll| poll.to.is_none()).count();
@@ -241,7 +258,8 @@ mod tests {
         assert_eq!(lives.faults, Vec::<String>::new());
         let (id, life) = lives.task(17).expect("task 17 is there");
         assert_eq!((id, life.polls.as_slice()), (1, &[Poll { tid: 9, from: 2, to: Some(5) }][..]));
-        assert_eq!((life.resolve.as_ref(), life.destroy), (Some(&("ready".to_owned(), 4)), Some(6)));
+        let ready = Resolve { outcome: "ready".to_owned(), inferred: false };
+        assert_eq!((life.resolve.as_ref(), life.destroy), (Some(&ready), Some(6)));
     }
 
     #[test]

@@ -26,25 +26,23 @@ pub struct Ended {
     pub stderr: Vec<String>,
 }
 
-/// The program: what `ASYNC_OBSERVER` names, else the one that this workspace builds, built now so that it is not stale.
+/// The program: what `ASYNC_OBSERVER` names, else this workspace's release build, brought up to date first.
 pub fn program() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
         if let Some(path) = std::env::var_os("ASYNC_OBSERVER") {
             return path.into();
         }
-        // target/PROFILE/deps/TEST -> target/PROFILE/async-observer
-        let test = std::env::current_exe().expect("a test knows its own path");
-        let directory = test.ancestors().nth(2).expect("tests stand in target/PROFILE/deps");
-        let profile = if directory.ends_with("debug") { "dev" } else { "release" };
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "observer", "--bin", "async-observer", "--profile", profile])
+            .args(["build", "--quiet", "--release", "--package", "observer", "--bin", "async-observer"])
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .status()
             .expect("cargo starts");
         assert!(status.success(), "the observer does not build");
-        directory.join("async-observer")
+        // This test stands in target/PROFILE/deps.
+        let test = std::env::current_exe().expect("a test knows its own path");
+        test.ancestors().nth(3).expect("it stands that deep").join("release/async-observer")
     };
     BUILT.get_or_init(build).clone()
 }
@@ -89,9 +87,9 @@ impl Observer {
         self.child.id()
     }
 
-    /// How many lines it wrote by now.
-    pub fn lines(&self) -> usize {
-        self.stdout.len()
+    /// The lines it wrote by now.
+    pub fn said(&self) -> Vec<String> {
+        self.stdout.so_far()
     }
 
     /// Waits for a line on its stdout; `None` if it ended without one.

@@ -188,10 +188,10 @@ impl Told {
         }
         match &life.resolve {
             None => faults.push(format!("was never resolved, ended {}", spawned.end)),
-            // An honest "unknown" where nothing tells; a wrong word is wrong there too.
-            Some((outcome, _)) if outcome == "unknown" && self.ambiguous => {}
-            Some((outcome, _)) if *outcome != spawned.end => {
-                faults.push(format!("resolved {outcome}, ended {}", spawned.end));
+            // Where nothing that stays tells, "unknown" is honest, and so is a conclusion that says it is one.
+            Some(resolve) if self.ambiguous && (resolve.outcome == "unknown" || resolve.inferred) => {}
+            Some(resolve) if resolve.outcome != spawned.end => {
+                faults.push(format!("resolved {}, ended {}", resolve.outcome, spawned.end));
             }
             Some(_) => {}
         }
@@ -235,6 +235,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::life::Resolve;
 
     const LOG: &str = r#"{"what":"spawned","id":17,"kind":"TOKIO_TASK","parent":null,"end":"ready","from":10,"to":20,"tid":9}
 {"what":"spawn","id":17,"at":15,"tid":9}
@@ -244,17 +245,34 @@ mod tests {
 {"what":"freed","id":17,"at":50}
 "#;
 
+    fn resolve(outcome: &str) -> Resolve {
+        Resolve { outcome: outcome.into(), inferred: false }
+    }
+
     fn lives() -> Lives {
         let init = json!({"ts": 12, "tid": 9, "pid": 7, "type": "TOKIO_TASK", "existing": false, "inferred": false,
             "triggerAsyncId": 0, "executionAsyncId": 0, "resource": {"taskId": "17"}});
         let polls = vec![Poll { tid: 8, from: 31, to: Some(38) }];
-        let life = Life { init, polls, resolve: Some(("ready".into(), 37)), destroy: Some(49) };
+        let life = Life { init, polls, resolve: Some(resolve("ready")), destroy: Some(49) };
         Lives { by_id: [(1, life)].into(), faults: Vec::new() }
     }
 
     #[test]
     fn a_stream_that_tells_the_same_has_no_difference() {
         assert_eq!(Log::parse(LOG).differences(&lives()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_ambiguous_end_may_be_unknown_or_inferred_but_not_seen_wrongly() {
+        let log = Log::parse(&format!("{LOG}{}", r#"{"what":"ambiguous","id":17}"#));
+        let with = |resolve| {
+            let mut lives = lives();
+            lives.by_id.get_mut(&1).expect("is there").resolve = Some(resolve);
+            log.differences(&lives)
+        };
+        assert_eq!(with(resolve("unknown")), Vec::<String>::new());
+        assert_eq!(with(Resolve { outcome: "panicked".into(), inferred: true }), Vec::<String>::new());
+        assert_eq!(with(resolve("panicked")), ["task 17: resolved panicked, ended ready"]);
     }
 
     #[test]
@@ -274,7 +292,7 @@ mod tests {
                 |life| life.polls[0].tid = 9,
                 "task 17: poll 0 is Poll { tid: 9, from: 31, to: Some(38) }, the hooks saw Poll { tid: 8, from: 30, to: Some(40) }",
             ),
-            (|life| life.resolve = Some(("unknown".into(), 3)), "task 17: resolved unknown, ended ready"),
+            (|life| life.resolve = Some(resolve("unknown")), "task 17: resolved unknown, ended ready"),
             (|life| life.destroy = None, "task 17: destroyed: false, freed: true"),
         ];
         for (change, difference) in cases {

@@ -28,10 +28,7 @@ pub fn differences(stream: &Stream, lives: &Lives, truth: &Value) -> Vec<String>
         compare(&format!("{kind} destroys"), destroys, told(&format!("/{member}/freed")) + own);
     }
     compare("live at the end", stream.total("live"), told("/leaked"));
-    let resolved = |outcome: &str| {
-        let of = lives.by_id.values().filter(|life| life.resolve.as_ref().is_some_and(|(told, _)| told == outcome));
-        of.count() as u64
-    };
+    let resolved = |outcome: &str| lives.by_id.values().filter(|life| life.outcome() == Some(outcome)).count() as u64;
     let told_ends = [
         ("ready", told("/ends/ready") + workers),
         ("cancelled", told("/ends/cancelled")),

@@ -20,6 +20,14 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// CLOCK_MONOTONIC in nanoseconds, the clock of the stream's `ts`.
+pub fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
 /// Lines of a child's output, collected while it runs.
 pub struct Collected {
     shared: Arc<(Mutex<State>, Condvar)>,
@@ -81,14 +89,9 @@ impl Collected {
         }
     }
 
-    /// How many lines there are by now.
-    pub fn len(&self) -> usize {
-        lock(&self.shared.0).lines.len()
-    }
-
-    /// Whether there is no line yet.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// The lines there are by now.
+    pub fn so_far(&self) -> Vec<String> {
+        lock(&self.shared.0).lines.clone()
     }
 
     /// All lines, after the output ended.

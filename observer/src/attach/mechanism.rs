@@ -61,6 +61,7 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
         cost: Cost::Emulated,
         vtable: None,
         register: Some(MintRegister(0)),
+        far: 0,
     };
     let request = ImageRequest {
         target: 0,
@@ -75,7 +76,7 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
         Err(other) => return Err(other),
     };
     if let [refused, ..] = links.refused() {
-        return Ok(Trial::Lacks(io::Error::from(refused.reason.kind())));
+        return Ok(Trial::Lacks(io::Error::from_raw_os_error(refused.reason.raw_os_error().unwrap_or(libc::EINVAL))));
     }
     // On another thread than the process's first: there lies the difference between kernels.
     if thread::spawn(|| trodden(1)).join().is_err() || object.counter(Counter::Hits)? == before {

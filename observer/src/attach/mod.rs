@@ -14,9 +14,9 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
+pub use self::object::Work;
 pub use error::AttachError;
 pub use links::{ImageRequest, Links, Refused};
 pub use mechanism::Mechanism;
-pub use object::Work;
 pub use probes::{Counters, Drained, Options, Probes};
 pub use ring::Ring;

@@ -184,3 +184,31 @@ fn descriptor(map: &Map) -> Option<RawFd> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_object_declares_its_licence_and_has_every_program() {
+        let object = aya_obj::Object::parse(BYTES).unwrap();
+        assert_eq!(object.license.as_c_str(), c"Dual MIT/GPL");
+        let mut found: Vec<&str> = object.programs.keys().map(String::as_str).collect();
+        let works = [Work::Report, Work::Nothing];
+        let mut expected: Vec<&str> =
+            works.iter().flat_map(|work| PROGRAMS.map(|program| name(program, *work))).collect();
+        found.sort();
+        expected.sort();
+        expected.dedup();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_object_names_no_path_of_the_machine_that_built_it() {
+        let text = String::from_utf8_lossy(BYTES);
+        for part in ["/.cargo/", "/registry/src/", "/home/", "/root/", concat!(env!("CARGO_MANIFEST_DIR"), "/")] {
+            assert!(!text.contains(part), "{part}");
+        }
+        assert!(text.contains("async-observer/observer-ebpf/src/call.rs"));
+    }
+}

@@ -20,7 +20,10 @@ use super::object::Object;
 use super::*;
 use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, Program, Role, VirtAddr};
 
-const BOTH: [Mechanism; 2] = [Mechanism::UprobeMulti, Mechanism::PlainUprobes];
+mod attaching;
+mod records;
+mod rings;
+
 const EXE: &str = "/proc/self/exe";
 /// A state word with one reference.
 const LIVE: u64 = 1 << 6;
@@ -87,13 +90,18 @@ fn live() -> Option<MutexGuard<'static, ()>> {
         return None;
     }
     let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    run_on(&[0]);
+    Some(guard)
+}
+
+/// Keeps the calling thread on these CPUs, as far as they exist.
+fn run_on(cpus: &[usize]) {
     // SAFETY: all zeroes is an empty set; the call reads one set of the size given.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(0, &mut set);
+        cpus.iter().for_each(|cpu| libc::CPU_SET(*cpu, &mut set));
         assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &set), 0);
     }
-    Some(guard)
 }
 
 fn tid() -> u32 {
@@ -112,7 +120,16 @@ fn now() -> u64 {
 
 fn point(role: Role, address: usize) -> AttachPoint {
     let offset = own_file(EXE, address).unwrap().offset;
-    AttachPoint { role, at: VirtAddr(0), offset, bytes: vec![], cost: Cost::Emulated, vtable: None, register: None }
+    AttachPoint {
+        role,
+        at: VirtAddr(0),
+        offset,
+        bytes: vec![],
+        cost: Cost::Emulated,
+        vtable: None,
+        register: None,
+        far: 0,
+    }
 }
 
 fn requests(points: &[AttachPoint]) -> [ImageRequest<'_>; 1] {
@@ -121,7 +138,20 @@ fn requests(points: &[AttachPoint]) -> [ImageRequest<'_>; 1] {
 }
 
 fn probes(mechanism: Mechanism, ring_pages: usize) -> Probes {
-    Probes::load(&Options { mechanism: Some(mechanism), ring_pages, kernel_log: false }).unwrap()
+    Probes::load(&Options { mechanism: Some(mechanism), ring_pages, ..Options::default() }).unwrap()
+}
+
+/// With the mechanism that this system would take.
+fn best(ring_pages: usize) -> Probes {
+    Probes::load(&Options { ring_pages, ..Options::default() }).unwrap()
+}
+
+/// Those that work here; plain uprobes always do.
+fn mechanisms() -> Vec<Mechanism> {
+    match best(1).mechanism() {
+        Mechanism::UprobeMulti => vec![Mechanism::UprobeMulti, Mechanism::PlainUprobes],
+        Mechanism::PlainUprobes => vec![Mechanism::PlainUprobes],
+    }
 }
 
 fn drain(probes: &mut Probes) -> (Vec<Seen>, Drained) {
@@ -200,364 +230,3 @@ global_asm!(
     "async_observer_test_trap: int3",
     "ret",
 );
-
-#[test]
-fn a_call_is_reported_entering_and_leaving_with_the_memory_of_that_moment() {
-    let Some(_alone) = live() else { return };
-    for mechanism in BOTH {
-        let mut probes = probes(mechanism, 8);
-        assert_eq!(probes.mechanism(), mechanism);
-        let points =
-            [point(Role::Raise, raised as *const () as usize), point(Role::Poll, polled as *const () as usize)];
-        let links = probes.attach(&requests(&points)).unwrap();
-        assert_eq!((links.probes(), links.refused().len()), (3, 0));
-
-        let mut cell = Cell::new(LIVE | 1);
-        let before = now();
-        polled(&mut cell, LIVE | COMPLETE);
-        let after = now();
-
-        let (seen, drained) = drain(&mut probes);
-        assert_eq!(drained, Drained { records: 2, lost_in_ring: 0 });
-        let [enter, leave] = &seen[..] else { panic!("{mechanism:?}: {seen:?}") };
-        for record in [enter, leave] {
-            assert_eq!(record.cookie, Cookie { point: 1, target: 9, register: 0 });
-            assert_eq!((record.subject, record.flags), (cell.address(), 0));
-            assert_eq!((record.tid, record.tgid), (tid(), std::process::id()));
-            assert!((before..=after).contains(&record.ts));
-        }
-        assert!(enter.ts < leave.ts);
-        assert_eq!((enter.kind, enter.length), (Some(RecordKind::Enter), RECORD_WITH_HEAD));
-        assert_eq!((leave.kind, leave.length), (Some(RecordKind::Leave), RECORD_FULL));
-
-        let here = black_box(0u8);
-        let here = (&raw const here) as u64;
-        assert!(enter.sp < here && here - enter.sp < 0x10000, "{:x} is not on this stack, {here:x}", enter.sp);
-        assert_eq!(enter.sp % 16, 8, "as the ABI has it at an entry");
-        assert_eq!(leave.sp, enter.sp);
-
-        assert_eq!(enter.words[0], LIVE | 1);
-        assert_eq!(enter.words[1..], cell.head[1..]);
-        assert_eq!(leave.words[0], LIVE | COMPLETE);
-        assert_eq!(leave.words[1..HEAD_WORDS], cell.head[1..]);
-        assert_eq!(leave.words[HEAD_WORDS..], cell.stage);
-    }
-}
-
-#[test]
-fn the_stage_is_copied_of_complete_tasks_that_live_only() {
-    let Some(_alone) = live() else { return };
-    let mut probes = probes(Mechanism::UprobeMulti, 8);
-    let points = [point(Role::Poll, polled as *const () as usize)];
-    let _links = probes.attach(&requests(&points)).unwrap();
-    for (state, length) in [
-        (LIVE, RECORD_WITH_HEAD),
-        (LIVE | COMPLETE, RECORD_FULL),
-        (COMPLETE, RECORD_WITH_HEAD),
-        ((1 << 30) | COMPLETE, RECORD_WITH_HEAD),
-    ] {
-        polled(&mut Cell::new(LIVE), state);
-        let (seen, _) = drain(&mut probes);
-        assert_eq!((seen[1].words[0], seen[1].length), (state, length), "{state:#x}");
-    }
-}
-
-#[test]
-fn nested_calls_leave_with_their_own_header() {
-    let Some(_alone) = live() else { return };
-    for mechanism in BOTH {
-        let mut probes = probes(mechanism, 8);
-        let points = [point(Role::Shutdown, nested as *const () as usize)];
-        let _links = probes.attach(&requests(&points)).unwrap();
-        let cells: [Cell; 4] = std::array::from_fn(|_| Cell::new(LIVE));
-        assert_eq!(nested(cells.as_ptr(), 3), 3);
-
-        let (seen, _) = drain(&mut probes);
-        let subjects: Vec<u64> = seen.iter().map(|record| record.subject).collect();
-        let mut expected: Vec<u64> = cells.iter().map(Cell::address).collect();
-        expected.extend(cells.iter().rev().map(Cell::address));
-        assert_eq!(subjects, expected);
-        let frames: Vec<u64> = seen.iter().map(|record| record.sp).collect();
-        assert!(frames[..4].is_sorted_by(|outer, inner| outer > inner));
-        assert!(frames.iter().eq(frames.iter().rev()));
-        assert_eq!(probes.counters().unwrap(), Counters { lost: 0, hits: 8, entries_forgotten: 0 });
-    }
-}
-
-#[test]
-fn a_thunk_and_the_function_it_jumps_to_keep_apart() {
-    let Some(_alone) = live() else { return };
-    let mut probes = probes(Mechanism::UprobeMulti, 8);
-    let points = [
-        point(Role::Poll, async_observer_test_thunk as *const () as usize),
-        point(Role::DropJoinHandle, async_observer_test_behind as *const () as usize),
-    ];
-    let _links = probes.attach(&requests(&points)).unwrap();
-    let cell = Cell::new(LIVE);
-    // SAFETY: it ignores its argument.
-    unsafe { async_observer_test_thunk(&cell) };
-    let (seen, _) = drain(&mut probes);
-    assert_eq!(seen.len(), 4);
-    assert!(seen.iter().all(|record| record.flags == 0 && record.subject == cell.address() && record.sp == seen[0].sp));
-    let count = |point, kind| seen.iter().filter(|r| r.cookie.point == point && r.kind == Some(kind)).count();
-    for point in [0, 1] {
-        assert_eq!((count(point, RecordKind::Enter), count(point, RecordKind::Leave)), (1, 1));
-    }
-}
-
-#[test]
-fn memory_that_cannot_be_read_is_said_not_guessed() {
-    let Some(_alone) = live() else { return };
-    let mut probes = Probes::load(&Options { mechanism: None, ring_pages: 8, kernel_log: true }).unwrap();
-    let points = [point(Role::Dealloc, freed as *const () as usize), point(Role::Poll, nested as *const () as usize)];
-    let _links = probes.attach(&requests(&points)).unwrap();
-
-    freed(std::ptr::without_provenance(0x10));
-    let (seen, _) = drain(&mut probes);
-    assert_eq!((seen.len(), seen[0].flags, seen[0].length), (1, FLAG_HEAD_UNREADABLE, RECORD_WITH_HEAD));
-    assert_eq!(seen[0].words, [0; HEAD_WORDS]);
-    assert_eq!(probes.kernel_log(), [format!("unreadable header 10 at point 0 in thread {}", tid())]);
-
-    // SAFETY: a new mapping of two pages, of which the second is taken away again.
-    let last_words = unsafe {
-        let pages = libc::mmap(
-            std::ptr::null_mut(),
-            8192,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        );
-        assert_ne!(pages, libc::MAP_FAILED);
-        assert_eq!(libc::munmap(pages.add(4096), 4096), 0);
-        pages.add(4096 - 8 * HEAD_WORDS).cast::<u64>()
-    };
-    // SAFETY: the first word of the last ten in the page that is left.
-    unsafe { last_words.write(LIVE | COMPLETE) };
-    nested(last_words.cast(), 0);
-    let (seen, _) = drain(&mut probes);
-    assert_eq!((seen.len(), seen[1].flags, seen[1].length), (2, FLAG_STAGE_UNREADABLE, RECORD_FULL));
-    assert_eq!(seen[1].words[0], LIVE | COMPLETE);
-    assert_eq!(seen[1].words[HEAD_WORDS..], [0; STAGE_WORDS]);
-    assert!(probes.kernel_log().is_empty());
-}
-
-#[test]
-fn a_return_without_its_entry_is_reported_as_such() {
-    let Some(_alone) = live() else { return };
-    let object = Object::load(false).unwrap();
-    let mut programs = object.load_multi().unwrap();
-    programs.retain(|program, _| *program == Program::Leave);
-    let mut ring = Ring::open(0, 8).unwrap();
-    kernel::update_map(object.records().unwrap(), 0, ring.as_raw_fd() as u32).unwrap();
-    let points = [point(Role::Poll, polled as *const () as usize)];
-    let _links = Links::multi(&programs, &requests(&points)).unwrap();
-    polled(&mut Cell::new(LIVE), LIVE);
-
-    let mut seen = Vec::new();
-    ring.drain(&mut |_, bytes| seen.push(Seen::read(bytes)));
-    assert_eq!(seen.len(), 1);
-    assert_eq!((seen[0].kind, seen[0].flags, seen[0].subject), (Some(RecordKind::Leave), FLAG_SUBJECT_UNKNOWN, 0));
-    assert_eq!((seen[0].length, seen[0].sp % 16), (RECORD_WITH_HEAD, 8));
-    assert_eq!(seen[0].words, [0; HEAD_WORDS]);
-}
-
-#[test]
-fn a_birth_gets_the_id_minted_last_on_its_thread_from_any_register() {
-    let Some(_alone) = live() else { return };
-    let places = async_observer_test_places as *const () as usize;
-    let mut points = Vec::new();
-    for number in 0..16 {
-        let mint = point(Role::Mint, places + 2 * number);
-        points.push(AttachPoint { register: Some(MintRegister(number as u8)), ..mint });
-        points.push(point(Role::Birth, places + 2 * number + 1));
-    }
-    for mechanism in BOTH {
-        let mut probes = probes(mechanism, 8);
-        let links = probes.attach(&requests(&points)).unwrap();
-        // Another thread's mints and births stay its own.
-        // SAFETY: it saves what it must and returns.
-        std::thread::spawn(|| unsafe { async_observer_test_registers() }).join().unwrap();
-        drain(&mut probes);
-        // SAFETY: as above.
-        unsafe { async_observer_test_registers() };
-        let (seen, _) = drain(&mut probes);
-        let expected: Vec<(u32, u64)> =
-            (0..16).map(|n| (2 * n + 1, if n == 4 { seen[4].sp } else { u64::from(100 + n) })).collect();
-        assert_eq!(seen.iter().map(|r| (r.cookie.point, r.subject)).collect::<Vec<_>>(), expected);
-        assert!(seen.iter().all(|r| r.kind == Some(RecordKind::Birth) && r.length == RECORD_BARE && r.tid == tid()));
-        assert_eq!(probes.counters().unwrap().hits, 64);
-        drop(links);
-        if mechanism == Mechanism::PlainUprobes {
-            continue; // the rest is the kernel side's own, the same for both
-        }
-
-        // A birth takes the id away: the next one, without a mint, has none.
-        let without_mint = [point(Role::Birth, places), point(Role::Birth, places + 2)];
-        let _links = probes.attach(&requests(&without_mint)).unwrap();
-        // SAFETY: as above.
-        unsafe { async_observer_test_registers() };
-        let (seen, _) = drain(&mut probes);
-        assert_eq!(seen.iter().map(|r| r.subject).collect::<Vec<_>>(), [0, 0]);
-    }
-}
-
-#[test]
-fn a_panic_is_reported_with_its_thread_alone() {
-    let Some(_alone) = live() else { return };
-    let mut probes = probes(Mechanism::UprobeMulti, 8);
-    let points = [point(Role::Raise, raised as *const () as usize)];
-    let _links = probes.attach(&requests(&points)).unwrap();
-    raised(1);
-    let (seen, _) = drain(&mut probes);
-    assert_eq!((seen.len(), seen[0].length, seen[0].subject), (1, RECORD_BARE, 0));
-    assert_eq!((seen[0].kind, seen[0].tid), (Some(RecordKind::Raise), tid()));
-}
-
-#[test]
-fn records_without_room_are_counted_to_the_last() {
-    let Some(_alone) = live() else { return };
-    let mut probes = probes(Mechanism::UprobeMulti, 1);
-    let points = [point(Role::Poll, busy as *const () as usize)];
-    let _links = probes.attach(&requests(&points)).unwrap();
-    let cell = Cell::new(LIVE);
-    for _ in 0..1000 {
-        busy(&cell);
-    }
-    let (_, first) = drain(&mut probes);
-    let counters = probes.counters().unwrap();
-    assert_eq!(counters.hits, 2000);
-    assert!(counters.lost > 1900, "{counters:?}");
-    assert_eq!(first.records + counters.lost, 2000);
-    // The ring itself says so with the next record that finds room.
-    busy(&cell);
-    let (_, second) = drain(&mut probes);
-    assert_eq!((second.records, first.lost_in_ring + second.lost_in_ring), (2, counters.lost));
-    assert_eq!(probes.counters().unwrap().lost, counters.lost);
-}
-
-#[test]
-fn records_that_wrap_around_the_ring_come_out_whole() {
-    let Some(_alone) = live() else { return };
-    let mut probes = probes(Mechanism::UprobeMulti, 1);
-    let points = [point(Role::Poll, polled as *const () as usize), point(Role::Raise, raised as *const () as usize)];
-    let _links = probes.attach(&requests(&points)).unwrap();
-    let mut cell = Cell::new(LIVE);
-    for round in 0..500 {
-        cell.head[5] = round;
-        polled(&mut cell, LIVE | COMPLETE);
-        raised(round);
-        let (seen, drained) = drain(&mut probes);
-        assert_eq!(drained, Drained { records: 3, lost_in_ring: 0 });
-        assert_eq!((seen[0].words[5], seen[1].words[5]), (round, round));
-        assert_eq!(seen[1].words[HEAD_WORDS..], cell.stage);
-        assert_eq!(seen[2].kind, Some(RecordKind::Raise));
-    }
-}
-
-#[test]
-fn the_reader_is_woken_at_a_quarter_of_the_ring_not_at_a_record() {
-    let Some(_alone) = live() else { return };
-    let mut probes = probes(Mechanism::UprobeMulti, 1);
-    let points = [point(Role::Dealloc, freed as *const () as usize)];
-    let _links = probes.attach(&requests(&points)).unwrap();
-    let ring = probes.rings().iter().find(|ring| ring.cpu() == 0).unwrap().as_raw_fd();
-    let is_readable = || {
-        let mut poll = libc::pollfd { fd: ring, events: libc::POLLIN, revents: 0 };
-        // SAFETY: one entry, which outlives the call.
-        unsafe { libc::poll(&mut poll, 1, 0) == 1 }
-    };
-    let cell = Cell::new(LIVE);
-    freed(&cell);
-    assert!(!is_readable());
-    for _ in 0..8 {
-        freed(&cell);
-    }
-    assert!(is_readable());
-}
-
-#[test]
-fn links_take_their_probes_out_when_dropped() {
-    let Some(_alone) = live() else { return };
-    let first_bytes = || -> [u8; 4] {
-        // SAFETY: code of this process, which is readable.
-        unsafe { std::ptr::read_volatile((freed as *const ()).cast()) }
-    };
-    let bare = first_bytes();
-    for mechanism in BOTH {
-        let mut probes = probes(mechanism, 8);
-        let points = [point(Role::Poll, freed as *const () as usize)];
-        let cell = Cell::new(LIVE);
-        let links = probes.attach(&requests(&points)).unwrap();
-        assert_eq!(first_bytes()[0], 0xcc, "the kernel's breakpoint");
-        freed(&cell);
-        drop(links);
-        assert_eq!(first_bytes(), bare);
-        freed(&cell);
-        assert_eq!(probes.counters().unwrap().hits, 2);
-        // The same session can attach again.
-        let links = probes.attach(&requests(&points)).unwrap();
-        freed(&cell);
-        links.detach();
-        assert_eq!(probes.counters().unwrap().hits, 4);
-    }
-}
-
-#[test]
-fn a_thousand_points_go_into_one_link_and_come_out_with_it() {
-    let Some(_alone) = live() else { return };
-    let mut probes = probes(Mechanism::UprobeMulti, 64);
-    let first = async_observer_test_thousand as *const () as usize;
-    let points: Vec<AttachPoint> = (0..1000).map(|n| point(Role::Raise, first + n)).collect();
-    let requests = requests(&points);
-    let start = Instant::now();
-    let links = probes.attach(&requests).unwrap();
-    let attached = start.elapsed();
-    assert_eq!((links.probes(), links.links()), (1000, 1));
-    // SAFETY: it does nothing.
-    unsafe { async_observer_test_thousand() };
-    let start = Instant::now();
-    drop(links);
-    let detached = start.elapsed();
-    let (seen, drained) = drain(&mut probes);
-    assert!(seen.iter().map(|record| record.cookie.point).eq(0..1000), "{drained:?}");
-    eprintln!("1000 points: attached in {attached:?}, detached in {detached:?}");
-}
-
-#[test]
-fn a_place_that_takes_no_probe_costs_only_its_own_events() {
-    let Some(_alone) = live() else { return };
-    for mechanism in BOTH {
-        let mut probes = probes(mechanism, 8);
-        let mut points = vec![point(Role::Raise, raised as *const () as usize); 5];
-        points[1] = point(Role::Raise, async_observer_test_trap as *const () as usize);
-        points[3].offset = FileOffset(1 << 40);
-        let links = probes.attach(&requests(&points)).unwrap();
-        assert_eq!(links.probes(), 3);
-        let mut refused: Vec<u32> = links.refused().iter().map(|refused| refused.point.0).collect();
-        refused.sort();
-        assert_eq!(refused, [1, 3]);
-        raised(1);
-        let (seen, _) = drain(&mut probes);
-        let mut points: Vec<u32> = seen.iter().map(|record| record.cookie.point).collect();
-        points.sort();
-        assert_eq!(points, [0, 2, 4], "{mechanism:?}");
-    }
-}
-
-#[test]
-fn errors_tell_a_gone_target_from_a_file_that_cannot_be_opened() {
-    let Some(_alone) = live() else { return };
-    let mut ended = std::process::Command::new("true").spawn().unwrap();
-    ended.wait().unwrap();
-    for mechanism in BOTH {
-        let mut probes = probes(mechanism, 8);
-        let points = [point(Role::Raise, raised as *const () as usize)];
-        let [mut request] = requests(&points);
-        request.path = Path::new("/proc/self/map_files/nowhere");
-        assert!(matches!(probes.attach(&[request]), Err(AttachError::FileUnreadable { .. })));
-        let [mut request] = requests(&points);
-        request.pid = Pid(ended.id());
-        assert!(matches!(probes.attach(&[request]), Err(AttachError::TargetGone { .. })), "{mechanism:?}");
-    }
-}

@@ -56,3 +56,25 @@ pub fn same_id<K: std::hash::Hash + Eq, T>(all: impl IntoIterator<Item = (K, T)>
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Pid;
+    use crate::target::Process;
+
+    #[test]
+    fn finds_who_is_pointed_to_and_who_stands_twice_in_a_row() {
+        let words: Vec<u64> = vec![1, 0x1000, 2, 0x2000, 0x2000, 0x3000, 0, 0x3000, 0x5000];
+        let start = ProcAddr(words.as_ptr() as u64);
+        let range = AddressRange { start, end: ProcAddr(start.0 + 8 * words.len() as u64) };
+        let us = Process::open(Pid(std::process::id())).unwrap();
+        let headers = [0x1000, 0x2000, 0x3000, 0x4000].map(ProcAddr).into();
+        let walk = Walk::over([range]);
+        let found = Pointers::find(&headers, &[], &walk, &us.memory()).unwrap();
+        assert_eq!(found.held, [0x1000, 0x2000, 0x3000].map(ProcAddr).into());
+        assert_eq!(found.paired, [ProcAddr(0x2000)].into());
+        let on_a_stack = Pointers::find(&headers, &[range], &walk, &us.memory()).unwrap();
+        assert!(on_a_stack.held.is_empty());
+    }
+}

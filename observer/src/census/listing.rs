@@ -53,12 +53,10 @@ impl Listing<'_> {
             }
             let near = self.near_schedulers(&doubtful)?;
             self.drop_paired(&mut doubtful, &near)?;
-            doubtful = self.without_neighbour(&doubtful, &headers, &places)?;
+            doubtful = self.without_neighbour(&self.still_open(&doubtful)?, &headers, &places)?;
         }
-        if !doubtful.is_empty() {
-            self.drop_paired(&mut doubtful, self.walk)?;
-            doubtful = self.without_neighbour(&doubtful, &headers, &places)?;
-        }
+        self.drop_paired(&mut doubtful, self.walk)?;
+        doubtful = self.without_neighbour(&self.still_open(&doubtful)?, &headers, &places)?;
         Ok(doubtful.into_iter().map(|cell| cell.header).collect())
     }
 
@@ -126,6 +124,18 @@ impl Listing<'_> {
             }
         })?;
         Ok(alone)
+    }
+
+    /// Those that have neither ended nor come to their end meanwhile; of the others there is nothing to tell any more.
+    fn still_open(&self, cells: &[Cell]) -> Result<Vec<Cell>, MemoryError> {
+        let addresses: Vec<ProcAddr> = cells.iter().map(|cell| cell.header).collect();
+        let mut open = Vec::new();
+        self.memory.read_each(&addresses, self.types.head_len(), |index, bytes| {
+            let cell = &cells[index];
+            let now = Cell::read(cell.header, cell.cell_type, self.types, bytes.unwrap_or_default());
+            open.extend(now.ok().filter(|now| now.is_same_task(cell) && !now.state.is_complete()));
+        })?;
+        Ok(open)
     }
 
     /// Drops those that are all there is in some list within this memory.
@@ -196,7 +206,8 @@ mod tests {
             let cell = CellType { layout: layout(8), resource: Resource::Task, image: ImageIndex(0) };
             let mut memory = vec![0; cells * CELL_WORDS + 64];
             for cell in 0..cells {
-                memory[cell * CELL_WORDS + 2] = VTABLE;
+                let head = [0x84, 0, VTABLE, 1, 0, 1 + cell as u64];
+                memory[cell * CELL_WORDS..][..head.len()].copy_from_slice(&head);
             }
             Self { memory, types: CellTypes::new([(ProcAddr(VTABLE), cell)]) }
         }
@@ -255,8 +266,8 @@ mod tests {
         assert_eq!(scene.unlisted(&[0, 1, 2]), [2]);
         let (end, alone) = (scene.memory.len(), scene.header(2));
         scene.memory[end - 2..].copy_from_slice(&[alone, alone]);
-        assert_eq!(scene.unlisted(&[0, 1, 2]), []);
-        assert_eq!(scene.unlisted(&[2]), []);
+        assert_eq!(scene.unlisted(&[0, 1, 2]), Vec::<usize>::new());
+        assert_eq!(scene.unlisted(&[2]), Vec::<usize>::new());
     }
 
     #[test]
@@ -265,7 +276,7 @@ mod tests {
         scene.link(0, None, Some(1));
         scene.link(1, Some(0), None);
         scene.link(2, Some(3), None);
-        assert_eq!(scene.unlisted(&[0, 1, 2]), []);
+        assert_eq!(scene.unlisted(&[0, 1, 2]), Vec::<usize>::new());
         scene.memory[3 * CELL_WORDS + 2] = 0;
         assert_eq!(scene.unlisted(&[0, 1, 2]), [2]);
     }

@@ -116,3 +116,71 @@ fn control_blocks(
     })?;
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Pid;
+    use crate::target::{Process, parse_maps};
+
+    const MAPS: &str = "\
+7f0000000000-7f0000200000 rw-p 00000000 00:00 0
+7f0000300000-7f0000301000 ---p 00000000 00:00 0
+7f0000301000-7f0000401000 rw-p 00000000 00:00 0
+7f0000500000-7f0004000000 ---p 00000000 00:00 0
+7f0004000000-7f0004100000 rw-p 00000000 00:00 0
+7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0          [stack]
+";
+
+    fn thread(tid: u32, stack_pointer: StackPointer) -> Thread {
+        Thread { tid: Tid(tid), name: "t".into(), stack_pointer }
+    }
+
+    #[test]
+    fn a_stack_is_known_by_its_name_its_guard_or_a_threads_pointer() {
+        let maps = parse_maps(MAPS).unwrap();
+        let starts = |threads: &[Thread]| -> Vec<u64> {
+            stack_mappings(threads, &maps).into_iter().map(|range| range.start.0).collect()
+        };
+        assert_eq!(starts(&[]), [0x7f00_0030_1000, 0x7ffd_0000_0000]);
+        let pointing = [thread(1, StackPointer::At(ProcAddr(0x7f00_0000_1234))), thread(2, StackPointer::OnCpu)];
+        assert_eq!(starts(&pointing), [0x7f00_0000_0000, 0x7f00_0030_1000, 0x7ffd_0000_0000]);
+    }
+
+    #[test]
+    fn the_part_in_use_ends_at_the_threads_own_storage() {
+        let maps = parse_maps(MAPS).unwrap();
+        let range = |start, end| Some(AddressRange { start: ProcAddr(start), end: ProcAddr(end) });
+        let block = Some(ProcAddr(0x7f00_003f_f6c0));
+        let waits = thread(1, StackPointer::At(ProcAddr(0x7f00_003f_0004)));
+        let stack = stack_of(&waits, &maps, block);
+        assert_eq!(stack.used, range(0x7f00_003f_0000, 0x7f00_003f_f6c0));
+        assert_eq!(stack.local_storage, range(0x7f00_003f_b6c0, 0x7f00_003f_f6c0));
+        assert_eq!(stack_of(&waits, &maps, None).used, range(0x7f00_003f_0000, 0x7f00_0040_1000));
+        assert_eq!(stack_of(&thread(1, StackPointer::OnCpu), &maps, block).used, None);
+        let low = stack_of(&waits, &maps, Some(ProcAddr(0x7f00_0030_1100)));
+        assert_eq!(low.local_storage, range(0x7f00_0030_1000, 0x7f00_0030_1100));
+    }
+
+    #[test]
+    fn the_control_block_of_every_thread_of_ours_is_found() {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("has-a-block".into());
+        let play = move || {
+            tell.send(()).unwrap();
+            let _ = stopped.recv();
+        };
+        let thread = thread.spawn(play).unwrap();
+        told.recv().unwrap();
+        let us = Process::open(Pid(std::process::id())).unwrap();
+        let (threads, maps, pagemap) = (us.threads().unwrap(), us.maps().unwrap(), us.pagemap());
+        let blocks = control_blocks(&threads, &maps, pagemap.as_ref(), &us.memory()).unwrap();
+        drop(stop);
+        thread.join().unwrap();
+        let ours = threads.iter().find(|thread| thread.name.starts_with("has-a-block")).unwrap();
+        assert!(blocks.contains_key(&ours.tid), "{blocks:?}");
+        let first = Tid(std::process::id());
+        assert!(blocks.contains_key(&first), "{blocks:?}");
+    }
+}

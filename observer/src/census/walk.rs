@@ -99,3 +99,63 @@ fn walk_stretch(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Pid;
+    use crate::target::{Process, parse_maps};
+
+    fn us() -> Process {
+        Process::open(Pid(std::process::id())).unwrap()
+    }
+
+    #[test]
+    fn goes_over_every_byte_once_in_pieces_of_bounded_size() {
+        let bytes: Vec<u8> = (0..3 * PIECE + 12_345).map(|n| (n % 251) as u8).collect();
+        let start = ProcAddr(bytes.as_ptr() as u64);
+        let range = AddressRange { start, end: ProcAddr(start.0 + bytes.len() as u64) };
+        let mut next = start;
+        let each = |at: ProcAddr, piece: &[u8]| {
+            assert!(at == next && piece.len() <= PIECE);
+            let offset = (at.0 - start.0) as usize;
+            assert!(piece == &bytes[offset..offset + piece.len()]);
+            next.0 += piece.len() as u64;
+        };
+        let walked = Walk::over([range]).run(&us().memory(), each).unwrap();
+        assert_eq!((walked.bytes, walked.unread.len(), next), (range.len(), 0, range.end));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_passed_over_and_told() {
+        let us = us();
+        let page = page_size();
+        let maps = us.maps().unwrap();
+        // The last page of one mapping, three that are not there, and the first of the next.
+        let gap = maps.windows(2).find(|pair| {
+            let anonymous = |mapping: &Mapping| mapping.is_private_writable() && mapping.file.is_none();
+            anonymous(&pair[0]) && pair[0].range.end.0 + 3 * page <= pair[1].range.start.0
+        });
+        let end = gap.unwrap()[0].range.end.0;
+        let range = AddressRange { start: ProcAddr(end - page), end: ProcAddr(end + 3 * page) };
+        let mut seen = Vec::new();
+        let walked = Walk::over([range]).run(&us.memory(), |at, piece| seen.push((at, piece.len()))).unwrap();
+        assert_eq!(seen, [(range.start, page as usize)]);
+        let unread = AddressRange { start: ProcAddr(end), end: ProcAddr(end + 3 * page) };
+        assert_eq!((walked.bytes, walked.unread), (page, vec![unread]));
+    }
+
+    #[test]
+    fn only_private_writable_memory_is_walked_and_without_a_pagemap_no_more_than_the_bound() {
+        let text = "\
+10000-20000 r-xp 0 fe:00 7 /a
+20000-30000 rw-p 0 fe:00 7 /a
+30000-40000 rw-s 0 00:01 8 /memfd:x (deleted)
+100000000-200000000 rw-p 0 00:00 0
+";
+        let walk = Walk::new(&parse_maps(text).unwrap(), None);
+        let range = |start, end| AddressRange { start: ProcAddr(start), end: ProcAddr(end) };
+        assert_eq!(walk.stretches, [range(0x20000, 0x30000), range(0x1_0000_0000, 0x1_4000_0000)]);
+        assert_eq!(walk.left_out, [range(0x1_4000_0000, 0x2_0000_0000)]);
+    }
+}

@@ -11,7 +11,8 @@
 //! | shutdown | idle | complete or gone | no panic raised | cancelled |
 //! | poll | idle | complete or gone | no panic raised, no cancelled bit ever seen | ready |
 //! | poll, shutdown | idle | gone, or its output was taken | a panic was raised | panicked (inferred) |
-//! | poll | idle | gone, or its output was taken | cancelled bit first seen during this call | unknown |
+//! | poll of a closure | idle, not cancelled | complete or gone | no panic raised | ready: it runs once, to its end |
+//! | poll of a future | idle | gone, or its output was taken | cancelled bit first seen during this call | unknown |
 //! | any other | | | | none |
 //!
 //! Why "no cancelled bit ever seen" proves that nobody aborted: who aborts holds a handle, whose drop after an abort
@@ -34,6 +35,8 @@ pub enum PanicSight {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ending {
     pub(super) role: Role,
+    /// What ends is a closure on the blocking pool.
+    pub(super) closure: bool,
     /// The state word at the call's entry.
     pub(super) entered: TaskState,
     /// No later call that could complete the task began.
@@ -89,7 +92,7 @@ pub(super) fn outcome(ending: &Ending) -> Verdict {
     if cancels {
         return seen(Outcome::Cancelled);
     }
-    if ending.cancel_seen || cancelled_now { seen(Outcome::Unknown) } else { seen(Outcome::Ready) }
+    if !ending.closure && (ending.cancel_seen || cancelled_now) { seen(Outcome::Unknown) } else { seen(Outcome::Ready) }
 }
 
 #[cfg(test)]
@@ -100,6 +103,7 @@ mod tests {
     fn completed() -> Ending {
         Ending {
             role: Role::Poll,
+            closure: false,
             entered: TaskState(0xcc),
             latest: true,
             alive: Some(TaskState(0x4a)),
@@ -155,6 +159,12 @@ mod tests {
     #[test]
     fn an_abort_during_the_last_poll_whose_memory_is_gone_stays_unknown() {
         assert_eq!(said(Ending { alive: None, cancel_seen: true, ..completed() }), Some((Outcome::Unknown, false)));
+    }
+
+    #[test]
+    fn a_closure_aborted_while_it_runs_is_ready_all_the_same() {
+        let closure = Ending { closure: true, alive: None, cancel_seen: true, ..completed() };
+        assert_eq!(said(closure), Some((Outcome::Ready, false)));
     }
 
     #[test]

@@ -24,8 +24,10 @@ pub(super) struct Task {
     pub(super) cancel_seen: bool,
     /// Polls that began and did not end, on whatever thread.
     open_polls: u32,
-    /// Number of the latest call that can resolve it (poll or shutdown).
+    /// Number of the latest call that can complete it: a poll or shutdown that found it idle.
     serial: u64,
+    /// How many of those are open.
+    completing: u32,
 }
 
 impl Task {
@@ -41,6 +43,7 @@ impl Task {
             cancel_seen: false,
             open_polls: 0,
             serial: 0,
+            completing: 0,
         }
     }
 
@@ -54,22 +57,28 @@ impl Task {
         if role == Role::Poll {
             self.open_polls += 1;
         }
-        if matches!(role, Role::Poll | Role::Shutdown) && state.is_idle() {
+        if can_complete(role, state) {
             self.serial += 1;
+            self.completing += 1;
         }
         self.serial
     }
 
     /// Counts a call that ended.
-    pub(super) fn leave(&mut self, role: Role) {
+    pub(super) fn leave(&mut self, role: Role, entered: TaskState) {
         if role == Role::Poll {
             self.open_polls = self.open_polls.saturating_sub(1);
         }
+        if can_complete(role, entered) {
+            self.completing = self.completing.saturating_sub(1);
+        }
     }
 
-    /// Whether no later poll or shutdown began: an earlier one that ends now cannot be what completed the task.
-    pub(super) fn is_latest(&self, serial: u64) -> bool {
-        self.serial == serial
+    /// Whether the call with this number, which just ended, can be what completed the task: a later one that is still
+    /// open is the likelier, for it found the task idle again. Two that found it idle at once (a poll and a shutdown)
+    /// are told apart by who ends last.
+    pub(super) fn may_be_completed_by(&self, serial: u64) -> bool {
+        self.serial == serial || self.completing == 0
     }
 
     /// Whether these words are this task's.
@@ -86,4 +95,9 @@ impl Task {
     pub(super) fn close_polls(&mut self) -> u32 {
         std::mem::take(&mut self.open_polls)
     }
+}
+
+/// Only a poll or shutdown that finds the task idle gets to run or cancel the future.
+fn can_complete(role: Role, entered: TaskState) -> bool {
+    matches!(role, Role::Poll | Role::Shutdown) && entered.is_idle()
 }

@@ -11,14 +11,19 @@ use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 use crate::model::VirtAddr;
 use crate::symbols::{Image, Sweep};
 
-/// Entries of one jump table that are read at most.
-const LONGEST_TABLE: usize = 1 << 16;
+/// Entries of a function's jump tables that are read at most; with more, any place may be one.
+const MOST_TABLED: usize = 1 << 16;
 /// Instructions of a straight line, or between a place and what it stands for, that are looked at.
 const LONGEST_REACH: usize = 128;
+
+/// Steps between places that are followed for one image; a thousand births take some fifty thousand.
+const MOST_FOLLOWED: usize = 1 << 22;
 
 /// Functions that were looked at, each decoded once.
 pub(super) struct Functions<'i, 'd> {
     image: &'i Image<'d>,
+    /// How many more steps between places are followed.
+    pub(super) budget: usize,
     known: HashMap<VirtAddr, Rc<Function>>,
 }
 
@@ -30,6 +35,10 @@ pub(super) struct Function {
     jumps: BTreeMap<VirtAddr, Vec<usize>>,
     /// Places that tables of jump targets name.
     tabled: BTreeSet<VirtAddr>,
+    /// How many entries of tables were read.
+    read: usize,
+    /// Its tables are too long to be true: any place may be in one.
+    anywhere: bool,
 }
 
 /// One instruction.
@@ -37,6 +46,13 @@ pub(super) struct Function {
 pub(super) struct Step {
     pub(super) at: VirtAddr,
     flow: Flow,
+}
+
+impl Step {
+    /// Code of the image runs before the next one.
+    pub(super) fn calls_image(&self) -> bool {
+        self.flow == Flow::Call
+    }
 }
 
 /// Where control goes from an instruction.
@@ -58,7 +74,7 @@ enum Flow {
 
 impl<'i, 'd> Functions<'i, 'd> {
     pub(super) fn new(image: &'i Image<'d>) -> Self {
-        Self { image, known: HashMap::new() }
+        Self { image, budget: MOST_FOLLOWED, known: HashMap::new() }
     }
 
     /// The function around a place; `None` where no unwind information covers it.
@@ -84,7 +100,7 @@ impl Function {
                 uses_tables = true;
                 // In images at a fixed address: `jmp [table + 8 * register]`.
                 if instruction.op0_kind() == OpKind::Memory && instruction.memory_index() != Register::None {
-                    function.tabled.extend(addresses(image, &range, VirtAddr(instruction.memory_displacement64())));
+                    function.extend(addresses(image, &range, VirtAddr(instruction.memory_displacement64())));
                 }
             }
             let flow = Flow::of(&instruction, &range, &imports);
@@ -95,15 +111,36 @@ impl Function {
         }
         if uses_tables {
             for base in bases.into_iter().filter(|&base| !image.is_executable(base)) {
-                function.tabled.extend(offsets(image, &range, base));
+                function.extend(offsets(image, &range, base));
             }
         }
         function
     }
 
+    /// Adds the entries of a table.
+    fn extend(&mut self, entries: impl Iterator<Item = VirtAddr>) {
+        for at in entries {
+            self.read += 1;
+            if self.read > MOST_TABLED {
+                self.anywhere = true;
+                return;
+            }
+            self.tabled.insert(at);
+        }
+    }
+
     /// The instructions that run if and only if the one at `at` runs (and did not fault): from `at` on, up to the first
     /// that may send control elsewhere, which still belongs to them, and before the first that something jumps to.
     pub(super) fn line(&self, at: VirtAddr) -> &[Step] {
+        self.straight(at, |flow| flow == Flow::Next)
+    }
+
+    /// The same, but on behind calls: what runs if and only if the one at `at` runs and those calls return.
+    pub(super) fn line_across_calls(&self, at: VirtAddr) -> &[Step] {
+        self.straight(at, |flow| matches!(flow, Flow::Next | Flow::Call))
+    }
+
+    fn straight(&self, at: VirtAddr, goes_on: impl Fn(Flow) -> bool) -> &[Step] {
         let Some(from) = self.step_at(at) else { return &[] };
         let rest = self.steps.get(from..).unwrap_or_default();
         let mut length = 0;
@@ -112,7 +149,7 @@ impl Function {
                 break;
             }
             length += 1;
-            if step.flow != Flow::Next {
+            if !goes_on(step.flow) {
                 break;
             }
         }
@@ -127,17 +164,24 @@ impl Function {
 
     /// Whether each run of the instruction at `from` is followed by exactly one run of that at `to`, and each of those
     /// follows one: every way from it leads there, and every way there comes through it. On the way no code of the image
-    /// is called and no place that is `barred` is passed.
-    pub(super) fn leads(&self, from: VirtAddr, to: VirtAddr, barred: impl Fn(VirtAddr) -> bool) -> bool {
+    /// is called and no place that is `barred` is passed. `false` where the budget does not reach, too.
+    pub(super) fn leads(
+        &self,
+        from: VirtAddr,
+        to: VirtAddr,
+        barred: impl Fn(VirtAddr) -> bool,
+        budget: &mut usize,
+    ) -> bool {
         let (Some(from), Some(to)) = (self.step_at(from), self.step_at(to)) else { return false };
         let Some(mut open) = self.next_of(from) else { return false };
         let mut between = BTreeSet::new();
         // Which steps come to a step, as far as they were met on the way.
         let mut comes_from: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         while let Some(n) = open.pop() {
-            if n == from || between.len() > LONGEST_REACH {
+            if n == from || between.len() > LONGEST_REACH || *budget == 0 {
                 return false;
             }
+            *budget -= 1;
             if n == to || !between.insert(n) {
                 continue;
             }
@@ -163,7 +207,11 @@ impl Function {
 
     /// Whether something jumps to this place.
     pub(super) fn is_landing(&self, at: VirtAddr) -> bool {
-        self.jumps.contains_key(&at) || self.tabled.contains(&at)
+        self.jumps.contains_key(&at) || self.is_tabled(at)
+    }
+
+    fn is_tabled(&self, at: VirtAddr) -> bool {
+        self.anywhere || self.tabled.contains(&at)
     }
 
     fn step_at(&self, at: VirtAddr) -> Option<usize> {
@@ -175,7 +223,7 @@ impl Function {
         let Some(step) = self.steps.get(n) else { return false };
         let Some(before) = n.checked_sub(1) else { return false };
         let falls = self.steps.get(before).is_some_and(|s| matches!(s.flow, Flow::Next | Flow::Either(_) | Flow::Call));
-        !self.tabled.contains(&step.at)
+        !self.is_tabled(step.at)
             && (!falls || inside(before))
             && self.jumps.get(&step.at).is_none_or(|from| from.iter().all(|&n| inside(n)))
     }
@@ -260,30 +308,131 @@ impl Imports {
 
 /// A slot that the loader fills with another library's function: it holds nothing of this image.
 fn is_import(image: &Image<'_>, slot: VirtAddr) -> bool {
-    image.is_pie()
-        && image.pointer_at(slot).is_none()
+    image.pointer_at(slot).is_none()
         && image.segment_at(slot).is_some_and(|s| s.is_writable() && !s.is_executable())
         && !image.is_variable(slot)
 }
 
 /// A table of 32-bit offsets from its own start, as position independent code has them. Takes in too much where
 /// another table follows, which only makes more places landings.
-fn offsets(image: &Image<'_>, range: &Range<VirtAddr>, table: VirtAddr) -> Vec<VirtAddr> {
-    let entries = image.slice_from(table).unwrap_or_default().chunks_exact(4).take(LONGEST_TABLE);
-    let lands = entries.map_while(|entry| {
+fn offsets(image: &Image<'_>, range: &Range<VirtAddr>, table: VirtAddr) -> impl Iterator<Item = VirtAddr> {
+    image.slice_from(table).unwrap_or_default().chunks_exact(4).map_while(move |entry| {
         let offset = i32::from_le_bytes(entry.try_into().ok()?);
         let at = VirtAddr(table.0.wrapping_add_signed(i64::from(offset)));
         range.contains(&at).then_some(at)
-    });
-    lands.collect()
+    })
 }
 
 /// A table of addresses, as code at a fixed address has them.
-fn addresses(image: &Image<'_>, range: &Range<VirtAddr>, table: VirtAddr) -> Vec<VirtAddr> {
-    let entries = image.slice_from(table).unwrap_or_default().chunks_exact(8).take(LONGEST_TABLE);
-    let lands = entries.map_while(|entry| {
+fn addresses(image: &Image<'_>, range: &Range<VirtAddr>, table: VirtAddr) -> impl Iterator<Item = VirtAddr> {
+    image.slice_from(table).unwrap_or_default().chunks_exact(8).map_while(move |entry| {
         let at = VirtAddr(u64::from_le_bytes(entry.try_into().ok()?));
         range.contains(&at).then_some(at)
-    });
-    lands.collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::symbols::tiny::{CODE, DATA, Tiny};
+
+    /// A function of these instructions; places are counted in bytes from its start.
+    fn with<T>(tiny: &Tiny, test: impl FnOnce(&Function) -> T) -> T {
+        let bytes = tiny.build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let function = Functions::new(&image).around(VirtAddr(CODE)).expect("a function");
+        test(&function)
+    }
+
+    fn of(code: &[u8]) -> Tiny {
+        Tiny::new(code, &[0; 64])
+    }
+
+    fn line(tiny: &Tiny, from: u64) -> Vec<u64> {
+        with(tiny, |f| f.line(VirtAddr(CODE + from)).iter().map(|s| s.at.0 - CODE).collect())
+    }
+
+    fn leads(tiny: &Tiny, from: u64, to: u64) -> bool {
+        with(tiny, |f| f.leads(VirtAddr(CODE + from), VirtAddr(CODE + to), |_| false, &mut 100))
+    }
+
+    const NOP: u8 = 0x90;
+    const PUSH: u8 = 0x55;
+    const RET: u8 = 0xc3;
+    const JE: u8 = 0x74;
+    const JMP: u8 = 0xeb;
+    const UD2: [u8; 2] = [0x0f, 0x0b];
+
+    #[test]
+    fn a_line_ends_with_what_sends_control_elsewhere() {
+        assert_eq!(line(&of(&[NOP, NOP, JE, 1, NOP, RET]), 0), [0, 1, 2], "je itself still runs");
+        assert_eq!(line(&of(&[NOP, 0xe8, 0, 0, 0, 0, NOP, RET]), 0), [0, 1], "and so does a call");
+        assert_eq!(line(&of(&[NOP, RET, NOP]), 0), [0, 1]);
+    }
+
+    #[test]
+    fn a_line_ends_before_what_something_jumps_to() {
+        // je +1 jumps over the first nop.
+        assert_eq!(line(&of(&[JE, 1, NOP, NOP, RET]), 2), [2]);
+        // A loop's jump comes back to the second nop.
+        assert_eq!(line(&of(&[NOP, NOP, NOP, JE, 0xfc, RET]), 0), [0]);
+    }
+
+    #[test]
+    fn a_line_ends_before_what_a_table_names() {
+        let mut code = vec![0x48, 0x8d, 0x05]; // lea rax, [rip+table]
+        code.extend(u32::try_from(DATA - CODE - 7).expect("near").to_le_bytes());
+        code.extend([0xff, 0xe0, NOP, NOP, RET]); // jmp rax
+        let plain = of(&code);
+        assert_eq!(line(&plain, 9), [9, 10, 11]);
+        let mut tabled = plain;
+        let entry = i32::try_from(CODE + 10).expect("low") - i32::try_from(DATA).expect("low");
+        tabled.data[..4].copy_from_slice(&entry.to_le_bytes());
+        assert_eq!(line(&tabled, 9), [9]);
+    }
+
+    #[test]
+    fn a_call_into_another_library_comes_back() {
+        let mut code = vec![NOP, 0xff, 0x15]; // call [rip+slot]
+        code.extend(u32::try_from(DATA - CODE - 7).expect("near").to_le_bytes());
+        code.extend([NOP, RET]);
+        let mut tiny = of(&code);
+        tiny.frozen = true;
+        assert_eq!(line(&tiny, 0), [0, 1, 7, 8], "the slot is the loader's");
+        tiny.relocated.push((DATA, CODE));
+        assert_eq!(line(&tiny, 0), [0, 1], "the slot holds code of the image");
+    }
+
+    #[test]
+    fn the_entry_leads_to_a_place_that_every_way_comes_to() {
+        // push; je to the trap; nop (the place); ret; ud2
+        let tiny = of(&[PUSH, JE, 2, NOP, RET, UD2[0], UD2[1]]);
+        assert!(leads(&tiny, 0, 3), "what ends in a trap does not count");
+        assert!(leads(&tiny, 1, 3));
+        // push; je to the second nop; nop; nop (the place); ret
+        assert!(leads(&of(&[PUSH, JE, 1, NOP, NOP, RET]), 0, 4), "both ways meet");
+    }
+
+    #[test]
+    fn nothing_leads_to_a_place_that_may_be_missed_or_come_to_otherwise() {
+        // push; je to ret; nop; ret
+        assert!(!leads(&of(&[PUSH, JE, 1, NOP, RET]), 0, 3), "je may go past it");
+        // jmp to the place; push; nop (the place); ret
+        assert!(!leads(&of(&[JMP, 1, PUSH, NOP, RET]), 2, 3), "the jump comes to it, too");
+        // push; nop (the place); je back to the place; ret
+        assert!(!leads(&of(&[PUSH, NOP, JE, 0xfd, RET]), 0, 1), "it may run twice");
+        // push; call; nop (the place); ret
+        assert!(!leads(&of(&[PUSH, 0xe8, 0, 0, 0, 0, NOP, RET]), 0, 6), "the call may unwind, or spawn");
+        // push; je back to push; nop (the place); ret
+        assert!(!leads(&of(&[PUSH, JE, 0xfd, NOP, RET]), 0, 3), "push may run twice");
+    }
+
+    #[test]
+    fn a_barred_place_is_not_passed() {
+        let tiny = of(&[PUSH, NOP, NOP, RET]);
+        assert!(leads(&tiny, 0, 2));
+        assert!(!with(&tiny, |f| f.leads(VirtAddr(CODE), VirtAddr(CODE + 2), |_| false, &mut 1)), "out of budget");
+        let barred = |at: VirtAddr| at.0 == CODE + 1;
+        assert!(!with(&tiny, |f| f.leads(VirtAddr(CODE), VirtAddr(CODE + 2), barred, &mut 100)));
+    }
 }

@@ -4,11 +4,13 @@
 
 mod class;
 mod function;
+#[cfg(test)]
+mod fuzz;
 mod missing;
 mod place;
 mod roles;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::model::{AttachPoint, Cost, EventSet, Missing, Role, TaskType, VirtAddr};
 use crate::runtime::{BirthSite, MintSite, RuntimeImage};
@@ -56,12 +58,20 @@ struct Draft<'i, 'd> {
 impl Draft<'_, '_> {
     /// One point at the exact entry of each distinct function: a return probe elsewhere would corrupt the stack.
     fn entries(&mut self, role: Role, types: &[TaskType]) {
-        let mut seen = HashSet::new();
-        for at in types.iter().filter_map(|t| roles::function(role, &t.functions)) {
-            if seen.insert(at) {
-                let place = Place::exactly(self.image, at);
-                self.point(role, place, None, None);
-            }
+        let mut far: BTreeMap<VirtAddr, BTreeSet<u8>> = BTreeMap::new();
+        for task in types {
+            let Some(at) = roles::function(role, &task.functions) else { continue };
+            far.entry(at).or_default().extend(task.layout.far_id());
+        }
+        for (at, far) in far {
+            // Types whose ids lie at two places behind the head do not share code that reads either.
+            let mut far = far.into_iter();
+            let word = far.next().unwrap_or(0);
+            let place = match far.next() {
+                None => Place::exactly(self.image, at),
+                Some(_) => Err(Refused { at, reason: "the ids of its task types lie at different places" }),
+            };
+            self.point(role, place, None, None, word);
         }
     }
 
@@ -70,18 +80,18 @@ impl Draft<'_, '_> {
         for birth in births {
             let place = place::of_birth(self.image, &mut self.functions, birth, mints);
             taken.extend(place.as_ref().ok().map(|p| p.at));
-            self.point(Role::Birth, place, Some(birth.vtable), None);
+            self.point(Role::Birth, place, Some(birth.vtable), None, 0);
         }
         for mint in mints {
             let place = place::of_mint(self.image, &mut self.functions, mint, &taken);
-            self.point(Role::Mint, place, None, Some(mint.register));
+            self.point(Role::Mint, place, None, Some(mint.register), 0);
         }
     }
 
     fn raises(&mut self, runtime: &RuntimeImage) {
         for site in runtime.raises.sites() {
             let place = place::of_raise(self.image, &mut self.functions, site);
-            self.point(Role::Raise, place, None, None);
+            self.point(Role::Raise, place, None, None, 0);
         }
     }
 
@@ -91,10 +101,11 @@ impl Draft<'_, '_> {
         place: Result<Place, Refused>,
         vtable: Option<VirtAddr>,
         register: Option<crate::model::MintRegister>,
+        far: u8,
     ) {
         match place {
             Ok(Place { at, offset, bytes, cost }) => {
-                self.points.push(AttachPoint { role, at, offset, bytes, cost, vtable, register });
+                self.points.push(AttachPoint { role, at, offset, bytes, cost, vtable, register, far });
             }
             Err(refused) => self.refused.entry(role).or_default().push(refused),
         }
@@ -105,5 +116,124 @@ impl ImagePlan {
     /// How many points sit on instructions that the kernel must single-step.
     pub fn single_stepped(&self) -> usize {
         self.points.iter().filter(|p| p.cost == Cost::SingleStepped).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ProcAddr;
+    use crate::runtime::{Found, Raises, analyse};
+    use crate::symbols::own;
+
+    fn with_own<T>(test: impl FnOnce(&Image<'_>, RuntimeImage) -> T) -> T {
+        let bytes = own::bytes();
+        let image = Image::parse(&bytes).expect("the test binary is an image");
+        let Found::Runtime(runtime) = analyse(&image) else { panic!("the test binary has tokio tasks") };
+        test(&image, runtime)
+    }
+
+    fn roles(plan: &ImagePlan) -> Vec<Role> {
+        let roles: std::collections::BTreeSet<_> = plan.points.iter().map(|p| p.role).collect();
+        roles.into_iter().collect()
+    }
+
+    #[test]
+    fn each_point_sits_on_the_instruction_that_memory_holds() {
+        with_own(|image, runtime| {
+            let points = plan(image, &runtime, EventSet::ALL).points;
+            let bias = own::bias(image);
+            for point in &points {
+                let running = own::memory(ProcAddr(bias.to_process(point.at).0), point.bytes.len());
+                assert_eq!(running, point.bytes, "{point:?}");
+                let offset = usize::try_from(point.offset.0).expect("small");
+                assert_eq!(image.bytes()[offset..offset + point.bytes.len()], point.bytes, "{point:?}");
+            }
+            let distinct: HashSet<_> = points.iter().map(|p| (p.role, p.at, p.vtable)).collect();
+            assert_eq!(distinct.len(), points.len(), "one a role and place");
+        });
+    }
+
+    #[test]
+    fn return_probes_sit_at_entries_of_task_functions_only() {
+        with_own(|image, runtime| {
+            let points = plan(image, &runtime, EventSet::ALL).points;
+            let returning = points.iter().filter(|p| p.role.programs().contains(&crate::model::Program::Leave));
+            let entries: HashSet<_> = runtime
+                .types
+                .iter()
+                .map(|t| t.functions)
+                .flat_map(|f| [f.poll, f.shutdown, f.drop_join_handle_slow, f.drop_abort_handle])
+                .collect();
+            assert_eq!(returning.map(|p| p.at).collect::<HashSet<_>>(), entries);
+            assert!(entries.iter().all(|&at| image.functions().starts_at(at)));
+        });
+    }
+
+    #[test]
+    fn only_what_the_wanted_events_need_is_planned() {
+        use Role::{Birth, Dealloc, DropAbortHandle, DropJoinHandle, Mint, Poll, Raise, Shutdown};
+        with_own(|image, runtime| {
+            let none = EventSet::NONE;
+            let of = |wanted| roles(&plan(image, &runtime, wanted));
+            assert_eq!(of(none), []);
+            assert_eq!(of(EventSet { init: true, ..none }), [Mint, Birth]);
+            assert_eq!(of(EventSet { before: true, ..none }), [Poll]);
+            assert_eq!(of(EventSet { after: true, ..none }), [Poll]);
+            let ends = [Poll, Shutdown, DropJoinHandle, DropAbortHandle];
+            assert_eq!(of(EventSet { resolve: true, ..none }), [&ends[..], &[Raise]].concat());
+            assert_eq!(of(EventSet { destroy: true, ..none }), [&ends[..], &[Dealloc]].concat());
+            let all = [&[Mint, Birth][..], &ends, &[Dealloc, Raise]].concat();
+            assert_eq!(of(EventSet::ALL), all);
+        });
+    }
+
+    #[test]
+    fn births_and_mints_are_one_a_site() {
+        with_own(|image, runtime| {
+            let points = plan(image, &runtime, EventSet { init: true, ..EventSet::NONE }).points;
+            let count = |role| points.iter().filter(|p| p.role == role).count();
+            assert_eq!((count(Role::Birth), count(Role::Mint)), (runtime.births.len(), runtime.mints.len()));
+            assert!(points.iter().all(|p| (p.role == Role::Birth) == p.vtable.is_some()));
+            assert!(points.iter().all(|p| (p.role == Role::Mint) == p.register.is_some()));
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_said() {
+        with_own(|image, mut runtime| {
+            let missing = |runtime: &RuntimeImage, wanted| -> Vec<(&'static str, String)> {
+                plan(image, runtime, wanted).missing.into_iter().map(|m| (m.event, m.reason)).collect()
+            };
+            assert_eq!(missing(&runtime, EventSet::ALL), []);
+            let init = EventSet { init: true, ..EventSet::NONE };
+            let [("trigger", reason)] = &missing(&runtime, init)[..] else { panic!("no polls, no triggers") };
+            assert!(reason.contains("--events"), "the next step: {reason}");
+            let unborn = runtime.births.remove(0).vtable;
+            runtime.births.retain(|b| b.vtable != unborn);
+            runtime.mints.clear();
+            runtime.raises = Raises::NotFound;
+            let [("init", births), ("init", mints), ("outcome", raises)] = &missing(&runtime, EventSet::ALL)[..] else {
+                panic!("three things are missing")
+            };
+            assert!(births.starts_with(&format!("1 of {} future types", runtime.types.len())), "{births}");
+            assert!(mints.contains("first poll") && raises.contains("panicked"), "{mints}; {raises}");
+            runtime.raises = Raises::Aborts;
+            let resolve = EventSet { resolve: true, ..EventSet::NONE };
+            assert_eq!(missing(&runtime, resolve), [], "where panics abort, no task ends by one");
+        });
+    }
+
+    #[test]
+    fn a_function_that_cannot_be_probed_is_missing_not_attached() {
+        with_own(|image, mut runtime| {
+            let data = runtime.types[0].vtable;
+            runtime.types.truncate(1);
+            runtime.types[0].functions.poll = data;
+            let planned = plan(image, &runtime, EventSet { before: true, ..EventSet::NONE });
+            assert_eq!(planned.points, []);
+            let [missing] = &planned.missing[..] else { panic!("one thing is missing") };
+            assert!(missing.event == "before" && missing.reason.contains("no instruction"), "{missing:?}");
+        });
     }
 }

@@ -58,16 +58,19 @@ pub(super) fn of_birth(
     let Some(function) = functions.around(birth.at) else { return Place::exactly(image, birth.at) };
     let line: Vec<VirtAddr> = function.line(birth.at).iter().map(|step| step.at).collect();
     let minted = line.iter().rposition(|&at| is_mint(mints, at));
-    let rest = minted.and_then(|n| line.get(n + 1..)).unwrap_or(&line);
+    // The instruction right behind the addition is the mint's own place, should it need one.
+    let rest = minted.map_or(line.as_slice(), |n| line.get(n + 2..).unwrap_or_default());
     if let Some(place) = Place::cheap(image, rest.iter().copied()) {
         return Ok(place);
     }
-    if let Some(n) = minted {
-        // The instruction right behind the addition is the mint's own place.
-        return Place::exactly(image, line.get(n + 2).copied().unwrap_or(birth.at));
+    if minted.is_some() {
+        let reason = "the task's id is minted right before the task is handed on";
+        let behind = rest.first().ok_or(Refused { at: birth.at, reason })?;
+        return Place::exactly(image, *behind);
     }
     let mut earlier = function.before(birth.at).filter_map(|at| Place::cheap(image, [at]));
-    match earlier.find(|place| function.leads(place.at, birth.at, |at| is_mint(mints, at))) {
+    let budget = &mut functions.budget;
+    match earlier.find(|place| function.leads(place.at, birth.at, |at| is_mint(mints, at), budget)) {
         Some(place) => Ok(place),
         None => Place::exactly(image, birth.at),
     }
@@ -84,11 +87,16 @@ pub(super) fn of_mint(
     if function.is_landing(mint.at) {
         return Err(Refused { at: mint.at, reason: "something else jumps right behind the addition" });
     }
-    let line: Vec<VirtAddr> = function.line(mint.at).iter().map(|step| step.at).collect();
-    let mut factory = InstructionInfoFactory::new();
-    let lost = line.iter().position(|&at| decode(image, at).is_none_or(|i| !keeps(&i, mint, &mut factory)));
-    // The first instruction that takes the id out of the register still sees it there.
-    let holding = line.iter().copied().take(lost.map_or(line.len(), |n| n + 1));
+    let mut holding = Vec::new();
+    let mut id = IdInRegister::new(mint);
+    for step in function.line_across_calls(mint.at) {
+        // The instruction that takes the id out of the register still sees it there.
+        holding.push(step.at);
+        let after = decode(image, step.at).is_some_and(|i| id.is_kept_by(&i, step.calls_image()));
+        if !after {
+            break;
+        }
+    }
     match Place::cheap(image, holding).filter(|place| !births.contains(&place.at)) {
         Some(place) => Ok(place),
         None => Place::exactly(image, mint.at),
@@ -111,17 +119,156 @@ fn is_mint(mints: &[MintSite], at: VirtAddr) -> bool {
     mints.binary_search_by_key(&at, |m| m.add).is_ok()
 }
 
-/// Whether the mint's register holds the id behind the instruction, too.
-fn keeps(instruction: &Instruction, mint: &MintSite, factory: &mut InstructionInfoFactory) -> bool {
-    let number = usize::from(mint.register.0);
-    // A call keeps rbx, rsp, rbp and r12 to r15.
-    if instruction.mnemonic() == Mnemonic::Call && !matches!(number, 3..=5 | 12..=15) {
-        return false;
+/// Follows a minted id along a line.
+struct IdInRegister {
+    number: usize,
+    /// Nothing has read it yet, so nobody else knows it: no task can have it.
+    unread: bool,
+    factory: InstructionInfoFactory,
+}
+
+impl IdInRegister {
+    fn new(mint: &MintSite) -> Self {
+        Self { number: usize::from(mint.register.0), unread: true, factory: InstructionInfoFactory::new() }
     }
-    let written = |used: &iced_x86::UsedRegister| {
-        used.register().is_gpr()
-            && used.register().full_register().number() == number
-            && !matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess)
-    };
-    !factory.info(instruction).used_registers().iter().any(written)
+
+    /// Whether the register holds the id behind the instruction, too, and its task cannot have been born by then.
+    fn is_kept_by(&mut self, instruction: &Instruction, calls_image: bool) -> bool {
+        // A call keeps rbx, rsp, rbp and r12 to r15.
+        let survives_calls = matches!(self.number, 3..=5 | 12..=15);
+        if instruction.mnemonic() == Mnemonic::Call && !survives_calls || calls_image && !self.unread {
+            return false;
+        }
+        let number = self.number;
+        let mut mine = self
+            .factory
+            .info(instruction)
+            .used_registers()
+            .iter()
+            .filter(|used| used.register().is_gpr() && used.register().full_register().number() == number);
+        let compared = matches!(instruction.mnemonic(), Mnemonic::Test | Mnemonic::Cmp);
+        mine.all(|used| {
+            self.unread &= compared;
+            matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use observer_common::MintRegister;
+
+    use super::*;
+    use crate::symbols::Boundary;
+    use crate::symbols::tiny::{CODE, DATA, Tiny};
+
+    const ADD: [u8; 5] = [0xf0, 0x48, 0x0f, 0xc1, 0x08]; // lock xadd [rax], rcx
+    const LEA: [u8; 7] = [0x48, 0x8d, 0x15, 0, 0, 0, 0]; // lea rdx, [rip+0]
+    const CALL: [u8; 5] = [0xe8, 0, 0, 0, 0];
+    const RET: [u8; 1] = [0xc3];
+
+    fn birth(at: u64) -> BirthSite {
+        BirthSite { at: VirtAddr(CODE + at), vtable: VirtAddr(DATA), boundary: Boundary::FromFunctionStart }
+    }
+
+    fn mint(add: u64) -> MintSite {
+        MintSite {
+            add: VirtAddr(CODE + add),
+            at: VirtAddr(CODE + add + ADD.len() as u64),
+            register: MintRegister(1),
+            counter: VirtAddr(DATA),
+            boundary: Boundary::FromFunctionStart,
+        }
+    }
+
+    /// Where the birth and the mint come to sit, from the code's start.
+    fn places(code: &[&[u8]], birth: &BirthSite, mints: &[MintSite]) -> (u64, Vec<u64>) {
+        let bytes = Tiny::new(&code.concat(), &[0; 8]).build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let mut functions = Functions::new(&image);
+        let born = of_birth(&image, &mut functions, birth, mints).expect("a place");
+        let taken = HashSet::from([born.at]);
+        let minted = mints.iter().map(|m| of_mint(&image, &mut functions, m, &taken).expect("a place").at.0 - CODE);
+        (born.at.0 - CODE, minted.collect())
+    }
+
+    #[test]
+    fn a_mint_and_a_birth_sit_on_the_next_emulated_instructions() {
+        let test_je: &[u8] = &[0x48, 0x85, 0xc9, 0x74, 0xf6]; // test rcx, rcx; je back to the addition
+        let code: [&[u8]; 6] = [&[0x90], &ADD, test_je, &LEA, &CALL, &RET];
+        assert_eq!(places(&code, &birth(11), &[mint(1)]), (18, vec![9]));
+    }
+
+    #[test]
+    fn on_one_line_the_mint_comes_first() {
+        let minted_first: [&[u8]; 4] = [&ADD, &LEA, &CALL, &RET];
+        assert_eq!(places(&minted_first, &birth(5), &[mint(0)]), (12, vec![5]));
+        let taken_first: [&[u8]; 5] = [&LEA, &ADD, &[0x48, 0x89, 0xd6], &CALL, &RET]; // mov rsi, rdx
+        assert_eq!(places(&taken_first, &birth(0), &[mint(7)]), (15, vec![12]));
+    }
+
+    #[test]
+    fn a_birth_that_cannot_come_behind_its_mint_is_refused() {
+        let bytes = Tiny::new(&[&LEA[..], &ADD, &CALL, &RET].concat(), &[0; 8]).build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let place = of_birth(&image, &mut Functions::new(&image), &birth(0), &[mint(7)]);
+        assert!(place.is_err(), "with the id of the task before it, it would be another task's: {place:?}");
+    }
+
+    #[test]
+    fn an_id_that_leaves_its_register_is_read_before_it_does() {
+        let lost: [&[u8]; 5] = [&ADD, &[0x48, 0x89, 0xc1], &CALL, &LEA, &RET]; // mov rcx, rax
+        assert_eq!(places(&lost, &birth(13), &[mint(0)]).1, [5]);
+        let kept: [&[u8]; 5] = [&ADD, &[0x48, 0x89, 0xc8], &CALL, &LEA, &RET]; // mov rax, rcx
+        assert_eq!(places(&kept, &birth(13), &[mint(0)]).1, [8]);
+    }
+
+    #[test]
+    fn an_id_that_nobody_else_knows_may_wait_behind_a_call() {
+        let add: &[u8] = &[0xf0, 0x48, 0x0f, 0xc1, 0x18]; // lock xadd [rax], rbx
+        let indirect: &[u8] = &[0xff, 0xd2]; // call rdx
+        let pass: &[u8] = &[0x48, 0x89, 0xda]; // mov rdx, rbx
+        let in_rbx = MintSite { register: MintRegister(3), ..mint(0) };
+        let place = |code: &[&[u8]], mint| {
+            let bytes = Tiny::new(&code.concat(), &[0; 8]).build();
+            let image = Image::parse(&bytes).expect("tiny images are images");
+            of_mint(&image, &mut Functions::new(&image), mint, &HashSet::new()).expect("a place").at.0 - CODE
+        };
+        assert_eq!(place(&[add, indirect, pass, &CALL, &RET], &in_rbx), 10);
+        assert_eq!(
+            place(&[add, pass, indirect, &CALL, &RET], &in_rbx),
+            5,
+            "the call may be the one that bears the task"
+        );
+        assert_eq!(place(&[&ADD, indirect, &CALL, &RET], &mint(0)), 5, "the call may overwrite rcx");
+    }
+
+    #[test]
+    fn a_birth_with_nothing_cheap_behind_it_moves_to_the_entry() {
+        let code: [&[u8]; 4] = [&[0x55], &[0x48, 0x89, 0xe5], &LEA, &RET]; // push rbp; mov rbp, rsp
+        assert_eq!(places(&code, &birth(4), &[]).0, 0);
+        let behind_a_mint: [&[u8]; 4] = [&[0x55], &ADD, &LEA, &RET];
+        assert_eq!(places(&behind_a_mint, &birth(6), &[mint(1)]), (6, vec![6]), "the id must be known by then");
+    }
+
+    #[test]
+    fn without_unwind_information_a_point_stays_where_it_was_found() {
+        let mut tiny = Tiny::new(&[&LEA[..], &CALL].concat(), &[0; 8]);
+        tiny.functions.clear();
+        let bytes = tiny.build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let place = of_birth(&image, &mut Functions::new(&image), &birth(0), &[]).expect("a place");
+        assert_eq!((place.at, place.cost, place.bytes), (VirtAddr(CODE), Cost::SingleStepped, LEA.to_vec()));
+    }
+
+    #[test]
+    fn no_point_sits_where_no_instruction_may_be_probed() {
+        let bytes = Tiny::new(&[0xcc, 0xc3], &[0; 8]).build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let at = |address| Place::exactly(&image, VirtAddr(address)).map(|place| place.at);
+        assert_eq!(at(CODE + 1), Ok(VirtAddr(CODE + 1)));
+        assert!(at(CODE).is_err(), "int3");
+        assert!(at(DATA).is_err(), "no code");
+        assert!(at(CODE + 2).is_err(), "behind the code");
+    }
 }

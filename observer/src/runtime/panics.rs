@@ -19,11 +19,13 @@ const CLASSES: [[u8; 8]; 2] = [*b"MOZ\0RUST", *b"TSUR\0ZOM"];
 const OPCODE_LEN: usize = 2;
 /// Within so many instructions behind its load the class is stored or compared.
 const USED_WITHIN: usize = 24;
+/// So many loads are looked at; a program has two, one that raises and one that catches.
+const MOST_LOADS: usize = 64;
 
 /// The places where the image raises Rust panics, or why there is none.
 pub(super) fn raises(image: &Image<'_>) -> Raises {
     let loads = loads(image);
-    let sites: Vec<_> = loads.iter().filter_map(|&at| stored(image, at)).collect();
+    let sites: Vec<_> = loads.iter().take(MOST_LOADS).filter_map(|&at| stored(image, at)).collect();
     if !sites.is_empty() {
         return Raises::At(sites);
     }

@@ -26,13 +26,23 @@ pub(crate) struct Tiny {
     pub(crate) relocated: Vec<(u64, u64)>,
     /// Entries of `RELR`.
     pub(crate) packed: Vec<u64>,
+    /// The loader makes the data read-only after relocation (`PT_GNU_RELRO`).
+    pub(crate) frozen: bool,
 }
 
 impl Tiny {
     /// One function of this code, and this data.
     pub(crate) fn new(code: &[u8], data: &[u8]) -> Self {
         let functions = vec![Range { start: CODE, end: CODE + code.len() as u64 }];
-        Self { pie: true, code: code.to_vec(), data: data.to_vec(), functions, relocated: vec![], packed: vec![] }
+        Self {
+            pie: true,
+            code: code.to_vec(),
+            data: data.to_vec(),
+            functions,
+            relocated: vec![],
+            packed: vec![],
+            frozen: false,
+        }
     }
 
     /// The file.
@@ -46,6 +56,9 @@ impl Tiny {
             header(1, 6, DATA..DATA + self.data.len() as u64),
             header(2, 4, dynamic),
         ];
+        if self.frozen {
+            headers.push(header(0x6474_e552, 4, DATA..DATA + self.data.len() as u64));
+        }
         headers.extend(unwind.map(|range| header(0x6474_e550, 4, range)));
         let mut file = vec![0; usize::try_from(DATA - BASE).expect("small")];
         file.extend(&self.data);

@@ -140,6 +140,7 @@ mod tests {
     use super::*;
     use crate::model::Pid;
     use crate::target::page_size;
+    use crate::target::sleeper::Sleeper;
 
     fn us() -> Process {
         Process::open(Pid(std::process::id())).unwrap()
@@ -207,14 +208,13 @@ mod tests {
 
     #[test]
     fn memory_of_an_ended_process_has_vanished() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let process = Process::open(Pid(child.id())).unwrap();
+        let mut child = Sleeper::start();
+        let process = child.process();
         let at = process.maps().unwrap()[0].range.start;
         let mut bytes = [0; 4];
         process.memory().read_exact(at, &mut bytes).unwrap();
         assert_eq!(&bytes, b"\x7fELF");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        child.end();
         assert!(matches!(process.memory().read_exact(at, &mut bytes), Err(MemoryError::Vanished { .. })));
     }
 }

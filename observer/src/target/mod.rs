@@ -9,6 +9,8 @@ mod memory;
 mod module;
 mod pagemap;
 mod process;
+#[cfg(test)]
+pub(crate) mod sleeper;
 mod stat;
 mod syscall;
 mod threads;

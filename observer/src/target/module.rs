@@ -179,6 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::target::sleeper::Sleeper;
     use crate::target::{Process, parse_maps};
 
     const SEGMENTS: &str = "\
@@ -259,14 +260,13 @@ mod tests {
         let program = folder.join("sleeper");
         std::fs::copy("/bin/sleep", &program).unwrap();
         let truth = std::fs::read(&program).unwrap();
-        let mut child = std::process::Command::new(&program).arg("60").spawn().unwrap();
+        let mut child = Sleeper::start_as(&program);
         std::fs::remove_file(&program).unwrap();
         std::fs::write(&program, "something else").unwrap();
-        let process = Process::open(Pid(child.id())).unwrap();
+        let process = child.process();
         let exe = process.modules().unwrap().into_iter().find(|module| module.is_exe).unwrap();
         let read = exe.read();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        child.end();
         let after = exe.read();
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(exe.deleted && exe.path == program.to_str().unwrap(), "{exe:?}");

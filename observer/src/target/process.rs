@@ -66,8 +66,9 @@ impl Process {
             return Err(TargetError::Vanished { pid });
         }
         process.exe = process.link("exe")?.to_string_lossy().into_owned();
+        // Every process has a stack mapped; its memory is the first thing that one that ends gives back.
         if process.maps()?.is_empty() {
-            return Err(TargetError::KernelThread { pid });
+            return Err(TargetError::Vanished { pid });
         }
         Ok(process)
     }
@@ -150,7 +151,8 @@ impl Process {
         let what = format!("/proc/{pid}/{name}");
         match source.raw_os_error() {
             _ if self.has_ended() => TargetError::Vanished { pid },
-            Some(libc::ESRCH) => TargetError::Vanished { pid },
+            // A process that is ending has no `exe` any more and is not a zombie yet.
+            Some(libc::ESRCH | libc::ENOENT) => TargetError::Vanished { pid },
             Some(libc::EACCES | libc::EPERM) => {
                 TargetError::NotPermitted { pid, what, capability: Capability::SysPtrace, source }
             }
@@ -205,14 +207,10 @@ fn no_pidfd(pid: Pid, source: io::Error) -> TargetError {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
     use super::*;
-
-    fn sleeper() -> std::process::Child {
-        Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap()
-    }
+    use crate::target::sleeper::Sleeper;
 
     fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
         let begin = Instant::now();
@@ -249,29 +247,42 @@ mod tests {
 
     #[test]
     fn a_zombie_is_told_apart_until_it_is_reaped() {
-        let mut child = sleeper();
-        let pid = Pid(child.id());
-        child.kill().unwrap();
+        let mut child = Sleeper::start();
+        let pid = child.pid();
+        child.kill();
         wait_for("zombie", || {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
             Stat::parse(&stat).unwrap().is_dead()
         });
         assert!(matches!(Process::open(pid), Err(TargetError::Zombie { .. })));
-        child.wait().unwrap();
+        child.end();
         assert!(matches!(Process::open(pid), Err(TargetError::NoSuchProcess { .. })));
     }
 
     #[test]
     fn a_process_that_ends_later_has_vanished() {
-        let mut child = sleeper();
-        let process = Process::open(Pid(child.id())).unwrap();
+        let mut child = Sleeper::start();
+        let process = child.process();
         assert!(!process.has_ended());
-        child.kill().unwrap();
-        child.wait().unwrap();
+        child.end();
         assert!(process.has_ended());
         assert!(matches!(process.maps(), Err(TargetError::Vanished { .. })));
         assert!(matches!(process.modules(), Err(TargetError::Vanished { .. })));
         assert!(matches!(process.threads(), Err(TargetError::Vanished { .. })));
+    }
+
+    #[test]
+    fn a_process_that_ends_while_it_is_opened_is_never_taken_for_anything_else() {
+        for round in 0..300 {
+            let mut child = std::process::Command::new("true").spawn().unwrap();
+            let begin = Instant::now();
+            while begin.elapsed() < Duration::from_micros(round * 10) {}
+            let opened = Process::open(Pid(child.id()));
+            child.wait().unwrap();
+            let ended =
+                |error: &TargetError| matches!(error, TargetError::Vanished { .. } | TargetError::Zombie { .. });
+            assert!(opened.as_ref().err().is_none_or(ended), "{opened:?}");
+        }
     }
 
     #[test]

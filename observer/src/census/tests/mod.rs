@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use self::stage::{Player, Told, tell, tell_on, this_thread, wait};
 use super::*;
 use crate::model::{CellLayout, LiveTask, Pid, ProcAddr, Resource, Tid};
+use crate::target::sleeper::Sleeper;
 use crate::target::{Process, TargetError};
 
 /// Offsets as in a release build of tokio 1.54.
@@ -460,14 +461,13 @@ fn without_types_nothing_is_read() {
 
 #[test]
 fn of_a_process_that_ended_there_is_no_census() {
-    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-    let process = Process::open(Pid(child.id())).unwrap();
+    let mut child = Sleeper::start();
+    let process = child.process();
     let cell = CellType { layout: layout(128), resource: Resource::Task, image: ImageIndex(0) };
     let types = CellTypes::new([(ProcAddr(0x1000), cell)]);
     let census = Census::take(&process, &types).unwrap();
     assert!(census.tasks.is_empty() && census.bytes_read > 0 && census.unread.is_empty(), "{census:?}");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.end();
     let error = Census::take(&process, &types).unwrap_err();
     assert!(matches!(error, CensusError::Target(TargetError::Vanished { .. })), "{error:?}");
 }

@@ -4,6 +4,7 @@
 //! Does not know: which of several such counters is the task ids'. That does no harm: a thread's latest mint before a
 //! birth is the task's own, because nothing else is counted between the two.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::model::MintRegister;
@@ -12,22 +13,22 @@ use memchr::memmem;
 
 use crate::model::VirtAddr;
 use crate::runtime::MintSite;
-use crate::symbols::{Boundary, Image, Sweep, Targets, decode, references};
-
-/// Instructions of a function that are looked at for an atomic addition; a debug build's has about 60.
-const LONGEST_ADDER: usize = 256;
+use crate::symbols::{Boundary, Callers, Image, Sweep, Targets, decode, references};
 
 /// Every mint of the image, by place. In a debug build nothing is inlined: there the mint is a call.
 pub(super) fn find(image: &Image<'_>) -> Vec<MintSite> {
-    let mut found = in_functions_of(image, &additions(image), inlined);
-    if found.is_empty() {
-        found = in_functions_of(image, &mentions_of_counters(image), called);
+    let additions = additions(image);
+    let found = in_functions_of(image, &additions, &inlined);
+    if !found.is_empty() {
+        return found;
     }
-    found
+    let adders = adders(image, &additions);
+    let mentions = mentions_of_counters(image);
+    in_functions_of(image, &mentions, &|image, registers, call| called(image, registers, call, &adders))
 }
 
 /// What the functions around these places, each once, hold of mints.
-fn in_functions_of(image: &Image<'_>, places: &[VirtAddr], mint: MintAt) -> Vec<MintSite> {
+fn in_functions_of(image: &Image<'_>, places: &[VirtAddr], mint: MintAt<'_>) -> Vec<MintSite> {
     let mut found = Vec::new();
     let mut rest = places;
     while let Some(&first) = rest.first() {
@@ -46,7 +47,7 @@ fn in_functions_of(image: &Image<'_>, places: &[VirtAddr], mint: MintAt) -> Vec<
 }
 
 /// How to tell a mint at an instruction from what the registers hold.
-type MintAt = fn(&Image<'_>, &Registers, &Instruction) -> Option<MintSite>;
+type MintAt<'a> = &'a dyn Fn(&Image<'_>, &Registers, &Instruction) -> Option<MintSite>;
 
 /// Where bytes look like `lock xadd` of 64 bits.
 fn additions(image: &Image<'_>) -> Vec<VirtAddr> {
@@ -64,7 +65,7 @@ fn additions(image: &Image<'_>) -> Vec<VirtAddr> {
 }
 
 /// The mints of one function.
-fn minted(image: &Image<'_>, function: Range<VirtAddr>, mint: MintAt, found: &mut Vec<MintSite>) {
+fn minted(image: &Image<'_>, function: Range<VirtAddr>, mint: MintAt<'_>, found: &mut Vec<MintSite>) {
     let mut registers = Registers::default();
     let mut factory = InstructionInfoFactory::new();
     for instruction in Sweep::new(image, function) {
@@ -115,12 +116,17 @@ fn is_addition(instruction: &Instruction) -> bool {
 }
 
 /// `fetch_add(&counter, 1, ..)` as a call: the id is in rax behind it.
-fn called(image: &Image<'_>, registers: &Registers, call: &Instruction) -> Option<MintSite> {
+fn called(
+    image: &Image<'_>,
+    registers: &Registers,
+    call: &Instruction,
+    adders: &BTreeSet<VirtAddr>,
+) -> Option<MintSite> {
     if call.mnemonic() != Mnemonic::Call || registers.of(Register::RSI) != Value::Constant(1) {
         return None;
     }
     let Value::Address(counter) = registers.of(Register::RDI) else { return None };
-    (starts_as_one(image, counter) && adds(image, callee(image, call)?, 2)).then_some(MintSite {
+    (starts_as_one(image, counter) && adders.contains(&callee(image, call)?)).then_some(MintSite {
         add: VirtAddr(call.ip()),
         at: VirtAddr(call.next_ip()),
         register: MintRegister(0),
@@ -138,13 +144,13 @@ fn callee(image: &Image<'_>, call: &Instruction) -> Option<VirtAddr> {
     }
 }
 
-/// Whether the function, or one it calls, adds atomically.
-fn adds(image: &Image<'_>, function: VirtAddr, depth: u32) -> bool {
-    let Some(range) = image.functions().containing(function) else { return false };
-    Sweep::new(image, range).take(LONGEST_ADDER).any(|instruction| {
-        is_addition(&instruction)
-            || depth > 0 && callee(image, &instruction).is_some_and(|next| adds(image, next, depth - 1))
-    })
+/// The functions that add atomically, and those around them: `AtomicU64::fetch_add` calls `atomic_add`.
+fn adders(image: &Image<'_>, additions: &[VirtAddr]) -> BTreeSet<VirtAddr> {
+    let start = |at| image.functions().containing(at).map(|f| f.start);
+    let adding: BTreeSet<_> = additions.iter().filter_map(|&at| start(at)).collect();
+    let callers = Callers::read(image);
+    let around = adding.iter().flat_map(|&function| callers.of(function)).filter_map(start).collect::<Vec<_>>();
+    adding.into_iter().chain(around).collect()
 }
 
 /// Places that take the address of a word that may be such a counter.

@@ -19,9 +19,12 @@ use crate::symbols::Image;
 /// Looks for tokio's task vtables, and for its version where there are none.
 pub(super) fn analyse(image: &Image<'_>) -> Found {
     let versions = versions::named(image);
+    if let Some(too_old) = versions::too_old(&versions) {
+        return too_old;
+    }
     let vtables = vtables::find(image);
     if vtables.is_empty() {
-        return versions::too_old(&versions);
+        return Found::Nothing;
     }
     let version = versions::supported(&versions);
     let unstable = vtables::all_record_spawn_locations(image, &vtables);

@@ -70,7 +70,7 @@ static LAYOUTS: [LayoutRow; 3] = [
         align: 128,
         scheduler_arc: 8,
         stage_tagged: false,
-        verified: &["1.36.0", "1.39.3"],
+        verified: &["1.29.1", "1.36.0", "1.39.3"],
     },
     LayoutRow {
         from: Number(1, 40, 0),
@@ -131,19 +131,18 @@ pub(super) fn supported(named: &BTreeMap<Number, String>) -> Option<Version> {
     Some(Version { number: number.to_string(), evidence: path.clone() })
 }
 
-/// For an image without a task vtable of a known shape: whether that is because its tokio is older than that shape.
-pub(super) fn too_old(named: &BTreeMap<Number, String>) -> Found {
+/// Whether the newest tokio named is older than the first known layout. Asked before any vtable is looked for: a probe
+/// on what only looks like one would sit on the wrong function.
+pub(super) fn too_old(named: &BTreeMap<Number, String>) -> Option<Found> {
     let oldest_supported = LAYOUTS[0].from;
-    match named.last_key_value() {
-        Some((number, path)) if *number < oldest_supported => Found::TooOld {
-            version: number.to_string(),
-            reason: format!(
-                "its tokio is {number} (from the source path {path:?} in it); the task layout is known from \
-                 {oldest_supported} on"
-            ),
-        },
-        _ => Found::Nothing,
-    }
+    let (number, path) = named.last_key_value().filter(|(number, _)| **number < oldest_supported)?;
+    Some(Found::TooOld {
+        version: number.to_string(),
+        reason: format!(
+            "its tokio is {number} (from the source path {path:?} in it); the task layout is known from \
+             {oldest_supported} on"
+        ),
+    })
 }
 
 /// The row of a version; where none is known, the oldest, which holds for all but for a weaker alignment.
@@ -196,12 +195,12 @@ mod tests {
     #[test]
     fn an_old_tokio_is_named_with_its_version_and_the_reason() {
         let named = BTreeMap::from([(Number(1, 22, 0), "tokio-1.22.0/src/runtime".to_owned())]);
-        let Found::TooOld { version, reason } = too_old(&named) else { panic!("1.22 is too old") };
+        let Some(Found::TooOld { version, reason }) = too_old(&named) else { panic!("1.22 is too old") };
         assert_eq!(version, "1.22.0");
         assert!(reason.contains("known from 1.23.0 on"), "{reason}");
-        let newest = BTreeMap::from([(Number(1, 23, 0), String::new())]);
-        assert!(matches!(too_old(&newest), Found::Nothing), "a supported tokio that spawns nothing");
-        assert!(matches!(too_old(&BTreeMap::new()), Found::Nothing));
+        let both = BTreeMap::from([(Number(0, 2, 25), String::new()), (Number(1, 23, 0), String::new())]);
+        assert!(too_old(&both).is_none(), "one copy is supported");
+        assert!(too_old(&BTreeMap::new()).is_none(), "nothing tells the version");
     }
 
     #[test]
