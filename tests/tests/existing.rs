@@ -51,7 +51,11 @@ fn tasks_from_before_the_attach_are_found_and_followed(cell: &str) {
     // closures ended ready as well, but they ran through the attach, so nobody saw how their one poll began.
     let ended = |outcome: &str| lives.kind("TOKIO_TASK").filter(|life| life.outcome() == Some(outcome)).count() as u64;
     let told = |outcome: &str| truth["ends"][outcome].as_u64().expect("a count");
-    assert_eq!(ended("ready"), told("ready") - 2 - count("/existing/blocking") as u64, "{cell}: tasks that ended ready");
+    assert_eq!(
+        ended("ready"),
+        told("ready") - 2 - count("/existing/blocking") as u64,
+        "{cell}: tasks that ended ready"
+    );
     assert_eq!(ended("cancelled"), told("cancelled"), "{cell}: tasks that were cancelled");
     for life in of("TOKIO_BLOCKING", true) {
         assert!(matches!(life.outcome(), None | Some("ready" | "unknown")), "{cell}: {life:?}");
