@@ -156,7 +156,7 @@ impl IdInRegister {
 
 #[cfg(test)]
 mod tests {
-    use observer_common::MintRegister;
+    use crate::model::MintRegister;
 
     use super::*;
     use crate::symbols::Boundary;
