@@ -5,7 +5,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MintRegister(pub u8);
 
-/// `point` (low 32 bits), `target` (16 bits), `register` (8 bits, mint points only), 8 bits free.
+/// `point` (low 32 bits), `target` (16 bits), `register` (8 bits, mint points only), `far` (8 bits, entries and returns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
     /// Index into the catalog's points.
@@ -14,16 +14,18 @@ pub struct Cookie {
     pub target: u16,
     /// Register to read at a mint point, 0 elsewhere.
     pub register: u8,
+    /// Which word from the header on to report as `Record::far`; 0 for none: the head holds what is needed.
+    pub far: u8,
 }
 
 impl Cookie {
     /// As the kernel carries it.
     pub const fn to_u64(self) -> u64 {
-        self.point as u64 | (self.target as u64) << 32 | (self.register as u64) << 48
+        self.point as u64 | (self.target as u64) << 32 | (self.register as u64) << 48 | (self.far as u64) << 56
     }
 
     /// From what the kernel carried. Total: every number is some cookie; whether the point exists is the reader's check.
     pub const fn from_u64(n: u64) -> Self {
-        Self { point: n as u32, target: (n >> 32) as u16, register: (n >> 48) as u8 }
+        Self { point: n as u32, target: (n >> 32) as u16, register: (n >> 48) as u8, far: (n >> 56) as u8 }
     }
 }

@@ -62,6 +62,9 @@ pub struct Record {
     pub flags: u16,
     /// Always zero; keeps the layout free of padding.
     pub reserved: u32,
+    /// The word that the cookie's `far` asks for, 0 where it asks for none: the task id of a cell whose future is so
+    /// strongly aligned that the id lies behind the head.
+    pub far: u64,
     /// Memory from the header on. Present from [`RECORD_WITH_HEAD`] on.
     pub head: [u64; HEAD_WORDS],
     /// Memory behind `head`. Present in [`RECORD_FULL`].
@@ -69,7 +72,7 @@ pub struct Record {
 }
 
 /// Bytes of a record without task memory (birth, raise).
-pub const RECORD_BARE: usize = 48;
+pub const RECORD_BARE: usize = 56;
 /// Bytes of a record with the head (enter, leave).
 pub const RECORD_WITH_HEAD: usize = RECORD_BARE + 8 * HEAD_WORDS;
 /// Bytes of a record with head and stage (leave of a complete task).

@@ -48,20 +48,21 @@ pub fn leave(ctx: RetProbeContext) -> u32 {
     // SAFETY: the value is copied at once; only this thread writes or removes it.
     let Some(subject) = unsafe { ENTERED.get(call) }.copied() else {
         header::clear_head(draft.record());
-        draft.describe(&hit, RecordKind::Leave, FLAG_SUBJECT_UNKNOWN, sp, 0);
+        draft.describe(&hit, RecordKind::Leave, FLAG_SUBJECT_UNKNOWN, sp, 0, 0);
         draft.send::<RECORD_WITH_HEAD, _>(&ctx);
         return 0;
     };
     // It was there a moment ago and is this thread's own: removing cannot fail.
     let _ = ENTERED.remove(call);
 
+    let far = header::far_word(subject, hit.far());
     let flags = header::copy_head(draft.record(), subject);
     if flags == 0 && header::is_complete(draft.record()) {
         let flags = header::copy_stage(draft.record(), subject);
-        draft.describe(&hit, RecordKind::Leave, flags, sp, subject);
+        draft.describe(&hit, RecordKind::Leave, flags, sp, subject, far);
         draft.send::<RECORD_FULL, _>(&ctx);
     } else {
-        draft.describe(&hit, RecordKind::Leave, flags, sp, subject);
+        draft.describe(&hit, RecordKind::Leave, flags, sp, subject, far);
         draft.send::<RECORD_WITH_HEAD, _>(&ctx);
     }
     0
@@ -80,6 +81,6 @@ fn report_entry<C: EbpfContext>(ctx: &C, hit: &Hit, subject: u64) {
     if flags != 0 {
         header::say_unreadable(subject, hit.point(), hit.tid());
     }
-    draft.describe(hit, RecordKind::Enter, flags, hit.sp, subject);
+    draft.describe(hit, RecordKind::Enter, flags, hit.sp, subject, header::far_word(subject, hit.far()));
     draft.send::<RECORD_WITH_HEAD, _>(ctx);
 }

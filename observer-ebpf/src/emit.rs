@@ -7,7 +7,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{BPF_F_CURRENT_CPU, pt_regs};
 use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_perf_event_output};
-use observer_common::{Counter, Record, RecordKind};
+use observer_common::{Cookie, Counter, Record, RecordKind};
 
 use crate::maps::{self, RECORDS};
 
@@ -57,6 +57,12 @@ impl Hit {
     pub fn point(&self) -> u32 {
         self.cookie as u32
     }
+
+    /// Which word of the cell the cookie asks for besides the head, 0 for none.
+    #[inline(always)]
+    pub fn far(&self) -> u8 {
+        Cookie::from_u64(self.cookie).far
+    }
 }
 
 impl Draft {
@@ -74,7 +80,7 @@ impl Draft {
 
     /// Fills in the bare part.
     #[inline(always)]
-    pub fn describe(&mut self, hit: &Hit, kind: RecordKind, flags: u16, sp: u64, subject: u64) {
+    pub fn describe(&mut self, hit: &Hit, kind: RecordKind, flags: u16, sp: u64, subject: u64, far: u64) {
         let record = self.record();
         // SAFETY: `record` is this draft's own memory; every field is plain.
         unsafe {
@@ -87,6 +93,7 @@ impl Draft {
             (*record).kind = kind as u16;
             (*record).flags = flags;
             (*record).reserved = 0;
+            (*record).far = far;
         }
     }
 

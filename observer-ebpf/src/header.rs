@@ -25,6 +25,19 @@ pub fn copy_head(record: *mut Record, header: u64) -> u16 {
     if read == 0 { 0 } else { FLAG_HEAD_UNREADABLE }
 }
 
+/// The word with this number from the header on; 0 where none is asked for or it cannot be read.
+#[inline(always)]
+pub fn far_word(header: u64, number: u8) -> u64 {
+    if number == 0 {
+        return 0;
+    }
+    let at = header.wrapping_add(8 * u64::from(number));
+    let mut word = 0u64;
+    // SAFETY: as in `copy_head`, into a word of our own. What cannot be read is zeroed, and no task has the id 0.
+    let _ = unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, at as *const _) };
+    word
+}
+
 /// Fills the head of a record whose header nobody knows.
 #[inline(always)]
 pub fn clear_head(record: *mut Record) {

@@ -13,7 +13,7 @@ use crate::emit::{Draft, Hit};
 pub fn raise(ctx: ProbeContext) -> u32 {
     let hit = Hit::take(&ctx, ctx.regs);
     let mut draft = Draft::new();
-    draft.describe(&hit, RecordKind::Raise, 0, hit.sp, 0);
+    draft.describe(&hit, RecordKind::Raise, 0, hit.sp, 0, 0);
     draft.send::<RECORD_BARE, _>(&ctx);
     0
 }

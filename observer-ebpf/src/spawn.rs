@@ -40,7 +40,7 @@ pub fn birth(ctx: ProbeContext) -> u32 {
         let _ = MINTED.remove(hit.pid_tgid);
     }
     let mut draft = Draft::new();
-    draft.describe(&hit, RecordKind::Birth, 0, hit.sp, minted.unwrap_or(0));
+    draft.describe(&hit, RecordKind::Birth, 0, hit.sp, minted.unwrap_or(0), 0);
     draft.send::<RECORD_BARE, _>(&ctx);
     0
 }

@@ -112,3 +112,35 @@ impl Drop for Fixture {
 fn parse(name: &str, line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{name} printed no JSON ({error}): {line}"))
 }
+
+/// A temporary folder that anybody may read, for as long as this lives.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A new one; the name tells a test's from another's.
+    pub fn new(name: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let path = std::env::temp_dir().join(format!("async-observer-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("the temporary folder can be written");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("it is ours");
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A copy of a program in it.
+    pub fn copy(&self, program: &Path) -> PathBuf {
+        let copy = self.0.join(program.file_name().expect("a program has a name"));
+        std::fs::copy(program, &copy).expect("the program can be copied");
+        copy
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}

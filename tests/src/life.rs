@@ -58,6 +58,8 @@ pub struct Lives {
     pub by_id: BTreeMap<u64, Life>,
     /// Every rule that was broken, in the words of this module's table.
     pub faults: Vec<String>,
+    /// By process and tokio's id.
+    by_task: HashMap<(u64, u64), u64>,
 }
 
 impl Life {
@@ -184,12 +186,10 @@ impl Lives {
                 self.faults.push(format!("id {id}: {short} {other} was never said"));
             }
         }
-        if let Some(task_id) = life.task_id() {
-            let same = |other: &&u64| self.by_id[other].task_id() == Some(task_id);
-            let of_process = |other: &&u64| self.by_id[other].init["pid"] == line["pid"];
-            if let Some(other) = self.by_id.keys().filter(of_process).find(same) {
-                self.faults.push(format!("ids {other} and {id} are both task {task_id}"));
-            }
+        if let Some(task_id) = life.task_id()
+            && let Some(other) = self.by_task.insert((number(line, "pid"), task_id), id)
+        {
+            self.faults.push(format!("ids {other} and {id} are both task {task_id}"));
         }
         self.by_id.insert(id, life);
     }
@@ -202,12 +202,6 @@ impl Lives {
     /// Lives of one kind.
     pub fn kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Life> {
         self.by_id.values().filter(move |life| life.kind() == kind)
-    }
-
-    /// The life of a task, by tokio's id.
-    pub fn task(&self, task_id: u64) -> Option<(u64, &Life)> {
-        let (id, life) = self.by_id.iter().find(|(_, life)| life.task_id() == Some(task_id))?;
-        Some((*id, life))
     }
 }
 
@@ -256,8 +250,8 @@ mod tests {
         let lives =
             Lives::of(&stream(&["init 1 #17", "before 1", "init 2<1", "resolve 1 ready", "after 1", "destroy 1"]));
         assert_eq!(lives.faults, Vec::<String>::new());
-        let (id, life) = lives.task(17).expect("task 17 is there");
-        assert_eq!((id, life.polls.as_slice()), (1, &[Poll { tid: 9, from: 2, to: Some(5) }][..]));
+        let life = &lives.by_id[&1];
+        assert_eq!((life.task_id(), life.polls.as_slice()), (Some(17), &[Poll { tid: 9, from: 2, to: Some(5) }][..]));
         let ready = Resolve { outcome: "ready".to_owned(), inferred: false };
         assert_eq!((life.resolve.as_ref(), life.destroy), (Some(&ready), Some(6)));
     }

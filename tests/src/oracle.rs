@@ -254,7 +254,9 @@ mod tests {
             "triggerAsyncId": 0, "executionAsyncId": 0, "resource": {"taskId": "17"}});
         let polls = vec![Poll { tid: 8, from: 31, to: Some(38) }];
         let life = Life { init, polls, resolve: Some(resolve("ready")), destroy: Some(49) };
-        Lives { by_id: [(1, life)].into(), faults: Vec::new() }
+        let mut lives = Lives::default();
+        lives.by_id.insert(1, life);
+        lives
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! What cannot be observed is refused: the exit code of its kind, and what, why and the next step on stderr.
 
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tests::fixture::{Fixture, path};
+use tests::fixture::{Fixture, Scratch, path};
 use tests::life::Lives;
 use tests::observer::{Ended, Observer, program};
 use tests::truth::differences;
@@ -173,30 +172,5 @@ fn a_command_line_that_names_nothing_is_a_usage_error() {
         let ended = observer.ended();
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
         assert!(!ended.stderr.is_empty(), "{arguments:?}");
-    }
-}
-
-/// A folder that anybody can read and that goes away.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let path = std::env::temp_dir().join(format!("async-observer-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("the temporary folder can be written");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("it is ours");
-        Self(path)
-    }
-
-    fn copy(&self, program: &Path) -> PathBuf {
-        let copy = self.0.join(program.file_name().expect("a program has a name"));
-        std::fs::copy(program, &copy).expect("the program can be copied");
-        copy
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use tests::fixture::path;
+use tests::fixture::{Scratch, path};
 use tests::life::Lives;
 use tests::observer::{Observer, program};
 use tests::stream::Stream;
@@ -10,14 +10,14 @@ use tests::truth::differences;
 
 /// Runs a command under observation; gives the stream, and what the command wrote.
 fn launched(cell: &str, name: &str) -> (Stream, Vec<String>) {
-    let file = std::env::temp_dir().join(format!("async-observer-launch-{}-{cell}.jsonl", std::process::id()));
+    let place = Scratch::new(&format!("launch-{cell}"));
+    let file = place.path().join("events.jsonl");
     let mut observer = Observer::run_as(
         Command::new(program()).args(["--json", "--output"]).arg(&file).arg("--").arg(path(cell, name)),
     );
     let ended = observer.ended();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr.join("\n"));
     let text = std::fs::read_to_string(&file).expect("the observer wrote its output");
-    std::fs::remove_file(&file).expect("the output can be removed");
     let lines: Vec<String> = text.lines().map(String::from).collect();
     let stream = Stream::parse(&lines).unwrap_or_else(|wrong| panic!("the observer's output: {wrong}"));
     (stream, ended.stdout)

@@ -8,8 +8,12 @@ use serde_json::Value;
 use tests::fixture::{Fixture, cells, path};
 use tests::observer::Observer;
 use tests::stream::{number, word};
+use tests::wait::until;
 
-/// What the profile leaves in the program, and so how much of the 23 types at least has a certain name.
+/// Tasks the program spawns, each of a type of its own.
+const TASKS: usize = 23;
+
+/// What the profile leaves in the program, and so how much of the types at least has a certain name.
 #[derive(Clone, Copy, Debug)]
 struct Promise {
     names: usize,
@@ -76,6 +80,9 @@ fn has_program(cell: &str) -> bool {
 fn observe(cell: &str) -> Said {
     let mut fixture = Fixture::start(cell, "named", &[]);
     let observer = Observer::attach(fixture.pid(), &["--events", "init"]);
+    // The program ends at once when it is let go: before, all that it has must be found.
+    // A line for `start`, one for each task, one for the worker thread.
+    until("every task is said", || (observer.lines() >= TASKS + 2).then_some(()));
     fixture.release();
     let ended = fixture.finish();
     let stream = observer.stream();

@@ -1,22 +1,21 @@
 //! The observer's events of a run equal what the runtime's own hooks and the program itself logged of it.
 
-use tests::fixture::Fixture;
+use tests::fixture::{Fixture, Scratch};
 use tests::life::{Lives, summary};
 use tests::observer::Observer;
 use tests::oracle::Log;
 
 #[test]
 fn events_equal_the_runtime_s_own_hooks_task_by_task() {
-    let log = std::env::temp_dir().join(format!("async-observer-oracle-{}.jsonl", std::process::id()));
-    let log = log.to_str().expect("a temporary path is text").to_owned();
-    let mut fixture = Fixture::start("newest-unstable", "oracle", &[&log]);
+    let place = Scratch::new("oracle");
+    let log = place.path().join("log.jsonl");
+    let mut fixture = Fixture::start("newest-unstable", "oracle", &[log.to_str().expect("a temporary path is text")]);
     let observer = Observer::attach(fixture.pid(), &[]);
     fixture.release();
     let truth = fixture.truth();
     let stream = observer.stream();
 
     let text = std::fs::read_to_string(&log).expect("the oracle wrote its log");
-    std::fs::remove_file(&log).expect("the log can be removed");
     let log = Log::parse(&text);
     assert_eq!(Some(log.workers()), truth["workers"].as_u64(), "the oracle's two voices agree");
 

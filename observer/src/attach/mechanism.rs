@@ -61,6 +61,7 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
         cost: Cost::Emulated,
         vtable: None,
         register: Some(MintRegister(0)),
+        far: 0,
     };
     let request = ImageRequest {
         target: 0,

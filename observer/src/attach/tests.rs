@@ -120,7 +120,16 @@ fn now() -> u64 {
 
 fn point(role: Role, address: usize) -> AttachPoint {
     let offset = own_file(EXE, address).unwrap().offset;
-    AttachPoint { role, at: VirtAddr(0), offset, bytes: vec![], cost: Cost::Emulated, vtable: None, register: None }
+    AttachPoint {
+        role,
+        at: VirtAddr(0),
+        offset,
+        bytes: vec![],
+        cost: Cost::Emulated,
+        vtable: None,
+        register: None,
+        far: 0,
+    }
 }
 
 fn requests(points: &[AttachPoint]) -> [ImageRequest<'_>; 1] {

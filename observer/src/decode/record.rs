@@ -42,7 +42,7 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
     }
     let short = || Malformed::Short(bytes.len());
     let base: [u64; RECORD_BARE / 8] = words(bytes, 0).ok_or_else(short)?;
-    let [ts, cookie, sp, subject, threads, kinds] = base;
+    let [ts, cookie, sp, subject, threads, kinds, far] = base;
     let kind = RecordKind::from_u16(kinds as u16).ok_or(Malformed::Kind(kinds as u16))?;
     let flags = (kinds >> 16) as u16;
     let cookie = Cookie::from_u64(cookie);
@@ -65,7 +65,7 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
                 return Err(Malformed::RoleMismatch);
             }
             let head: [u64; HEAD_WORDS] = words(bytes, RECORD_BARE).ok_or_else(short)?;
-            let cell = if flags & FLAG_HEAD_UNREADABLE != 0 { Cell::Unreadable } else { cell(&head, target) };
+            let cell = if flags & FLAG_HEAD_UNREADABLE != 0 { Cell::Unreadable } else { cell(&head, far, target) };
             let header = ProcAddr(subject);
             if kind == RecordKind::Enter {
                 Seen::Enter { role, frame, header, cell }
@@ -82,14 +82,15 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
 }
 
 /// The cell that the head's words show, by the layout of the type that its vtable word names.
-fn cell(head: &[u64; HEAD_WORDS], target: &TargetEntry) -> Cell {
+fn cell(head: &[u64; HEAD_WORDS], far: u64, target: &TargetEntry) -> Cell {
     // The vtable word has stood at this offset since tokio 1.21; the types' layouts repeat it.
     const VTABLE_WORD: usize = 2;
     let vtable = ProcAddr(head[VTABLE_WORD]);
     let Some(entry) = target.types.get(&vtable) else { return Cell::Foreign };
     let layout = &entry.task.layout;
     let at = |offset: u32| head.get(offset as usize / 8).copied();
-    match (at(layout.state), at(layout.queue_next), at(layout.id)) {
+    let id = if layout.far_id().is_some() { Some(far) } else { at(layout.id) };
+    match (at(layout.state), at(layout.queue_next), id) {
         (Some(state), Some(queue_next), Some(id)) => {
             Cell::Task(CellWords { vtable, id: TaskId(id), state: TaskState(state), queue_next })
         }

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 use crate::model::{
     AsyncId, Catalog, Cell, CellWords, Event, EventKind, Frame, Naming, Ns, Observation, Outcome, Pid, ProcAddr,
-    Resource, ResourceFacts, Role, Seen, StageWords, TaskId, Tid, TypeEntry, Unnamed,
+    Resource, ResourceFacts, Role, Seen, StageWords, TaskId, TaskState, Tid, TypeEntry, Unnamed,
 };
 
 pub use outcome::PanicSight;
@@ -82,7 +82,8 @@ impl Lifecycle {
     /// | poll left | complete or gone, a later poll of the task was seen | after, and destroy if gone and none is open |
     /// | shutdown left | entered idle, now complete or gone | resolve, and destroy if gone |
     /// | join or abort handle dropped | gone | destroy |
-    /// | dealloc entered | always | destroy |
+    /// | dealloc entered | task known | destroy |
+    /// | dealloc entered | task unknown | nothing: another thread saw its last reference gone and said its destroy |
     /// | any entry at the header of another live task | that one was freed unseen | destroy (inferred) of that one |
     ///
     /// A destroy waits for the task's open polls: it is always a task's last event.
@@ -125,7 +126,11 @@ impl Lifecycle {
         words: CellWords,
         out: &mut Vec<Event>,
     ) {
-        let id = self.meet(moment, header, words, out);
+        let key = Key { target: moment.target, vtable: words.vtable, id: words.id };
+        if role == Role::Dealloc && self.table.find(&key).is_none() {
+            return;
+        }
+        let id = self.meet(moment, key, header, words.state, out);
         let Some(task) = self.table.get_mut(id) else { return };
         task.seen_at = moment.at;
         if words.state.is_cancelled() {
@@ -168,6 +173,9 @@ impl Lifecycle {
         // Without its entry (lost, or before the attach) a return says nothing that can be told safely.
         let Some(span) = left else { return };
         let raised = self.thread(moment).take_raised();
+        let Some(task) = self.table.get_mut(span.span.id) else { return };
+        let contested = task.is_contested();
+        task.leave(role, span.span.entered);
         let Some(task) = self.table.get(span.span.id) else { return };
         let task_type = self.type_of(moment.target, task.vtable).map(|entry| &entry.task);
         let layout = task_type.map(|known| known.layout);
@@ -181,8 +189,9 @@ impl Lifecycle {
             role,
             closure: task_type.is_some_and(|known| known.resource == Resource::Blocking),
             entered: span.span.entered,
-            latest: task.is_latest(span.span.serial),
+            latest: task.may_be_completed_by(span.span.serial),
             alive: alive.map(|words| words.state),
+            contested,
             cancel_seen: task.cancel_seen,
             evidence: stage.zip(task.task_id).zip(layout).map(|((s, id), layout)| s.evidence(id, layout.stage_tagged)),
             raised,
@@ -197,7 +206,6 @@ impl Lifecycle {
         }
         if let Some(task) = self.table.get_mut(id) {
             task.seen_at = moment.at;
-            task.leave(role);
             task.gone |= alive.is_none();
             task.cancel_seen |= alive.is_some_and(|words| words.state.is_cancelled());
         }
@@ -205,13 +213,12 @@ impl Lifecycle {
     }
 
     /// The task at this header: known by its id, or by a birth that still waits for its first sight, or new to us.
-    fn meet(&mut self, moment: Moment, header: ProcAddr, words: CellWords, out: &mut Vec<Event>) -> AsyncId {
-        let key = Key { target: moment.target, vtable: words.vtable, id: words.id };
+    fn meet(&mut self, moment: Moment, key: Key, header: ProcAddr, state: TaskState, out: &mut Vec<Event>) -> AsyncId {
         let known = self.table.find(&key).or_else(|| self.table.identify(&key));
         let id = known.unwrap_or_else(|| {
-            let id = self.table.add(Task::met(moment, words.vtable, words.id));
+            let id = self.table.add(Task::met(moment, key.vtable, key.id));
             let existing = self.rules.births && !self.lossy;
-            let facts = self.facts(moment.target, words.vtable, Some(words.id), Some(header));
+            let facts = self.facts(moment.target, key.vtable, Some(key.id), Some(header));
             let kind = EventKind::Init { id, trigger: None, existing, resource: facts };
             out.push(self.event(moment, true, kind));
             id
@@ -219,7 +226,7 @@ impl Lifecycle {
         if let Some(freed) = self.table.settle(id, moment.target, header) {
             self.ended_by_reuse(moment, freed, out);
         }
-        if words.state.is_complete()
+        if state.is_complete()
             && let Some(task) = self.table.get_mut(id)
             && known.is_none()
         {
@@ -246,7 +253,7 @@ impl Lifecycle {
     /// A call whose return was not seen, but must have happened.
     fn ended_unseen(&mut self, moment: Moment, span: Span, out: &mut Vec<Event>) {
         let Some(task) = self.table.get_mut(span.id) else { return };
-        task.leave(span.role);
+        task.leave(span.role, span.entered);
         if span.role == Role::Poll {
             out.push(self.event(moment, true, EventKind::After(span.id)));
         }

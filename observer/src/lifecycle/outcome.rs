@@ -2,18 +2,21 @@
 //!
 //! | role | at entry | at return | further evidence | outcome |
 //! |---|---|---|---|---|
-//! | poll, shutdown | running or complete | any | - | none: this call did not run the future |
-//! | poll, shutdown | idle | there, not complete | - | none: pending |
-//! | poll, shutdown | idle | there, complete | a `JoinError` with a payload is stored | panicked |
-//! | poll, shutdown | idle | there, complete | a `JoinError` without is stored, cancelled bit | cancelled |
-//! | poll, shutdown | idle | there, complete | an output is stored, a panic was raised | ready (it was caught inside) |
-//! | poll | idle, cancelled | complete or gone | no panic raised | cancelled |
-//! | shutdown | idle | complete or gone | no panic raised | cancelled |
-//! | poll | idle | complete or gone | no panic raised, no cancelled bit ever seen | ready |
-//! | poll, shutdown | idle | gone, or its output was taken | a panic was raised | panicked (inferred) |
-//! | poll of a closure | idle, not cancelled | complete or gone | no panic raised | ready: it runs once, to its end |
-//! | poll of a future | idle | gone, or its output was taken | cancelled bit first seen during this call | unknown |
-//! | any other | | | | none |
+//! | poll, shutdown | complete | any | - | none: this call did not run the future |
+//! | poll, shutdown | not complete | there, not complete | - | none: pending, or another call runs it |
+//! | poll, shutdown | not complete | there, complete | a `JoinError` with a payload is stored | panicked |
+//! | poll, shutdown | not complete | there, complete | a `JoinError` without is stored, cancelled bit | cancelled |
+//! | poll, shutdown | not complete | there, complete | an output is stored | ready, whatever was raised or asked for |
+//! | poll, shutdown | not complete | gone, or its output was taken | a panic was raised in this call | panicked (inferred) |
+//! | poll | idle, cancelled | complete or gone | - | cancelled |
+//! | any | running, or contested | complete or gone | - | unknown: another call may have completed it |
+//! | shutdown | idle | complete or gone | - | cancelled |
+//! | poll of a closure | idle | complete or gone | - | ready: it runs once, to its end |
+//! | poll of a future | idle | complete or gone | cancelled bit first seen during this call | unknown |
+//! | poll of a future | idle | complete or gone | no cancelled bit ever seen | ready |
+//!
+//! From the first row that fits on. Contested is a shutdown that was open at the same time as a poll: either may have
+//! won. Where panics exist and are not seen, every row below the evidence says unknown.
 //!
 //! Why "no cancelled bit ever seen" proves that nobody aborted: who aborts holds a handle, whose drop after an abort
 //! always takes the slow path, which is a probed function, and its entry shows the bit.
@@ -39,8 +42,10 @@ pub(super) struct Ending {
     pub(super) closure: bool,
     /// The state word at the call's entry.
     pub(super) entered: TaskState,
-    /// No later call that could complete the task began.
+    /// No later call that could complete the task is open.
     pub(super) latest: bool,
+    /// A shutdown and another such call were open at once.
+    pub(super) contested: bool,
     /// The state word now; `None` if the task is gone.
     pub(super) alive: Option<TaskState>,
     /// The cancelled bit was seen before this return.
@@ -66,7 +71,7 @@ pub(super) fn outcome(ending: &Ending) -> Verdict {
     let seen = |outcome| Verdict::Resolved { outcome, inferred: false };
     let runs = matches!(ending.role, Role::Poll | Role::Shutdown) && ending.latest;
     let finished = ending.alive.is_none_or(|state| state.is_complete());
-    if !(runs && ending.entered.is_idle() && finished) {
+    if !runs || ending.entered.is_complete() || !finished {
         return Verdict::Pending;
     }
     let evidence = ending.alive.and(ending.evidence);
@@ -89,10 +94,15 @@ pub(super) fn outcome(ending: &Ending) -> Verdict {
     if may_have_panicked {
         return seen(Outcome::Unknown);
     }
-    if cancels {
-        return seen(Outcome::Cancelled);
-    }
-    if !ending.closure && (ending.cancel_seen || cancelled_now) { seen(Outcome::Unknown) } else { seen(Outcome::Ready) }
+    let idle = ending.entered.is_idle();
+    seen(match ending.role {
+        _ if idle && ending.entered.is_cancelled() => Outcome::Cancelled,
+        _ if !idle || ending.contested => Outcome::Unknown,
+        Role::Shutdown => Outcome::Cancelled,
+        _ if ending.closure => Outcome::Ready,
+        _ if ending.cancel_seen || cancelled_now => Outcome::Unknown,
+        _ => Outcome::Ready,
+    })
 }
 
 #[cfg(test)]
@@ -106,6 +116,7 @@ mod tests {
             closure: false,
             entered: TaskState(0xcc),
             latest: true,
+            contested: false,
             alive: Some(TaskState(0x4a)),
             cancel_seen: false,
             evidence: None,
@@ -135,11 +146,22 @@ mod tests {
     }
 
     #[test]
-    fn shutdown_of_an_idle_task_cancels_and_of_a_running_or_complete_one_does_not() {
+    fn shutdown_cancels_an_idle_task_and_says_nothing_of_a_complete_one() {
         let shutdown = Ending { role: Role::Shutdown, entered: TaskState(0x88), ..completed() };
         assert_eq!(said(shutdown), Some((Outcome::Cancelled, false)));
-        assert_eq!(said(Ending { entered: TaskState(0x89), ..shutdown }), None);
         assert_eq!(said(Ending { entered: TaskState(0x8a), ..shutdown }), None);
+    }
+
+    #[test]
+    fn a_shutdown_that_raced_a_poll_is_believed_only_by_what_is_stored() {
+        let shutdown = Ending { role: Role::Shutdown, entered: TaskState(0x88), contested: true, ..completed() };
+        assert_eq!(said(shutdown), Some((Outcome::Unknown, false)));
+        assert_eq!(said(Ending { entered: TaskState(0x89), ..shutdown }), Some((Outcome::Unknown, false)));
+        let cancelled = Some(StageEvidence::CancellationStored);
+        let stored = Ending { alive: Some(TaskState(0x6a)), evidence: cancelled, ..shutdown };
+        assert_eq!(said(stored), Some((Outcome::Cancelled, false)));
+        let output = Ending { evidence: Some(StageEvidence::OutputStored), ..stored };
+        assert_eq!(said(output), Some((Outcome::Ready, false)));
     }
 
     #[test]

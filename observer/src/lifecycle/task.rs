@@ -24,8 +24,14 @@ pub(super) struct Task {
     pub(super) cancel_seen: bool,
     /// Polls that began and did not end, on whatever thread.
     open_polls: u32,
-    /// Number of the latest call that can resolve it (poll or shutdown).
+    /// Number of the latest call that can complete it: a poll or shutdown that found it not complete.
     serial: u64,
+    /// How many of those are open.
+    completing: u32,
+    /// How many of those are shutdowns.
+    shutting_down: u32,
+    /// A shutdown and another call that can complete it are or were open at once, and one of them still is.
+    contested: bool,
 }
 
 impl Task {
@@ -41,6 +47,9 @@ impl Task {
             cancel_seen: false,
             open_polls: 0,
             serial: 0,
+            completing: 0,
+            shutting_down: 0,
+            contested: false,
         }
     }
 
@@ -48,28 +57,42 @@ impl Task {
         Self::born(moment, vtable, Some(task_id))
     }
 
-    /// Counts a call that begins and numbers it. Only a poll or shutdown that finds the task idle runs the future, so
-    /// only such a call takes the number over from an earlier one.
+    /// Counts a call that begins and numbers it. Only a poll or shutdown that finds the task not complete can complete
+    /// it, so only such a call takes the number over from an earlier one.
     pub(super) fn enter(&mut self, role: Role, state: TaskState) -> u64 {
         if role == Role::Poll {
             self.open_polls += 1;
         }
-        if matches!(role, Role::Poll | Role::Shutdown) && state.is_idle() {
+        if can_complete(role, state) {
             self.serial += 1;
+            self.shutting_down += u32::from(role == Role::Shutdown);
+            self.contested |= self.completing > 0 && self.shutting_down > 0;
+            self.completing += 1;
         }
         self.serial
     }
 
     /// Counts a call that ended.
-    pub(super) fn leave(&mut self, role: Role) {
+    pub(super) fn leave(&mut self, role: Role, entered: TaskState) {
         if role == Role::Poll {
             self.open_polls = self.open_polls.saturating_sub(1);
         }
+        if can_complete(role, entered) {
+            self.completing = self.completing.saturating_sub(1);
+            self.shutting_down = self.shutting_down.saturating_sub(u32::from(role == Role::Shutdown));
+            self.contested &= self.completing > 0;
+        }
     }
 
-    /// Whether no later poll or shutdown began: an earlier one that ends now cannot be what completed the task.
-    pub(super) fn is_latest(&self, serial: u64) -> bool {
-        self.serial == serial
+    /// Whether a shutdown and another call race, or raced while this one was open, to complete the task.
+    pub(super) fn is_contested(&self) -> bool {
+        self.contested
+    }
+
+    /// Whether the call with this number, which just ended, can be what completed the task: a later one that is still
+    /// open is the likelier, for a task is polled again only when its last poll left it idle.
+    pub(super) fn may_be_completed_by(&self, serial: u64) -> bool {
+        self.serial == serial || self.completing == 0
     }
 
     /// Whether these words are this task's.
@@ -77,13 +100,20 @@ impl Task {
         self.vtable == vtable && self.task_id == Some(id)
     }
 
-    /// Freed, and no poll of it is open: time for its last event.
+    /// Freed, and no call is open that has still something to say of it: time for its last event.
     pub(super) fn is_done(&self) -> bool {
-        self.gone && self.open_polls == 0
+        self.gone && self.open_polls == 0 && self.completing == 0
     }
 
     /// Forgets its open polls: their returns were lost.
     pub(super) fn close_polls(&mut self) -> u32 {
+        self.completing = 0;
         std::mem::take(&mut self.open_polls)
     }
+}
+
+/// A poll or shutdown gets to run or cancel the future if it finds the task idle. What was read at its entry may have
+/// changed before it looks for itself: who was running then may be idle now. Complete stays complete.
+fn can_complete(role: Role, entered: TaskState) -> bool {
+    matches!(role, Role::Poll | Role::Shutdown) && !entered.is_complete()
 }

@@ -61,6 +61,7 @@ fn catalog() -> Catalog {
         cost: Cost::Emulated,
         vtable: None,
         register: None,
+        far: 0,
     };
     Catalog {
         targets: vec![TargetEntry {
@@ -253,6 +254,48 @@ fn destroy_on_another_thread_waits_for_the_open_poll() {
         .leave(1, Role::DropJoinHandle, 90, 0x80, FREED)
         .leave(2, Role::Poll, 100, 0x80, FREED)
         .expect(&["init 1<0", "before 1", "resolve 1 ready", "after 1", "destroy 1"]);
+}
+
+#[test]
+fn a_dealloc_after_another_thread_saw_the_last_reference_gone_is_no_new_task() {
+    Story::new()
+        .born(1, VT, 9)
+        .enter(2, Role::Shutdown, 100, 0x80, cell(9, 0x84))
+        .leave(2, Role::Shutdown, 100, 0x80, cell(9, 0x22))
+        .enter(3, Role::Dealloc, 100, 0x80, cell(9, 0x22))
+        .expect(&["init 1<0", "resolve 1 cancelled", "destroy 1"]);
+}
+
+#[test]
+fn a_shutdown_that_raced_a_poll_resolves_once_and_claims_nothing_it_cannot_know() {
+    Story::new()
+        .born(1, VT, 9)
+        .enter(2, Role::Shutdown, 100, 0x80, cell(9, 0xc4))
+        .enter(3, Role::Poll, 100, 0x80, cell(9, 0xc4))
+        .leave(3, Role::Poll, 100, 0x80, cell(9, 0xa5))
+        .leave(2, Role::Shutdown, 100, 0x80, cell(9, 0x66))
+        .expect(&["init 1<0", "before 1", "after 1", "resolve 1 unknown"]);
+}
+
+#[test]
+fn a_shutdown_that_found_the_task_running_may_still_be_the_one_to_cancel_it() {
+    Story::new()
+        .born(1, VT, 9)
+        .enter(3, Role::Poll, 100, 0x80, cell(9, 0xc4))
+        .enter(2, Role::Shutdown, 100, 0x80, cell(9, 0xc5))
+        .leave(3, Role::Poll, 100, 0x80, cell(9, 0xc4))
+        .leave(2, Role::Shutdown, 100, 0x80, FREED)
+        .expect(&["init 1<0", "before 1", "after 1", "resolve 1 unknown", "destroy 1"]);
+}
+
+#[test]
+fn a_destroy_waits_for_the_shutdown_that_will_tell_the_outcome() {
+    Story::new()
+        .born(1, VT, 9)
+        .enter(2, Role::Shutdown, 100, 0x80, cell(9, 0x84))
+        .enter(3, Role::Dealloc, 100, 0x80, cell(9, 0x22))
+        .leave(2, Role::Shutdown, 100, 0x80, FREED)
+        .expect(&["init 1<0", "resolve 1 cancelled", "destroy 1"]);
 }
 
 #[test]

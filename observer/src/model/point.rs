@@ -72,6 +72,8 @@ pub struct AttachPoint {
     pub vtable: Option<VirtAddr>,
     /// Where the id is, for [`Role::Mint`].
     pub register: Option<MintRegister>,
+    /// Which word of the cell holds the id, where that lies behind a record's head; 0 where the head holds it.
+    pub far: u8,
 }
 
 impl Role {
@@ -102,6 +104,6 @@ impl Role {
 impl AttachPoint {
     /// What the kernel carries to the probe for this point.
     pub fn cookie(&self, target: u16, index: PointIndex) -> Cookie {
-        Cookie { point: index.0, target, register: self.register.map_or(0, |r| r.0) }
+        Cookie { point: index.0, target, register: self.register.map_or(0, |r| r.0), far: self.far }
     }
 }

@@ -66,6 +66,13 @@ pub struct CellLayout {
 }
 
 impl CellLayout {
+    /// Which word of the cell holds the id, where that lies behind a record's head: a future that asks for a strong
+    /// alignment moves all that stands behind the header. `None` also where it lies further than a record can say.
+    pub fn far_id(&self) -> Option<u8> {
+        let word = self.id as usize / 8;
+        if word < observer_common::HEAD_WORDS { None } else { u8::try_from(word).ok() }
+    }
+
     /// Where the stage (future, output or nothing) begins, unless the future's own alignment moves it further.
     pub fn stage(&self) -> u32 {
         self.spawn_location.unwrap_or(self.id) + 8

@@ -11,7 +11,7 @@ mod missing;
 mod place;
 mod roles;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::model::{AttachPoint, Cost, EventSet, MintRegister, Missing, Role, TaskType, VirtAddr};
 use crate::runtime::{BirthSite, MintSite, RuntimeImage};
@@ -59,12 +59,20 @@ struct Draft<'i, 'd> {
 impl Draft<'_, '_> {
     /// One point at the exact entry of each distinct function: a return probe elsewhere would corrupt the stack.
     fn entries(&mut self, role: Role, types: &[TaskType]) {
-        let mut seen = HashSet::new();
-        for at in types.iter().filter_map(|t| roles::function(role, &t.functions)) {
-            if seen.insert(at) {
-                let place = Place::exactly(self.image, at);
-                self.point(role, place, None, None);
-            }
+        let mut far: BTreeMap<VirtAddr, BTreeSet<u8>> = BTreeMap::new();
+        for task in types {
+            let Some(at) = roles::function(role, &task.functions) else { continue };
+            far.entry(at).or_default().extend(task.layout.far_id());
+        }
+        for (at, far) in far {
+            // Types whose ids lie at two places behind the head do not share code that reads either.
+            let mut far = far.into_iter();
+            let word = far.next().unwrap_or(0);
+            let place = match far.next() {
+                None => Place::exactly(self.image, at),
+                Some(_) => Err(Refused { at, reason: "the ids of its task types lie at different places" }),
+            };
+            self.point(role, place, None, None, word);
         }
     }
 
@@ -73,18 +81,18 @@ impl Draft<'_, '_> {
         for birth in births {
             let place = place::of_birth(self.image, &mut self.functions, birth, mints);
             taken.extend(place.as_ref().ok().map(|p| p.at));
-            self.point(Role::Birth, place, Some(birth.vtable), None);
+            self.point(Role::Birth, place, Some(birth.vtable), None, 0);
         }
         for mint in mints {
             let place = place::of_mint(self.image, &mut self.functions, mint, &taken);
-            self.point(Role::Mint, place, None, Some(mint.register));
+            self.point(Role::Mint, place, None, Some(mint.register), 0);
         }
     }
 
     fn raises(&mut self, runtime: &RuntimeImage) {
         for site in runtime.raises.sites() {
             let place = place::of_raise(self.image, &mut self.functions, site);
-            self.point(Role::Raise, place, None, None);
+            self.point(Role::Raise, place, None, None, 0);
         }
     }
 
@@ -94,10 +102,11 @@ impl Draft<'_, '_> {
         place: Result<Place, Refused>,
         vtable: Option<VirtAddr>,
         register: Option<MintRegister>,
+        far: u8,
     ) {
         match place {
             Ok(Place { at, offset, bytes, cost }) => {
-                self.points.push(AttachPoint { role, at, offset, bytes, cost, vtable, register });
+                self.points.push(AttachPoint { role, at, offset, bytes, cost, vtable, register, far });
             }
             Err(refused) => self.refused.entry(role).or_default().push(refused),
         }

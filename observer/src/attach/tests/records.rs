@@ -22,7 +22,7 @@ fn a_call_is_reported_entering_and_leaving_with_the_memory_of_that_moment() {
         assert_eq!(drained, Drained { records: 2, lost_in_ring: 0 });
         let [enter, leave] = &seen[..] else { panic!("{mechanism:?}: {seen:?}") };
         for record in [enter, leave] {
-            assert_eq!(record.cookie, Cookie { point: 1, target: 9, register: 0 });
+            assert_eq!(record.cookie, Cookie { point: 1, target: 9, register: 0, far: 0 });
             assert_eq!((record.subject, record.flags), (cell.address(), 0));
             assert_eq!((record.tid, record.tgid), (tid(), std::process::id()));
             assert!((before..=after).contains(&record.ts));
