@@ -79,6 +79,7 @@ impl Lifecycle {
     /// | poll entered | task known | before |
     /// | poll left | not complete, still there | after |
     /// | poll left | complete, or gone, by the task's latest poll | resolve, after, and destroy if gone |
+    /// | any left | its memory cannot be read | after (poll); the session is asked to look again |
     /// | poll left | complete or gone, a later poll of the task was seen | after, and destroy if gone and none is open |
     /// | shutdown left | entered idle, now complete or gone | resolve, and destroy if gone |
     /// | join or abort handle dropped | gone | destroy |
@@ -133,9 +134,14 @@ impl Lifecycle {
         let id = self.meet(moment, key, header, words.state, out);
         let Some(task) = self.table.get_mut(id) else { return };
         task.seen_at = moment.at;
+        task.doubtful = false;
         if words.state.is_cancelled() {
             task.cancel_seen = true;
         }
+        if words.state.is_complete() && task.missed_its_end() {
+            self.resolve(moment, id, Outcome::Unknown, true, out);
+        }
+        let Some(task) = self.table.get_mut(id) else { return };
         if role == Role::Dealloc {
             task.gone = true;
             self.bury_if_done(moment, id, out);
@@ -179,24 +185,32 @@ impl Lifecycle {
         let Some(task) = self.table.get(span.span.id) else { return };
         let task_type = self.type_of(moment.target, task.vtable).map(|entry| &entry.task);
         let layout = task_type.map(|known| known.layout);
+        let unreadable = cell == Cell::Unreadable;
         let alive = match cell {
             Cell::Task(words) if task.is_at(words.vtable, words.id) => {
                 layout.filter(|layout| words.is_plausible(layout)).map(|_| words)
             }
             _ => None,
         };
-        let verdict = outcome(&Ending {
-            role,
-            closure: task_type.is_some_and(|known| known.resource == Resource::Blocking),
-            entered: span.span.entered,
-            latest: task.may_be_completed_by(span.span.serial),
-            alive: alive.map(|words| words.state),
-            contested,
-            cancel_seen: task.cancel_seen,
-            evidence: stage.zip(task.task_id).zip(layout).map(|((s, id), layout)| s.evidence(id, layout.stage_tagged)),
-            raised,
-            panics: self.rules.panics,
-        });
+        let verdict = if unreadable {
+            Verdict::Pending
+        } else {
+            outcome(&Ending {
+                role,
+                closure: task_type.is_some_and(|known| known.resource == Resource::Blocking),
+                entered: span.span.entered,
+                latest: task.may_be_completed_by(span.span.serial),
+                alive: alive.map(|words| words.state),
+                contested,
+                cancel_seen: task.cancel_seen,
+                evidence: stage
+                    .zip(task.task_id)
+                    .zip(layout)
+                    .map(|((s, id), layout)| s.evidence(id, layout.stage_tagged)),
+                raised,
+                panics: self.rules.panics,
+            })
+        };
         let id = span.span.id;
         if let Verdict::Resolved { outcome, inferred } = verdict {
             self.resolve(moment, id, outcome, inferred, out);
@@ -206,7 +220,8 @@ impl Lifecycle {
         }
         if let Some(task) = self.table.get_mut(id) {
             task.seen_at = moment.at;
-            task.gone |= alive.is_none();
+            task.gone |= alive.is_none() && !unreadable;
+            task.doubtful = unreadable;
             task.cancel_seen |= alive.is_some_and(|words| words.state.is_cancelled());
         }
         self.bury_if_done(moment, id, out);

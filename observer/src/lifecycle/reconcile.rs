@@ -86,14 +86,20 @@ impl Lifecycle {
         }
     }
 
-    /// The cells of a target's resources after a loss: whoever takes the census reads each one that it did not find,
-    /// and says which are gone. Without a loss nothing can be gone unseen, and nothing is to be read.
+    /// The cells of a target's resources that may be gone unseen: whoever takes the census reads each one that it did
+    /// not find, and says which are gone. After a loss these are all, without one those whose memory could not be read
+    /// when a call of theirs ended.
     pub fn known_cells(&self, target: u16) -> Vec<KnownCell> {
         let of = |(id, task): (AsyncId, &Task)| {
             Some(KnownCell { id, header: task.header?, vtable: task.vtable, task: task.task_id? })
         };
-        let all = self.table.iter().filter(|(_, task)| self.lossy && task.target == target);
+        let all = self.table.iter().filter(|(_, task)| task.target == target && (self.lossy || task.doubtful));
         all.filter_map(of).collect()
+    }
+
+    /// Whether a resource of this target is in doubt, so that its cell should be looked at again.
+    pub fn is_in_doubt(&self, target: u16) -> bool {
+        self.table.iter().any(|(_, task)| task.target == target && task.doubtful)
     }
 
     fn found(&mut self, census: &Census, key: Key, task: &Found, out: &mut Vec<Event>) -> AsyncId {

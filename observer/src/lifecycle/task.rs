@@ -22,6 +22,8 @@ pub(super) struct Task {
     pub(super) gone: bool,
     /// Its state word was seen with the cancelled bit.
     pub(super) cancel_seen: bool,
+    /// Its memory could not be read when a call ended: it may be gone, or its page was away for a moment.
+    pub(super) doubtful: bool,
     /// Polls that began and did not end, on whatever thread.
     open_polls: u32,
     /// Number of the latest call that can complete it: a poll or shutdown that found it not complete.
@@ -45,6 +47,7 @@ impl Task {
             resolved: false,
             gone: false,
             cancel_seen: false,
+            doubtful: false,
             open_polls: 0,
             serial: 0,
             completing: 0,
@@ -103,6 +106,11 @@ impl Task {
     /// Freed, and no call is open that has still something to say of it: time for its last event.
     pub(super) fn is_done(&self) -> bool {
         self.gone && self.open_polls == 0 && self.completing == 0
+    }
+
+    /// Nothing is open that could still say how it ended, and nothing has said it.
+    pub(super) fn missed_its_end(&self) -> bool {
+        !self.resolved && self.completing == 0
     }
 
     /// Forgets its open polls: their returns were lost.

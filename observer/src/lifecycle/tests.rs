@@ -379,6 +379,20 @@ fn after_a_loss_the_census_ends_what_died_unseen_and_ids_stay_unique() {
 }
 
 #[test]
+fn memory_that_cannot_be_read_is_no_proof_of_an_end() {
+    let mut story = Story::new();
+    story
+        .born(1, VT, 9)
+        .enter(2, Role::Poll, 100, 0x80, cell(9, 0xcc))
+        .leave(2, Role::Poll, 100, 0x80, Cell::Unreadable)
+        .expect(&["init 1<0", "before 1", "after 1"]);
+    assert!(story.life.is_in_doubt(0));
+    story.enter(1, Role::DropJoinHandle, 90, 0x80, cell(9, 0x4a)).leave(1, Role::DropJoinHandle, 90, 0x80, FREED);
+    story.expect(&["resolve? 1 unknown", "destroy 1"]);
+    assert!(!story.life.is_in_doubt(0));
+}
+
+#[test]
 fn lost_returns_heal_by_the_stack_pointer() {
     let mut story = Story::new();
     story

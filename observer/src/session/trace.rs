@@ -197,6 +197,13 @@ impl Observing<'_, '_> {
                     Err(panic) => (self.say)(1, &format!("a census failed: {panic}")),
                 }
             }
+            if taking.running.is_none() && now >= taking.not_before && !taking.wanted {
+                // Looks through all resources: not at every tick.
+                taking.wanted = self.stream.lifecycle().is_in_doubt(target);
+                if !taking.wanted {
+                    taking.not_before = Ns(now.0 + CENSUS_PAUSE.0);
+                }
+            }
             if taking.wanted && taking.running.is_none() && now >= taking.not_before {
                 taking.wanted = false;
                 taking.not_before = Ns(now.0 + CENSUS_PAUSE.0);
