@@ -22,8 +22,11 @@ use super::stream::{Stream, WINDOW};
 use super::watch::{Watch, Woken};
 use super::{Options, Output};
 
-/// Between two censuses after losses.
-const CENSUS_PAUSE: Ns = Ns(1_000_000_000);
+/// At least this long between two censuses of a target.
+const CENSUS_PAUSE: Ns = Ns(200_000_000);
+/// And this many times as long as the last one took: while records go on being lost, reading a large heap again and again
+/// must not cost the machine more than a fifth of one CPU.
+const CENSUS_REST: u64 = 4;
 
 /// Observes until something ends it: the wanted time, a signal, or the targets' end.
 pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
@@ -186,7 +189,12 @@ impl Observing<'_, '_> {
             let taking = &mut censuses.0[number];
             if let Some(finished) = taking.running.take_if(|running| running.is_finished()) {
                 match finished.await {
-                    Ok(Ok(taken)) => self.taken(target, taken),
+                    Ok(Ok(taken)) => {
+                        let (began, ended) = (taken.census.started, taken.census.ended);
+                        let rest = ended.since(began).0.saturating_mul(CENSUS_REST);
+                        taking.not_before = taking.not_before.max(Ns(ended.0.saturating_add(rest)));
+                        self.taken(target, taken);
+                    }
                     Ok(Err(error)) => {
                         let pid = entry.pid;
                         (self.say)(
