@@ -44,7 +44,8 @@ impl RecordKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Record {
-    /// CLOCK_MONOTONIC, nanoseconds, taken when the probe was hit.
+    /// CLOCK_MONOTONIC, nanoseconds. Taken when the probe was hit, but for [`RecordKind::Leave`] after the memory was
+    /// read: whoever freed the memory that a return finds gone has entered before this time.
     pub ts: u64,
     /// The attach point, see [`crate::Cookie`].
     pub cookie: u64,

@@ -59,10 +59,10 @@ pub fn leave(ctx: RetProbeContext) -> u32 {
     let flags = header::copy_head(draft.record(), subject);
     if flags == 0 && header::is_complete(draft.record()) {
         let flags = header::copy_stage(draft.record(), subject);
-        draft.describe(&hit, RecordKind::Leave, flags, sp, subject, far);
+        draft.describe(&hit.dated_now(), RecordKind::Leave, flags, sp, subject, far);
         draft.send::<RECORD_FULL, _>(&ctx);
     } else {
-        draft.describe(&hit, RecordKind::Leave, flags, sp, subject, far);
+        draft.describe(&hit.dated_now(), RecordKind::Leave, flags, sp, subject, far);
         draft.send::<RECORD_WITH_HEAD, _>(&ctx);
     }
     0

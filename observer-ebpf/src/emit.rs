@@ -46,6 +46,14 @@ impl Hit {
         }
     }
 
+    /// The same hit, with the time now. A program can be preempted between its first instruction and its reading of
+    /// memory: what a return saw must not be dated before what others did to that memory meanwhile.
+    #[inline(always)]
+    pub fn dated_now(self) -> Self {
+        // SAFETY: the helper takes nothing.
+        Self { ts: unsafe { bpf_ktime_get_ns() }, ..self }
+    }
+
     /// Thread id.
     #[inline(always)]
     pub fn tid(&self) -> u32 {

@@ -96,7 +96,9 @@ impl Lifecycle {
                 Cell::Task(words) => self.entered(moment, role, frame, header, words, out),
                 Cell::Foreign | Cell::Unreadable => self.tally.foreign += 1,
             },
-            Seen::Leave { role, frame, cell, stage, .. } => self.left(moment, role, frame, cell, stage, out),
+            Seen::Leave { role, frame, header, cell, stage } => {
+                self.left(moment, (role, frame, header), cell, stage, out);
+            }
             Seen::Raise => self.thread(moment).raised(),
         }
     }
@@ -153,7 +155,7 @@ impl Lifecycle {
         }
         let Some(task) = self.table.get_mut(id) else { return };
         let serial = task.enter(role, words.state);
-        let span = Span { id, role, frame, serial, entered: words.state };
+        let span = Span { id, role, frame, header, serial, entered: words.state };
         let worker = self.is_worker(moment.target, words.vtable);
         for ended in self.thread(moment).push(span, worker) {
             self.ended_unseen(moment, ended, out);
@@ -166,13 +168,12 @@ impl Lifecycle {
     fn left(
         &mut self,
         moment: Moment,
-        role: Role,
-        frame: Frame,
+        (role, frame, header): (Role, Frame, Option<ProcAddr>),
         cell: Cell,
         stage: Option<StageWords>,
         out: &mut Vec<Event>,
     ) {
-        let (ended, left) = self.thread(moment).pop(role, frame);
+        let (ended, left) = self.thread(moment).pop(role, frame, header);
         for span in ended {
             self.ended_unseen(moment, span, out);
         }

@@ -405,6 +405,17 @@ fn lost_returns_heal_by_the_stack_pointer() {
 }
 
 #[test]
+fn a_return_of_another_task_at_the_same_frame_ends_nobody() {
+    // A worker polls all its tasks at one frame: the return of the first and the entry of the second were lost.
+    Story::new()
+        .born(1, VT, 9)
+        .enter(2, Role::Poll, 100, 0x80, cell(9, 0x84))
+        .leave(2, Role::Poll, 100, 0x180, cell(10, 0x4a))
+        .enter(2, Role::Poll, 100, 0x80, cell(9, 0x84))
+        .expect(&["init 1<0", "before 1", "after? 1", "before 1"]);
+}
+
+#[test]
 fn a_return_without_its_entry_says_nothing() {
     Story::new().leave(2, Role::Poll, 100, 0x80, cell(9, 0x4a)).expect(&[]);
 }

@@ -6,10 +6,11 @@
 //! | entry at frame f | a call at a frame <= f is open | that call has ended unseen |
 //! | return from frame f | calls below f are open | those have ended unseen |
 //! | return from frame f | no call at f with that role | its entry was not seen: nothing is said |
+//! | return from frame f | the call at f is another task's | that call has ended unseen, and the entry was not seen |
 //!
 //! So a lost record costs what it told, and the next one puts the stack right again.
 
-use crate::model::{AsyncId, Frame, Role, TaskState};
+use crate::model::{AsyncId, Frame, ProcAddr, Role, TaskState};
 
 /// One call of a vtable function that began.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,8 @@ pub(super) struct Span {
     pub(super) id: AsyncId,
     pub(super) role: Role,
     pub(super) frame: Frame,
+    /// The task's header at entry.
+    pub(super) header: ProcAddr,
     /// The task's number of this call, see `Task::enter`.
     pub(super) serial: u64,
     /// The state word at entry.
@@ -61,9 +64,10 @@ impl Thread {
     }
 
     /// A call returns. Gives the calls that have ended unseen, and the call itself if its entry was seen.
-    pub(super) fn pop(&mut self, role: Role, frame: Frame) -> (Vec<Span>, Option<Open>) {
-        let ended = self.cut(|open| open.span.frame < frame);
-        let returns = self.open.last().is_some_and(|open| open.span.frame == frame && open.span.role == role);
+    pub(super) fn pop(&mut self, role: Role, frame: Frame, header: Option<ProcAddr>) -> (Vec<Span>, Option<Open>) {
+        let another = |span: &Span| span.role != role || header.is_some_and(|header| header != span.header);
+        let ended = self.cut(|open| open.span.frame < frame || (open.span.frame == frame && another(&open.span)));
+        let returns = self.open.last().is_some_and(|open| open.span.frame == frame);
         let left = if returns { self.open.pop() } else { None };
         self.raised = left.map_or(0, |open| open.raised);
         (ended, left)
