@@ -82,7 +82,7 @@ fn observe(cell: &str) -> Said {
     let observer = Observer::attach(fixture.pid(), &["--events", "init"]);
     // The program ends at once when it is let go: before, all that it has must be found.
     // A line for `start`, one for each task, one for the worker thread.
-    until("every task is said", || (observer.lines() >= TASKS + 2).then_some(()));
+    until("every task is said", || (observer.said().len() >= TASKS + 2).then_some(()));
     fixture.release();
     let ended = fixture.finish();
     let stream = observer.stream();
