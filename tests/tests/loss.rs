@@ -4,17 +4,24 @@ use tests::fixture::Fixture;
 use tests::life::{Life, Lives};
 use tests::observer::Observer;
 use tests::stream::number;
-use tests::wait::now;
+use tests::wait::{now, until};
 
 #[test]
 fn after_a_loss_the_picture_is_whole_again() {
     let mut fixture = Fixture::start("newest-release", "burst", &[]);
     let observer = Observer::attach(fixture.pid(), &["--ring-pages", "1"]);
     fixture.release();
-    fixture.wait_for("the burst is over", |line| line.contains("\"quiet\""));
+    let quiet = fixture.wait_for("the burst is over", |line| line.contains("\"quiet\""));
     let lost = observer.wait_for("a loss is said", |line| line.contains("\"event\":\"lost\""));
     assert!(lost.is_some(), "the observer ended without saying that it lost anything");
 
+    // What died unseen is found out by a census; only then is the picture whole.
+    let alive = quiet["live"].as_u64().zip(quiet["workers"].as_u64()).map(|(live, workers)| live + workers);
+    until("as many are alive as the program says", || {
+        let said = observer.said();
+        let count = |event: &str| said.iter().filter(|line| line.contains(event)).count() as u64;
+        (Some(count(r#""event":"init""#).saturating_sub(count(r#""event":"destroy""#))) == alive).then_some(())
+    });
     let quiet = now();
     fixture.release();
     let truth = fixture.wait_for("the slow events are over", |line| line.contains("\"truth\""));
