@@ -40,7 +40,7 @@ pub fn run(root: &Path) -> Result<()> {
         bail!("the sample service ended while it was observed: that must not happen, please report it");
     }
     eprintln!(
-        "\ndemo: done. The last lines list what is alive: `leaky_service::audit` tasks wait for an answer that nobody will send.\n\
+        "\ndemo: done. The last lines list what is alive: the tasks of src/main.rs:14 wait for an answer that nobody will send.\n\
          demo: on your own program: sudo target/release/async-observer --pid PID"
     );
     Ok(())
