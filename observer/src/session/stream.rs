@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::attach::Probes;
+use crate::attach::{AttachError, Probes};
 use crate::decode::{Malformed, Merger, decode};
 use crate::lifecycle::{Census, Lifecycle};
 use crate::model::{Catalog, Event, Ns};
@@ -73,7 +73,19 @@ impl<'a> Stream<'a> {
     }
 
     /// Takes what is in the rings. Gives how many records were lost since the last time.
-    pub(super) fn fill(&mut self, probes: &mut Probes, now: Ns) -> Result<u64, crate::attach::AttachError> {
+    pub(super) fn fill(&mut self, probes: &mut Probes, now: Ns) -> Result<u64, AttachError> {
+        self.drain(probes);
+        let lost = probes.counters()?.lost;
+        let new = lost.saturating_sub(self.lost);
+        if new > 0 {
+            self.lost = lost;
+            self.mark(now, Mark::Lost(new));
+        }
+        Ok(new)
+    }
+
+    /// Takes what is in the rings, whatever was lost meanwhile.
+    pub(super) fn drain(&mut self, probes: &mut Probes) {
         let Self { merger, chunk, .. } = self;
         probes.drain(&mut |cpu, record| {
             if chunk.capacity() < record.len() {
@@ -83,13 +95,6 @@ impl<'a> Stream<'a> {
             let bytes: Bytes = chunk.split().freeze();
             merger.push(cpu as usize, bytes);
         });
-        let lost = probes.counters()?.lost;
-        let new = lost.saturating_sub(self.lost);
-        if new > 0 {
-            self.lost = lost;
-            self.mark(now, Mark::Lost(new));
-        }
-        Ok(new)
     }
 
     /// Takes in a census when all records up to its end have been.

@@ -68,9 +68,13 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         observing.run(watch, past).await
     });
     let detaching = monotonic_now();
+    // What is lost from here on, while nobody reads the rings, is not part of what is said.
+    let filled = stream.fill(&mut probes, detaching);
     drop(links);
     let detach = monotonic_now().since(detaching);
-    let ended = reason.and_then(|reason| finish(&mut stream, &mut probes, reason, (detaching, detach), &say));
+    stream.drain(&mut probes);
+    let ended = reason.and_then(|reason| filled.map(|_| reason).map_err(SessionError::from));
+    let ended = ended.and_then(|reason| finish(&mut stream, reason, (detaching, detach), &say));
     runtime.shutdown_background();
     outlive(running, &say);
     match ended {
@@ -287,12 +291,10 @@ struct Taking {
 /// some probes were gone already.
 fn finish(
     stream: &mut Stream<'_>,
-    probes: &mut Probes,
     reason: EndReason,
     (detaching, detach): (Ns, Ns),
     say: &dyn Fn(u8, &str),
 ) -> Result<(), SessionError> {
-    stream.fill(probes, detaching)?;
     stream.release(detaching).map_err(SessionError::Output)?;
     let (totals, malformed) = stream.totals();
     if let Some(reason) = malformed {
