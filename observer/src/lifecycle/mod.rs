@@ -137,9 +137,7 @@ impl Lifecycle {
         let Some(task) = self.table.get_mut(id) else { return };
         task.seen_at = moment.at;
         task.doubtful = false;
-        if words.state.is_cancelled() {
-            task.cancel_seen = true;
-        }
+        task.notice(words.state);
         if words.state.is_complete() && task.missed_its_end() {
             self.resolve(moment, id, Outcome::Unknown, true, out);
         }
@@ -185,6 +183,7 @@ impl Lifecycle {
         task.leave(role, span.span.entered);
         let Some(task) = self.table.get(span.span.id) else { return };
         let task_type = self.type_of(moment.target, task.vtable).map(|entry| &entry.task);
+        let closure = task_type.is_some_and(|known| known.resource == Resource::Blocking);
         let layout = task_type.map(|known| known.layout);
         let unreadable = cell == Cell::Unreadable;
         let alive = match cell {
@@ -193,17 +192,21 @@ impl Lifecycle {
             }
             _ => None,
         };
+        let Some(task) = self.table.get_mut(span.span.id) else { return };
+        if let Some(words) = alive {
+            task.notice(words.state);
+        }
         let verdict = if unreadable {
             Verdict::Pending
         } else {
             outcome(&Ending {
                 role,
-                closure: task_type.is_some_and(|known| known.resource == Resource::Blocking),
+                closure,
                 entered: span.span.entered,
                 latest: task.may_be_completed_by(span.span.serial),
                 alive: alive.map(|words| words.state),
                 contested,
-                cancel_seen: task.cancel_seen,
+                cancel_seen: task.may_be_cancelled(),
                 evidence: stage
                     .zip(task.task_id)
                     .zip(layout)
@@ -223,7 +226,6 @@ impl Lifecycle {
             task.seen_at = moment.at;
             task.gone |= alive.is_none() && !unreadable;
             task.doubtful = unreadable;
-            task.cancel_seen |= alive.is_some_and(|words| words.state.is_cancelled());
         }
         self.bury_if_done(moment, id, out);
     }

@@ -13,7 +13,7 @@
 //! | shutdown | idle | complete or gone | - | cancelled |
 //! | poll of a closure | idle | complete or gone | - | ready: it runs once, to its end |
 //! | poll of a future | idle | complete or gone | cancelled bit first seen during this call | unknown |
-//! | poll of a future | idle | complete or gone | no cancelled bit ever seen | ready |
+//! | poll of a future | idle | complete or gone | no cancelled bit ever seen, or not before complete | ready |
 //!
 //! From the first row that fits on. Contested is a shutdown that was open at the same time as a poll: either may have
 //! won. Where panics exist and are not seen, every row below the evidence says unknown.
@@ -48,7 +48,7 @@ pub(super) struct Ending {
     pub(super) contested: bool,
     /// The state word now; `None` if the task is gone.
     pub(super) alive: Option<TaskState>,
-    /// The cancelled bit was seen before this return.
+    /// The cancelled bit was seen by now, and was not seen to come after the end.
     pub(super) cancel_seen: bool,
     /// What its stage holds.
     pub(super) evidence: Option<StageEvidence>,
@@ -75,7 +75,6 @@ pub(super) fn outcome(ending: &Ending) -> Verdict {
         return Verdict::Pending;
     }
     let evidence = ending.alive.and(ending.evidence);
-    let cancelled_now = ending.alive.is_some_and(|state| state.is_cancelled());
     let cancels = ending.role == Role::Shutdown || ending.entered.is_cancelled();
     let may_have_panicked = match ending.panics {
         PanicSight::Probed => ending.raised,
@@ -84,7 +83,7 @@ pub(super) fn outcome(ending: &Ending) -> Verdict {
     };
     match evidence {
         Some(StageEvidence::PanicStored) if may_have_panicked => return seen(Outcome::Panicked),
-        Some(StageEvidence::CancellationStored) if cancels || cancelled_now => return seen(Outcome::Cancelled),
+        Some(StageEvidence::CancellationStored) if cancels || ending.cancel_seen => return seen(Outcome::Cancelled),
         Some(StageEvidence::OutputStored) => return seen(Outcome::Ready),
         _ => {}
     }
@@ -100,7 +99,7 @@ pub(super) fn outcome(ending: &Ending) -> Verdict {
         _ if !idle || ending.contested => Outcome::Unknown,
         Role::Shutdown => Outcome::Cancelled,
         _ if ending.closure => Outcome::Ready,
-        _ if ending.cancel_seen || cancelled_now => Outcome::Unknown,
+        _ if ending.cancel_seen => Outcome::Unknown,
         _ => Outcome::Ready,
     })
 }

@@ -123,7 +123,7 @@ impl Lifecycle {
             // A new acquaintance: what it is doing now began before our time.
             if let Some(entry) = self.table.get_mut(id) {
                 entry.resolved = complete;
-                entry.cancel_seen = task.state.is_cancelled();
+                entry.notice(task.state);
             }
             if task.state.is_running() && !self.is_worker(key.target, key.vtable) {
                 match task.running_on {

@@ -20,8 +20,10 @@ pub(super) struct Task {
     pub(super) resolved: bool,
     /// Its memory is freed; destroy is said when no poll is open.
     pub(super) gone: bool,
-    /// Its state word was seen with the cancelled bit.
-    pub(super) cancel_seen: bool,
+    /// Its state word was seen with the cancelled bit, which may have been set before it was complete.
+    cancel_seen: bool,
+    /// Its state word was seen complete and without the cancelled bit: what is asked of it later comes too late.
+    ended_unasked: bool,
     /// Its memory could not be read when a call ended: it may be gone, or its page was away for a moment.
     pub(super) doubtful: bool,
     /// Polls that began and did not end, on whatever thread.
@@ -47,6 +49,7 @@ impl Task {
             resolved: false,
             gone: false,
             cancel_seen: false,
+            ended_unasked: false,
             doubtful: false,
             open_polls: 0,
             serial: 0,
@@ -58,6 +61,18 @@ impl Task {
 
     pub(super) fn met(moment: Moment, vtable: ProcAddr, task_id: TaskId) -> Self {
         Self::born(moment, vtable, Some(task_id))
+    }
+
+    /// Takes in a state word that was seen. A shutdown sets the cancelled bit on a complete task too, and no bit of the two
+    /// is ever cleared: complete without cancelled proves that nobody asked in time.
+    pub(super) fn notice(&mut self, state: TaskState) {
+        self.ended_unasked |= state.is_complete() && !state.is_cancelled();
+        self.cancel_seen |= state.is_cancelled();
+    }
+
+    /// Whether an abort or a shutdown was seen that may have come in time.
+    pub(super) fn may_be_cancelled(&self) -> bool {
+        self.cancel_seen && !self.ended_unasked
     }
 
     /// Counts a call that begins and numbers it. Only a poll or shutdown that finds the task not complete can complete

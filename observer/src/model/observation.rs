@@ -92,6 +92,10 @@ impl CellWords {
 /// How many words of a stage are looked at.
 const STAGE_MOST: usize = 13;
 
+/// How many words may stand between the beginning of what a stage holds and a `JoinError` in it: the discriminant of a
+/// `Result` whose output has none to spare.
+const LATEST_ERROR: usize = 1;
+
 /// The first words of a complete task's stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StageWords {
@@ -127,14 +131,21 @@ impl StageWords {
     /// Reads the evidence. Mirrors tokio 1.23 to 1.54: `JoinError { repr: Cancelled | Panic(Box<dyn Any>), id }`, in the
     /// field order that the compiler chose, inside `Stage::Finished(Result<Output, JoinError>)`. `tagged` says that the
     /// version's `Stage` is `repr(C)`, so that its first 32 bits are the variant.
+    ///
+    /// What lies further behind is whatever the future left there, and what its output did not fill is whatever was on a
+    /// stack: it may be the id as well. Found there, it proves nothing.
     pub fn evidence(&self, id: TaskId, tagged: bool) -> StageEvidence {
         let words = &self.words[..self.len];
         if tagged && words.first().is_none_or(|tag| *tag as u32 != STAGE_FINISHED) {
             return StageEvidence::Silent;
         }
+        let begins = usize::from(tagged)..=usize::from(tagged) + LATEST_ERROR;
+        let mut elsewhere = false;
         for (at, _) in words.iter().enumerate().filter(|(_, word)| **word == id.0) {
-            let before = at.checked_sub(2).and_then(|first| words.get(first..at));
-            let after = words.get(at + 1..at + 3);
+            let before =
+                at.checked_sub(2).filter(|first| begins.contains(first)).and_then(|first| words.get(first..at));
+            let after = words.get(at + 1..at + 3).filter(|_| begins.contains(&at));
+            elsewhere |= before.is_none() && after.is_none();
             for pair in [before, after].into_iter().flatten() {
                 match (pair[0], pair[1]) {
                     (data, vtable) if data != 0 && looks_like_pointer(vtable) => return StageEvidence::PanicStored,
@@ -143,7 +154,7 @@ impl StageWords {
                 }
             }
         }
-        if tagged { StageEvidence::OutputStored } else { StageEvidence::Silent }
+        if tagged && !elsewhere { StageEvidence::OutputStored } else { StageEvidence::Silent }
     }
 }
 
