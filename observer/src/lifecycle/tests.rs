@@ -218,6 +218,20 @@ fn shutdown_of_a_running_task_leaves_the_outcome_to_its_poll() {
 }
 
 #[test]
+fn a_shutdown_that_finds_the_task_complete_comes_too_late_to_cancel_it() {
+    // The runtime ends while the last poll is at its end: joined already, still in the list of owned tasks.
+    Story::new()
+        .born(1, VT, 9)
+        .enter(2, Role::Poll, 100, 0x80, cell(9, 0xcc))
+        .enter(1, Role::DropJoinHandle, 90, 0x80, cell(9, 0xca))
+        .leave(1, Role::DropJoinHandle, 90, 0x80, cell(9, 0x82))
+        .enter(1, Role::Shutdown, 90, 0x80, cell(9, 0x82))
+        .leave(1, Role::Shutdown, 90, 0x80, cell(9, 0x62))
+        .leave(2, Role::Poll, 100, 0x80, FREED)
+        .expect(&["init 1<0", "before 1", "resolve 1 ready", "after 1", "destroy 1"]);
+}
+
+#[test]
 fn the_trigger_is_the_innermost_polled_task_and_never_a_worker() {
     Story::new()
         .born(1, WORKER, 1)

@@ -162,3 +162,36 @@ impl StageWords {
 fn looks_like_pointer(word: u64) -> bool {
     word.is_multiple_of(8) && (0x1000..1 << 47).contains(&word)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(words: &[u64], id: u64) -> StageEvidence {
+        StageWords::new(words).evidence(TaskId(id), true)
+    }
+
+    // Words of tokio 1.54.1 in a release build, as they were read.
+
+    #[test]
+    fn a_join_error_stands_at_the_beginning_of_what_is_stored() {
+        let cancelled = [1, 0x2a, 0, 0x55a7_9464_7ae0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(evidence(&cancelled, 0x2a), StageEvidence::CancellationStored);
+        let panicked = [1, 0x2a, 0x55a7_9464_7ae0, 0x55a7_9464_2938, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(evidence(&panicked, 0x2a), StageEvidence::PanicStored);
+        let behind_a_discriminant = [1, 1, 0x2a, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(evidence(&behind_a_discriminant, 0x2a), StageEvidence::CancellationStored);
+    }
+
+    #[test]
+    fn an_id_that_the_future_or_a_stack_left_behind_proves_nothing() {
+        let ready = [1, 0, 0, 0, 0, 0, 0x55a7_9464_3910, 0x29, 0, 0, 0];
+        assert_eq!(evidence(&ready, 0x29), StageEvidence::Silent);
+        assert_eq!(evidence(&ready, 0x2a), StageEvidence::OutputStored);
+    }
+
+    #[test]
+    fn a_stage_whose_output_was_taken_is_silent() {
+        assert_eq!(evidence(&[2, 0x2a, 0, 0], 0x2a), StageEvidence::Silent);
+    }
+}
