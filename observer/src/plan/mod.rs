@@ -13,7 +13,7 @@ mod roles;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::model::{AttachPoint, Cost, EventSet, MintRegister, Missing, Role, TaskType, VirtAddr};
+use crate::model::{AttachPoint, EventSet, MintRegister, Missing, Role, TaskType, VirtAddr};
 use crate::runtime::{BirthSite, MintSite, RuntimeImage};
 use crate::symbols::Image;
 
@@ -110,13 +110,6 @@ impl Draft<'_, '_> {
             }
             Err(refused) => self.refused.entry(role).or_default().push(refused),
         }
-    }
-}
-
-impl ImagePlan {
-    /// How many points sit on instructions that the kernel must single-step.
-    pub fn single_stepped(&self) -> usize {
-        self.points.iter().filter(|p| p.cost == Cost::SingleStepped).count()
     }
 }
 

@@ -115,7 +115,7 @@ impl<'a> Stream<'a> {
                 Mark::Lost(count) => self.lifecycle.lost(at, count, &mut self.events),
                 Mark::Census(census) => self.lifecycle.reconcile(&census, &mut self.events),
             }
-            self.say()?;
+            say(&mut self.events, &mut self.totals, self.sink.as_mut(), &mut self.out)?;
         }
         self.records(horizon)?;
         self.out.flush()
@@ -132,22 +132,12 @@ impl<'a> Stream<'a> {
                     malformed.get_or_insert(reason);
                 }
             }
-            for event in events.drain(..) {
-                totals.count(&event);
-                if failed.is_ok() {
-                    failed = sink.event(&event, out);
-                }
+            let said = say(events, totals, sink.as_mut(), out);
+            if failed.is_ok() {
+                failed = said;
             }
         });
         failed
-    }
-
-    fn say(&mut self) -> io::Result<()> {
-        for event in self.events.drain(..) {
-            self.totals.count(&event);
-            self.sink.event(&event, &mut self.out)?;
-        }
-        Ok(())
     }
 
     /// Totals so far, and the first reason for a record that could not be understood.
@@ -161,4 +151,16 @@ impl<'a> Stream<'a> {
         };
         (totals, self.malformed)
     }
+}
+
+/// Counts and renders the events, and leaves the list empty, also where writing fails.
+fn say(events: &mut Vec<Event>, totals: &mut Totals, sink: &mut dyn Sink, out: &mut dyn Write) -> io::Result<()> {
+    let mut said = Ok(());
+    for event in events.drain(..) {
+        totals.count(&event);
+        if said.is_ok() {
+            said = sink.event(&event, out);
+        }
+    }
+    said
 }
