@@ -65,11 +65,8 @@ fn catalog() -> Catalog {
     };
     Catalog {
         targets: vec![TargetEntry {
-            pid: Pid(77),
-            exe: "fixture".into(),
-            images: Vec::new(),
             types: types.into_iter().collect(),
-            missing: Vec::new(),
+            ..TargetEntry::new(Pid(77), "fixture".into())
         }],
         points: vec![PointEntry { image: 0, point }],
     }

@@ -24,6 +24,8 @@ pub struct TargetEntry {
     pub images: Vec<ImageEntry>,
     /// Types by the vtable's address in this process.
     pub types: HashMap<ProcAddr, TypeEntry>,
+    /// The runtimes' static counters that numbers are taken from one by one: task ids, ids of task lists, others.
+    pub counters: Vec<ProcAddr>,
     /// What will not be seen, and why.
     pub missing: Vec<Missing>,
 }
@@ -78,6 +80,13 @@ pub struct Missing {
     pub event: &'static str,
     /// In words, with the next step where there is one.
     pub reason: String,
+}
+
+impl TargetEntry {
+    /// A process of which nothing is known yet.
+    pub fn new(pid: Pid, exe: String) -> Self {
+        Self { pid, exe, images: Vec::new(), types: HashMap::new(), counters: Vec::new(), missing: Vec::new() }
+    }
 }
 
 impl Catalog {

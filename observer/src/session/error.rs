@@ -5,7 +5,7 @@ use std::io;
 use crate::attach::AttachError;
 use crate::model::Pid;
 use crate::symbols::ImageError;
-use crate::target::{LaunchError, TargetError};
+use crate::target::{LaunchError, MemoryError, TargetError};
 
 /// Why a session failed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,25 @@ pub enum SessionError {
         #[source]
         source: io::Error,
     },
+}
+
+impl SessionError {
+    /// A process's memory could not be read.
+    pub(super) fn memory(pid: Pid, error: MemoryError) -> Self {
+        Self::Target(match error {
+            MemoryError::Vanished { .. } => TargetError::Vanished { pid },
+            MemoryError::NotPermitted { capability, .. } => TargetError::NotPermitted {
+                pid,
+                what: "memory".to_owned(),
+                capability,
+                source: io::ErrorKind::PermissionDenied.into(),
+            },
+            MemoryError::Io { source, .. } => TargetError::Io { pid, what: "memory".to_owned(), source },
+            MemoryError::Partial { at, .. } => {
+                TargetError::Malformed { pid, what: "memory", reason: format!("{at} is not readable") }
+            }
+        })
+    }
 }
 
 /// Why an image of a process cannot be observed.
