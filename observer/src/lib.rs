@@ -9,6 +9,7 @@ pub mod decode;
 pub mod lifecycle;
 pub mod runtime;
 pub mod census;
+pub mod verdict;
 pub mod plan;
 pub mod sink;
 pub mod attach;

@@ -2,6 +2,7 @@
 //!
 //! Floor 1: sees `observer-common` only. Everything that crosses a module edge is one of these types.
 
+mod activity;
 mod address;
 mod catalog;
 mod event;
@@ -10,9 +11,11 @@ mod image;
 mod naming;
 mod observation;
 mod point;
+mod site;
 mod task_type;
 mod time;
 
+pub use activity::Activity;
 pub use address::{Bias, FileOffset, ProcAddr, VirtAddr};
 pub use catalog::{Catalog, ImageEntry, Missing, PointEntry, TargetEntry, TypeEntry};
 pub use event::{Event, EventKind, EventSet, Outcome, ResourceFacts};
@@ -21,6 +24,7 @@ pub use image::{BuildId, TypeId};
 pub use naming::{Naming, Place, Unnamed};
 pub use observation::{Cell, CellWords, Frame, Observation, Seen, StageEvidence, StageWords};
 pub use point::{AttachPoint, Cost, PointIndex, Program, Role};
+pub use site::Site;
 pub use task_type::{CellLayout, LiveTask, Resource, TaskFunctions, TaskState, TaskType};
 pub use time::Ns;
 

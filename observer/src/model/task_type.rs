@@ -159,3 +159,10 @@ pub struct LiveTask {
     /// The thread that was inside it; `None` where it did not run, or the evidence leaves more than one.
     pub running_on: Option<Tid>,
 }
+
+impl LiveTask {
+    /// Whether it is a future on a scheduler; else a closure, which is never woken.
+    pub fn is_future(&self) -> bool {
+        self.owner != 0
+    }
+}

@@ -1,0 +1,103 @@
+//! Live tasks counted by site and by what they are doing.
+//!
+//! Does not know: names, other moments.
+
+use std::collections::HashMap;
+
+use crate::model::{Activity, LiveTask, Site};
+
+/// How many tasks of a site there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteCount {
+    /// The site.
+    pub site: Site,
+    /// `live = idle + scheduled + running`.
+    pub live: u64,
+    /// Wait to be woken.
+    pub idle: u64,
+    /// Wait to be polled.
+    pub scheduled: u64,
+    /// Are being polled.
+    pub running: u64,
+    /// Are over and kept by a handle; not live.
+    pub complete: u64,
+    /// Of the idle ones, those that no waker, queue or abort handle refers to at this one reading. Closures are none:
+    /// they are not woken.
+    pub unwakeable: u64,
+    /// Of the live ones, those with a join handle.
+    pub with_handle: u64,
+}
+
+impl SiteCount {
+    fn new(site: Site) -> Self {
+        Self { site, live: 0, idle: 0, scheduled: 0, running: 0, complete: 0, unwakeable: 0, with_handle: 0 }
+    }
+
+    fn add(&mut self, task: &LiveTask) {
+        match task.state.activity() {
+            Activity::Idle => self.idle += 1,
+            Activity::Scheduled => self.scheduled += 1,
+            Activity::Running => self.running += 1,
+            Activity::Complete => {
+                self.complete += 1;
+                return;
+            }
+        }
+        self.live += 1;
+        self.with_handle += u64::from(task.state.has_join_interest());
+        self.unwakeable += u64::from(task.is_future() && task.state.is_unwakeable());
+    }
+}
+
+/// Counts, most live ones first.
+pub fn count_by_site(tasks: &[LiveTask]) -> Vec<SiteCount> {
+    let mut counts: HashMap<Site, SiteCount> = HashMap::new();
+    for task in tasks {
+        let site = Site::of(task);
+        counts.entry(site).or_insert_with(|| SiteCount::new(site)).add(task);
+    }
+    let mut counts: Vec<SiteCount> = counts.into_values().collect();
+    counts.sort_unstable_by_key(|count| (std::cmp::Reverse((count.live, count.complete)), count.site));
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ProcAddr, TaskId, TaskState};
+
+    fn task(vtable: u64, id: u64, state: u64, owner: u64) -> LiveTask {
+        LiveTask {
+            header: ProcAddr(id << 7),
+            vtable: ProcAddr(vtable),
+            id: TaskId(id),
+            state: TaskState(state),
+            owner,
+            spawn_location: None,
+            running_on: None,
+        }
+    }
+
+    #[test]
+    fn tasks_are_counted_by_site_and_activity_and_what_is_complete_is_not_live() {
+        let tasks =
+            [task(8, 1, 0x40, 1), task(8, 2, 0xcc, 1), task(8, 3, 0x89, 1), task(8, 4, 0x4a, 1), task(16, 5, 0x80, 1)];
+        let counts = count_by_site(&tasks);
+        let first = SiteCount {
+            live: 3,
+            idle: 1,
+            scheduled: 1,
+            running: 1,
+            complete: 1,
+            unwakeable: 1,
+            with_handle: 2,
+            ..SiteCount::new(Site { vtable: ProcAddr(8), spawned_at: None })
+        };
+        assert_eq!((counts.len(), counts[0], counts[1].live), (2, first, 1));
+    }
+
+    #[test]
+    fn a_closure_that_waits_in_its_queue_is_not_unwakeable() {
+        assert_eq!(count_by_site(&[task(8, 1, 0x88, 0)])[0].unwakeable, 0);
+    }
+}
