@@ -13,6 +13,7 @@ mod links;
 mod listing;
 mod rejection;
 mod slot;
+mod spawn_location;
 mod stacks;
 mod standing;
 mod taking;
@@ -20,6 +21,7 @@ mod walk;
 
 pub use cell_types::{CellType, CellTypes, ImageIndex};
 pub use rejection::{Rejected, Rejection};
+pub use spawn_location::spawn_location;
 pub use standing::{Known, standing};
 pub use taking::{Census, CensusError};
 

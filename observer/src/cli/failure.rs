@@ -1,6 +1,5 @@
 //! What is said when it did not work: what, why and the next step; and the exit code for it. The only place for both.
 
-use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,6 +33,7 @@ mod code {
     pub(super) const NOT_PERMITTED: u8 = 4;
     pub(super) const NOTHING: u8 = 5;
     pub(super) const KERNEL: u8 = 6;
+    pub(super) const FOUND: u8 = 10;
 }
 
 impl Failure {
@@ -42,25 +42,22 @@ impl Failure {
         ExitCode::from(code::USAGE)
     }
 
+    /// The exit of a run that found what `--fail-on` names. No failure of the program.
+    pub(super) fn found() -> ExitCode {
+        ExitCode::from(code::FOUND)
+    }
+
     pub(super) fn output(path: &Path, source: io::Error) -> Self {
         Self::OutputFile { path: path.to_owned(), source }
     }
 
     /// Says it on standard error, and gives the exit code.
     pub(super) fn report(&self) -> ExitCode {
-        let mut said = self.to_string();
-        let mut cause = match self {
-            Self::Session(error) => error.source(),
-            other => other.source(),
+        let said = match self {
+            Self::Session(error) => error.in_full(),
+            Self::OutputFile { source, .. } => format!("{self}: {source}"),
+            Self::NothingSelected => self.to_string(),
         };
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if !said.contains(&text) {
-                said.push_str(": ");
-                said.push_str(&text);
-            }
-            cause = error.source();
-        }
         eprintln!("async-observer: {said}");
         eprintln!("next step: {}", self.next_step());
         ExitCode::from(self.code())

@@ -10,10 +10,13 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::model::EventSet;
-use crate::session::{Options, Output, Selection, Work, trace};
-use crate::sink::{Json, Sink, Text};
+use crate::session::{
+    Course, Filter, InspectionOptions, Options, Output, PsOptions, Selection, SitesOutput, SweepOptions, View, Work,
+};
+use crate::session::{ps, sweep, trace};
+use crate::sink::{Json, Sink, SiteSink, SitesJson, SitesText, Text};
 
-use args::{Args, Command, Trace};
+use args::{Args, Command, Common, Ps, Sweep, Trace};
 pub use failure::Failure;
 
 /// Runs the program with these arguments, the program's own name first.
@@ -27,35 +30,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if wrong { Failure::usage() } else { ExitCode::SUCCESS };
         }
     };
-    let traced = match args.command {
-        Some(Command::Trace(trace)) => trace,
-        None => args.trace,
+    let ran = match args.command.unwrap_or(Command::Trace(args.trace)) {
+        Command::Trace(args) => run_trace(args),
+        Command::Ps(args) => run_ps(&args),
+        Command::Sweep(args) => run_sweep(&args),
     };
-    match run_trace(traced) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    ran.unwrap_or_else(|failure| failure.report())
 }
 
-fn run_trace(args: Trace) -> Result<(), Failure> {
+fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
+    let Common { pid, name, json, no_names, .. } = args.common.clone();
     let selection = if !args.command.is_empty() {
         Selection::Launch(args.command)
-    } else if !args.pid.is_empty() || !args.name.is_empty() {
-        Selection::Running { pids: args.pid, names: args.name }
+    } else if args.common.names_a_process() {
+        Selection::Running { pids: pid, names: name }
     } else {
         return Err(Failure::NothingSelected);
     };
     let events: EventSet = args.events.map_or(EventSet::ALL, |list| list.0);
-    let (out, terminal): (Box<dyn Write>, bool) = match args.output.as_deref() {
-        None => standard_output(),
-        Some(path) if path.as_os_str() == "-" => standard_output(),
-        Some(path) => {
-            let file = std::fs::File::create(path).map_err(|source| Failure::output(path, source))?;
-            (Box::new(file), false)
-        }
-    };
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let sink: Box<dyn Sink> = if args.json { Box::new(Json::new(events)) } else { Box::new(Text::new(events, colour)) };
+    let Opened { out, colour } = open(&args.common)?;
+    let sink: Box<dyn Sink> = if json { Box::new(Json::new(events)) } else { Box::new(Text::new(events, colour)) };
     let options = Options {
         selection,
         events,
@@ -63,14 +57,79 @@ fn run_trace(args: Trace) -> Result<(), Failure> {
         mechanism: args.attach_with.map(Into::into),
         ring_pages: args.ring_pages,
         work: if args.empty_probes { Work::Nothing } else { Work::Report },
-        names: !args.no_names,
-        verbosity: if args.quiet { 0 } else { 1 + args.verbose },
+        names: !no_names,
+        verbosity: args.common.verbosity(),
     };
-    trace(&options, Output { sink, out }).map_err(Failure::from)
+    trace(&options, Output { sink, out })?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn standard_output() -> (Box<dyn Write>, bool) {
-    let out = std::io::stdout();
-    let terminal = out.is_terminal();
-    (Box::new(out), terminal)
+fn run_ps(args: &Ps) -> Result<ExitCode, Failure> {
+    let options = PsOptions {
+        inspection: inspection(&args.common)?,
+        view: View { filter: filters(&args.filter), sort: args.sort.into(), top: args.top },
+        tasks: args.tasks,
+    };
+    ps(&options, sites_output(&args.common)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_sweep(args: &Sweep) -> Result<ExitCode, Failure> {
+    let course = match &args.every {
+        Some(step) => Course::Every { step: step.0, duration: args.duration.map(|duration| duration.0) },
+        None => Course::Once { during: args.during.0 },
+    };
+    let options = SweepOptions {
+        inspection: inspection(&args.common)?,
+        view: View { filter: filters(&args.filter), ..View::default() },
+        samples: args.samples,
+        course,
+        warm_up: args.warm_up.0,
+    };
+    let found = sweep(&options, sites_output(&args.common)?)?;
+    let fails = args.fail_on.as_ref().is_some_and(|list| list.0.iter().any(|verdict| found.contains(verdict)));
+    Ok(if fails { Failure::found() } else { ExitCode::SUCCESS })
+}
+
+fn inspection(common: &Common) -> Result<InspectionOptions, Failure> {
+    if !common.names_a_process() {
+        return Err(Failure::NothingSelected);
+    }
+    Ok(InspectionOptions {
+        pids: common.pid.clone(),
+        names: common.name.clone(),
+        name_types: !common.no_names,
+        verbosity: common.verbosity(),
+    })
+}
+
+fn filters(texts: &[String]) -> Vec<Filter> {
+    texts.iter().map(|text| Filter::new(text)).collect()
+}
+
+fn sites_output(common: &Common) -> Result<SitesOutput, Failure> {
+    let Opened { out, colour } = open(common)?;
+    let sink: Box<dyn SiteSink> = if common.json { Box::new(SitesJson) } else { Box::new(SitesText::new(colour)) };
+    Ok(SitesOutput { sink, out: Box::new(std::io::BufWriter::new(out)) })
+}
+
+/// Where output goes.
+struct Opened {
+    out: Box<dyn Write>,
+    /// It is a terminal, and colours are not refused.
+    colour: bool,
+}
+
+fn open(common: &Common) -> Result<Opened, Failure> {
+    match common.output.as_deref().filter(|path| path.as_os_str() != "-") {
+        None => {
+            let out = std::io::stdout();
+            let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            Ok(Opened { out: Box::new(out), colour })
+        }
+        Some(path) => {
+            let file = std::fs::File::create(path).map_err(|source| Failure::output(path, source))?;
+            Ok(Opened { out: Box::new(file), colour: false })
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What can end a session before or during its work, told apart as far as exit codes and next steps differ.
 
+use std::error::Error;
 use std::io;
 
 use crate::attach::AttachError;
@@ -50,6 +51,29 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// Good, if whoever read the output has seen enough and closed it.
+    pub(super) fn unless_nobody_reads(self) -> Result<(), Self> {
+        match self {
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => Err(other),
+        }
+    }
+
+    /// The error and its causes, in one line.
+    pub fn in_full(&self) -> String {
+        let mut said = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !said.contains(&text) {
+                said.push_str(": ");
+                said.push_str(&text);
+            }
+            cause = error.source();
+        }
+        said
+    }
+
     /// A process's memory could not be read.
     pub(super) fn memory(pid: Pid, error: MemoryError) -> Self {
         Self::Target(match error {

@@ -2,11 +2,17 @@
 
 mod error;
 mod images;
+mod inspect;
+mod inspection;
+mod pace;
+mod ps;
 mod select;
 mod setup;
 mod stream;
+mod sweep;
 mod trace;
 mod verify;
+mod view;
 mod watch;
 
 use std::io::Write;
@@ -17,8 +23,13 @@ use crate::sink::Sink;
 
 pub use crate::attach::{AttachError, Mechanism as Attaching, Work};
 pub use crate::target::{Capability, LaunchError, TargetError};
+pub use crate::verdict::Verdict;
 pub use error::{SessionError, Unsupported};
+pub use inspection::{InspectionOptions, SitesOutput};
+pub use ps::{PsOptions, ps};
+pub use sweep::{Course, Found, SweepOptions, sweep};
 pub use trace::trace;
+pub use view::{Filter, Sort, View};
 
 /// What to observe and how.
 #[derive(Debug)]
@@ -61,4 +72,26 @@ pub struct Output {
     pub sink: Box<dyn Sink>,
     /// Where they are written.
     pub out: Box<dyn Write>,
+}
+
+/// Where progress is said: on standard error, by the least verbosity at which it is.
+fn progress(verbosity: u8) -> impl Fn(u8, &str) {
+    move |least, text| {
+        if verbosity >= least {
+            eprintln!("async-observer: {text}");
+        }
+    }
+}
+
+/// One thread that waits for everything; reading memory has others.
+fn event_loop() -> Result<tokio::runtime::Runtime, SessionError> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|source| SessionError::System { what: "start the event loop", source })
+}
+
+/// The release as `uname -r` prints it.
+fn kernel_release() -> String {
+    // Only shown: where it cannot be read, that is shown.
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or("unknown".to_owned(), |text| text.trim_end().to_owned())
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use crate::model::Pid;
-use crate::target::{Launched, Process};
+use crate::target::{Launched, Process, TargetError};
 
 use super::Selection;
 use super::error::SessionError;
@@ -25,24 +25,32 @@ pub(super) fn select(selection: &Selection) -> Result<Targets, SessionError> {
             Ok(Targets { processes: vec![Arc::new(Process::open(launched.pid())?)], launched: Some(launched) })
         }
         Selection::Running { pids, names } => {
-            let mut wanted = pids.clone();
-            for name in names {
-                let found = named(name);
-                if found.is_empty() {
-                    return Err(SessionError::NoSuchName(name.clone()));
-                }
-                wanted.extend(found);
-            }
-            wanted.sort_unstable();
-            wanted.dedup();
-            let own = Pid(std::process::id());
-            if wanted.contains(&own) {
-                return Err(SessionError::Itself(own));
-            }
-            let processes = wanted.into_iter().map(|pid| Process::open(pid).map(Arc::new)).collect::<Result<_, _>>()?;
-            Ok(Targets { processes, launched: None })
+            let processes = open_each(pids, names)?.into_iter().map(|(_, opened)| Ok(Arc::new(opened?)));
+            Ok(Targets { processes: processes.collect::<Result<_, SessionError>>()?, launched: None })
         }
     }
+}
+
+/// Opens each of the processes that are named, in order of number. Fails if a name is nobody's.
+pub(super) fn open_each(
+    pids: &[Pid],
+    names: &[String],
+) -> Result<Vec<(Pid, Result<Process, TargetError>)>, SessionError> {
+    let mut wanted = pids.to_vec();
+    for name in names {
+        let found = named(name);
+        if found.is_empty() {
+            return Err(SessionError::NoSuchName(name.clone()));
+        }
+        wanted.extend(found);
+    }
+    wanted.sort_unstable();
+    wanted.dedup();
+    let own = Pid(std::process::id());
+    if wanted.contains(&own) {
+        return Err(SessionError::Itself(own));
+    }
+    Ok(wanted.into_iter().map(|pid| (pid, Process::open(pid))).collect())
 }
 
 /// Processes whose `comm` is this, this one excluded.

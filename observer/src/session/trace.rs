@@ -1,7 +1,6 @@
 //! The live stream of one or several processes.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -20,7 +19,7 @@ use super::select::{Targets, select};
 use super::setup::{Attachment, Looking, Setup, set_up};
 use super::stream::{Stream, WINDOW};
 use super::watch::{Watch, Woken};
-use super::{Options, Output};
+use super::{Options, Output, event_loop, kernel_release, progress};
 
 /// At least this long between two censuses of a target.
 const CENSUS_PAUSE: Ns = Ns(200_000_000);
@@ -30,15 +29,8 @@ const CENSUS_REST: u64 = 4;
 
 /// Observes until something ends it: the wanted time, a signal, or the targets' end.
 pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| SessionError::System { what: "start the event loop", source })?;
-    let say = |least: u8, text: &str| {
-        if options.verbosity >= least {
-            eprintln!("async-observer: {text}");
-        }
-    };
+    let runtime = event_loop()?;
+    let say = progress(options.verbosity);
     // A launched program must be stopped, resumed and waited for on one thread: this one.
     let Targets { processes, launched } = select(&options.selection)?;
     let looking = Looking { events: options.events, names: options.names, progress: &|text| say(2, text) };
@@ -77,11 +69,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let ended = ended.and_then(|reason| finish(&mut stream, reason, (detaching, detach), &say));
     runtime.shutdown_background();
     outlive(running, &say);
-    match ended {
-        // Whoever read the events has seen enough.
-        Err(SessionError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
+    ended.or_else(SessionError::unless_nobody_reads)
 }
 
 /// Probes in their targets, and how long it took.
@@ -143,13 +131,6 @@ fn request<'a>(attachment: &'a Attachment, catalog: &'a Catalog) -> ImageRequest
 
 fn polls_observed(setup: &Setup) -> bool {
     setup.catalog.points.iter().any(|entry| entry.point.role == Role::Poll)
-}
-
-/// The release as `uname -r` prints it.
-fn kernel_release() -> String {
-    // Only shown: where it cannot be read, that is shown.
-    std::fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map_or("unknown".to_owned(), |text| text.trim_end().to_owned())
 }
 
 /// The loop and what it works with.

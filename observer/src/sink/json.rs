@@ -115,7 +115,7 @@ struct StartObject<'a> {
 }
 
 #[derive(Serialize)]
-struct TargetObject<'a> {
+pub(super) struct TargetObject<'a> {
     pid: u32,
     exe: &'a str,
     images: Vec<ImageObject<'a>>,
@@ -212,7 +212,7 @@ struct TotalsObject {
 }
 
 impl<'a> TargetObject<'a> {
-    fn new(target: &'a TargetEntry, common: &'a [Missing]) -> Self {
+    pub(super) fn new(target: &'a TargetEntry, common: &'a [Missing]) -> Self {
         let images = target.images.iter().map(|image| ImageObject {
             path: &image.path,
             build_id: image.build_id.to_string(),
@@ -251,7 +251,7 @@ impl<'a> ResourceObject<'a> {
 
 /// A number where every JSON reader can hold it exactly, else a string.
 #[derive(Clone, Copy)]
-struct Integer(u64);
+pub(super) struct Integer(pub(super) u64);
 
 impl Serialize for Integer {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -260,11 +260,11 @@ impl Serialize for Integer {
     }
 }
 
-fn milliseconds(span: Ns) -> f64 {
+pub(super) fn milliseconds(span: Ns) -> f64 {
     span.0 as f64 / 1e6
 }
 
-fn line<T: Serialize>(out: &mut dyn Write, event: &str, at: Ns, rest: T) -> io::Result<()> {
+pub(super) fn line<T: Serialize>(out: &mut dyn Write, event: &str, at: Ns, rest: T) -> io::Result<()> {
     serde_json::to_writer(&mut *out, &Line { v: VERSION, event, ts: Integer(at.0), rest })?;
     out.write_all(b"\n")
 }

@@ -3,6 +3,7 @@
 //! Does not know where events come from, nor where the bytes go: the writer is an argument.
 
 mod json;
+mod sites;
 mod text;
 mod totals;
 
@@ -11,6 +12,7 @@ use std::io::{self, Write};
 use crate::model::{Event, Missing, Ns, TargetEntry};
 
 pub use json::Json;
+pub use sites::{CensusReport, News, Report, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText};
 pub use text::Text;
 pub use totals::Totals;
 

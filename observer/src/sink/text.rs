@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::{AsyncId, Event, EventKind, EventSet, Naming, Ns, ResourceFacts, Tid};
+use crate::model::{AsyncId, Event, EventKind, EventSet, Naming, Ns, Place, Resource, ResourceFacts, Tid, TypeId};
 
 use super::{End, Sink, Start};
 
@@ -175,19 +175,23 @@ impl Sink for Text {
     }
 }
 
-/// Type, name and place as far as known, in one phrase.
 fn label(facts: &ResourceFacts) -> String {
-    let mut label = facts.resource.as_str().to_owned();
-    match &facts.future {
+    type_label(facts.resource, &facts.future, facts.place.as_ref(), facts.type_id.as_ref())
+}
+
+/// Type, name and place as far as known, in one phrase. A question mark stands behind what is not certain.
+pub(super) fn type_label(resource: Resource, future: &Naming, place: Option<&Place>, id: Option<&TypeId>) -> String {
+    let mut label = resource.as_str().to_owned();
+    match future {
         Naming::Certain(name) => label.push_str(&format!(" {name}")),
         Naming::Uncertain(name) => label.push_str(&format!(" {name}?")),
-        Naming::Unknown(_) if facts.place.is_none() => match &facts.type_id {
+        Naming::Unknown(_) if place.is_none() => match id {
             Some(id) => label.push_str(&format!(" unnamed {}", id.vtable)),
             None => label.push_str(" unnamed"),
         },
         Naming::Unknown(_) => {}
     }
-    if let Some(place) = &facts.place {
+    if let Some(place) = place {
         label.push_str(&format!(" ({place}{})", if place.certain { "" } else { "?" }));
     }
     label
@@ -195,7 +199,7 @@ fn label(facts: &ResourceFacts) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::{Pid, Place, Resource, Unnamed};
+    use crate::model::{Pid, Unnamed};
 
     use super::*;
 

@@ -16,7 +16,7 @@ use super::pagemap::Pagemap;
 use super::stat::Stat;
 use super::syscall;
 use super::threads::{self, Thread};
-use crate::model::Pid;
+use crate::model::{Ns, Pid};
 
 /// Text of one `/proc` file that is read at most; a process with a million mappings stays below.
 const MAX_TEXT: u64 = 256 << 20;
@@ -86,6 +86,13 @@ impl Process {
     /// When it began.
     pub fn start_time(&self) -> StartTime {
         self.start
+    }
+
+    /// How long ago it began; `None` where the clock cannot be read.
+    pub fn age(&self) -> Option<Ns> {
+        let ticks_a_second = syscall::ticks_a_second();
+        let began = self.start.0.checked_mul(1_000_000_000)?.checked_div(ticks_a_second)?;
+        Some(syscall::since_boot().since(Ns(began)))
     }
 
     /// Whether it has ended. Once true, stays true.
@@ -226,6 +233,18 @@ mod tests {
         assert_eq!(us.exe(), std::env::current_exe().unwrap().to_str().unwrap());
         assert!(us.start_time().0 > 0);
         assert!(!us.has_ended());
+    }
+
+    #[test]
+    fn a_process_is_as_old_as_its_life_is_long() {
+        let begin = Instant::now();
+        let mut child = Sleeper::start();
+        let process = child.process();
+        std::thread::sleep(Duration::from_millis(30));
+        let age = Duration::from_nanos(process.age().unwrap().0);
+        child.end();
+        // A process's start is known in ticks of 10 ms.
+        assert!((Duration::from_millis(20)..begin.elapsed() + Duration::from_millis(20)).contains(&age), "{age:?}");
     }
 
     #[test]

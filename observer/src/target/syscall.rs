@@ -19,10 +19,25 @@ pub enum Wait {
 
 /// CLOCK_MONOTONIC, the clock of the kernel's probes.
 pub fn monotonic_now() -> Ns {
+    now(libc::CLOCK_MONOTONIC)
+}
+
+/// CLOCK_BOOTTIME, the clock of `/proc/PID/stat`: it goes on while the machine sleeps.
+pub fn since_boot() -> Ns {
+    now(libc::CLOCK_BOOTTIME)
+}
+
+fn now(clock: libc::clockid_t) -> Ns {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid timespec for the call to fill; CLOCK_MONOTONIC exists on every Linux.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    // SAFETY: `time` is a valid timespec for the call to fill; both clocks exist on every Linux since 2.6.39.
+    unsafe { libc::clock_gettime(clock, &mut time) };
     Ns(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// The unit of times in `/proc`; 0 where the system does not tell.
+pub fn ticks_a_second() -> u64 {
+    // SAFETY: sysconf has no preconditions.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(0)
 }
 
 /// Bytes of a page of memory.

@@ -132,7 +132,7 @@ impl History {
     }
 
     /// From the window's first reading to its last; 0 before the second.
-    pub(super) fn during(&self) -> Ns {
+    pub fn during(&self) -> Ns {
         self.times.front().zip(self.times.back()).map_or(Ns(0), |(first, last)| last.since(*first))
     }
 

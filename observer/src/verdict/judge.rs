@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{Activity, Ns, Site, TaskId};
+use crate::model::{Activity, LiveTask, Ns, Site, TaskId};
 
 use super::finding::{Evidence, Finding, Grows, Judgement, Undecided, Why};
 use super::growth::{self, LEAST_BORN};
@@ -91,6 +91,11 @@ impl History {
         judgement.findings.sort_by_key(rank);
         judgement.undecided.sort_by_key(|undecided| (std::cmp::Reverse(undecided.live), undecided.site));
         judgement
+    }
+
+    /// Whether the task, one of the latest reading, is proved to be stuck.
+    pub fn is_stuck(&self, task: &LiveTask) -> bool {
+        self.tasks.get(&(task.header, task.id)).is_some_and(Known::is_stuck)
     }
 
     fn groups(&self) -> Groups {

@@ -21,19 +21,18 @@ pub struct SiteCount {
     pub running: u64,
     /// Are over and kept by a handle; not live.
     pub complete: u64,
-    /// Of the idle ones, those that no waker, queue or abort handle refers to at this one reading. Closures are none:
-    /// they are not woken.
-    pub unwakeable: u64,
+    /// Of the idle ones, those that are proved to be stuck.
+    pub stuck: u64,
     /// Of the live ones, those with a join handle.
     pub with_handle: u64,
 }
 
 impl SiteCount {
     fn new(site: Site) -> Self {
-        Self { site, live: 0, idle: 0, scheduled: 0, running: 0, complete: 0, unwakeable: 0, with_handle: 0 }
+        Self { site, live: 0, idle: 0, scheduled: 0, running: 0, complete: 0, stuck: 0, with_handle: 0 }
     }
 
-    fn add(&mut self, task: &LiveTask) {
+    fn add(&mut self, task: &LiveTask, stuck: bool) {
         match task.state.activity() {
             Activity::Idle => self.idle += 1,
             Activity::Scheduled => self.scheduled += 1,
@@ -45,16 +44,16 @@ impl SiteCount {
         }
         self.live += 1;
         self.with_handle += u64::from(task.state.has_join_interest());
-        self.unwakeable += u64::from(task.is_future() && task.state.is_unwakeable());
+        self.stuck += u64::from(stuck);
     }
 }
 
-/// Counts, most live ones first.
-pub fn count_by_site(tasks: &[LiveTask]) -> Vec<SiteCount> {
+/// Counts, most live ones first. `is_stuck` is what a history of them proves.
+pub fn count_by_site(tasks: &[LiveTask], is_stuck: impl Fn(&LiveTask) -> bool) -> Vec<SiteCount> {
     let mut counts: HashMap<Site, SiteCount> = HashMap::new();
     for task in tasks {
         let site = Site::of(task);
-        counts.entry(site).or_insert_with(|| SiteCount::new(site)).add(task);
+        counts.entry(site).or_insert_with(|| SiteCount::new(site)).add(task, is_stuck(task));
     }
     let mut counts: Vec<SiteCount> = counts.into_values().collect();
     counts.sort_unstable_by_key(|count| (std::cmp::Reverse((count.live, count.complete)), count.site));
@@ -66,13 +65,13 @@ mod tests {
     use super::*;
     use crate::model::{ProcAddr, TaskId, TaskState};
 
-    fn task(vtable: u64, id: u64, state: u64, owner: u64) -> LiveTask {
+    fn task(vtable: u64, id: u64, state: u64) -> LiveTask {
         LiveTask {
             header: ProcAddr(id << 7),
             vtable: ProcAddr(vtable),
             id: TaskId(id),
             state: TaskState(state),
-            owner,
+            owner: 1,
             spawn_location: None,
             running_on: None,
         }
@@ -80,24 +79,18 @@ mod tests {
 
     #[test]
     fn tasks_are_counted_by_site_and_activity_and_what_is_complete_is_not_live() {
-        let tasks =
-            [task(8, 1, 0x40, 1), task(8, 2, 0xcc, 1), task(8, 3, 0x89, 1), task(8, 4, 0x4a, 1), task(16, 5, 0x80, 1)];
-        let counts = count_by_site(&tasks);
+        let tasks = [task(8, 1, 0x40), task(8, 2, 0xcc), task(8, 3, 0x89), task(8, 4, 0x4a), task(16, 5, 0x80)];
+        let counts = count_by_site(&tasks, |task| task.id == TaskId(1));
         let first = SiteCount {
             live: 3,
             idle: 1,
             scheduled: 1,
             running: 1,
             complete: 1,
-            unwakeable: 1,
+            stuck: 1,
             with_handle: 2,
             ..SiteCount::new(Site { vtable: ProcAddr(8), spawned_at: None })
         };
         assert_eq!((counts.len(), counts[0], counts[1].live), (2, first, 1));
-    }
-
-    #[test]
-    fn a_closure_that_waits_in_its_queue_is_not_unwakeable() {
-        assert_eq!(count_by_site(&[task(8, 1, 0x88, 0)])[0].unwakeable, 0);
     }
 }

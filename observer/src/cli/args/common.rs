@@ -1,0 +1,51 @@
+//! Options that every command has.
+
+use std::path::PathBuf;
+
+use crate::model::Pid;
+
+use super::values::parse_pid;
+
+/// Which processes, and where the output goes.
+#[derive(Clone, Debug, clap::Args)]
+pub(in crate::cli) struct Common {
+    /// Look at this process (repeatable)
+    #[arg(short, long, value_name = "PID", value_parser = parse_pid)]
+    pub(in crate::cli) pid: Vec<Pid>,
+
+    /// Look at the processes whose name is NAME, as `ps -o comm` shows it (repeatable)
+    #[arg(short, long, value_name = "NAME")]
+    pub(in crate::cli) name: Vec<String>,
+
+    /// Write there; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(in crate::cli) output: Option<PathBuf>,
+
+    /// JSON Lines instead of text
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+
+    /// Do not look for the names of future types (faster on very large images)
+    #[arg(long)]
+    pub(in crate::cli) no_names: bool,
+
+    /// Say less on standard error
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(in crate::cli) quiet: bool,
+
+    /// Say more on standard error; twice: what the kernel side logs, too
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(in crate::cli) verbose: u8,
+}
+
+impl Common {
+    /// 0 nothing, 1 progress, more: details.
+    pub(in crate::cli) fn verbosity(&self) -> u8 {
+        if self.quiet { 0 } else { self.verbose.saturating_add(1) }
+    }
+
+    /// Whether any process was named.
+    pub(in crate::cli) fn names_a_process(&self) -> bool {
+        !self.pid.is_empty() || !self.name.is_empty()
+    }
+}

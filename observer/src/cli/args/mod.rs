@@ -1,0 +1,104 @@
+//! What can be said on the command line, and how it is explained.
+
+mod common;
+mod sites;
+mod trace;
+mod values;
+
+use clap::{Parser, Subcommand};
+
+pub(super) use common::Common;
+pub(super) use sites::{Ps, Sweep};
+pub(super) use trace::Trace;
+
+/// Shows the life of every async task in a running, unmodified Tokio program.
+#[derive(Debug, Parser)]
+#[command(name = "async-observer", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) trace: Trace,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Stream init, before, after, resolve and destroy of every task (the same as no command)
+    #[command(after_help = TRACE_EXAMPLES)]
+    Trace(Trace),
+    /// List the tasks that live now, by type and place; no probe is attached
+    #[command(after_help = PS_EXAMPLES)]
+    Ps(Ps),
+    /// Find stuck, leaking and suspect tasks, with evidence; no probe is attached
+    #[command(after_help = SWEEP_EXAMPLES)]
+    Sweep(Sweep),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo async-observer --pid 4242              every event of process 4242, until ^C
+  sudo async-observer ps --pid 4242           which tasks live in it now, by type and place
+  sudo async-observer sweep --pid 4242        which of them are stuck or leaking, with evidence
+
+Exit codes:
+  0 done (also when the target ends)   1 run-time error   2 usage   3 no such process, or it is gone
+  4 not permitted   5 nothing to observe in it   6 this kernel cannot   10 found what --fail-on names";
+
+const TRACE_EXAMPLES: &str = "\
+Examples:
+  sudo async-observer --pid 4242                      every event of process 4242, until ^C
+  sudo async-observer --pid 4242 --json -d 10s -o t.jsonl   ten seconds of JSON Lines into a file
+  sudo async-observer --name my-server --events init,destroy   births and deaths only, and only their probes
+  sudo async-observer -- ./my-server --port 80        launch it and observe from the first instruction";
+
+const PS_EXAMPLES: &str = "\
+Examples:
+  sudo async-observer ps --pid 4242                   types by number of live tasks
+  sudo async-observer ps --pid 4242 --top 5 --sort stuck
+  sudo async-observer ps --name my-server --tasks --filter src/conn.rs   each task of one file
+  sudo async-observer ps --pid 4242 --json            one JSON object a line";
+
+const SWEEP_EXAMPLES: &str = "\
+Examples:
+  sudo async-observer sweep --pid 4242                five readings in ten seconds, then the verdicts
+  sudo async-observer sweep --pid 4242 --for 10m --samples 20   slow leaks need more time
+  sudo async-observer sweep --name my-server --every 30s        go on, say what arises and vanishes
+  sudo async-observer sweep --pid 4242 --fail-on stuck,leaking  exit code 10 if found, for pipelines";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::CommandFactory;
+
+    use super::values::Span;
+    use super::*;
+    use crate::model::Pid;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bare_pid_is_the_live_stream() {
+        let args = Args::try_parse_from(["async-observer", "--pid", "42", "-d", "1500ms"]).expect("valid");
+        assert_eq!(
+            (args.trace.common.pid, args.trace.duration),
+            (vec![Pid(42)], Some(Span(Duration::from_millis(1500))))
+        );
+    }
+
+    #[test]
+    fn a_command_to_launch_keeps_its_own_options() {
+        let args = Args::try_parse_from(["async-observer", "trace", "--json", "--", "server", "--pid", "x"]);
+        let Some(Command::Trace(trace)) = args.expect("valid").command else { panic!("is trace") };
+        assert_eq!(trace.command, ["server", "--pid", "x"]);
+    }
+
+    #[test]
+    fn a_pid_to_attach_and_a_command_to_launch_exclude_each_other() {
+        assert!(Args::try_parse_from(["async-observer", "--pid", "1", "--", "true"]).is_err());
+    }
+}

@@ -1,0 +1,62 @@
+//! Options of `ps` and `sweep`.
+
+use super::Common;
+use super::values::{SortBy, Span, VerdictList, parse_samples};
+
+/// Options of `ps`.
+#[derive(Clone, Debug, clap::Args)]
+pub(in crate::cli) struct Ps {
+    #[command(flatten)]
+    pub(in crate::cli) common: Common,
+
+    /// List each task under its type: id, state, references, join handle
+    #[arg(long)]
+    pub(in crate::cli) tasks: bool,
+
+    /// Show only so many types
+    #[arg(long, value_name = "N")]
+    pub(in crate::cli) top: Option<usize>,
+
+    /// Sort the types by this
+    #[arg(long, value_name = "COLUMN", default_value = "live")]
+    pub(in crate::cli) sort: SortBy,
+
+    /// Only types whose name, place, kind or id holds TEXT, whatever its case (repeatable: any of them)
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::cli) filter: Vec<String>,
+}
+
+/// Options of `sweep`.
+#[derive(Clone, Debug, clap::Args)]
+pub(in crate::cli) struct Sweep {
+    #[command(flatten)]
+    pub(in crate::cli) common: Common,
+
+    /// From the first reading to the last: 500ms, 10s, 5m, 1h
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", conflicts_with = "every")]
+    pub(in crate::cli) during: Span,
+
+    /// Readings that are judged together; stuck needs 2, leaking 3, a leak inside a busy place 4
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_samples)]
+    pub(in crate::cli) samples: usize,
+
+    /// Go on for ever, one reading each TIME, and say what arises and what vanishes
+    #[arg(long, value_name = "TIME")]
+    pub(in crate::cli) every: Option<Span>,
+
+    /// With --every: stop after this long
+    #[arg(short, long, value_name = "TIME", requires = "every")]
+    pub(in crate::cli) duration: Option<Span>,
+
+    /// Do not judge the growth of a process that is younger: it may be starting up
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub(in crate::cli) warm_up: Span,
+
+    /// Only types whose name, place, kind or id holds TEXT, whatever its case (repeatable: any of them)
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::cli) filter: Vec<String>,
+
+    /// Exit with 10 if one of these was found: stuck,leaking,suspect
+    #[arg(long, value_name = "LIST")]
+    pub(in crate::cli) fail_on: Option<VerdictList>,
+}

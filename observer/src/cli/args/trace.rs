@@ -1,0 +1,37 @@
+//! Options of the live stream.
+
+use std::ffi::OsString;
+
+use super::Common;
+use super::values::{EventList, How, Span, parse_pages};
+
+/// Options of `trace`.
+#[derive(Clone, Debug, clap::Args)]
+pub(in crate::cli) struct Trace {
+    #[command(flatten)]
+    pub(in crate::cli) common: Common,
+
+    /// Stop after this long: 500ms, 10s, 5m, 1h
+    #[arg(short, long, value_name = "TIME")]
+    pub(in crate::cli) duration: Option<Span>,
+
+    /// Only these events, and only the probes they need: init,before,after,resolve,destroy
+    #[arg(long, value_name = "LIST")]
+    pub(in crate::cli) events: Option<EventList>,
+
+    /// How to attach; without it: uprobe-multi where the kernel has it
+    #[arg(long, value_name = "HOW")]
+    pub(in crate::cli) attach_with: Option<How>,
+
+    /// Size of each CPU's ring in pages of 4 KiB, a power of two
+    #[arg(long, value_name = "PAGES", default_value_t = 1024, value_parser = parse_pages)]
+    pub(in crate::cli) ring_pages: usize,
+
+    /// Attach probes that do nothing, to measure what the hits alone cost
+    #[arg(long, hide = true)]
+    pub(in crate::cli) empty_probes: bool,
+
+    /// Launch this program and observe it from its first instruction
+    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["pid", "name"])]
+    pub(in crate::cli) command: Vec<OsString>,
+}

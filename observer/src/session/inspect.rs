@@ -1,0 +1,156 @@
+//! A process that is only read: its task types, and its censuses one after the other. Nothing is attached.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::census::{CellTypes, Census, CensusError, spawn_location};
+use crate::model::{Bias, LiveTask, Ns, Pid, Place, ProcAddr, Site, TargetEntry, TaskType, VirtAddr};
+use crate::sink::{CensusReport, SiteOf};
+use crate::target::{MemoryError, Module, Process};
+use crate::verdict::{History, Reading};
+
+use super::error::{SessionError, Unsupported};
+use super::images::{Analysis, Images};
+use super::pace::{Interrupted, Pace};
+
+/// One process under inspection.
+pub(super) struct Inspected {
+    pub(super) process: Arc<Process>,
+    pub(super) entry: TargetEntry,
+    pub(super) history: History,
+    /// Of the latest reading.
+    pub(super) tasks: Vec<LiveTask>,
+    types: Arc<CellTypes>,
+    spawned_at: HashMap<ProcAddr, Option<Place>>,
+}
+
+/// What one census cost and found.
+pub(super) struct Taken {
+    pub(super) at: Ns,
+    live: u64,
+    bytes: u64,
+    took: Ns,
+    doubt: Option<String>,
+}
+
+impl Inspected {
+    /// Looks at the process's images. `window` is how many readings are judged together.
+    pub(super) fn open(
+        process: Arc<Process>,
+        images: &mut Images<'_, ()>,
+        window: usize,
+    ) -> Result<Self, SessionError> {
+        let entry =
+            images.of_process(&process, |module, analysis, entry| one_image(&process, module, analysis, entry))?;
+        let types = Arc::new(CellTypes::of_target(&entry.types));
+        let (tasks, spawned_at) = (Vec::new(), HashMap::new());
+        Ok(Self { process, entry, history: History::new(window), tasks, types, spawned_at })
+    }
+
+    pub(super) fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
+    /// Reads the tasks once more.
+    pub(super) async fn read(&mut self, pace: &mut Pace) -> Result<Result<Taken, SessionError>, Interrupted> {
+        let (process, types) = (Arc::clone(&self.process), Arc::clone(&self.types));
+        let pid = self.pid();
+        let census = match pace.work(move || Census::take(&process, &types)).await? {
+            Ok(Ok(census)) => census,
+            Ok(Err(CensusError::Target(error))) => return Ok(Err(error.into())),
+            Ok(Err(CensusError::Memory(error))) => return Ok(Err(SessionError::memory(pid, error))),
+            Err(error) => return Ok(Err(error)),
+        };
+        self.locate(&census.tasks);
+        let complete = census.unread.is_empty() && !census.truncated;
+        let reading = Reading { at: census.ended, tasks: &census.tasks, complete, closures: true };
+        self.history.add(&reading);
+        let taken = Taken {
+            at: census.ended,
+            live: census.tasks.iter().filter(|task| !task.state.is_complete()).count() as u64,
+            bytes: census.bytes_read,
+            took: census.ended.since(census.started),
+            doubt: doubt(&census),
+        };
+        self.tasks = census.tasks;
+        Ok(Ok(taken))
+    }
+
+    /// How old the process was at the first of the readings that are judged, where the kernel tells.
+    pub(super) fn age_at_first(&self) -> Option<Ns> {
+        Some(Ns(self.process.age()?.0.saturating_sub(self.history.during().0)))
+    }
+
+    /// The site as it is named; `None` for a type that the images do not hold.
+    pub(super) fn site(&self, site: Site) -> Option<SiteOf<'_>> {
+        let entry = self.entry.types.get(&site.vtable)?;
+        let spawned_at = site.spawned_at.and_then(|at| self.spawned_at.get(&at)?.as_ref());
+        Some(SiteOf { pid: self.entry.pid, exe: &self.entry.exe, entry, spawned_at })
+    }
+
+    pub(super) fn report<'a>(&'a self, taken: &'a Taken) -> CensusReport<'a> {
+        CensusReport {
+            at: taken.at,
+            pid: self.entry.pid,
+            exe: &self.entry.exe,
+            live: taken.live,
+            bytes: taken.bytes,
+            took: taken.took,
+            doubt: taken.doubt.as_deref(),
+        }
+    }
+
+    fn locate(&mut self, tasks: &[LiveTask]) {
+        let memory = self.process.memory();
+        for at in tasks.iter().filter_map(|task| task.spawn_location) {
+            self.spawned_at.entry(at).or_insert_with(|| spawn_location(&memory, at));
+        }
+    }
+}
+
+/// Enters the types whose vtables stand in memory as the image says.
+fn one_image(
+    process: &Process,
+    module: &Module,
+    analysis: &Analysis<()>,
+    entry: &mut TargetEntry,
+) -> Result<Result<(), Unsupported>, SessionError> {
+    let bias = match analysis.bias(module) {
+        Ok(bias) => bias,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let there = standing(process, &analysis.types, bias).map_err(|error| SessionError::memory(process.pid(), error))?;
+    if there.is_empty() {
+        let reason = "none of its task types stands in memory as in the file".to_owned();
+        return Ok(Err(Unsupported::Unverified { path: module.path.clone(), reason }));
+    }
+    entry.images.push(analysis.entry(module, bias));
+    analysis.enter(bias, there, entry);
+    Ok(Ok(()))
+}
+
+/// The types whose vtable begins with their poll in memory, too.
+fn standing(process: &Process, types: &[TaskType], bias: Bias) -> Result<Vec<TaskType>, MemoryError> {
+    let addresses: Vec<ProcAddr> = types.iter().map(|task| bias.to_process(task.vtable)).collect();
+    let mut there = Vec::with_capacity(types.len());
+    process.memory().read_each(&addresses, 8, |index, bytes| {
+        let poll = bytes.and_then(|bytes| bytes.try_into().ok()).map(u64::from_ne_bytes);
+        let same = |poll| bias.to_virtual(ProcAddr(poll)) == VirtAddr(types[index].functions.poll.0);
+        if poll.is_some_and(same) {
+            there.push(types[index].clone());
+        }
+    })?;
+    Ok(there)
+}
+
+/// Why there may be more tasks than were found.
+fn doubt(census: &Census) -> Option<String> {
+    let unread: u64 = census.unread.iter().map(|range| range.len()).sum();
+    if census.truncated {
+        Some("there are more tasks than one census takes in".to_owned())
+    } else if unread > 0 {
+        Some(format!("{} KiB of memory could not be read; tasks in it are missing", unread >> 10))
+    } else {
+        None
+    }
+}

@@ -1,0 +1,162 @@
+//! The processes of a `ps` or `sweep`: opened, looked at as far as they can be, and what is said of all of them together.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::model::{Ns, Pid};
+use crate::runtime::RuntimeImage;
+use crate::sink::{Report, SiteSink, SitesEnd};
+use crate::symbols::Image;
+use crate::target::{Process, monotonic_now};
+
+use super::error::SessionError;
+use super::images::Images;
+use super::inspect::Inspected;
+use super::kernel_release;
+use super::select::open_each;
+
+/// Which processes are inspected, and how.
+#[derive(Clone, Debug)]
+pub struct InspectionOptions {
+    /// By number.
+    pub pids: Vec<Pid>,
+    /// By name, as `/proc/PID/comm` has it.
+    pub names: Vec<String>,
+    /// Whether future types are to be named.
+    pub name_types: bool,
+    /// Diagnostics on standard error: 0 none, 1 progress, 2 details.
+    pub verbosity: u8,
+}
+
+/// Where reports go.
+pub struct SitesOutput {
+    /// How they look.
+    pub sink: Box<dyn SiteSink>,
+    /// Where they are written.
+    pub out: Box<dyn Write>,
+}
+
+/// All processes of one run.
+pub(super) struct Inspection<'a> {
+    options: &'a InspectionOptions,
+    images: Images<'a, ()>,
+    window: usize,
+    output: SitesOutput,
+    began: Ns,
+    met: HashSet<Pid>,
+    unreadable: u64,
+    looked_at: u64,
+    first_error: Option<SessionError>,
+    pub(super) targets: Vec<Inspected>,
+}
+
+/// Nothing but the types is wanted of an image.
+pub(super) fn nothing_besides(_: &Image<'_>, _: &RuntimeImage) {}
+
+impl<'a> Inspection<'a> {
+    /// Opens what is named. Fails if nothing of it can be looked at. `window` is how many readings are judged together.
+    pub(super) fn open(
+        options: &'a InspectionOptions,
+        progress: &'a dyn Fn(&str),
+        output: SitesOutput,
+        window: usize,
+    ) -> Result<Self, SessionError> {
+        let began = monotonic_now();
+        let images = Images::new(options.name_types, progress, &nothing_besides);
+        let (met, targets) = (HashSet::new(), Vec::new());
+        let (unreadable, looked_at, first_error) = (0, 0, None);
+        let mut all = Self { options, images, window, output, began, met, unreadable, looked_at, first_error, targets };
+        let refused = all.admit(&options.pids)?;
+        if all.targets.is_empty() {
+            if let Some((_, error)) = refused.into_iter().next() {
+                return Err(error);
+            }
+            return Ok(all);
+        }
+        let kernel = kernel_release();
+        let targets = all.targets.iter().map(|target| &target.entry).collect();
+        let start = Report::Start { at: began, wall: SystemTime::now(), kernel: &kernel, targets, missing: &[] };
+        all.output.say(&start)?;
+        for (pid, error) in refused {
+            all.refuse(pid, error)?;
+        }
+        Ok(all)
+    }
+
+    /// Looks for processes of the wanted names that were not there before.
+    pub(super) fn admit_new(&mut self) -> Result<(), SessionError> {
+        for (pid, error) in self.admit(&[])? {
+            self.refuse(pid, error)?;
+        }
+        Ok(())
+    }
+
+    /// Says that the process is not looked at, or not any more.
+    pub(super) fn refuse(&mut self, pid: Pid, error: SessionError) -> Result<(), SessionError> {
+        self.unreadable += 1;
+        let reason = error.in_full();
+        self.say(&Report::Unreadable { at: monotonic_now(), pid, reason: &reason })?;
+        self.first_error.get_or_insert(error);
+        Ok(())
+    }
+
+    /// A process was looked at.
+    pub(super) fn count_one(&mut self) {
+        self.looked_at += 1;
+    }
+
+    pub(super) fn say(&mut self, report: &Report<'_>) -> Result<(), SessionError> {
+        self.output.say(report)
+    }
+
+    /// The processes and where reports go, at once.
+    pub(super) fn parts(&mut self) -> (&mut Vec<Inspected>, &mut SitesOutput) {
+        (&mut self.targets, &mut self.output)
+    }
+
+    /// Says the end; fails if not one process was looked at.
+    pub(super) fn end(mut self, findings: Option<u64>, healthy: (u64, u64)) -> Result<(), SessionError> {
+        if let Some(error) = self.first_error.take_if(|_| self.looked_at == 0) {
+            return Err(error);
+        }
+        let (at, elapsed) = (monotonic_now(), monotonic_now().since(self.began));
+        let (targets, unreadable) = (self.looked_at, self.unreadable);
+        self.output.say(&Report::End(SitesEnd { at, targets, unreadable, findings, healthy, elapsed }))?;
+        self.output.flush()
+    }
+
+    /// Opens processes that were not met before; gives those that cannot be looked at.
+    fn admit(&mut self, pids: &[Pid]) -> Result<Vec<(Pid, SessionError)>, SessionError> {
+        let mut refused = Vec::new();
+        let opened = match open_each(pids, &self.options.names) {
+            // Later, that a name is nobody's any more is no failure.
+            Err(SessionError::NoSuchName(_)) if !self.met.is_empty() => return Ok(refused),
+            opened => opened?,
+        };
+        for (pid, process) in opened {
+            if !self.met.insert(pid) {
+                continue;
+            }
+            let inspected = process
+                .map_err(SessionError::from)
+                .and_then(|process: Process| Inspected::open(Arc::new(process), &mut self.images, self.window));
+            match inspected {
+                Ok(target) => self.targets.push(target),
+                Err(error) => refused.push((pid, error)),
+            }
+        }
+        Ok(refused)
+    }
+}
+
+impl SitesOutput {
+    pub(super) fn say(&mut self, report: &Report<'_>) -> Result<(), SessionError> {
+        self.sink.say(report, &mut self.out).map_err(SessionError::Output)
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), SessionError> {
+        self.out.flush().map_err(SessionError::Output)
+    }
+}

@@ -1,0 +1,76 @@
+//! When the next reading is due, and what may come before it: a signal, or the end of the wanted time.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
+
+use super::error::SessionError;
+
+/// It is time to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interrupted {
+    /// SIGINT or SIGTERM.
+    Signal,
+    /// The wanted time is over.
+    Over,
+}
+
+/// What can end a run early.
+pub(super) struct Pace {
+    interrupt: Signal,
+    terminate: Signal,
+    until: Option<Instant>,
+}
+
+impl Pace {
+    /// Must be called inside the event loop.
+    pub(super) fn new(duration: Option<Duration>) -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            until: duration.map(|duration| Instant::now() + duration),
+        })
+    }
+
+    /// Waits until then.
+    pub(super) async fn rest(&mut self, then: Instant) -> Result<(), Interrupted> {
+        tokio::select! {
+            biased;
+            why = self.interrupted() => Err(why),
+            () = sleep_until(then) => Ok(()),
+        }
+    }
+
+    /// Has it done on a thread of its own; gives up waiting for it when it is time to end.
+    pub(super) async fn work<T: Send + 'static>(
+        &mut self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Result<T, SessionError>, Interrupted> {
+        let running = tokio::task::spawn_blocking(job);
+        tokio::select! {
+            biased;
+            why = self.interrupted() => Err(why),
+            done = running => Ok(done.map_err(|error| SessionError::System {
+                what: "read the process's memory",
+                source: io::Error::other(error),
+            })),
+        }
+    }
+
+    async fn interrupted(&mut self) -> Interrupted {
+        let until = self.until;
+        let over = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => Interrupted::Signal,
+            _ = self.terminate.recv() => Interrupted::Signal,
+            () = over => Interrupted::Over,
+        }
+    }
+}

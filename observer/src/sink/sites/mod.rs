@@ -1,0 +1,159 @@
+//! Rendering of what memory tells: sites, tasks and findings, as text for a person or JSON Lines for a program.
+//!
+//! Does not know: how tasks are read or judged.
+
+mod json;
+mod text;
+
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use crate::model::{LiveTask, Missing, Ns, Pid, Place, TargetEntry, TypeEntry};
+use crate::verdict::{Finding, SiteCount, Undecided};
+
+pub use json::SitesJson;
+pub use text::SitesText;
+
+/// One thing to be said, in the order in which a run says them.
+#[derive(Clone, Debug)]
+pub enum Report<'a> {
+    /// First of all.
+    Start {
+        /// When, on the monotonic clock.
+        at: Ns,
+        /// The same moment as wall-clock time.
+        wall: SystemTime,
+        /// The kernel's release.
+        kernel: &'a str,
+        /// The processes that are looked at.
+        targets: Vec<&'a TargetEntry>,
+        /// What is not looked at in any of them, and why.
+        missing: &'a [Missing],
+    },
+    /// A process that is not looked at, or not any more.
+    Unreadable {
+        /// When.
+        at: Ns,
+        /// The process.
+        pid: Pid,
+        /// Why, in words.
+        reason: &'a str,
+    },
+    /// The tasks of a process were read.
+    Census(CensusReport<'a>),
+    /// The tasks of one site.
+    Site {
+        /// When they were read.
+        at: Ns,
+        /// The site.
+        of: SiteOf<'a>,
+        /// How many there are.
+        count: SiteCount,
+    },
+    /// One task.
+    Task {
+        /// When it was read.
+        at: Ns,
+        /// Its site.
+        of: SiteOf<'a>,
+        /// The task.
+        task: &'a LiveTask,
+        /// Proved stuck.
+        stuck: bool,
+    },
+    /// Sites that were left out by `--top`.
+    Left {
+        /// When.
+        at: Ns,
+        /// So many.
+        sites: u64,
+        /// Their live tasks.
+        tasks: u64,
+    },
+    /// A verdict.
+    Finding {
+        /// When.
+        at: Ns,
+        /// The site.
+        of: SiteOf<'a>,
+        /// The verdict and its evidence.
+        finding: &'a Finding,
+        /// Whether it is news.
+        news: News,
+    },
+    /// A site that grows, with too little evidence for a verdict.
+    Undecided {
+        /// When.
+        at: Ns,
+        /// The site.
+        of: SiteOf<'a>,
+        /// What is missing.
+        undecided: &'a Undecided,
+    },
+    /// Last of all.
+    End(SitesEnd),
+}
+
+/// A site as it is named to people.
+#[derive(Clone, Copy, Debug)]
+pub struct SiteOf<'a> {
+    /// The process.
+    pub pid: Pid,
+    /// Its executable.
+    pub exe: &'a str,
+    /// The future type.
+    pub entry: &'a TypeEntry,
+    /// Where it was spawned, if the build records it.
+    pub spawned_at: Option<&'a Place>,
+}
+
+/// One census of a process.
+#[derive(Clone, Copy, Debug)]
+pub struct CensusReport<'a> {
+    /// When it was over.
+    pub at: Ns,
+    /// The process.
+    pub pid: Pid,
+    /// Its executable.
+    pub exe: &'a str,
+    /// Live tasks found, closures included.
+    pub live: u64,
+    /// Bytes of memory read.
+    pub bytes: u64,
+    /// How long it took.
+    pub took: Ns,
+    /// Why there may be more tasks than were found, if so.
+    pub doubt: Option<&'a str>,
+}
+
+/// Whether a finding was said before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It is new.
+    Arisen,
+    /// It was said before and does not hold any more.
+    Vanished,
+}
+
+/// What is said at the end.
+#[derive(Clone, Copy, Debug)]
+pub struct SitesEnd {
+    /// When.
+    pub at: Ns,
+    /// Processes looked at.
+    pub targets: u64,
+    /// Processes named that could not be looked at to the end.
+    pub unreadable: u64,
+    /// Findings that hold at the end; `None` where nothing was judged.
+    pub findings: Option<u64>,
+    /// Sites without a finding, and their live tasks.
+    pub healthy: (u64, u64),
+    /// From begin to end.
+    pub elapsed: Ns,
+}
+
+/// A rendering of sites.
+pub trait SiteSink {
+    /// One thing.
+    fn say(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()>;
+}

@@ -1,0 +1,222 @@
+//! Tables and findings that a person can read.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::model::Ns;
+use crate::sink::text::type_label;
+use crate::verdict::{Evidence, Finding, Grows, SiteCount, Verdict, Why};
+
+use super::{CensusReport, News, Report, SiteOf, SiteSink, SitesEnd};
+
+/// Writes a table of sites, a line a task, and a paragraph a finding.
+#[derive(Clone, Copy, Debug)]
+pub struct SitesText {
+    colour: bool,
+    /// The sites of one process stand under one head.
+    head_said: bool,
+    many: bool,
+    began: Ns,
+}
+
+impl SitesText {
+    /// `colour` should be true only where the output is a terminal and NO_COLOR is not set.
+    pub fn new(colour: bool) -> Self {
+        Self { colour, head_said: false, many: false, began: Ns(0) }
+    }
+
+    fn paint(&self, colour: AnsiColor, text: &str) -> String {
+        if !self.colour {
+            return text.to_owned();
+        }
+        let style = Style::new().fg_color(Some(colour.into())).bold();
+        format!("{}{text}{}", style.render(), style.render_reset())
+    }
+
+    fn census(&mut self, census: &CensusReport<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.head_said = false;
+        let (took, mib) = (census.took.0 as f64 / 1e6, census.bytes as f64 / f64::from(1 << 20));
+        let CensusReport { pid, exe, live, .. } = census;
+        writeln!(out, "pid {pid} {exe}: {live} live tasks; read {mib:.1} MiB in {took:.1} ms, no probe attached")?;
+        match census.doubt {
+            Some(doubt) => writeln!(out, "  {} {doubt}", self.paint(AnsiColor::Yellow, "not certain:")),
+            None => Ok(()),
+        }
+    }
+
+    fn site(&mut self, of: &SiteOf<'_>, count: &SiteCount, out: &mut dyn Write) -> io::Result<()> {
+        if !std::mem::replace(&mut self.head_said, true) {
+            writeln!(
+                out,
+                "{:>9} {:>9} {:>9} {:>7} {:>9} {:>9}  future",
+                "live", "idle", "scheduled", "running", "complete", "stuck"
+            )?;
+        }
+        let SiteCount { live, idle, scheduled, running, complete, stuck, .. } = count;
+        let stuck = match stuck {
+            0 => format!("{:>9}", 0),
+            stuck => self.paint(AnsiColor::Red, &format!("{stuck:>9}")),
+        };
+        writeln!(out, "{live:>9} {idle:>9} {scheduled:>9} {running:>7} {complete:>9} {stuck}  {}", label(of))
+    }
+
+    fn finding(&self, of: &SiteOf<'_>, finding: &Finding, news: News, out: &mut dyn Write) -> io::Result<()> {
+        let verdict = finding.evidence.verdict();
+        let word = format!("{:<8}", verdict.as_str().to_uppercase());
+        let (word, then) = match news {
+            News::Arisen => (self.paint(colour_of(verdict), &word), ""),
+            News::Vanished => (self.paint(AnsiColor::Green, &format!("no more {}", word.trim_end())), ""),
+        };
+        let process = if self.many { format!("  pid {} {}", of.pid, of.exe) } else { String::new() };
+        writeln!(out, "{word}  {}{process}{then}", label(of))?;
+        if news == News::Arisen {
+            writeln!(out, "          {}", evidence(finding))?;
+        }
+        Ok(())
+    }
+
+    fn end(&self, end: &SitesEnd, out: &mut dyn Write) -> io::Result<()> {
+        let seconds = end.elapsed.0 as f64 / 1e9;
+        let Some(findings) = end.findings else { return Ok(()) };
+        let (sites, tasks) = end.healthy;
+        let unreadable = match end.unreadable {
+            0 => String::new(),
+            n => format!("; {n} of the processes could not be looked at to the end"),
+        };
+        writeln!(
+            out,
+            "{findings} findings; nothing is said against {sites} types with {tasks} live tasks; {seconds:.1} s{unreadable}"
+        )
+    }
+}
+
+impl SiteSink for SitesText {
+    fn say(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+        match report {
+            Report::Start { at, targets, missing, .. } => {
+                self.began = *at;
+                self.many = targets.len() > 1;
+                for target in targets {
+                    for missing in missing.iter().chain(&target.missing) {
+                        let word = self.paint(AnsiColor::Yellow, "missing");
+                        writeln!(out, "pid {}: {word} {}: {}", target.pid, missing.event, missing.reason)?;
+                    }
+                }
+                Ok(())
+            }
+            Report::Unreadable { pid, reason, .. } => {
+                writeln!(out, "pid {pid}: {} {reason}", self.paint(AnsiColor::Yellow, "not looked at:"))
+            }
+            Report::Census(census) => self.census(census, out),
+            Report::Site { of, count, .. } => self.site(of, count, out),
+            Report::Task { of, task, stuck, .. } => {
+                let state = task.state;
+                let handle = if state.has_join_interest() { ", join handle" } else { "" };
+                let thread = task.running_on.map_or(String::new(), |tid| format!(" on thread {tid}"));
+                let cancelled = if state.is_cancelled() { ", cancelled" } else { "" };
+                let stuck = if *stuck { format!("  {}", self.paint(AnsiColor::Red, "stuck")) } else { String::new() };
+                writeln!(
+                    out,
+                    "  task {:<8} {:<9}{thread} {} references{handle}{cancelled}  {}{stuck}",
+                    task.id,
+                    state.activity().as_str(),
+                    state.references(),
+                    label(of),
+                )
+            }
+            Report::Left { sites, tasks, .. } => writeln!(out, "  and {sites} more types with {tasks} live tasks"),
+            Report::Finding { of, finding, news, .. } => self.finding(of, finding, *news, out),
+            Report::Undecided { of, undecided, .. } => {
+                let word = self.paint(AnsiColor::Yellow, "undecided");
+                writeln!(out, "{word} {}", label(of))?;
+                writeln!(
+                    out,
+                    "          {} live and growing; not enough evidence yet: {}",
+                    undecided.live,
+                    why(undecided.why)
+                )
+            }
+            Report::End(end) => self.end(end, out),
+        }
+    }
+}
+
+/// The evidence of a finding in words.
+pub(super) fn evidence(finding: &Finding) -> String {
+    let Finding { live, tasks, .. } = finding;
+    let seen = span(finding.seen_for);
+    match finding.evidence {
+        Evidence::Stuck { with_handle, apart } => {
+            let handles = match with_handle {
+                0 => "none with a join handle".to_owned(),
+                n if n == *tasks => "each with a join handle".to_owned(),
+                n => format!("{n} of them with a join handle"),
+            };
+            format!(
+                "{tasks} of {live} live: idle at two readings {} apart, and no reference is left that could be a waker \
+                 ({handles}); nothing polls them again, short of an abort or a shutdown",
+                span(apart)
+            )
+        }
+        Evidence::Leaking { grows, slope, fit, born, ended, readings, during } => {
+            let what = match grows {
+                Grows::All => "live tasks grow",
+                Grows::Part => "those that outlive a whole step grow, in a busy place,",
+            };
+            format!(
+                "{live} live: {what} by {slope:.1} a second (fit {fit:.3}) over {readings} readings in {}; seen born {born}, \
+                 ended {ended}; the oldest has been seen for {seen} and may be older",
+                span(during)
+            )
+        }
+        Evidence::Suspect { newer, readings } => format!(
+            "{tasks} of {live} live: idle and unchanged at all {readings} readings over {seen}, while at least {newer} others were \
+             spawned after them; a hint, not a proof"
+        ),
+    }
+}
+
+/// Why a site is not judged, in words.
+pub(super) fn why(why: Why) -> String {
+    match why {
+        Why::Readings { had, needed } => format!("{had} readings of {needed} (--samples)"),
+        Why::Births { had, needed } => format!("{had} births seen of {needed}; look for longer (--for)"),
+        Why::Young { age, warm_up } => format!(
+            "the process was {} old, and one that is starting up grows the same way; wait until it is {} old, or say --warm-up",
+            span(age),
+            span(warm_up)
+        ),
+        Why::Incomplete => "some of its memory could not be read, so nobody knows who has ended".to_owned(),
+    }
+}
+
+fn colour_of(verdict: Verdict) -> AnsiColor {
+    match verdict {
+        Verdict::Stuck | Verdict::Leaking => AnsiColor::Red,
+        Verdict::Suspect => AnsiColor::Yellow,
+    }
+}
+
+fn label(of: &SiteOf<'_>) -> String {
+    let task = &of.entry.task;
+    let mut label = type_label(task.resource, &task.future, task.place.as_ref(), Some(&of.entry.id));
+    if let Some(place) = of.spawned_at {
+        label.push_str(&format!(" spawned at {place}"));
+    }
+    if task.worker {
+        label.push_str(" (a runtime's worker thread)");
+    }
+    label
+}
+
+fn span(span: Ns) -> String {
+    const SECOND: u64 = 1_000_000_000;
+    let whole = Duration::from_nanos(span.0);
+    match span.0 {
+        0..SECOND => format!("{:.0} ms", whole.as_secs_f64() * 1e3),
+        n if n < 120 * SECOND => format!("{:.1} s", whole.as_secs_f64()),
+        _ => humantime::format_duration(Duration::from_secs(whole.as_secs())).to_string(),
+    }
+}
