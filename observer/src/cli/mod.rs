@@ -14,7 +14,7 @@ use crate::session::{
     Course, Filter, InspectionOptions, Options, Output, PsOptions, Selection, SitesOutput, SweepOptions, View, Work,
 };
 use crate::session::{ps, sweep, trace};
-use crate::sink::{Json, Sink, SiteSink, SitesJson, SitesText, Text};
+use crate::sink::{Json, Shows, Sink, SiteSink, SitesJson, SitesText, Text};
 
 use args::{Args, Command, Common, Ps, Sweep, Trace};
 pub use failure::Failure;
@@ -70,7 +70,7 @@ fn run_ps(args: &Ps) -> Result<ExitCode, Failure> {
         view: View { filter: filters(&args.filter), sort: args.sort.into(), top: args.top },
         tasks: args.tasks,
     };
-    ps(&options, sites_output(&args.common)?)?;
+    ps(&options, sites_output(&args.common, Shows::Tables)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -86,7 +86,7 @@ fn run_sweep(args: &Sweep) -> Result<ExitCode, Failure> {
         course,
         warm_up: args.warm_up.0,
     };
-    let found = sweep(&options, sites_output(&args.common)?)?;
+    let found = sweep(&options, sites_output(&args.common, Shows::Findings)?)?;
     let fails = args.fail_on.as_ref().is_some_and(|list| list.0.iter().any(|verdict| found.contains(verdict)));
     Ok(if fails { Failure::found() } else { ExitCode::SUCCESS })
 }
@@ -107,9 +107,10 @@ fn filters(texts: &[String]) -> Vec<Filter> {
     texts.iter().map(|text| Filter::new(text)).collect()
 }
 
-fn sites_output(common: &Common) -> Result<SitesOutput, Failure> {
+fn sites_output(common: &Common, shows: Shows) -> Result<SitesOutput, Failure> {
     let Opened { out, colour } = open(common)?;
-    let sink: Box<dyn SiteSink> = if common.json { Box::new(SitesJson) } else { Box::new(SitesText::new(colour)) };
+    let sink: Box<dyn SiteSink> =
+        if common.json { Box::new(SitesJson) } else { Box::new(SitesText::new(shows, colour)) };
     Ok(SitesOutput { sink, out: Box::new(std::io::BufWriter::new(out)) })
 }
 

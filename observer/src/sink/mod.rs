@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use crate::model::{Event, Missing, Ns, TargetEntry};
 
 pub use json::Json;
-pub use sites::{CensusReport, News, Report, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText};
+pub use sites::{CensusReport, News, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText};
 pub use text::Text;
 pub use totals::Totals;
 

@@ -12,7 +12,7 @@ use crate::model::{LiveTask, Missing, Ns, Pid, Place, TargetEntry, TypeEntry};
 use crate::verdict::{Finding, SiteCount, Undecided};
 
 pub use json::SitesJson;
-pub use text::SitesText;
+pub use text::{Shows, SitesText};
 
 /// One thing to be said, in the order in which a run says them.
 #[derive(Clone, Debug)]

@@ -15,16 +15,25 @@ use super::{CensusReport, News, Report, SiteOf, SiteSink, SitesEnd};
 #[derive(Clone, Copy, Debug)]
 pub struct SitesText {
     colour: bool,
+    shows: Shows,
     /// The sites of one process stand under one head.
     head_said: bool,
     many: bool,
-    began: Ns,
+}
+
+/// What a run is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// What lives: each census is a table.
+    Tables,
+    /// What is ill: a census is worth a line only if something is wrong with it.
+    Findings,
 }
 
 impl SitesText {
     /// `colour` should be true only where the output is a terminal and NO_COLOR is not set.
-    pub fn new(colour: bool) -> Self {
-        Self { colour, head_said: false, many: false, began: Ns(0) }
+    pub fn new(shows: Shows, colour: bool) -> Self {
+        Self { colour, shows, head_said: false, many: false }
     }
 
     fn paint(&self, colour: AnsiColor, text: &str) -> String {
@@ -39,6 +48,9 @@ impl SitesText {
         self.head_said = false;
         let (took, mib) = (census.took.0 as f64 / 1e6, census.bytes as f64 / f64::from(1 << 20));
         let CensusReport { pid, exe, live, .. } = census;
+        if self.shows == Shows::Findings && census.doubt.is_none() {
+            return Ok(());
+        }
         writeln!(out, "pid {pid} {exe}: {live} live tasks; read {mib:.1} MiB in {took:.1} ms, no probe attached")?;
         match census.doubt {
             Some(doubt) => writeln!(out, "  {} {doubt}", self.paint(AnsiColor::Yellow, "not certain:")),
@@ -65,16 +77,16 @@ impl SitesText {
     fn finding(&self, of: &SiteOf<'_>, finding: &Finding, news: News, out: &mut dyn Write) -> io::Result<()> {
         let verdict = finding.evidence.verdict();
         let word = format!("{:<8}", verdict.as_str().to_uppercase());
-        let (word, then) = match news {
-            News::Arisen => (self.paint(colour_of(verdict), &word), ""),
-            News::Vanished => (self.paint(AnsiColor::Green, &format!("no more {}", word.trim_end())), ""),
+        let word = match news {
+            News::Arisen => self.paint(colour_of(verdict), &word),
+            News::Vanished => self.paint(AnsiColor::Green, &format!("no more {}", word.trim_end())),
         };
         let process = if self.many { format!("  pid {} {}", of.pid, of.exe) } else { String::new() };
-        writeln!(out, "{word}  {}{process}{then}", label(of))?;
-        if news == News::Arisen {
-            writeln!(out, "          {}", evidence(finding))?;
+        writeln!(out, "{word}  {}{process}", label(of))?;
+        match news {
+            News::Arisen => writeln!(out, "          {}", evidence(finding).replace("; ", "\n          ")),
+            News::Vanished => Ok(()),
         }
-        Ok(())
     }
 
     fn end(&self, end: &SitesEnd, out: &mut dyn Write) -> io::Result<()> {
@@ -85,9 +97,10 @@ impl SitesText {
             0 => String::new(),
             n => format!("; {n} of the processes could not be looked at to the end"),
         };
+        let plural = if findings == 1 { "" } else { "s" };
         writeln!(
             out,
-            "{findings} findings; nothing is said against {sites} types with {tasks} live tasks; {seconds:.1} s{unreadable}"
+            "{findings} finding{plural}; nothing is said against {sites} types with {tasks} live tasks; {seconds:.1} s{unreadable}"
         )
     }
 }
@@ -95,8 +108,7 @@ impl SitesText {
 impl SiteSink for SitesText {
     fn say(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         match report {
-            Report::Start { at, targets, missing, .. } => {
-                self.began = *at;
+            Report::Start { targets, missing, .. } => {
                 self.many = targets.len() > 1;
                 for target in targets {
                     for missing in missing.iter().chain(&target.missing) {
@@ -218,5 +230,59 @@ fn span(span: Ns) -> String {
         0..SECOND => format!("{:.0} ms", whole.as_secs_f64() * 1e3),
         n if n < 120 * SECOND => format!("{:.1} s", whole.as_secs_f64()),
         _ => humantime::format_duration(Duration::from_secs(whole.as_secs())).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ProcAddr, Site, TaskId};
+
+    fn finding(evidence: Evidence) -> Finding {
+        Finding {
+            site: Site { vtable: ProcAddr(8), spawned_at: None },
+            live: 9,
+            tasks: 4,
+            ids: (TaskId(3), TaskId(7)),
+            seen_for: Ns(10_000_000_000),
+            evidence,
+        }
+    }
+
+    #[test]
+    fn a_proof_says_what_it_proves_and_its_limits() {
+        let said = evidence(&finding(Evidence::Stuck { with_handle: 4, apart: Ns(200_000_000) }));
+        assert!(said.starts_with("4 of 9 live: idle at two readings 200 ms apart"), "{said}");
+        assert!(
+            said.contains("each with a join handle") && said.ends_with("short of an abort or a shutdown"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_leak_says_its_slope_its_fit_and_that_ages_are_at_least() {
+        let evidence_of = |grows| {
+            evidence(&finding(Evidence::Leaking {
+                grows,
+                slope: 2.5,
+                fit: 0.9991,
+                born: 25,
+                ended: 1,
+                readings: 5,
+                during: Ns(10_000_000_000),
+            }))
+        };
+        let said = evidence_of(Grows::All);
+        for part in ["2.5 a second", "fit 0.999", "5 readings in 10.0 s", "seen born 25, ended 1", "may be older"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(evidence_of(Grows::Part).contains("in a busy place"));
+    }
+
+    #[test]
+    fn too_little_evidence_names_the_option_that_gives_more() {
+        assert!(why(Why::Readings { had: 2, needed: 3 }).contains("--samples"));
+        assert!(why(Why::Births { had: 2, needed: 8 }).contains("--for"));
+        assert!(why(Why::Young { age: Ns(1), warm_up: Ns(2) }).contains("--warm-up"));
     }
 }
