@@ -46,6 +46,8 @@ const ALONE: &[(&str, &[&str])] = &[
     ("aya_log", &["attach"]),
     ("serde_json", &["sink"]),
     ("serde", &["sink"]),
+    ("prost", &["sink"]),
+    ("flate2", &["sink"]),
     ("clap", &["cli"]),
     ("gimli", &["symbols"]),
     ("object", &["symbols"]),

@@ -4,14 +4,17 @@ mod args;
 mod failure;
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::model::EventSet;
 use crate::session::{
-    Course, Filter, InspectionOptions, Options, Output, PsOptions, Selection, SitesOutput, SweepOptions, View, Work,
+    Course, Filter, InspectionOptions, Options, Output, ProfileKind, PsOptions, Selection, SitesOutput, SweepOptions,
+    View, Work,
 };
 use crate::session::{ps, sweep, trace};
 use crate::sink::{Json, Shows, Sink, SiteSink, SitesJson, SitesText, Text};
@@ -108,10 +111,24 @@ fn filters(texts: &[String]) -> Vec<Filter> {
 }
 
 fn sites_output(common: &Common, shows: Shows) -> Result<SitesOutput, Failure> {
-    let Opened { out, colour } = open(common)?;
+    let profile = common.output.as_deref().and_then(|path| Some((profile_kind(path)?, path)));
+    let (Opened { out, colour }, profile) = match profile {
+        Some((kind, path)) => (standard_output(), Some((kind, create(path)?))),
+        None => (open(common)?, None),
+    };
     let sink: Box<dyn SiteSink> =
         if common.json { Box::new(SitesJson) } else { Box::new(SitesText::new(shows, colour)) };
-    Ok(SitesOutput { sink, out: Box::new(std::io::BufWriter::new(out)) })
+    Ok(SitesOutput { sink, out: Box::new(BufWriter::new(out)), profile })
+}
+
+/// What the name of a file asks for.
+fn profile_kind(path: &Path) -> Option<ProfileKind> {
+    let name = path.file_name()?.to_str()?;
+    match name {
+        _ if name.ends_with(".pb.gz") => Some(ProfileKind::Pprof),
+        _ if name.ends_with(".folded") => Some(ProfileKind::Folded),
+        _ => None,
+    }
 }
 
 /// Where output goes.
@@ -123,14 +140,17 @@ struct Opened {
 
 fn open(common: &Common) -> Result<Opened, Failure> {
     match common.output.as_deref().filter(|path| path.as_os_str() != "-") {
-        None => {
-            let out = std::io::stdout();
-            let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            Ok(Opened { out: Box::new(out), colour })
-        }
-        Some(path) => {
-            let file = std::fs::File::create(path).map_err(|source| Failure::output(path, source))?;
-            Ok(Opened { out: Box::new(file), colour: false })
-        }
+        None => Ok(standard_output()),
+        Some(path) => Ok(Opened { out: create(path)?, colour: false }),
     }
+}
+
+fn standard_output() -> Opened {
+    let out = std::io::stdout();
+    let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    Opened { out: Box::new(out), colour }
+}
+
+fn create(path: &Path) -> Result<Box<dyn Write>, Failure> {
+    Ok(Box::new(File::create(path).map_err(|source| Failure::output(path, source))?))
 }

@@ -7,7 +7,7 @@ use crate::census::{CellTypes, Census, CensusError, spawn_location};
 use crate::model::{Bias, LiveTask, Ns, Pid, Place, ProcAddr, Site, TargetEntry, TaskType, VirtAddr};
 use crate::sink::{CensusReport, SiteOf};
 use crate::target::{MemoryError, Module, Process};
-use crate::verdict::{History, Reading};
+use crate::verdict::{History, Reading, SiteCount, count_by_site};
 
 use super::error::{SessionError, Unsupported};
 use super::images::{Analysis, Images};
@@ -74,6 +74,11 @@ impl Inspected {
         };
         self.tasks = census.tasks;
         Ok(Ok(taken))
+    }
+
+    /// The tasks of the latest reading by site.
+    pub(super) fn counts(&self) -> Vec<SiteCount> {
+        count_by_site(&self.tasks, |task| self.history.is_stuck(task))
     }
 
     /// How old the process was at the first of the readings that are judged, where the kernel tells.

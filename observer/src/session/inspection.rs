@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::model::{Ns, Pid};
 use crate::runtime::RuntimeImage;
-use crate::sink::{Report, SiteSink, SitesEnd};
+use crate::sink::{ProfileSample, Report, SiteSink, SitesEnd, write_folded, write_pprof};
 use crate::symbols::Image;
 use crate::target::{Process, monotonic_now};
 
@@ -16,6 +16,7 @@ use super::images::Images;
 use super::inspect::Inspected;
 use super::kernel_release;
 use super::select::open_each;
+use super::view::View;
 
 /// Which processes are inspected, and how.
 #[derive(Clone, Debug)]
@@ -36,6 +37,17 @@ pub struct SitesOutput {
     pub sink: Box<dyn SiteSink>,
     /// Where they are written.
     pub out: Box<dyn Write>,
+    /// Where the live tasks are written as a profile, at the end.
+    pub profile: Option<(ProfileKind, Box<dyn Write>)>,
+}
+
+/// A format of profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProfileKind {
+    /// A gzipped protobuf for the pprof tool.
+    Pprof,
+    /// Folded stacks for flame graphs.
+    Folded,
 }
 
 /// All processes of one run.
@@ -154,6 +166,26 @@ impl<'a> Inspection<'a> {
 impl SitesOutput {
     pub(super) fn say(&mut self, report: &Report<'_>) -> Result<(), SessionError> {
         self.sink.say(report, &mut self.out).map_err(SessionError::Output)
+    }
+
+    /// Writes what lives in these processes as a profile, if one is wanted.
+    pub(super) fn profile(&mut self, targets: &[Inspected], view: &View) -> Result<(), SessionError> {
+        let Some((kind, out)) = &mut self.profile else { return Ok(()) };
+        let samples = targets.iter().flat_map(|target| {
+            let counts = target.counts().into_iter();
+            let samples = counts.filter_map(|count| {
+                let of = target.site(count.site).filter(|of| view.wants(of))?;
+                Some(ProfileSample { of, count, spawned_by: Vec::new() })
+            });
+            samples.collect::<Vec<_>>()
+        });
+        let samples: Vec<ProfileSample<'_>> = samples.collect();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let written = match kind {
+            ProfileKind::Pprof => write_pprof(&samples, i64::try_from(now.as_nanos()).unwrap_or(i64::MAX), out),
+            ProfileKind::Folded => write_folded(&samples, out),
+        };
+        written.and_then(|()| out.flush()).map_err(SessionError::Output)
     }
 
     pub(super) fn flush(&mut self) -> Result<(), SessionError> {

@@ -25,7 +25,7 @@ pub use crate::attach::{AttachError, Mechanism as Attaching, Work};
 pub use crate::target::{Capability, LaunchError, TargetError};
 pub use crate::verdict::Verdict;
 pub use error::{SessionError, Unsupported};
-pub use inspection::{InspectionOptions, SitesOutput};
+pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};
 pub use ps::{PsOptions, ps};
 pub use sweep::{Course, Found, SweepOptions, sweep};
 pub use trace::trace;

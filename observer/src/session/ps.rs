@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use crate::model::Site;
 use crate::sink::Report;
-use crate::verdict::count_by_site;
 
 use super::error::SessionError;
 use super::inspect::{Inspected, Taken};
@@ -36,14 +35,19 @@ pub fn ps(options: &PsOptions, output: SitesOutput) -> Result<(), SessionError> 
     let mut inspection = Inspection::open(&options.inspection, &analysing, output, 2)?;
     let looked = event_loop()?.block_on(async {
         let mut pace = Pace::new(None).map_err(|source| SessionError::System { what: "watch signals", source })?;
+        let mut seen = Vec::new();
         for mut target in std::mem::take(&mut inspection.targets) {
             match look_twice(&mut target, &mut pace).await {
                 Ok(Ok(taken)) => show(options, &target, &taken, &mut inspection)?,
-                Ok(Err(error)) => inspection.refuse(target.pid(), error)?,
+                Ok(Err(error)) => {
+                    inspection.refuse(target.pid(), error)?;
+                    continue;
+                }
                 Err(Interrupted::Signal | Interrupted::Over) => break,
             }
+            seen.push(target);
         }
-        Ok(())
+        inspection.parts().1.profile(&seen, &options.view)
     });
     looked.and_then(|()| inspection.end(None, (0, 0))).or_else(SessionError::unless_nobody_reads)
 }
@@ -65,8 +69,7 @@ fn show(
     inspection.count_one();
     inspection.say(&Report::Census(target.report(taken)))?;
     let at = taken.at;
-    let counts = count_by_site(&target.tasks, |task| target.history.is_stuck(task));
-    let sites = counts.into_iter().filter_map(|count| Some((target.site(count.site)?, count))).collect();
+    let sites = target.counts().into_iter().filter_map(|count| Some((target.site(count.site)?, count))).collect();
     let (shown, left) = options.view.arrange(sites);
     for (of, count) in &shown {
         inspection.say(&Report::Site { at, of: *of, count: *count })?;

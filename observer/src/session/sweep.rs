@@ -111,10 +111,11 @@ impl Sweeping<'_> {
                 break;
             }
         }
-        match readings {
-            Some(_) => self.judge(Undecided::AreSaid),
-            None => Ok(()),
+        if readings.is_some() {
+            self.judge(Undecided::AreSaid)?;
         }
+        let (targets, output) = self.inspection.parts();
+        output.profile(targets, &self.options.view)
     }
 
     /// Reads every process once.

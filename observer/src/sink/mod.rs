@@ -12,7 +12,10 @@ use std::io::{self, Write};
 use crate::model::{Event, Missing, Ns, TargetEntry};
 
 pub use json::Json;
-pub use sites::{CensusReport, News, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText};
+pub use sites::{
+    CensusReport, Frame, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText,
+    write_folded, write_pprof,
+};
 pub use text::Text;
 pub use totals::Totals;
 

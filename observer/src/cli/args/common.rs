@@ -17,7 +17,8 @@ pub(in crate::cli) struct Common {
     #[arg(short, long, value_name = "NAME")]
     pub(in crate::cli) name: Vec<String>,
 
-    /// Write there; - is standard output
+    /// Write there; - is standard output. ps and sweep write the live tasks as a profile to a FILE that ends in .pb.gz
+    /// (for pprof) or .folded (for flame graphs), and the rest to standard output
     #[arg(short, long, value_name = "FILE")]
     pub(in crate::cli) output: Option<PathBuf>,
 

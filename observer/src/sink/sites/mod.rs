@@ -3,6 +3,7 @@
 //! Does not know: how tasks are read or judged.
 
 mod json;
+mod profile;
 mod text;
 
 use std::io::{self, Write};
@@ -12,6 +13,7 @@ use crate::model::{LiveTask, Missing, Ns, Pid, Place, TargetEntry, TypeEntry};
 use crate::verdict::{Finding, SiteCount, Undecided};
 
 pub use json::SitesJson;
+pub use profile::{Frame, ProfileSample, write_folded, write_pprof};
 pub use text::{Shows, SitesText};
 
 /// One thing to be said, in the order in which a run says them.
