@@ -16,12 +16,14 @@ mod slot;
 mod stacks;
 mod standing;
 mod taking;
+mod waits;
 mod walk;
 
 pub use cell_types::{CellType, CellTypes, ImageIndex};
 pub use rejection::{Rejected, Rejection};
 pub use standing::{Known, standing};
 pub use taking::{Census, CensusError};
+pub use waits::{ImageSpan, Waits};
 
 #[cfg(test)]
 mod tests;

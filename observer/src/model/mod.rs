@@ -12,6 +12,7 @@ mod observation;
 mod point;
 mod task_type;
 mod time;
+mod waiting;
 
 pub use address::{Bias, FileOffset, ProcAddr, VirtAddr};
 pub use catalog::{Catalog, ImageEntry, Missing, PointEntry, TargetEntry, TypeEntry};
@@ -23,5 +24,6 @@ pub use observation::{Cell, CellWords, Frame, Observation, Seen, StageEvidence, 
 pub use point::{AttachPoint, Cost, PointIndex, Program, Role};
 pub use task_type::{CellLayout, LiveTask, Resource, TaskFunctions, TaskState, TaskType};
 pub use time::Ns;
+pub use waiting::{Peers, UnknownWaiting, Waiting};
 
 pub use observer_common::MintRegister;

@@ -16,7 +16,7 @@ use super::pagemap::Pagemap;
 use super::stat::Stat;
 use super::syscall;
 use super::threads::{self, Thread};
-use crate::model::Pid;
+use crate::model::{Ns, Pid};
 
 /// Text of one `/proc` file that is read at most; a process with a million mappings stays below.
 const MAX_TEXT: u64 = 256 << 20;
@@ -86,6 +86,11 @@ impl Process {
     /// When it began.
     pub fn start_time(&self) -> StartTime {
         self.start
+    }
+
+    /// A moment before which nothing happened in it.
+    pub fn not_before(&self) -> Ns {
+        syscall::monotonic_of_ticks(self.start.0)
     }
 
     /// Whether it has ended. Once true, stays true.
@@ -226,6 +231,15 @@ mod tests {
         assert_eq!(us.exe(), std::env::current_exe().unwrap().to_str().unwrap());
         assert!(us.start_time().0 > 0);
         assert!(!us.has_ended());
+    }
+
+    #[test]
+    fn a_process_began_between_its_start_and_its_first_deed() {
+        let before = syscall::monotonic_now();
+        let child = Sleeper::start();
+        let (began, after) = (child.process().not_before(), syscall::monotonic_now());
+        // A clock tick is ten milliseconds, and the two clocks are not read at one moment.
+        assert!(before.before(20_000_000) <= began && began <= after, "{before:?} {began:?} {after:?}");
     }
 
     #[test]

@@ -25,6 +25,19 @@ pub fn monotonic_now() -> Ns {
     Ns(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
+/// Nanoseconds since boot of a moment given in clock ticks, on CLOCK_MONOTONIC, which stands still while the machine
+/// sleeps: the earliest that it can have been, as all sleep is taken to have come before.
+pub fn monotonic_of_ticks(ticks: u64) -> Ns {
+    // SAFETY: sysconf has no preconditions.
+    let a_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(0).max(1);
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let before = monotonic_now();
+    // SAFETY: `time` is a valid timespec for the call to fill; CLOCK_BOOTTIME exists since Linux 2.6.39.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
+    let boot = Ns(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64);
+    Ns(ticks.saturating_mul(1_000_000_000 / a_second)).before(boot.since(before).0)
+}
+
 /// Bytes of a page of memory.
 pub fn page_size() -> u64 {
     // SAFETY: sysconf has no preconditions.
