@@ -17,6 +17,7 @@ mod spawn_location;
 mod stacks;
 mod standing;
 mod taking;
+mod waits;
 mod walk;
 
 pub use cell_types::{CellType, CellTypes, ImageIndex};
@@ -24,6 +25,7 @@ pub use rejection::{Rejected, Rejection};
 pub use spawn_location::spawn_location;
 pub use standing::{Known, standing};
 pub use taking::{Census, CensusError};
+pub use waits::{ImageSpan, Waits};
 
 #[cfg(test)]
 mod tests;

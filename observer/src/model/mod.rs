@@ -14,6 +14,7 @@ mod point;
 mod site;
 mod task_type;
 mod time;
+mod waiting;
 
 pub use activity::Activity;
 pub use address::{Bias, FileOffset, ProcAddr, VirtAddr};
@@ -27,5 +28,6 @@ pub use point::{AttachPoint, Cost, PointIndex, Program, Role};
 pub use site::Site;
 pub use task_type::{CellLayout, LiveTask, Resource, TaskFunctions, TaskState, TaskType};
 pub use time::Ns;
+pub use waiting::{Peers, UnknownWaiting, Waiting};
 
 pub use observer_common::MintRegister;

@@ -2,6 +2,7 @@
 //!
 //! Floor 2: sees `model` only. Does not know: ELF, any runtime, probes. The process is only read, never written.
 
+mod descriptors;
 mod error;
 mod launch;
 mod maps;
@@ -15,6 +16,7 @@ mod stat;
 mod syscall;
 mod threads;
 
+pub use descriptors::{Watched, parse_watched};
 pub use error::{Capability, LaunchError, MemoryError, TargetError};
 pub use launch::{Launched, Running};
 pub use maps::{AddressRange, Backing, FileId, Mapping, MapsError, Permissions, parse_maps};

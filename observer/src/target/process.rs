@@ -95,6 +95,12 @@ impl Process {
         Some(syscall::since_boot().since(Ns(began)))
     }
 
+    /// A moment before which nothing happened in it: its age includes the time that the machine slept, which this clock
+    /// does not count. `None` where the age is not known.
+    pub fn not_before(&self) -> Option<Ns> {
+        Some(syscall::monotonic_now().before(self.age()?.0))
+    }
+
     /// Whether it has ended. Once true, stays true.
     pub fn has_ended(&self) -> bool {
         // A poll of a valid descriptor fails only for lack of memory; then nothing says that it has ended.
@@ -245,6 +251,12 @@ mod tests {
         child.end();
         // A process's start is known in ticks of 10 ms.
         assert!((Duration::from_millis(20)..begin.elapsed() + Duration::from_millis(20)).contains(&age), "{age:?}");
+    }
+
+    /// A moment before which nothing happened in it: its age includes the time that the machine slept, which this clock
+    /// does not count. `None` where the age is not known.
+    pub fn not_before(&self) -> Option<Ns> {
+        Some(syscall::monotonic_now().before(self.age()?.0))
     }
 
     #[test]

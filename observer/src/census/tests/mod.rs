@@ -4,6 +4,7 @@
 //! process, `None`.
 
 mod stage;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

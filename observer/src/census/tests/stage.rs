@@ -39,15 +39,16 @@ impl Player {
         if std::env::var_os(PLAY).is_some() {
             return None;
         }
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([&format!("census::tests::{test}"), "--exact", "--nocapture", "--test-threads=1"])
-            .env(PLAY, test)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let arguments = [&format!("census::tests::{test}"), "--exact", "--nocapture", "--test-threads=1"];
+        Some(Self::start(command.args(arguments).env(PLAY, test)))
+    }
+
+    /// Starts any program that tells in the same way.
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        Some(Self { child, stdin, stdout })
+        Self { child, stdin, stdout }
     }
 
     pub fn process(&self) -> Process {

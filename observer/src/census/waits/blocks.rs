@@ -1,0 +1,105 @@
+//! What stands at many addresses, read together and remembered.
+//!
+//! Does not know: why it is looked at. Only memory of the process's own is read: what is mapped from elsewhere (a device)
+//! may not like it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use super::queue::{BLOCK, Block};
+use crate::census::cell::word_at;
+use crate::model::ProcAddr;
+use crate::target::{Mapping, Memory, MemoryError};
+
+/// Blocks that are remembered: 64 MB.
+const MAX_BLOCKS: usize = 1 << 18;
+
+/// Memory by blocks.
+pub struct Blocks<'a> {
+    memory: &'a Memory<'a>,
+    maps: &'a [Mapping],
+    known: RefCell<HashMap<u64, Option<Block>>>,
+    /// The first read that failed; what comes after it is not worth much.
+    failed: Cell<Option<MemoryError>>,
+}
+
+impl<'a> Blocks<'a> {
+    /// Of this memory with these mappings, in order of address.
+    pub fn new(memory: &'a Memory<'a>, maps: &'a [Mapping]) -> Self {
+        Self { memory, maps, known: RefCell::default(), failed: Cell::new(None) }
+    }
+
+    /// Reads what stands at these addresses, so that [`Blocks::get`] need not.
+    pub fn prepare(&self, addresses: impl Iterator<Item = u64>) -> Result<(), MemoryError> {
+        let mut known = self.known.borrow_mut();
+        if known.len() > MAX_BLOCKS {
+            known.clear();
+        }
+        let mut wanted: Vec<ProcAddr> =
+            addresses.filter(|at| !known.contains_key(at) && self.is_own(*at)).map(ProcAddr).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        self.memory.read_each(&wanted, 8 * BLOCK, |index, bytes| {
+            if bytes.is_some() {
+                known.insert(wanted[index].0, bytes.map(block_of));
+            }
+        })
+    }
+
+    /// What stands there; what cannot be read up to the end of its page is 0. `None` where nothing can, or nothing is the
+    /// process's own.
+    pub fn get(&self, at: u64) -> Option<Block> {
+        if let Some(known) = self.known.borrow().get(&at) {
+            return *known;
+        }
+        let mut bytes = [0; 8 * BLOCK];
+        let read = match self.is_own(at) {
+            true => self.memory.read(ProcAddr(at), &mut bytes).unwrap_or_else(|error| {
+                self.failed.set(Some(error));
+                0
+            }),
+            false => 0,
+        };
+        let block = (read >= 8).then(|| block_of(&bytes));
+        self.known.borrow_mut().insert(at, block);
+        block
+    }
+
+    /// Why something could not be read, if the reading itself failed.
+    pub fn finish(self) -> Result<(), MemoryError> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    fn is_own(&self, at: u64) -> bool {
+        let after = self.maps.partition_point(|mapping| mapping.range.start.0 <= at);
+        let home = after.checked_sub(1).map(|index| &self.maps[index]);
+        home.is_some_and(|home| home.range.contains(ProcAddr(at)) && home.is_private_writable())
+    }
+}
+
+fn block_of(bytes: &[u8]) -> Block {
+    std::array::from_fn(|word| word_at(bytes, 8 * word).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Pid;
+    use crate::target::Process;
+
+    #[test]
+    fn the_processs_own_memory_is_given_and_nothing_else() {
+        let words: Vec<u64> = (0..100).collect();
+        let at = std::ptr::from_ref(&words[10]) as u64;
+        let code = the_processs_own_memory_is_given_and_nothing_else as *const () as u64;
+        let us = Process::open(Pid(std::process::id())).unwrap();
+        let (memory, maps) = (us.memory(), us.maps().unwrap());
+        let blocks = Blocks::new(&memory, &maps);
+        blocks.prepare([at, at + 8, 0x10].into_iter()).unwrap();
+        let expected: Block = std::array::from_fn(|n| 10 + n as u64);
+        assert_eq!(blocks.get(at), Some(expected));
+        assert_eq!(blocks.get(at + 16).map(|block| block[0]), Some(12));
+        assert_eq!([blocks.get(0x10), blocks.get(code), blocks.get(u64::MAX)], [None; 3]);
+        blocks.finish().unwrap();
+    }
+}
