@@ -72,6 +72,7 @@ fn run_ps(args: &Ps) -> Result<ExitCode, Failure> {
         inspection: inspection(&args.common)?,
         view: View { filter: filters(&args.filter), sort: args.sort.into(), top: args.top },
         tasks: args.tasks,
+        waits: !args.no_waits,
     };
     ps(&options, sites_output(&args.common, Shows::Tables)?)?;
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 
 use crate::attach::AttachError;
+use crate::census::CensusError;
 use crate::model::Pid;
 use crate::symbols::ImageError;
 use crate::target::{LaunchError, MemoryError, TargetError};
@@ -72,6 +73,14 @@ impl SessionError {
             cause = error.source();
         }
         said
+    }
+
+    /// A census of a process failed.
+    pub(super) fn census(pid: Pid, error: CensusError) -> Self {
+        match error {
+            CensusError::Target(error) => error.into(),
+            CensusError::Memory(error) => Self::memory(pid, error),
+        }
     }
 
     /// A process's memory could not be read.

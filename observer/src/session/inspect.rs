@@ -1,13 +1,13 @@
 //! A process that is only read: its task types, and its censuses one after the other. Nothing is attached.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::census::{CellTypes, Census, CensusError, spawn_location};
+use crate::census::{CellTypes, Census, ImageSpan, Waits, spawn_location};
 use crate::model::{Bias, LiveTask, Ns, Pid, Place, ProcAddr, Site, TargetEntry, TaskType, VirtAddr};
 use crate::sink::{CensusReport, SiteOf};
 use crate::target::{MemoryError, Module, Process};
-use crate::verdict::{History, Reading, SiteCount, count_by_site};
+use crate::verdict::{History, Reading, SiteCount, WaitCount, count_by_site, count_waits};
 
 use super::error::{SessionError, Unsupported};
 use super::images::{Analysis, Images};
@@ -21,6 +21,7 @@ pub(super) struct Inspected {
     /// Of the latest reading.
     pub(super) tasks: Vec<LiveTask>,
     types: Arc<CellTypes>,
+    images: Arc<Vec<ImageSpan>>,
     spawned_at: HashMap<ProcAddr, Option<Place>>,
 }
 
@@ -40,11 +41,15 @@ impl Inspected {
         images: &mut Images<'_, ()>,
         window: usize,
     ) -> Result<Self, SessionError> {
-        let entry =
-            images.of_process(&process, |module, analysis, entry| one_image(&process, module, analysis, entry))?;
+        let mut spans = Vec::new();
+        let entry = images.of_process(&process, |module, analysis, entry| {
+            spans.push(ImageSpan::of(module));
+            one_image(&process, module, analysis, entry)
+        })?;
         let types = Arc::new(CellTypes::of_target(&entry.types));
         let (tasks, spawned_at) = (Vec::new(), HashMap::new());
-        Ok(Self { process, entry, history: History::new(window), tasks, types, spawned_at })
+        let images = Arc::new(spans);
+        Ok(Self { process, entry, history: History::new(window), tasks, types, images, spawned_at })
     }
 
     pub(super) fn pid(&self) -> Pid {
@@ -56,9 +61,10 @@ impl Inspected {
         let (process, types) = (Arc::clone(&self.process), Arc::clone(&self.types));
         let pid = self.pid();
         let census = match pace.work(move || Census::take(&process, &types)).await? {
-            Ok(Ok(census)) => census,
-            Ok(Err(CensusError::Target(error))) => return Ok(Err(error.into())),
-            Ok(Err(CensusError::Memory(error))) => return Ok(Err(SessionError::memory(pid, error))),
+            Ok(taken) => match taken.map_err(|error| SessionError::census(pid, error)) {
+                Ok(census) => census,
+                Err(error) => return Ok(Err(error)),
+            },
             Err(error) => return Ok(Err(error)),
         };
         self.locate(&census.tasks);
@@ -74,6 +80,26 @@ impl Inspected {
         };
         self.tasks = census.tasks;
         Ok(Ok(taken))
+    }
+
+    /// Looks for what those of the tasks of the latest reading wait for that are of one of these sites.
+    pub(super) async fn waits(
+        &self,
+        sites: HashSet<Site>,
+        pace: &mut Pace,
+    ) -> Result<Result<Waits, SessionError>, Interrupted> {
+        let (process, types, images) = (Arc::clone(&self.process), Arc::clone(&self.types), Arc::clone(&self.images));
+        let (tasks, pid) = (self.tasks.clone(), self.pid());
+        let wanted = move |task: &LiveTask| sites.contains(&Site::of(task));
+        let find = move || Waits::find_for(&process, &types, &tasks, &images, wanted);
+        let found = pace.work(find).await?;
+        Ok(found.and_then(|found| found.map_err(|error| SessionError::census(pid, error))))
+    }
+
+    /// What a site's tasks wait for, by kind.
+    pub(super) fn waits_of(&self, site: Site, waits: &Waits) -> Vec<WaitCount> {
+        let tasks = self.tasks.iter().filter(|task| Site::of(task) == site);
+        count_waits(tasks.map(|task| waits.of(task)))
     }
 
     /// The tasks of the latest reading by site.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::census::Waits;
 use crate::model::Site;
 use crate::sink::Report;
 
@@ -26,6 +27,8 @@ pub struct PsOptions {
     pub view: View,
     /// Each task, too.
     pub tasks: bool,
+    /// What idle tasks wait for is looked for, too.
+    pub waits: bool,
 }
 
 /// Lists what lives in the processes.
@@ -38,7 +41,18 @@ pub fn ps(options: &PsOptions, output: SitesOutput) -> Result<(), SessionError> 
         let mut seen = Vec::new();
         for mut target in std::mem::take(&mut inspection.targets) {
             match look_twice(&mut target, &mut pace).await {
-                Ok(Ok(taken)) => show(options, &target, &taken, &mut inspection)?,
+                Ok(Ok(taken)) => {
+                    let sites = target.counts().into_iter().map(|count| count.site).collect();
+                    let waits = match options.waits {
+                        true => target.waits(sites, &mut pace).await,
+                        false => Ok(Ok(Waits::default())),
+                    };
+                    match waits {
+                        Ok(Ok(waits)) => show(options, &target, &taken, &waits, &mut inspection)?,
+                        Ok(Err(error)) => inspection.refuse(target.pid(), error)?,
+                        Err(Interrupted::Signal | Interrupted::Over) => break,
+                    }
+                }
                 Ok(Err(error)) => {
                     inspection.refuse(target.pid(), error)?;
                     continue;
@@ -64,6 +78,7 @@ fn show(
     options: &PsOptions,
     target: &Inspected,
     taken: &Taken,
+    waits: &Waits,
     inspection: &mut Inspection<'_>,
 ) -> Result<(), SessionError> {
     inspection.count_one();
@@ -72,11 +87,12 @@ fn show(
     let sites = target.counts().into_iter().filter_map(|count| Some((target.site(count.site)?, count))).collect();
     let (shown, left) = options.view.arrange(sites);
     for (of, count) in &shown {
-        inspection.say(&Report::Site { at, of: *of, count: *count })?;
+        let waiting = target.waits_of(count.site, waits);
+        inspection.say(&Report::Site { at, of: *of, count: *count, waits: &waiting })?;
         if options.tasks {
             for task in target.tasks.iter().filter(|task| Site::of(task) == count.site) {
                 let stuck = target.history.is_stuck(task);
-                inspection.say(&Report::Task { at, of: *of, task, stuck })?;
+                inspection.say(&Report::Task { at, of: *of, task, stuck, waits: waits.of(task) })?;
             }
         }
     }

@@ -1,16 +1,18 @@
 //! Verdicts on the tasks of processes, from several readings of their memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::census::Waits;
 use crate::model::{Ns, Pid, Site};
 use crate::sink::{News, Report};
 use crate::target::monotonic_now;
-use crate::verdict::{Finding, Judgement, Rules, Verdict};
+use crate::verdict::{Finding, Rules, Verdict};
 
 use super::error::SessionError;
+use super::inspect::Inspected;
 use super::inspection::{Inspection, InspectionOptions, SitesOutput};
 use super::pace::{Interrupted, Pace};
 use super::view::View;
@@ -56,10 +58,16 @@ pub fn sweep(options: &SweepOptions, output: SitesOutput) -> Result<Found, Sessi
     let say = progress(options.inspection.verbosity);
     let analysing = |text: &str| say(2, text);
     let inspection = Inspection::open(&options.inspection, &analysing, output, options.samples)?;
-    let mut sweeping =
-        Sweeping { options, inspection, said: HashMap::new(), healthy: HashMap::new(), found: Vec::new() };
+    let mut sweeping = Sweeping {
+        options,
+        inspection,
+        progress: &say,
+        said: HashMap::new(),
+        healthy: HashMap::new(),
+        found: Vec::new(),
+    };
     let event_loop = event_loop()?;
-    let swept = event_loop.block_on(sweeping.run(&say));
+    let swept = event_loop.block_on(sweeping.run());
     // A reading that was given up for a signal may still be under way: it only reads.
     event_loop.shutdown_background();
     let Sweeping { inspection, said, healthy, mut found, .. } = sweeping;
@@ -76,6 +84,8 @@ type Key = (Pid, Site, Verdict);
 struct Sweeping<'a> {
     options: &'a SweepOptions,
     inspection: Inspection<'a>,
+    /// What is worth knowing besides, by the least verbosity at which it is said.
+    progress: &'a dyn Fn(u8, &str),
     /// Findings that hold, as they were said.
     said: HashMap<Key, Finding>,
     /// By process: sites nothing is said against, and their tasks.
@@ -84,7 +94,7 @@ struct Sweeping<'a> {
 }
 
 impl Sweeping<'_> {
-    async fn run(&mut self, say: &dyn Fn(u8, &str)) -> Result<(), SessionError> {
+    async fn run(&mut self) -> Result<(), SessionError> {
         let (step, duration, readings) = match self.options.course {
             Course::Once { during } => {
                 let steps = self.options.samples.saturating_sub(1).max(1);
@@ -99,8 +109,8 @@ impl Sweeping<'_> {
             let round = self.round(&mut pace).await?;
             let last = round.is_err() || self.inspection.targets.is_empty() || readings == Some(number);
             match readings {
-                Some(all) => say(1, &format!("reading {number} of {all}: {} live tasks", self.live())),
-                None => self.judge(Undecided::AreKept)?,
+                Some(all) => (self.progress)(1, &format!("reading {number} of {all}: {} live tasks", self.live())),
+                None => self.judge(Undecided::AreKept, &mut pace).await?,
             }
             if last {
                 break;
@@ -112,7 +122,7 @@ impl Sweeping<'_> {
             }
         }
         if readings.is_some() {
-            self.judge(Undecided::AreSaid)?;
+            self.judge(Undecided::AreSaid, &mut pace).await?;
         }
         let (targets, output) = self.inspection.parts();
         output.profile(targets, &self.options.view)
@@ -156,45 +166,77 @@ impl Sweeping<'_> {
         self.healthy.remove(&pid);
     }
 
-    fn judge(&mut self, undecided: Undecided) -> Result<(), SessionError> {
+    async fn judge(&mut self, undecided: Undecided, pace: &mut Pace) -> Result<(), SessionError> {
         let rules = Rules { warm_up: Ns(u64::try_from(self.options.warm_up.as_nanos()).unwrap_or(u64::MAX)) };
-        let at = monotonic_now();
-        let Self { options, inspection, said, healthy, found } = self;
-        let (targets, output) = inspection.parts();
-        for target in targets {
+        for target in std::mem::take(&mut self.inspection.targets) {
             let pid = target.pid();
-            let Judgement { findings, undecided: unjudged, healthy_sites, healthy_tasks } =
-                target.history.judge(&rules, target.age_at_first());
-            healthy.insert(pid, (healthy_sites, healthy_tasks));
-            let mut holds: HashMap<Key, Finding> = HashMap::new();
-            for finding in findings {
-                let Some(of) = target.site(finding.site).filter(|of| options.view.wants(of)) else { continue };
-                let verdict = finding.evidence.verdict();
-                let key = (pid, finding.site, verdict);
-                if !said.contains_key(&key) {
-                    output.say(&Report::Finding { at, of, finding: &finding, news: News::Arisen })?;
-                }
-                if !found.contains(&verdict) {
-                    found.push(verdict);
-                }
-                holds.insert(key, finding);
-            }
-            for (key, finding) in said.iter().filter(|(key, _)| key.0 == pid && !holds.contains_key(*key)) {
-                if let Some(of) = target.site(key.1) {
-                    output.say(&Report::Finding { at, of, finding, news: News::Vanished })?;
-                }
-            }
-            said.retain(|(of, ..), _| *of != pid);
-            said.extend(holds);
+            let judgement = target.history.judge(&rules, target.age_at_first());
+            self.healthy.insert(pid, (judgement.healthy_sites, judgement.healthy_tasks));
+            let wanted = |site| target.site(site).is_some_and(|of| self.options.view.wants(&of));
+            let holds: Vec<Finding> = judgement.findings.into_iter().filter(|finding| wanted(finding.site)).collect();
+            let unjudged: Vec<_> = judgement.undecided.into_iter().filter(|unjudged| wanted(unjudged.site)).collect();
+            self.say_findings(&target, holds, pace).await?;
             if undecided == Undecided::AreSaid {
-                for unjudged in &unjudged {
-                    if let Some(of) = target.site(unjudged.site).filter(|of| options.view.wants(of)) {
-                        output.say(&Report::Undecided { at, of, undecided: unjudged })?;
+                let at = monotonic_now();
+                for undecided in &unjudged {
+                    if let Some(of) = target.site(undecided.site) {
+                        self.inspection.say(&Report::Undecided { at, of, undecided })?;
                     }
                 }
             }
+            self.inspection.targets.push(target);
         }
-        output.flush()
+        self.inspection.parts().1.flush()
+    }
+
+    /// Says which findings are new and which do not hold any more.
+    async fn say_findings(
+        &mut self,
+        target: &Inspected,
+        holds: Vec<Finding>,
+        pace: &mut Pace,
+    ) -> Result<(), SessionError> {
+        let pid = target.pid();
+        let key = |finding: &Finding| (pid, finding.site, finding.evidence.verdict());
+        let new: HashSet<Site> =
+            holds.iter().filter(|finding| !self.said.contains_key(&key(finding))).map(|finding| finding.site).collect();
+        // What they wait for is worth another look at memory only where something is new. Without it the findings stand.
+        let waits = match new.is_empty() {
+            true => Waits::default(),
+            false => match target.waits(new, pace).await {
+                Ok(Ok(waits)) => waits,
+                Ok(Err(error)) => {
+                    (self.progress)(
+                        1,
+                        &format!("what tasks of process {pid} wait for is not known: {}", error.in_full()),
+                    );
+                    Waits::default()
+                }
+                // It is time to end: the findings are said without.
+                Err(Interrupted::Signal | Interrupted::Over) => Waits::default(),
+            },
+        };
+        let at = monotonic_now();
+        for finding in &holds {
+            let verdict = finding.evidence.verdict();
+            if !self.found.contains(&verdict) {
+                self.found.push(verdict);
+            }
+            let Some(of) = target.site(finding.site).filter(|_| !self.said.contains_key(&key(finding))) else {
+                continue;
+            };
+            let waits = target.waits_of(finding.site, &waits);
+            self.inspection.say(&Report::Finding { at, of, finding, news: News::Arisen, waits: &waits })?;
+        }
+        let holds: HashMap<Key, Finding> = holds.into_iter().map(|finding| (key(&finding), finding)).collect();
+        for (key, finding) in self.said.iter().filter(|(key, _)| key.0 == pid && !holds.contains_key(*key)) {
+            if let Some(of) = target.site(key.1) {
+                self.inspection.say(&Report::Finding { at, of, finding, news: News::Vanished, waits: &[] })?;
+            }
+        }
+        self.said.retain(|(of, ..), _| *of != pid);
+        self.said.extend(holds);
+        Ok(())
     }
 }
 

@@ -253,12 +253,6 @@ mod tests {
         assert!((Duration::from_millis(20)..begin.elapsed() + Duration::from_millis(20)).contains(&age), "{age:?}");
     }
 
-    /// A moment before which nothing happened in it: its age includes the time that the machine slept, which this clock
-    /// does not count. `None` where the age is not known.
-    pub fn not_before(&self) -> Option<Ns> {
-        Some(syscall::monotonic_now().before(self.age()?.0))
-    }
-
     #[test]
     fn a_number_that_nothing_has_is_no_such_process() {
         for pid in [Pid(0), Pid(0x7fff_fff0), Pid(u32::MAX)] {

@@ -19,8 +19,10 @@ mod growth;
 mod history;
 mod judge;
 mod sites;
+mod waits;
 
 pub use finding::{Evidence, Finding, Grows, Judgement, Undecided, Verdict, Why};
 pub use history::{History, Reading};
 pub use judge::Rules;
 pub use sites::{SiteCount, count_by_site};
+pub use waits::{WaitCount, count_waits};

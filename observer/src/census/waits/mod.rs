@@ -38,7 +38,7 @@ use crate::model::{LiveTask, Ns, ProcAddr, TaskState, UnknownWaiting, Waiting};
 use crate::target::{Memory, MemoryError, Process, monotonic_now};
 
 /// What the idle ones among some tasks wait for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Waits {
     /// When the search began.
     pub started: Ns,

@@ -13,6 +13,10 @@ pub(in crate::cli) struct Ps {
     #[arg(long)]
     pub(in crate::cli) tasks: bool,
 
+    /// Do not look for what idle tasks wait for (memory is read once less)
+    #[arg(long)]
+    pub(in crate::cli) no_waits: bool,
+
     /// Show only so many types
     #[arg(long, value_name = "N")]
     pub(in crate::cli) top: Option<usize>,

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model::{Ns, Pid, TaskState};
+use crate::model::{Ns, Pid, TaskState, Waiting};
 use crate::sink::json::{Integer, TargetObject, line, milliseconds};
-use crate::verdict::{Evidence, Finding, Grows, SiteCount, Why};
+use crate::verdict::{Evidence, Finding, Grows, SiteCount, WaitCount, Why};
 
 use super::{CensusReport, News, Report, SiteOf, SiteSink, SitesEnd};
 
@@ -30,10 +30,12 @@ impl SiteSink for SitesJson {
                 line(out, "unreadable", *at, UnreadableObject { pid: pid.0, reason })
             }
             Report::Census(census) => line(out, "census", census.at, CensusObject::new(census)),
-            Report::Site { at, of, count } => {
-                line(out, "site", *at, CountedObject { of: SiteObject::new(of), count: CountObject::new(count) })
+            Report::Site { at, of, count, waits } => {
+                let waits = waits.iter().map(WaitCountObject::new).collect();
+                let object = CountedObject { of: SiteObject::new(of), count: CountObject::new(count), waits };
+                line(out, "site", *at, object)
             }
-            Report::Task { at, of, task, stuck } => {
+            Report::Task { at, of, task, stuck, waits } => {
                 let object = TaskObject {
                     task_id: task.id.to_string(),
                     of: SiteObject::new(of),
@@ -44,18 +46,20 @@ impl SiteSink for SitesJson {
                     address: task.header.to_string(),
                     tid: task.running_on.map(|tid| tid.0),
                     stuck: *stuck,
+                    waits: waits.iter().map(WaitObject::new).collect(),
                 };
                 line(out, "task", *at, object)
             }
             Report::Left { at, sites, tasks } => {
                 line(out, "left", *at, LeftObject { sites: Integer(*sites), tasks: Integer(*tasks) })
             }
-            Report::Finding { at, of, finding, news } => {
+            Report::Finding { at, of, finding, news, waits } => {
                 let event = match news {
                     News::Arisen => "finding",
                     News::Vanished => "vanished",
                 };
-                line(out, event, *at, FindingObject::new(of, finding))
+                let waits = waits.iter().map(WaitCountObject::new).collect();
+                line(out, event, *at, FindingObject::new(of, finding, waits))
             }
             Report::Undecided { at, of, undecided } => {
                 let object = UndecidedObject {
@@ -130,6 +134,26 @@ struct CountedObject<'a> {
     of: SiteObject<'a>,
     #[serde(flatten)]
     count: CountObject,
+    waits: Vec<WaitCountObject<'a>>,
+}
+
+/// What one task waits for.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WaitObject<'a> {
+    on: &'a str,
+    words: String,
+    fd: Option<u32>,
+    task_id: Option<String>,
+    peers: Vec<String>,
+}
+
+/// What several tasks wait for.
+#[derive(Serialize)]
+struct WaitCountObject<'a> {
+    tasks: Integer,
+    on: &'a str,
+    example: WaitObject<'a>,
 }
 
 #[derive(Serialize)]
@@ -145,6 +169,7 @@ struct TaskObject<'a> {
     address: String,
     tid: Option<u32>,
     stuck: bool,
+    waits: Vec<WaitObject<'a>>,
 }
 
 #[derive(Serialize)]
@@ -162,6 +187,7 @@ struct FindingObject<'a> {
     live: Integer,
     tasks: Integer,
     evidence: Value,
+    waits: Vec<WaitCountObject<'a>>,
 }
 
 #[derive(Serialize)]
@@ -215,6 +241,31 @@ impl<'a> SiteObject<'a> {
     }
 }
 
+impl<'a> WaitObject<'a> {
+    fn new(waiting: &'a Waiting) -> Self {
+        Self {
+            on: waiting.as_str(),
+            words: waiting.to_string(),
+            fd: match waiting {
+                Waiting::Io { fd, .. } => Some(*fd),
+                _ => None,
+            },
+            task_id: match waiting {
+                Waiting::Join { task } | Waiting::HeldBy { task } => Some(task.to_string()),
+                _ => None,
+            },
+            peers: waiting.peers().map_or(Vec::new(), |peers| peers.tasks.iter().map(ToString::to_string).collect()),
+        }
+    }
+}
+
+impl<'a> WaitCountObject<'a> {
+    fn new(count: &'a WaitCount) -> Self {
+        let example = WaitObject::new(&count.example);
+        Self { tasks: Integer(count.tasks), on: example.on, example }
+    }
+}
+
 impl CountObject {
     fn new(count: &SiteCount) -> Self {
         Self {
@@ -230,13 +281,14 @@ impl CountObject {
 }
 
 impl<'a> FindingObject<'a> {
-    fn new(of: &SiteOf<'a>, finding: &'a Finding) -> Self {
+    fn new(of: &SiteOf<'a>, finding: &'a Finding, waits: Vec<WaitCountObject<'a>>) -> Self {
         Self {
             verdict: finding.evidence.verdict().as_str(),
             of: SiteObject::new(of),
             live: Integer(finding.live),
             tasks: Integer(finding.tasks),
             evidence: evidence(finding),
+            waits,
         }
     }
 }

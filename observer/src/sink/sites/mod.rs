@@ -9,8 +9,8 @@ mod text;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use crate::model::{LiveTask, Missing, Ns, Pid, Place, TargetEntry, TypeEntry};
-use crate::verdict::{Finding, SiteCount, Undecided};
+use crate::model::{LiveTask, Missing, Ns, Pid, Place, TargetEntry, TypeEntry, Waiting};
+use crate::verdict::{Finding, SiteCount, Undecided, WaitCount};
 
 pub use json::SitesJson;
 pub use profile::{Frame, ProfileSample, write_folded, write_pprof};
@@ -51,6 +51,8 @@ pub enum Report<'a> {
         of: SiteOf<'a>,
         /// How many there are.
         count: SiteCount,
+        /// What the idle ones wait for; empty where that was not looked for.
+        waits: &'a [WaitCount],
     },
     /// One task.
     Task {
@@ -62,6 +64,8 @@ pub enum Report<'a> {
         task: &'a LiveTask,
         /// Proved stuck.
         stuck: bool,
+        /// What it waits for; empty where it is not idle or that was not looked for.
+        waits: &'a [Waiting],
     },
     /// Sites that were left out by `--top`.
     Left {
@@ -82,6 +86,8 @@ pub enum Report<'a> {
         finding: &'a Finding,
         /// Whether it is news.
         news: News,
+        /// What the site's idle tasks wait for; empty where that was not looked for.
+        waits: &'a [WaitCount],
     },
     /// A site that grows, with too little evidence for a verdict.
     Undecided {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::Ns;
+use crate::model::{Ns, Waiting};
 use crate::sink::text::type_label;
-use crate::verdict::{Evidence, Finding, Grows, SiteCount, Verdict, Why};
+use crate::verdict::{Evidence, Finding, Grows, SiteCount, Verdict, WaitCount, Why};
 
 use super::{CensusReport, News, Report, SiteOf, SiteSink, SitesEnd};
 
@@ -122,8 +122,11 @@ impl SiteSink for SitesText {
                 writeln!(out, "pid {pid}: {} {reason}", self.paint(AnsiColor::Yellow, "not looked at:"))
             }
             Report::Census(census) => self.census(census, out),
-            Report::Site { of, count, .. } => self.site(of, count, out),
-            Report::Task { of, task, stuck, .. } => {
+            Report::Site { of, count, waits, .. } => {
+                self.site(of, count, out)?;
+                waits_of(waits, &" ".repeat(59), out)
+            }
+            Report::Task { of, task, stuck, waits, .. } => {
                 let state = task.state;
                 let handle = if state.has_join_interest() { ", join handle" } else { "" };
                 let thread = task.running_on.map_or(String::new(), |tid| format!(" on thread {tid}"));
@@ -136,10 +139,14 @@ impl SiteSink for SitesText {
                     state.activity().as_str(),
                     state.references(),
                     label(of),
-                )
+                )?;
+                waits.iter().try_for_each(|waiting| writeln!(out, "                waits {waiting}"))
             }
             Report::Left { sites, tasks, .. } => writeln!(out, "  and {sites} more types with {tasks} live tasks"),
-            Report::Finding { of, finding, news, .. } => self.finding(of, finding, *news, out),
+            Report::Finding { of, finding, news, waits, .. } => {
+                self.finding(of, finding, *news, out)?;
+                waits_of(waits, "          ", out)
+            }
             Report::Undecided { of, undecided, .. } => {
                 let word = self.paint(AnsiColor::Yellow, "undecided");
                 writeln!(out, "{word} {}", label(of))?;
@@ -153,6 +160,22 @@ impl SiteSink for SitesText {
             Report::End(end) => self.end(end, out),
         }
     }
+}
+
+/// What tasks wait for, most first.
+fn waits_of(waits: &[WaitCount], indent: &str, out: &mut dyn Write) -> io::Result<()> {
+    for WaitCount { tasks, example } in waits {
+        let (verb, one) = if *tasks == 1 { ("waits", "") } else { ("wait", "one of them ") };
+        match example {
+            // The sentence is the same for each of them.
+            Waiting::Timer { .. } | Waiting::OwnFuture | Waiting::Nobody | Waiting::Unknown(_) => {
+                writeln!(out, "{indent}{tasks} {verb} {example}")?;
+            }
+            _ if *tasks == 1 => writeln!(out, "{indent}1 waits {example}")?,
+            _ => writeln!(out, "{indent}{tasks} {verb} like this: {one}{example}")?,
+        }
+    }
+    Ok(())
 }
 
 /// The evidence of a finding in words.
