@@ -20,7 +20,7 @@ use crate::model::{
 };
 
 pub use outcome::PanicSight;
-pub use reconcile::{Census, Found, KnownCell};
+pub use reconcile::{Census, KnownCell};
 
 use outcome::{Ending, Verdict, outcome};
 use table::{Key, Table};

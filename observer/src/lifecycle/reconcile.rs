@@ -11,7 +11,7 @@
 //! The probes are attached before the census begins, and the census is taken in when all records up to its end are:
 //! a task born in between has its record, and appears once.
 
-use crate::model::{AsyncId, Event, EventKind, Ns, Outcome, ProcAddr, Resource, TaskId, TaskState, Tid};
+use crate::model::{AsyncId, Event, EventKind, LiveTask, Ns, Outcome, ProcAddr, Resource, TaskId, Tid};
 
 use super::table::Key;
 use super::task::Task;
@@ -29,7 +29,7 @@ pub struct Census {
     /// All memory that can hold a task was read.
     pub complete: bool,
     /// What stands in memory.
-    pub found: Vec<Found>,
+    pub found: Vec<LiveTask>,
     /// Resources whose headers were read one by one and are not theirs any more.
     pub gone: Vec<AsyncId>,
 }
@@ -47,21 +47,6 @@ pub struct KnownCell {
     pub task: TaskId,
 }
 
-/// One task that stands in memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Found {
-    /// Its header.
-    pub header: ProcAddr,
-    /// Its type.
-    pub vtable: ProcAddr,
-    /// Its id.
-    pub id: TaskId,
-    /// Its state when read.
-    pub state: TaskState,
-    /// The thread inside it, where one could be told.
-    pub running_on: Option<Tid>,
-}
-
 impl Lifecycle {
     /// A census of this target begins: until it is taken in, remember who is freed.
     pub fn census_begins(&mut self, target: u16) {
@@ -71,7 +56,7 @@ impl Lifecycle {
     /// Takes in a census. All observations up to its end must have been taken before.
     pub fn reconcile(&mut self, census: &Census, out: &mut Vec<Event>) {
         let buried = self.table.take_buried(census.target);
-        let mut found: Vec<&Found> = census.found.iter().collect();
+        let mut found: Vec<&LiveTask> = census.found.iter().collect();
         // By id, so that resources get their async ids in the order in which they were spawned.
         found.sort_by_key(|task| task.id);
         let mut there = std::collections::HashSet::new();
@@ -102,7 +87,7 @@ impl Lifecycle {
         self.table.iter().any(|(_, task)| task.target == target && task.doubtful)
     }
 
-    fn found(&mut self, census: &Census, key: Key, task: &Found, out: &mut Vec<Event>) -> AsyncId {
+    fn found(&mut self, census: &Census, key: Key, task: &LiveTask, out: &mut Vec<Event>) -> AsyncId {
         let known = self.table.find(&key).or_else(|| self.table.identify(&key));
         let id = known.unwrap_or_else(|| {
             let moment = Moment { at: census.ended, target: census.target, tid: Tid(0) };

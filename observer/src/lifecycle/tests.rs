@@ -2,8 +2,8 @@
 //! (states in hexadecimal: references << 6 | flags).
 
 use crate::model::{
-    AttachPoint, BuildId, CellLayout, Cost, FileOffset, PointEntry, StageWords, TargetEntry, TaskFunctions, TaskState,
-    TaskType, TypeId, VirtAddr,
+    AttachPoint, BuildId, CellLayout, Cost, FileOffset, LiveTask, PointEntry, StageWords, TargetEntry, TaskFunctions,
+    TaskState, TaskType, TypeId, VirtAddr,
 };
 
 use super::*;
@@ -125,11 +125,13 @@ impl Story {
     fn census(&mut self, began: u64, found: &[(u64, ProcAddr, u64, u64, Option<u32>)]) -> &mut Self {
         let found = found
             .iter()
-            .map(|(header, vtable, id, state, tid)| Found {
+            .map(|(header, vtable, id, state, tid)| LiveTask {
                 header: ProcAddr(*header),
                 vtable: *vtable,
                 id: TaskId(*id),
                 state: TaskState(*state),
+                owner: 1,
+                spawn_location: None,
                 running_on: tid.map(Tid),
             })
             .collect();

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::attach::{self, ImageRequest, Links, Probes};
 use crate::census::{self, CellTypes, Census, CensusError};
-use crate::lifecycle::{self, Found, KnownCell, Lifecycle, Rules};
-use crate::model::{AsyncId, Catalog, LiveTask, Missing, Ns, ProcAddr, Role};
+use crate::lifecycle::{self, KnownCell, Lifecycle, Rules};
+use crate::model::{AsyncId, Catalog, Missing, Ns, ProcAddr, Role};
 use crate::sink::{End, EndReason, Start};
 use crate::target::{Launched, Process, Running, monotonic_now};
 
@@ -222,19 +222,12 @@ impl Observing<'_, '_> {
                 if census.unread.is_empty() { "" } else { "; some memory could not be read" }
             ),
         );
-        let found = |task: &LiveTask| Found {
-            header: task.header,
-            vtable: task.vtable,
-            id: task.id,
-            state: task.state,
-            running_on: task.running_on,
-        };
         self.stream.census(lifecycle::Census {
             target,
             began: census.started,
             ended: census.ended,
             complete: census.unread.is_empty() && !census.truncated,
-            found: census.tasks.iter().map(found).collect(),
+            found: census.tasks,
             gone,
         });
     }

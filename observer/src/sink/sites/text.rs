@@ -165,17 +165,27 @@ impl SiteSink for SitesText {
 /// What tasks wait for, most first.
 fn waits_of(waits: &[WaitCount], indent: &str, out: &mut dyn Write) -> io::Result<()> {
     for WaitCount { tasks, example } in waits {
-        let (verb, one) = if *tasks == 1 { ("waits", "") } else { ("wait", "one of them ") };
-        match example {
-            // The sentence is the same for each of them.
-            Waiting::Timer { .. } | Waiting::OwnFuture | Waiting::Nobody | Waiting::Unknown(_) => {
-                writeln!(out, "{indent}{tasks} {verb} {example}")?;
-            }
-            _ if *tasks == 1 => writeln!(out, "{indent}1 waits {example}")?,
-            _ => writeln!(out, "{indent}{tasks} {verb} like this: {one}{example}")?,
+        match (tasks, kind(example)) {
+            (1, _) => writeln!(out, "{indent}1 waits {example}")?,
+            (_, Some(kind)) => writeln!(out, "{indent}{tasks} wait {kind}, one of them {example}")?,
+            (_, None) => writeln!(out, "{indent}{tasks} wait {example}")?,
         }
     }
     Ok(())
+}
+
+/// What several tasks wait for, each for one of its own; `None` where the same words hold for all of them.
+fn kind(example: &Waiting) -> Option<&'static str> {
+    match example {
+        Waiting::Join { .. } => Some("for other tasks to end"),
+        Waiting::Io { .. } => Some("on file descriptors"),
+        Waiting::Semaphore { .. } => Some("for semaphores or mutexes"),
+        Waiting::Notify { .. } => Some("to be notified"),
+        Waiting::Queue { .. } => Some("in queues"),
+        Waiting::Object { .. } => Some("on objects on the heap (channels are such)"),
+        Waiting::HeldBy { .. } => Some("on something in other tasks' futures"),
+        Waiting::Timer { .. } | Waiting::OwnFuture | Waiting::Nobody | Waiting::Unknown(_) => None,
+    }
 }
 
 /// The evidence of a finding in words.
