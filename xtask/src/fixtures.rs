@@ -19,6 +19,13 @@ pub struct Options {
     list: bool,
 }
 
+impl Options {
+    /// Only this one.
+    pub fn only(name: &str) -> Self {
+        Self { only: vec![name.to_owned()], list: false }
+    }
+}
+
 /// Something to build under a name.
 struct Job {
     name: String,

@@ -1,7 +1,5 @@
-//! `cargo xtask bench`: what observing costs a program here, as one JSON object. It reports, it does not judge.
-//!
-//! The same load runs bare, under empty probes at the same points, and observed, in turn, several rounds in one run:
-//! compare ratios, not nanoseconds of different runs.
+//! What observing costs a program here: CPU time per poll and per spawn of one load, bare, under empty probes at the same
+//! points, observed, and swept, in turn, several rounds in one run.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -13,17 +11,14 @@ use serde_json::{Value, json};
 
 use crate::preflight;
 
-/// What to do.
-#[derive(clap::Args)]
-pub struct Options {
-    /// Rounds of the three ways
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-}
-
 /// The ways in which the load runs.
-const WAYS: [(&str, Option<&[&str]>); 3] =
-    [("bare", None), ("emptyProbes", Some(&["--empty-probes"])), ("observed", Some(&[]))];
+const WAYS: [(&str, Option<&[&str]>); 4] = [
+    ("bare", None),
+    ("emptyProbes", Some(&["trace", "--empty-probes"])),
+    ("observed", Some(&["trace"])),
+    // Nothing is attached: memory is read ten times a second.
+    ("swept", Some(&["sweep", "--quiet", "--every", "100ms"])),
+];
 
 /// One run of the load.
 #[derive(Clone, Debug)]
@@ -37,16 +32,14 @@ struct Run {
     elapsed_ns: f64,
 }
 
-/// Measures and prints.
-pub fn run(root: &Path, options: &Options) -> Result<()> {
-    preflight::check()?;
-    preflight::cargo(root, &["build", "--quiet", "--locked", "--release", "--package", "observer"])?;
+/// Measures.
+pub(super) fn measure(root: &Path, rounds: usize) -> Result<Value> {
     let load = root.join("tests/fixtures/bench-load");
     preflight::cargo(&load, &["build", "--quiet", "--locked", "--release"])?;
     let mut runs: Vec<Vec<Run>> = vec![Vec::new(); WAYS.len()];
-    for round in 0..options.rounds {
+    for round in 0..rounds {
         for (way, (name, arguments)) in WAYS.iter().enumerate() {
-            eprintln!("bench: round {} of {}, {name}", round + 1, options.rounds);
+            eprintln!("bench: round {} of {}, {name}", round + 1, rounds);
             runs[way].push(one(root, &load, *arguments)?);
         }
     }
@@ -55,9 +48,8 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         ways.insert((*name).to_owned(), way(runs));
     }
     let median = |way: usize, of: fn(&Run) -> f64| middle(runs[way].iter().map(of).collect());
-    let report = json!({
-        "v": 1,
-        "rounds": options.rounds,
+    Ok(json!({
+        "rounds": rounds,
         "unit": "ns of the target's own CPU time, median of the rounds",
         "ways": ways,
         "addedByObserving": {
@@ -65,10 +57,10 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
             "perSpawnNs": (median(2, |r| r.spawn_ns) - median(0, |r| r.spawn_ns)).round(),
             "pollRatioToEmptyProbes": ratio(median(2, |r| r.poll_ns), median(1, |r| r.poll_ns)),
             "spawnRatioToEmptyProbes": ratio(median(2, |r| r.spawn_ns), median(1, |r| r.spawn_ns)),
+            "pollRatioSweptToBare": ratio(median(3, |r| r.poll_ns), median(0, |r| r.poll_ns)),
+            "spawnRatioSweptToBare": ratio(median(3, |r| r.spawn_ns), median(0, |r| r.spawn_ns)),
         },
-    });
-    println!("{}", serde_json::to_string_pretty(&report)?);
-    Ok(())
+    }))
 }
 
 fn way(runs: &[Run]) -> Value {
@@ -127,8 +119,8 @@ struct Observer {
 impl Observer {
     fn attach(root: &Path, pid: u32, arguments: &[&str]) -> Result<Self> {
         let mut child = Command::new(root.join("target/release/async-observer"))
-            .args(["--json", "--pid", &pid.to_string()])
             .args(arguments)
+            .args(["--json", "--pid", &pid.to_string()])
             .stdout(Stdio::piped())
             .spawn()
             .context("starting the observer")?;
@@ -164,7 +156,7 @@ impl Drop for Observer {
 }
 
 /// The median; of an even number the mean of the two in the middle.
-fn middle(mut figures: Vec<f64>) -> f64 {
+pub(super) fn middle(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     match figures.len() {
         0 => f64::NAN,
