@@ -1,4 +1,4 @@
-//! The slab in which tokio 1.23 to 1.28 keeps its `ScheduledIo`s, and which number epoll knows one of them by.
+//! The slab in which tokio 1.23 to 1.29 keeps its `ScheduledIo`s, and which number epoll knows one of them by.
 //!
 //! Does not know: which numbers are registered. What it knows of `util/slab.rs`: pages of 32, 64, 128... slots; a slot names
 //! its page, and the page tells how many slots it has and how many all pages before it have together.

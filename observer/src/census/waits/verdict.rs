@@ -108,7 +108,7 @@ impl Answer {
         match held.holder {
             Holder::Join(task) => Waiting::Join { task: cells.task(task).id },
             Holder::HeldBy(task) => Waiting::HeldBy { task: cells.task(task).id },
-            Holder::Io { fd } => Waiting::Io { fd, object: link(fd) },
+            Holder::Io { fd } => Waiting::Io { fd, object: fd.and_then(link) },
             Holder::Timer(timer) => Waiting::Timer { deadline: timer.deadline },
             Holder::Queue(queue) => {
                 let (address, peers) = (queue.owner, objects.peers(queue.owner));
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_is_proved_leaves_no_room_for_copies() {
-        let io = held(1, Holder::Io { fd: 3 });
+        let io = held(1, Holder::Io { fd: Some(3) });
         assert_eq!(of(state(3), true, false, &[held(0, Holder::OwnFuture), io]), [Answer::Held(io)]);
         let own = held(0, Holder::OwnFuture);
         assert_eq!(of(state(4), true, false, &[own, io]), [Answer::Held(io), Answer::Held(own)]);
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(reason(false, false, &[]), [Answer::Unknown(UnknownWaiting::NoWakerKnown)]);
         assert_eq!(reason(true, true, &[]), [Answer::Unknown(UnknownWaiting::TooMany)]);
         assert_eq!(reason(true, false, &[held(0, Holder::Stack)]), [Answer::Unknown(UnknownWaiting::OnStack)]);
-        let io = held(0, Holder::Io { fd: 3 });
+        let io = held(0, Holder::Io { fd: Some(3) });
         let more = [Answer::Held(io), Answer::Unknown(UnknownWaiting::MoreReferences)];
         assert_eq!(of(state(4), true, false, &[io]), more);
     }
