@@ -93,7 +93,8 @@ pub enum UnknownWaiting {
     TooMany,
 }
 
-/// Other tasks that hold the address of what a task waits for: one of them may be who must act.
+/// Other tasks whose futures hold the address of what a task waits for, or that are waited for through it: one of them may
+/// be who must act. Evidence, not proof: a future may hold an address from before that it does not use any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peers {
     /// At most [`Peers::KEPT`], lowest ids first.

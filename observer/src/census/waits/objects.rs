@@ -1,7 +1,8 @@
 //! Where the objects begin that wakers lie in, and which other tasks hold the address of the same.
 //!
 //! Does not know: what the objects are. A task that waits on something shared holds its address, so the beginning is the
-//! nearest address before the waker that the task's own future holds; an `Arc`'s two counts speak for one.
+//! nearest address before the waker that the task's own future holds; an `Arc`'s two counts speak for one. A future has
+//! room that is not in use at the moment, with words from before in it: who holds an address may once have held it.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -224,9 +225,7 @@ fn each_joiner(
 ) -> Result<(), MemoryError> {
     let joined: Vec<TaskIndex> =
         cells.iter().filter(|(_, task)| task.state.has_join_waker()).map(|(index, _)| index).collect();
-    let trailer = |index: &TaskIndex| {
-        ProcAddr(cells.task(*index).header.0 + u64::from(cells.layout(*index).trailer))
-    };
+    let trailer = |index: &TaskIndex| ProcAddr(cells.task(*index).header.0 + u64::from(cells.layout(*index).trailer));
     let trailers: Vec<ProcAddr> = joined.iter().map(trailer).collect();
     let mut entries: Vec<(ProcAddr, TaskIndex)> = Vec::new();
     memory.read_each(&trailers, TRAILER, |position, bytes| {
