@@ -18,8 +18,9 @@ pub enum Waiting {
     },
     /// It waits for a file descriptor to become ready.
     Io {
-        /// The number that was registered with epoll; it may have been closed or given away since.
-        fd: u32,
+        /// The number that was registered with epoll; it may have been closed or given away since. `None` where it cannot
+        /// be told which it is (several runtimes with a tokio before 1.30).
+        fd: Option<u32>,
         /// What `/proc/PID/fd` links it to (`socket:[4711]`); `None` where that cannot be read.
         object: Option<Box<str>>,
     },
@@ -92,7 +93,8 @@ pub enum UnknownWaiting {
     TooMany,
 }
 
-/// Other tasks that hold the address of what a task waits for: one of them may be who must act.
+/// Other tasks whose futures hold the address of what a task waits for, or that are waited for through it: one of them may
+/// be who must act. Evidence, not proof: a future may hold an address from before that it does not use any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peers {
     /// At most [`Peers::KEPT`], lowest ids first.
@@ -157,8 +159,9 @@ impl fmt::Display for Waiting {
         match self {
             Self::Nobody => write!(f, "for nobody: no waker exists"),
             Self::Join { task } => write!(f, "for task {task} to end"),
-            Self::Io { fd, object: Some(object) } => write!(f, "on fd {fd} ({object})"),
-            Self::Io { fd, object: None } => write!(f, "on fd {fd}"),
+            Self::Io { fd: Some(fd), object: Some(object) } => write!(f, "on fd {fd} ({object})"),
+            Self::Io { fd: Some(fd), object: None } => write!(f, "on fd {fd}"),
+            Self::Io { fd: None, .. } => write!(f, "on a file descriptor"),
             Self::Timer { .. } => write!(f, "on a timer"),
             Self::Semaphore { address, lacking: 1, peers } => write!(f, "for a permit of {address}{peers}"),
             Self::Semaphore { address, lacking, peers } => write!(f, "for {lacking} permits of {address}{peers}"),
@@ -210,8 +213,8 @@ mod tests {
         let peers = |ids: &[u64], more| Peers { tasks: ids.iter().map(|id| TaskId(*id)).collect(), more };
         for (waiting, word, text) in [
             (Waiting::Join { task: TaskId(17) }, "join", "for task 17 to end"),
-            (Waiting::Io { fd: 12, object: Some("socket:[4711]".into()) }, "io", "on fd 12 (socket:[4711])"),
-            (Waiting::Io { fd: 12, object: None }, "io", "on fd 12"),
+            (Waiting::Io { fd: Some(12), object: Some("socket:[4711]".into()) }, "io", "on fd 12 (socket:[4711])"),
+            (Waiting::Io { fd: Some(12), object: None }, "io", "on fd 12"),
             (Waiting::Timer { deadline: None }, "timer", "on a timer"),
             (
                 Waiting::Semaphore { address: ProcAddr(0x10), lacking: 1, peers: peers(&[3], 0) },

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use super::blocks::Blocks;
 use super::cells::{Cells, Part, TaskIndex};
 use super::io::Descriptors;
-use super::queue::{self, Form, Queue};
+use super::queue::{self, Queue};
 use super::timer::{self, Timer};
 use super::wakers::Place;
 use super::window::Window;
@@ -32,8 +32,8 @@ pub enum Holder {
     Join(TaskIndex),
     /// A file descriptor's `ScheduledIo`.
     Io {
-        /// The descriptor.
-        fd: u32,
+        /// The descriptor, where it can be told which.
+        fd: Option<u32>,
     },
     /// A timer.
     Timer(Timer),
@@ -167,8 +167,8 @@ impl<'a> Judge<'a> {
     fn in_queue(&mut self, queue: Queue) -> Holder {
         let words = self.blocks.get(queue.owner.0).unwrap_or_default();
         match self.descriptors.with(queue.owner, words.into_iter(), |at| self.blocks.get(at)) {
-            Some(fd) if queue.form == Form::Other => Holder::Io { fd },
-            _ => Holder::Queue(queue),
+            Some(fd) => Holder::Io { fd },
+            None => Holder::Queue(queue),
         }
     }
 }

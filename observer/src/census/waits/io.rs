@@ -1,18 +1,18 @@
 //! Which file descriptor a place in memory belongs to: tokio gives epoll a token with each, which leads to its
 //! `ScheduledIo`, where its wakers are.
 //!
-//! Does not know: what the descriptors are good for. The token is the address of the `ScheduledIo` in tokio 1.36 to 1.54,
-//! a number in a slab with a generation in 1.23 to 1.28 (`slab`).
+//! Does not know: what the descriptors are good for. The token is the address of the `ScheduledIo` in tokio 1.30 to 1.54,
+//! a number in a slab with a generation in 1.23 to 1.29 (`slab`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::queue::Block;
 use super::slab::{self, Page};
 use crate::model::ProcAddr;
 use crate::target::Watched;
 
-/// A `ScheduledIo` has this alignment, and no more bytes.
-const SCHEDULED: u64 = 128;
+/// Bytes of a `ScheduledIo`, without what it is padded with from 1.32 on: links, readiness, lock, list, two wakers.
+const SCHEDULED: u64 = 80;
 /// Tokens of the runtime's own, where tokens are addresses: its waker and its signals.
 const OWN: [u64; 2] = [0, 1];
 /// Slab pages, and what is none, that are remembered.
@@ -21,7 +21,7 @@ const MAX_PAGES: usize = 1 << 16;
 /// What a process's epoll instances watch.
 #[derive(Debug, Default)]
 pub struct Descriptors {
-    by_token: HashMap<u64, Vec<u32>>,
+    by_token: BTreeMap<u64, Vec<u32>>,
     /// Tokens by the number that they are in a slab.
     by_number: HashMap<u64, Vec<u64>>,
     /// By the address of the page, `None` where there is none.
@@ -31,7 +31,7 @@ pub struct Descriptors {
 impl Descriptors {
     /// As the kernel lists them.
     pub fn new(watched: &[Watched]) -> Self {
-        let mut by_token: HashMap<u64, Vec<u32>> = HashMap::new();
+        let mut by_token: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
         for one in watched {
             by_token.entry(one.token).or_default().push(one.fd);
         }
@@ -42,22 +42,22 @@ impl Descriptors {
         Self { by_token, by_number, pages: HashMap::new() }
     }
 
-    /// The descriptor in whose `ScheduledIo` the address lies. `near` are words around the address, `block` gives what
-    /// stands at another.
+    /// The descriptor in whose `ScheduledIo` the address lies; `None` inside where it cannot be told which, outside where it
+    /// lies in none. `near` are words around the address, `block` gives what stands at another.
     pub fn with(
         &mut self,
         at: ProcAddr,
         near: impl Iterator<Item = u64>,
         block: impl Fn(u64) -> Option<Block>,
-    ) -> Option<u32> {
+    ) -> Option<Option<u32>> {
         self.at_address(at).or_else(|| self.in_slab(at, near, block))
     }
 
-    fn at_address(&self, at: ProcAddr) -> Option<u32> {
-        let token = at.0 & !(SCHEDULED - 1);
+    fn at_address(&self, at: ProcAddr) -> Option<Option<u32>> {
+        let (token, _) = self.by_token.range(..=at.0).next_back()?;
         // Where tokens may be numbers, a low one is no address.
-        let is_number = self.has_slab() && token < slab::WAKEUP;
-        (!OWN.contains(&token) && !is_number).then(|| self.only(token))?
+        let is_number = self.has_slab() && *token < slab::WAKEUP;
+        (!OWN.contains(token) && !is_number && at.0 - token < SCHEDULED).then(|| self.only(*token))
     }
 
     fn in_slab(
@@ -65,7 +65,7 @@ impl Descriptors {
         at: ProcAddr,
         near: impl Iterator<Item = u64>,
         block: impl Fn(u64) -> Option<Block>,
-    ) -> Option<u32> {
+    ) -> Option<Option<u32>> {
         if !self.has_slab() {
             return None;
         }
@@ -79,8 +79,8 @@ impl Descriptors {
                     self.by_number.get(&slot.number).into_iter().flatten().filter(|token| slot.may_have(**token));
                 // Every runtime has a slab of its own: a number may be there twice.
                 return match (tokens.next(), tokens.next()) {
-                    (Some(token), None) => self.only(*token),
-                    _ => None,
+                    (Some(token), None) => Some(self.only(*token)),
+                    _ => Some(None),
                 };
             }
         }
@@ -107,13 +107,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_that_is_an_address_is_found_from_anywhere_in_its_128_bytes() {
-        let watched = [(0, 4), (1, 8), (0x40_8080, 9), (0x40_8100, 10), (0x40_8180, 11), (0x40_8180, 12)];
+    fn a_token_that_is_an_address_is_found_from_anywhere_in_its_scheduled_io() {
+        let watched = [(0, 4), (1, 8), (0x40_8080, 9), (0x40_80d0, 10), (0x40_8180, 11), (0x40_8180, 12)];
         let mut descriptors = Descriptors::new(&watched.map(|(token, fd)| Watched { token, fd }));
         let mut at = |at| descriptors.with(ProcAddr(at), std::iter::empty(), |_| None);
-        assert_eq!([at(0x40_8080), at(0x40_80ff), at(0x40_8100)], [Some(9), Some(9), Some(10)]);
-        assert_eq!([at(0), at(0x20), at(0x40_8070)], [None; 3]);
-        assert_eq!(at(0x40_8180), None, "two descriptors with one token");
+        assert_eq!([at(0x40_8080), at(0x40_80cf), at(0x40_80d0)], [Some(9), Some(9), Some(10)].map(Some));
+        assert_eq!([at(0), at(0x20), at(0x40_8070), at(0x40_8120)], [None; 4]);
+        assert_eq!(at(0x40_8180), Some(None), "two descriptors with one token");
     }
 
     #[test]

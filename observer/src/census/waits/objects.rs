@@ -1,7 +1,8 @@
 //! Where the objects begin that wakers lie in, and which other tasks hold the address of the same.
 //!
 //! Does not know: what the objects are. A task that waits on something shared holds its address, so the beginning is the
-//! nearest address before the waker that the task's own future holds; an `Arc`'s two counts speak for one.
+//! nearest address before the waker that the task's own future holds; an `Arc`'s two counts speak for one. A future has
+//! room that is not in use at the moment, with words from before in it: who holds an address may once have held it.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -22,6 +23,10 @@ const REACH: u64 = 1 << 10;
 const CANDIDATES: usize = 6;
 /// Bytes of one future that are looked at.
 const MAX_FUTURE: u64 = 1 << 20;
+/// Bytes of a trailer: the list's links, the waker and the hooks.
+const TRAILER: usize = 48;
+/// Bytes of a set's entry that are looked at: links, the set, the value's place, a few words of its own.
+const ENTRY: usize = 64;
 /// Counts of an `Arc` are below.
 const MAX_COUNT: u64 = 1 << 32;
 
@@ -45,7 +50,7 @@ impl Objects {
         }
         let of_interest = |task: TaskIndex| targets.contains_key(&task);
         let ranges = futures(cells, of_interest);
-        each_word(cells, &ranges, memory, |task, word| {
+        each_word(cells, &ranges, memory, &mut |task, word| {
             for target in targets.get_mut(&task).into_iter().flatten() {
                 target.offer(word);
             }
@@ -106,7 +111,7 @@ impl Objects {
         let (lowest, highest) = (names.keys().min().copied(), names.keys().max().copied());
         let in_span = |word: u64| Some(word) >= lowest && Some(word) <= highest;
         let mut last: HashMap<ProcAddr, TaskIndex> = HashMap::new();
-        each_word(cells, &futures(cells, |_| true), memory, |task, word| {
+        let mut holds = |task, word| {
             let told = in_span(word).then(|| names.get(&word)).flatten().into_iter().flatten();
             for told in told {
                 // A future often holds an address more than once.
@@ -114,7 +119,9 @@ impl Objects {
                     add(self.peers.entry(*told).or_default(), cells.task(task).id);
                 }
             }
-        })
+        };
+        each_word(cells, &futures(cells, |_| true), memory, &mut holds)?;
+        each_joiner(cells, memory, &mut holds)
     }
 }
 
@@ -179,7 +186,7 @@ fn each_word(
     cells: &Cells<'_>,
     futures: &[(TaskIndex, Range<u64>)],
     memory: &Memory<'_>,
-    mut each: impl FnMut(TaskIndex, u64),
+    each: &mut impl FnMut(TaskIndex, u64),
 ) -> Result<(), MemoryError> {
     debug_assert!(cells.iter().count() >= futures.len());
     let near = 8 * BLOCK as u64;
@@ -207,6 +214,31 @@ fn each_word(
         }
     })?;
     Ok(())
+}
+
+/// Every word of what waits for a task to end, where that is no task itself: an entry of a `JoinSet` or of another set of
+/// futures, which holds the address of the set. The task is one of those that the set's owner waits for.
+fn each_joiner(
+    cells: &Cells<'_>,
+    memory: &Memory<'_>,
+    each: &mut impl FnMut(TaskIndex, u64),
+) -> Result<(), MemoryError> {
+    let joined: Vec<TaskIndex> =
+        cells.iter().filter(|(_, task)| task.state.has_join_waker()).map(|(index, _)| index).collect();
+    let trailer = |index: &TaskIndex| ProcAddr(cells.task(*index).header.0 + u64::from(cells.layout(*index).trailer));
+    let trailers: Vec<ProcAddr> = joined.iter().map(trailer).collect();
+    let mut entries: Vec<(ProcAddr, TaskIndex)> = Vec::new();
+    memory.read_each(&trailers, TRAILER, |position, bytes| {
+        let words = bytes.unwrap_or_default().chunks_exact(8).filter_map(|word| word_at(word, 0));
+        let entry = |word: &u64| window::is_pointer(*word) && cells.containing(ProcAddr(*word)).is_none();
+        entries.extend(words.filter(entry).map(|word| (ProcAddr(word), joined[position])));
+    })?;
+    entries.sort_unstable();
+    let addresses: Vec<ProcAddr> = entries.iter().map(|(at, _)| *at).collect();
+    memory.read_each(&addresses, ENTRY, |position, bytes| {
+        let words = bytes.unwrap_or_default().chunks_exact(8).filter_map(|word| word_at(word, 0));
+        words.for_each(|word| each(entries[position].1, word));
+    })
 }
 
 /// The lowest ids are named, the others counted.

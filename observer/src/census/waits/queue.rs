@@ -67,7 +67,9 @@ pub fn judge(window: &Window, block: impl Fn(u64) -> Option<Block>) -> Option<Qu
 fn at_an_end<'w>(window: &'w Window, block: &'w impl Fn(u64) -> Option<Block>) -> impl Iterator<Item = Queue> + 'w {
     pointers(window).filter_map(move |owner| {
         let words = block(owner)?;
-        ends(&words).find_map(|(place, first, last)| {
+        // What a future keeps right beside a node is no list but what the node was made with.
+        let apart = |place: usize| (owner + 8 * place as u64).abs_diff(window.place().0) > 8 * BLOCK as u64;
+        ends(&words).filter(|(place, ..)| apart(*place)).find_map(|(place, first, last)| {
             Node::all(window).find_map(|node| {
                 let (is_first, is_last) = (first == node.at, last == node.at);
                 let fits = |before: u64, after: u64| (before == 0) == is_first && (after == 0) == is_last;

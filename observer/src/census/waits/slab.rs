@@ -1,4 +1,4 @@
-//! The slab in which tokio 1.23 to 1.28 keeps its `ScheduledIo`s, and which number epoll knows one of them by.
+//! The slab in which tokio 1.23 to 1.29 keeps its `ScheduledIo`s, and which number epoll knows one of them by.
 //!
 //! Does not know: which numbers are registered. What it knows of `util/slab.rs`: pages of 32, 64, 128... slots; a slot names
 //! its page, and the page tells how many slots it has and how many all pages before it have together.
@@ -43,12 +43,15 @@ pub struct Slot {
 impl Page {
     /// From the words where one may be: it states its length and that of all before it.
     pub fn read(at: ProcAddr, words: &Block) -> Option<Self> {
-        let states = |len: &u64| words.windows(2).any(|pair| [pair[0], pair[1]] == [*len, *len - FIRST_PAGE]);
-        let states_reversed = |len: &u64| words.windows(2).any(|pair| [pair[1], pair[0]] == [*len, *len - FIRST_PAGE]);
-        let len = (0..PAGES).map(|page| FIRST_PAGE << page).find(|len| states(len) || states_reversed(len))?;
+        let states = |len: u64| {
+            words
+                .windows(2)
+                .any(|pair| [[len, len - FIRST_PAGE], [len - FIRST_PAGE, len]].contains(&[pair[0], pair[1]]))
+        };
         // The vector of slots has room for as many.
-        let room = words.iter().filter(|word| **word == len).count() >= 2;
-        room.then_some(Self { at, words: *words, len })
+        let has_room = |len: u64| words.iter().filter(|word| **word == len).count() >= 2;
+        let len = (0..PAGES).map(|page| FIRST_PAGE << page).find(|len| states(*len) && has_room(*len))?;
+        Some(Self { at, words: *words, len })
     }
 
     /// The slot in which the address lies.

@@ -43,7 +43,9 @@ enum Strength {
     PointedAt,
     /// In its own future.
     Own,
-    /// Anywhere else.
+    /// In another task's future.
+    Task,
+    /// Anywhere else, where nobody can tell what is in use.
     Anywhere,
 }
 
@@ -56,20 +58,27 @@ pub fn of(state: TaskState, is_known: bool, truncated: bool, held: &[Held]) -> V
     let mut sure: Vec<(Strength, Held)> = held.iter().filter_map(|held| Some((strength(held)?, *held))).collect();
     sure.sort_by_key(|(strength, _)| *strength);
     let mut answers: Vec<Answer> = Vec::new();
-    let mut ambiguous = false;
+    let (mut explained, mut ambiguous) = (0, false);
     for group in sure.chunk_by(|(one, _), (next, _)| one == next) {
-        let fits = answers.len() + group.len() <= wakers;
-        match group[0].0 == Strength::Proved || fits {
-            true => answers.extend(group.iter().map(|(_, held)| Answer::Held(*held))),
-            false => ambiguous = answers.len() < wakers,
+        // Several copies in one future have one holder, whichever of them is the one that counts.
+        let mut holders: Vec<Held> = Vec::new();
+        for (_, held) in group {
+            let known = |other: &Held| held.is_in_future() && other.holder == held.holder;
+            if !holders.iter().any(known) {
+                holders.push(*held);
+            }
         }
-        if !fits {
+        let fits = explained + holders.len() <= wakers;
+        if !fits && group[0].0 != Strength::Proved {
+            ambiguous = explained < wakers;
             break;
         }
+        answers.extend(holders.into_iter().map(Answer::Held));
+        explained += group.len();
     }
     let unknown = match answers.len() {
         _ if ambiguous => Some(UnknownWaiting::Ambiguous),
-        found if found >= wakers => None,
+        _ if explained >= wakers => None,
         _ if truncated => Some(UnknownWaiting::TooMany),
         0 if !is_known => Some(UnknownWaiting::NoWakerKnown),
         0 if held.iter().any(|held| held.holder == Holder::Stack) => Some(UnknownWaiting::OnStack),
@@ -86,8 +95,15 @@ fn strength(held: &Held) -> Option<Strength> {
         Holder::Join(_) | Holder::Io { .. } | Holder::Timer(_) | Holder::Queue(_) => Some(Strength::Proved),
         Holder::Object if held.pointed_at => Some(Strength::PointedAt),
         Holder::OwnFuture => Some(Strength::Own),
-        Holder::Object | Holder::HeldBy(_) => Some(Strength::Anywhere),
+        Holder::HeldBy(_) => Some(Strength::Task),
+        Holder::Object => Some(Strength::Anywhere),
         Holder::Stack | Holder::Left => None,
+    }
+}
+
+impl Held {
+    fn is_in_future(&self) -> bool {
+        matches!(self.holder, Holder::OwnFuture | Holder::HeldBy(_))
     }
 }
 
@@ -108,7 +124,7 @@ impl Answer {
         match held.holder {
             Holder::Join(task) => Waiting::Join { task: cells.task(task).id },
             Holder::HeldBy(task) => Waiting::HeldBy { task: cells.task(task).id },
-            Holder::Io { fd } => Waiting::Io { fd, object: link(fd) },
+            Holder::Io { fd } => Waiting::Io { fd, object: fd.and_then(link) },
             Holder::Timer(timer) => Waiting::Timer { deadline: timer.deadline },
             Holder::Queue(queue) => {
                 let (address, peers) = (queue.owner, objects.peers(queue.owner));
@@ -153,7 +169,7 @@ mod tests {
 
     #[test]
     fn what_is_proved_leaves_no_room_for_copies() {
-        let io = held(1, Holder::Io { fd: 3 });
+        let io = held(1, Holder::Io { fd: Some(3) });
         assert_eq!(of(state(3), true, false, &[held(0, Holder::OwnFuture), io]), [Answer::Held(io)]);
         let own = held(0, Holder::OwnFuture);
         assert_eq!(of(state(4), true, false, &[own, io]), [Answer::Held(io), Answer::Held(own)]);
@@ -161,7 +177,7 @@ mod tests {
 
     #[test]
     fn more_places_than_references_name_nobody() {
-        let places = [held(0, Holder::OwnFuture), held(1, Holder::OwnFuture)];
+        let places = [held(0, Holder::Object), held(1, Holder::Object)];
         assert_eq!(of(state(3), true, false, &places), [Answer::Unknown(UnknownWaiting::Ambiguous)]);
         let pointed = Held { pointed_at: true, ..held(2, Holder::Object) };
         let all = [&places[..], &[pointed]].concat();
@@ -173,13 +189,20 @@ mod tests {
     }
 
     #[test]
+    fn copies_in_one_future_have_one_holder() {
+        let places = [held(0, Holder::OwnFuture), held(1, Holder::OwnFuture)];
+        assert_eq!(of(state(3), true, false, &places), [Answer::Held(places[0])]);
+        assert_eq!(of(state(4), true, false, &places), [Answer::Held(places[0])]);
+    }
+
+    #[test]
     fn why_nobody_is_named_is_told() {
         let reason = |is_known, truncated, held: &[Held]| of(state(3), is_known, truncated, held);
         assert_eq!(reason(true, false, &[]), [Answer::Unknown(UnknownWaiting::NoWakerFound)]);
         assert_eq!(reason(false, false, &[]), [Answer::Unknown(UnknownWaiting::NoWakerKnown)]);
         assert_eq!(reason(true, true, &[]), [Answer::Unknown(UnknownWaiting::TooMany)]);
         assert_eq!(reason(true, false, &[held(0, Holder::Stack)]), [Answer::Unknown(UnknownWaiting::OnStack)]);
-        let io = held(0, Holder::Io { fd: 3 });
+        let io = held(0, Holder::Io { fd: Some(3) });
         let more = [Answer::Held(io), Answer::Unknown(UnknownWaiting::MoreReferences)];
         assert_eq!(of(state(4), true, false, &[io]), more);
     }

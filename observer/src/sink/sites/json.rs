@@ -247,7 +247,7 @@ impl<'a> WaitObject<'a> {
             on: waiting.as_str(),
             words: waiting.to_string(),
             fd: match waiting {
-                Waiting::Io { fd, .. } => Some(*fd),
+                Waiting::Io { fd, .. } => *fd,
                 _ => None,
             },
             task_id: match waiting {
