@@ -12,6 +12,7 @@ mod naming;
 mod observation;
 mod point;
 mod site;
+mod stack;
 mod task_type;
 mod time;
 
@@ -25,6 +26,7 @@ pub use naming::{Naming, Place, Unnamed};
 pub use observation::{Cell, CellWords, Frame, Observation, Seen, StageEvidence, StageWords};
 pub use point::{AttachPoint, Cost, PointIndex, Program, Role};
 pub use site::Site;
+pub use stack::{Cfa, CopyEnd, Kept, NoRule, Registers, Saved, SpawnHit, StackCopy, UnwindRule};
 pub use task_type::{CellLayout, LiveTask, Resource, TaskFunctions, TaskState, TaskType};
 pub use time::Ns;
 

@@ -40,6 +40,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         ring_pages: options.ring_pages,
         work: options.work,
         kernel_log: options.verbosity >= 3,
+        ..attach::Options::default()
     })?;
     let attached = Attached::new(&mut probes, &setup)?;
     let rules = Rules { polls: polls_observed(&setup), births: setup.births, panics: setup.panics };

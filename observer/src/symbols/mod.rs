@@ -24,6 +24,7 @@ mod type_reader;
 mod type_text;
 #[cfg(test)]
 pub(crate) mod tiny;
+mod unwind_table;
 
 pub use callers::Callers;
 pub use calls::{Call, Calls};
@@ -38,3 +39,4 @@ pub use segment::Segment;
 pub use symbol_index::{SymbolIndex, demangle};
 pub use symbol_table::Symbol;
 pub use type_text::{Path, TypeText};
+pub use unwind_table::UnwindTable;
