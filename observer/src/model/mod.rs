@@ -12,6 +12,7 @@ mod naming;
 mod observation;
 mod point;
 mod site;
+mod spawn;
 mod stack;
 mod task_type;
 mod time;
@@ -27,6 +28,8 @@ pub use observation::{Cell, CellWords, Frame, Observation, Seen, StageEvidence, 
 pub use point::{AttachPoint, Cost, PointIndex, Program, Role};
 pub use site::Site;
 pub use stack::{Cfa, CopyEnd, Kept, NoRule, Registers, Saved, SpawnHit, StackCopy, UnwindRule};
+pub use spawn::{Caller, FunctionName, ImagePlace, PollBody, SpawnSeen, StackId, Trigger, Untold, first_own};
+pub use stack::{Cfa, CopyEnd, Kept, NoRule, Registers, Saved, SpawnHit, StackCopy, UnwindEnd, UnwindRule};
 pub use task_type::{CellLayout, LiveTask, Resource, TaskFunctions, TaskState, TaskType};
 pub use time::Ns;
 

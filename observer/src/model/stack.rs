@@ -150,3 +150,20 @@ pub enum NoRule {
     /// The image's unwind table knows no code there.
     NotCovered,
 }
+
+/// Why there are no more callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnwindEnd {
+    /// The last one was called by nobody: the whole stack is there.
+    Root,
+    /// The bound on their number was met.
+    Bound,
+    /// There is no rule for the last one.
+    NoRule(NoRule),
+    /// The last one's rule is of a kind that is not computed here.
+    Unsupported,
+    /// The copy of the stack ends before it.
+    Copy(CopyEnd),
+    /// The rules lead nowhere: to an empty return address, or not up the stack.
+    Astray,
+}

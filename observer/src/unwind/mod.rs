@@ -4,5 +4,7 @@
 //! no rule leads on, the callers end with the reason. Bounded, whatever the stack and the rules say.
 
 mod step;
+mod trigger;
 
-pub use step::{MOST_FRAMES, UnwindEnd, Unwound, unwind};
+pub use step::{MOST_FRAMES, Unwound, unwind};
+pub use trigger::{Memory, Poll, Polls, trigger};

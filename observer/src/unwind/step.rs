@@ -2,7 +2,7 @@
 //!
 //! Does not know: where rules come from.
 
-use crate::model::{Cfa, CopyEnd, Kept, NoRule, ProcAddr, Registers, Saved, StackCopy, UnwindRule};
+use crate::model::{Cfa, Kept, NoRule, ProcAddr, Registers, Saved, StackCopy, UnwindEnd, UnwindRule};
 
 /// More callers than these are not looked for.
 pub const MOST_FRAMES: usize = 64;
@@ -15,23 +15,6 @@ pub struct Unwound {
     pub frames: Vec<Registers>,
     /// Why there are no more.
     pub end: UnwindEnd,
-}
-
-/// Why there are no more callers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UnwindEnd {
-    /// The last one was called by nobody: the whole stack is there.
-    Root,
-    /// The bound on their number was met.
-    Bound,
-    /// There is no rule for the last one.
-    NoRule(NoRule),
-    /// The last one's rule is of a kind that is not computed here.
-    Unsupported,
-    /// The copy of the stack ends before it.
-    Copy(CopyEnd),
-    /// The rules lead nowhere: to an empty return address, or not up the stack.
-    Astray,
 }
 
 /// Unwinds. `rule` is asked for the rule of the instruction that the address is in.
@@ -94,6 +77,7 @@ fn caller(now: &Registers, rule: &UnwindRule, stack: &StackCopy) -> Result<Regis
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::CopyEnd;
     use proptest::prelude::*;
 
     const CODE: u64 = 0x5000;
