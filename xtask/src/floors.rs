@@ -50,6 +50,7 @@ const ALONE: &[(&str, &[&str])] = &[
     ("serde", &["sink"]),
     ("clap", &["cli"]),
     ("gimli", &["symbols"]),
+    ("addr2line", &["symbols"]),
     ("object", &["symbols"]),
     ("iced_x86", &["symbols", "runtime", "plan"]),
     ("rustc_demangle", &["symbols"]),
