@@ -27,7 +27,6 @@ pub use naming::{Naming, Place, Unnamed};
 pub use observation::{Cell, CellWords, Frame, Observation, Seen, StageEvidence, StageWords};
 pub use point::{AttachPoint, Cost, PointIndex, Program, Role};
 pub use site::Site;
-pub use stack::{Cfa, CopyEnd, Kept, NoRule, Registers, Saved, SpawnHit, StackCopy, UnwindRule};
 pub use spawn::{Caller, FunctionName, ImagePlace, PollBody, SpawnSeen, StackId, Trigger, Untold, first_own};
 pub use stack::{Cfa, CopyEnd, Kept, NoRule, Registers, Saved, SpawnHit, StackCopy, UnwindEnd, UnwindRule};
 pub use task_type::{CellLayout, LiveTask, Resource, TaskFunctions, TaskState, TaskType};
