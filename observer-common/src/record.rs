@@ -13,6 +13,11 @@ pub const FLAG_STAGE_UNREADABLE: u16 = 2;
 /// A leaving probe without the entry that belongs to it (the entry was before the attach, or its map was full).
 pub const FLAG_SUBJECT_UNKNOWN: u16 = 4;
 
+/// A spawn's record has no copy of the stack, because no room to make it in was free on that CPU.
+pub const FLAG_NO_SCRATCH: u16 = 8;
+/// The copy of the stack ends before its bound, because the next page could not be read.
+pub const FLAG_STACK_CUT: u16 = 16;
+
 /// What kind of probe wrote the record. Which function it sits on is in the cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
@@ -25,6 +30,8 @@ pub enum RecordKind {
     Leave = 3,
     /// A Rust panic began to unwind on this thread.
     Raise = 4,
+    /// As [`RecordKind::Birth`], with the spawner's [`Registers`] and its stack from `sp` on: see [`SpawnRecord`].
+    Spawn = 5,
 }
 
 impl RecordKind {
@@ -35,6 +42,7 @@ impl RecordKind {
             2 => Self::Enter,
             3 => Self::Leave,
             4 => Self::Raise,
+            5 => Self::Spawn,
             _ => return None,
         })
     }
@@ -79,6 +87,49 @@ pub const RECORD_WITH_HEAD: usize = RECORD_BARE + 8 * HEAD_WORDS;
 /// Bytes of a record with head and stage (leave of a complete task).
 pub const RECORD_FULL: usize = RECORD_WITH_HEAD + 8 * STAGE_WORDS;
 
+/// The registers that a stack is unwound from, besides the stack pointer, which is [`Record::sp`]: those that calls keep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Registers {
+    /// The probed instruction.
+    pub rip: u64,
+    /// By name.
+    pub rbx: u64,
+    /// By name.
+    pub rbp: u64,
+    /// By name.
+    pub r12: u64,
+    /// By name.
+    pub r13: u64,
+    /// By name.
+    pub r14: u64,
+    /// By name.
+    pub r15: u64,
+}
+
+/// Bytes of a page, which is what can be read of a stack or not.
+pub const PAGE: usize = 4096;
+/// Whole pages copied of a stack, behind the part of a page that the stack pointer stands in.
+pub const STACK_PAGES: usize = 3;
+/// The most that is copied of a stack. The least is one page less and a word: where the stack pointer stands at a page's end.
+pub const STACK_MOST: usize = PAGE * (STACK_PAGES + 1);
+
+/// The record of [`RecordKind::Spawn`]: cut behind what could be read of the stack, always by a multiple of 8 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct SpawnRecord {
+    /// The first [`RECORD_BARE`] bytes of a [`Record`], as words.
+    pub bare: [u64; RECORD_BARE / 8],
+    /// Registers at the probed instruction.
+    pub registers: Registers,
+    /// Memory from `sp`, rounded down to 8 bytes, on.
+    pub stack: [u8; STACK_MOST],
+}
+
+/// Bytes of a spawn's record before the stack.
+pub const SPAWN_BARE: usize = RECORD_BARE + size_of::<Registers>();
+
+const _: () = assert!(core::mem::offset_of!(SpawnRecord, stack) == SPAWN_BARE);
 const _: () = assert!(size_of::<Record>() == RECORD_FULL);
 const _: () = assert!(core::mem::offset_of!(Record, head) == RECORD_BARE);
 const _: () = assert!(core::mem::offset_of!(Record, stage) == RECORD_WITH_HEAD);

@@ -2,6 +2,7 @@
 //!
 //! Does not know what the record says.
 
+use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::EbpfContext;
@@ -89,20 +90,8 @@ impl Draft {
     /// Fills in the bare part.
     #[inline(always)]
     pub fn describe(&mut self, hit: &Hit, kind: RecordKind, flags: u16, sp: u64, subject: u64, far: u64) {
-        let record = self.record();
-        // SAFETY: `record` is this draft's own memory; every field is plain.
-        unsafe {
-            (*record).ts = hit.ts;
-            (*record).cookie = hit.cookie;
-            (*record).sp = sp;
-            (*record).subject = subject;
-            (*record).tid = hit.pid_tgid as u32;
-            (*record).tgid = (hit.pid_tgid >> 32) as u32;
-            (*record).kind = kind as u16;
-            (*record).flags = flags;
-            (*record).reserved = 0;
-            (*record).far = far;
-        }
+        // SAFETY: the record is this draft's own memory.
+        unsafe { describe(self.record(), hit, kind, flags, sp, subject, far) }
     }
 
     /// Sends the first `LEN` bytes, all of which must be written by now (the verifier checks it on kernels that
@@ -110,19 +99,50 @@ impl Draft {
     #[inline(always)]
     pub fn send<const LEN: usize, C: EbpfContext>(&mut self, ctx: &C) {
         const { assert!(LEN <= size_of::<Record>()) };
-        // SAFETY: a map made for it, and LEN bytes of this draft. The helper is called directly, because
-        // `PerfEventByteArray::output` keeps its result to itself, and a lost record must be counted.
-        let sent = unsafe {
-            bpf_perf_event_output(
-                ctx.as_ptr(),
-                (&raw const RECORDS).cast_mut().cast(),
-                u64::from(BPF_F_CURRENT_CPU as u32),
-                self.record().cast(),
-                LEN as u64,
-            )
-        };
-        if sent != 0 {
-            maps::count(Counter::Lost);
-        }
+        // SAFETY: LEN bytes of this draft.
+        unsafe { send(ctx, self.record().cast(), LEN as u64) }
+    }
+}
+
+/// Fills in the bare part of a record.
+///
+/// # Safety
+/// `record` must point to memory of the program's own, at least [`observer_common::RECORD_BARE`] bytes of it.
+#[inline(always)]
+pub unsafe fn describe(record: *mut Record, hit: &Hit, kind: RecordKind, flags: u16, sp: u64, subject: u64, far: u64) {
+    // SAFETY: the caller's promise; every field is plain.
+    unsafe {
+        (*record).ts = hit.ts;
+        (*record).cookie = hit.cookie;
+        (*record).sp = sp;
+        (*record).subject = subject;
+        (*record).tid = hit.pid_tgid as u32;
+        (*record).tgid = (hit.pid_tgid >> 32) as u32;
+        (*record).kind = kind as u16;
+        (*record).flags = flags;
+        (*record).reserved = 0;
+        (*record).far = far;
+    }
+}
+
+/// Puts a record into this CPU's ring, or counts it as lost.
+///
+/// # Safety
+/// `bytes` must point to `len` written bytes of the program's own.
+#[inline(always)]
+pub unsafe fn send<C: EbpfContext>(ctx: &C, bytes: *mut c_void, len: u64) {
+    // SAFETY: a map made for it, and the caller's promise. The helper is called directly, because
+    // `PerfEventByteArray::output` keeps its result to itself, and a lost record must be counted.
+    let sent = unsafe {
+        bpf_perf_event_output(
+            ctx.as_ptr(),
+            (&raw const RECORDS).cast_mut().cast(),
+            u64::from(BPF_F_CURRENT_CPU as u32),
+            bytes,
+            len,
+        )
+    };
+    if sent != 0 {
+        maps::count(Counter::Lost);
     }
 }

@@ -17,6 +17,7 @@ mod maps;
 mod nothing;
 mod panic;
 mod spawn;
+mod spawner;
 
 /// Lets the kernel offer its GPL-only helpers (time, user memory, perf output).
 #[unsafe(link_section = "license")]

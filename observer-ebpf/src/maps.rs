@@ -6,7 +6,7 @@ use core::arch::asm;
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, PerfEventByteArray};
-use observer_common::Counter;
+use observer_common::{Counter, SpawnRecord};
 
 /// Per-CPU rings of records. The user side opens them, with a watermark.
 #[map]
@@ -19,6 +19,19 @@ pub static MINTED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(65_536, 0
 /// Entered calls to the header they were given, until their return.
 #[map]
 pub static ENTERED: HashMap<Call, u64> = HashMap::with_max_entries(65_536, 0);
+
+/// Rows a CPU where a record is put together that is too large for a program's stack.
+pub const SCRATCH_ROWS: u32 = 4;
+
+/// Those rows. User space makes it as small as can be where no such record is wanted.
+#[map]
+pub static SCRATCH: PerCpuArray<SpawnRecord> = PerCpuArray::with_max_entries(SCRATCH_ROWS, 0);
+
+/// Rows of [`SCRATCH`] in use, as `cpu * SCRATCH_ROWS + row`, with the thread that uses it. A row needs an owner, because
+/// a uprobe's program can be preempted by another thread's on the same CPU; putting in what is not there is the one
+/// atomic step that every kernel's programs have.
+#[map]
+pub static SCRATCH_TAKEN: HashMap<u32, u64> = HashMap::with_max_entries(4096, 0);
 
 /// One row for each [`Counter`].
 #[map]

@@ -33,16 +33,22 @@ pub fn mint(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn birth(ctx: ProbeContext) -> u32 {
     let hit = Hit::take(&ctx, ctx.regs);
-    // SAFETY: the value is copied at once; only this thread writes or removes it.
-    let minted = unsafe { MINTED.get(hit.pid_tgid) }.copied();
-    if minted.is_some() {
-        // Fails only where the entry was evicted meanwhile, which is as good.
-        let _ = MINTED.remove(hit.pid_tgid);
-    }
     let mut draft = Draft::new();
-    draft.describe(&hit, RecordKind::Birth, 0, hit.sp, minted.unwrap_or(0), 0);
+    draft.describe(&hit, RecordKind::Birth, 0, hit.sp, minted(hit.pid_tgid), 0);
     draft.send::<RECORD_BARE, _>(&ctx);
     0
+}
+
+/// The id that this thread minted last, and forgets it; 0 for none.
+#[inline(always)]
+pub fn minted(thread: u64) -> u64 {
+    // SAFETY: the value is copied at once; only this thread writes or removes it.
+    let minted = unsafe { MINTED.get(thread) }.copied();
+    if minted.is_some() {
+        // Fails only where the entry was evicted meanwhile, which is as good.
+        let _ = MINTED.remove(thread);
+    }
+    minted.unwrap_or(0)
 }
 
 /// The register with this number in the x86-64 encoding. Each arm is its own instruction in assembly, because the

@@ -5,6 +5,7 @@
 pub mod model;
 pub mod target;
 pub mod symbols;
+pub mod unwind;
 pub mod decode;
 pub mod lifecycle;
 pub mod runtime;

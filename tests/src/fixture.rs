@@ -81,6 +81,11 @@ impl Fixture {
         parse(&self.name, &line)
     }
 
+    /// The lines it wrote to its stdout by now.
+    pub fn said(&self) -> Vec<String> {
+        self.stdout.so_far()
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

@@ -95,9 +95,18 @@ impl Links {
     ) -> Result<Self, AttachError> {
         let mut links = Self::default();
         for program in PROGRAMS {
-            let Some(fd) = programs.get(&program) else { continue };
             for request in requests {
                 let sites = Sites::of(request, program);
+                if sites.points.is_empty() {
+                    continue;
+                }
+                let Some(fd) = programs.get(&program) else {
+                    // Who passes fewer programs wants fewer probes; births, though, would be missing without a word.
+                    if program == Program::Spawn {
+                        return Err(not_loaded(program));
+                    }
+                    continue;
+                };
                 if sites.points.len() > POINTS_IN_LINK {
                     return Err(AttachError::TooManyPoints {
                         path: request.path.to_owned(),
@@ -155,6 +164,9 @@ impl Links {
                 }
                 openable(request)?;
                 let uprobe = object.plain(program)?;
+                if uprobe.fd().is_err() {
+                    return Err(not_loaded(program));
+                }
                 for ((offset, cookie), point) in sites.offsets.iter().zip(&sites.cookies).zip(sites.points) {
                     match plain(uprobe, request, *offset, *cookie) {
                         Ok(link) => {
@@ -209,6 +221,11 @@ impl Sites {
         };
         Ok((self, second))
     }
+}
+
+/// A mistake of this program's own: points were asked for that the options excluded.
+fn not_loaded(program: Program) -> AttachError {
+    AttachError::Object(format!("its program {program:?} was not loaded"))
 }
 
 /// Why one plain uprobe failed.

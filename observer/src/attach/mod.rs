@@ -14,7 +14,7 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
-pub use self::object::Work;
+pub use self::object::{Spawners, Work};
 pub use error::AttachError;
 pub use links::{ImageRequest, Links, Refused};
 pub use mechanism::Mechanism;

@@ -19,6 +19,7 @@ static BYTES: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_D
 
 /// Names the kernel side gives to what this side must find.
 const RECORDS: &str = "RECORDS";
+const SCRATCH: &str = "SCRATCH";
 const COUNTERS: &str = "COUNTERS";
 const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 /// The most talkative level, which lets everything through.
@@ -33,6 +34,7 @@ pub(super) struct Object {
     /// programs to the wrong ones afterwards.
     maps: HashMap<String, RawFd>,
     work: Work,
+    spawners: Spawners,
 }
 
 /// Whether the programs at the points do their work.
@@ -45,13 +47,28 @@ pub enum Work {
     Nothing,
 }
 
+/// Whether births can be reported with their spawners: a program of its own, and memory to put its records together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spawners {
+    /// Points of [`Role::Spawn`](crate::model::Role::Spawn) are not attached.
+    #[default]
+    Unseen,
+    /// They are.
+    Reported,
+}
+
 impl Object {
     /// Creates the maps.
-    pub(super) fn load(kernel_log: bool) -> Result<Self, AttachError> {
+    pub(super) fn load(kernel_log: bool, spawners: Spawners) -> Result<Self, AttachError> {
         let level = if kernel_log { LOG_ALL } else { LOG_NOTHING };
-        let ebpf = EbpfLoader::new().btf(None).override_global(LOG_LEVEL, &level, true).load(BYTES)?;
+        let mut loader = EbpfLoader::new();
+        loader.btf(None).override_global(LOG_LEVEL, &level, true);
+        if spawners == Spawners::Unseen {
+            loader.map_max_entries(SCRATCH, 1);
+        }
+        let ebpf = loader.load(BYTES)?;
         let maps = ebpf.maps().filter_map(|(name, map)| Some((name.to_owned(), descriptor(map)?))).collect();
-        Ok(Self { ebpf, maps, work: Work::Report })
+        Ok(Self { ebpf, maps, work: Work::Report, spawners })
     }
 
     /// What is loaded from now on.
@@ -80,9 +97,15 @@ impl Object {
         Ok(each.iter().sum())
     }
 
-    /// Loads every program for plain uprobes, which aya then attaches.
+    /// The programs that are wanted, in the order of [`PROGRAMS`].
+    fn programs(&self) -> impl Iterator<Item = Program> + use<> {
+        let spawners = self.spawners;
+        PROGRAMS.into_iter().filter(move |program| *program != Program::Spawn || spawners == Spawners::Reported)
+    }
+
+    /// Loads every wanted program for plain uprobes, which aya then attaches.
     pub(super) fn load_plain(&mut self) -> Result<(), AttachError> {
-        for program in PROGRAMS {
+        for program in self.programs() {
             if self.is_loaded(program)? {
                 continue;
             }
@@ -111,7 +134,7 @@ impl Object {
         found.try_into().map_err(|error: ProgramError| AttachError::Object(chain(&error)))
     }
 
-    /// Loads every program for uprobe_multi links.
+    /// Loads every wanted program for uprobe_multi links.
     pub(super) fn load_multi(&self) -> Result<HashMap<Program, OwnedFd>, AttachError> {
         let broken = |error: &dyn std::error::Error| AttachError::Object(chain(error));
         let mut object = aya_obj::Object::parse(BYTES).map_err(|e| broken(&e))?;
@@ -129,7 +152,7 @@ impl Object {
         object.relocate_calls(&sections).map_err(|e| broken(&e))?;
 
         let mut loaded = HashMap::new();
-        for program in PROGRAMS {
+        for program in self.programs() {
             let name = name(program, self.work);
             let entry = object.programs.get(name).and_then(|p| Some((p, object.functions.get(&p.function_key())?)));
             let (parsed, function) = entry.ok_or_else(|| AttachError::Object(format!("no program {name}")))?;
@@ -151,8 +174,8 @@ impl Object {
 ///
 /// Births last: who was seen born while the ways to end were not watched yet would live for ever. Mints before births,
 /// and returns before entries. Probes are taken out in the reverse order, so births go first.
-pub(super) const PROGRAMS: [Program; 6] =
-    [Program::Leave, Program::Enter, Program::EnterOnly, Program::Raise, Program::Mint, Program::Birth];
+pub(super) const PROGRAMS: [Program; 7] =
+    [Program::Leave, Program::Enter, Program::EnterOnly, Program::Raise, Program::Mint, Program::Birth, Program::Spawn];
 
 /// What the kernel side calls it.
 fn name(program: Program, work: Work) -> &'static str {
@@ -161,6 +184,7 @@ fn name(program: Program, work: Work) -> &'static str {
         (_, Work::Nothing) => "nothing",
         (Program::Mint, _) => "mint",
         (Program::Birth, _) => "birth",
+        (Program::Spawn, _) => "spawn",
         (Program::Enter, _) => "enter",
         (Program::Leave, _) => "leave",
         (Program::Raise, _) => "raise",

@@ -10,7 +10,7 @@ use observer_common::Counter;
 
 use super::kernel_log::KernelLog;
 use super::mechanism::{Trial, try_multi};
-use super::object::{Object, Work};
+use super::object::{Object, Spawners, Work};
 use super::{AttachError, ImageRequest, Links, Mechanism, Ring, kernel};
 use crate::model::Program;
 
@@ -23,6 +23,8 @@ pub struct Options {
     pub ring_pages: usize,
     /// Whether the programs do their work.
     pub work: Work,
+    /// Whether births can be reported with their spawners.
+    pub spawners: Spawners,
     /// Let the kernel side speak, see [`Probes::kernel_log`].
     pub kernel_log: bool,
 }
@@ -30,7 +32,7 @@ pub struct Options {
 impl Default for Options {
     /// The best mechanism, one megabyte (with 4 KiB pages) a CPU, a silent kernel side.
     fn default() -> Self {
-        Self { mechanism: None, ring_pages: 256, work: Work::Report, kernel_log: false }
+        Self { mechanism: None, ring_pages: 256, work: Work::Report, spawners: Spawners::Unseen, kernel_log: false }
     }
 }
 
@@ -72,7 +74,7 @@ enum Loaded {
 impl Probes {
     /// Loads maps and programs, finds out the mechanism and opens a ring for each CPU.
     pub fn load(options: &Options) -> Result<Self, AttachError> {
-        let mut object = Object::load(options.kernel_log)?;
+        let mut object = Object::load(options.kernel_log, options.spawners)?;
         let loaded = match options.mechanism {
             Some(Mechanism::PlainUprobes) => None,
             wanted => match try_multi(&object)? {

@@ -23,6 +23,7 @@ use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, Program, Role
 mod attaching;
 mod records;
 mod rings;
+mod spawners;
 
 const EXE: &str = "/proc/self/exe";
 /// A state word with one reference.
@@ -199,6 +200,9 @@ unsafe extern "C" {
     /// Each register in turn: a place where it holds 100 + its number, and a place behind, each one byte long.
     fn async_observer_test_registers();
     fn async_observer_test_places();
+    /// Puts the stack pointer where it is told for one instruction of one byte, `async_observer_test_there`.
+    fn async_observer_test_stand(at: u64);
+    fn async_observer_test_there();
     /// An instruction that takes no probe.
     fn async_observer_test_trap();
 }
@@ -224,6 +228,13 @@ global_asm!(
     "mov r8, 108; mov r9, 109; mov r10, 110; mov r11, 111; mov r12, 112; mov r13, 113; mov r14, 114; mov r15, 115",
     "async_observer_test_places: .fill 32, 1, 0x90",
     "pop r15; pop r14; pop r13; pop r12; pop rbp; pop rbx",
+    "ret",
+    ".global async_observer_test_stand",
+    ".global async_observer_test_there",
+    ".balign 16",
+    "async_observer_test_stand: mov rax, rsp; mov rsp, rdi",
+    "async_observer_test_there: nop",
+    "mov rsp, rax",
     "ret",
     ".global async_observer_test_trap",
     ".balign 16",

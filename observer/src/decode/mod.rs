@@ -5,6 +5,8 @@
 
 mod merge;
 mod record;
+mod spawn;
 
 pub use merge::{Merger, Released};
 pub use record::{Malformed, decode};
+pub use spawn::decode_spawn;

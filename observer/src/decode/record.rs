@@ -51,7 +51,10 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
     let role = entry.point.role;
     let frame = Frame(sp);
     let seen = match kind {
-        RecordKind::Birth => {
+        RecordKind::Birth | RecordKind::Spawn => {
+            if !matches!(role, Role::Birth | Role::Spawn) {
+                return Err(Malformed::RoleMismatch);
+            }
             let bias = target.images.get(entry.image).ok_or(Malformed::Point)?.bias;
             let vtable = bias.to_process(entry.point.vtable.ok_or(Malformed::RoleMismatch)?);
             if !target.types.contains_key(&vtable) {
@@ -106,7 +109,7 @@ fn stage(cell: &Cell, head: &[u64], behind: &[u64], target: &TargetEntry) -> Opt
     Some(StageWords::new(&joined))
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u64> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 

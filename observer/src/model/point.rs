@@ -11,6 +11,8 @@ pub enum Role {
     Mint,
     /// A spawner takes the address of this point's task vtable: one task of that type is born.
     Birth,
+    /// As [`Role::Birth`], reported with the spawner's registers and stack.
+    Spawn,
     /// `vtable.poll`: entry and return.
     Poll,
     /// `vtable.shutdown`: entry and return.
@@ -32,6 +34,8 @@ pub enum Program {
     Mint,
     /// Reports a birth.
     Birth,
+    /// Reports a birth and its spawner.
+    Spawn,
     /// Reports the entry of a vtable function and remembers its header for the return.
     Enter,
     /// Reports the return of a vtable function (a return probe).
@@ -68,7 +72,7 @@ pub struct AttachPoint {
     pub bytes: Vec<u8>,
     /// What one hit costs.
     pub cost: Cost,
-    /// The type born here, for [`Role::Birth`].
+    /// The type born here, for [`Role::Birth`] and [`Role::Spawn`].
     pub vtable: Option<VirtAddr>,
     /// Where the id is, for [`Role::Mint`].
     pub register: Option<MintRegister>,
@@ -80,7 +84,7 @@ impl Role {
     /// The first event that is missing where a point of this role is.
     pub fn event(self) -> &'static str {
         match self {
-            Self::Mint | Self::Birth => "init",
+            Self::Mint | Self::Birth | Self::Spawn => "init",
             Self::Poll => "before",
             Self::Shutdown | Self::Raise => "resolve",
             Self::DropJoinHandle | Self::DropAbortHandle | Self::Dealloc => "destroy",
@@ -92,6 +96,7 @@ impl Role {
         match self {
             Self::Mint => &[Program::Mint],
             Self::Birth => &[Program::Birth],
+            Self::Spawn => &[Program::Spawn],
             Self::Poll | Self::Shutdown | Self::DropJoinHandle | Self::DropAbortHandle => {
                 &[Program::Enter, Program::Leave]
             }
@@ -102,6 +107,11 @@ impl Role {
 }
 
 impl AttachPoint {
+    /// The same point, but that a birth is reported with its spawner.
+    pub fn with_spawner(self) -> Self {
+        Self { role: if self.role == Role::Birth { Role::Spawn } else { self.role }, ..self }
+    }
+
     /// What the kernel carries to the probe for this point.
     pub fn cookie(&self, target: u16, index: PointIndex) -> Cookie {
         Cookie { point: index.0, target, register: self.register.map_or(0, |r| r.0), far: self.far }

@@ -77,7 +77,7 @@ fn raises(raises: &Raises) -> Option<Missing> {
 fn unprobed(role: Role, first: &Refused, count: usize) -> Missing {
     let (event, what) = match role {
         Role::Mint => ("init", "counting of task ids"),
-        Role::Birth => ("init", "spawn sites"),
+        Role::Birth | Role::Spawn => ("init", "spawn sites"),
         Role::Poll => ("before", "poll functions"),
         Role::Shutdown => ("resolve", "shutdown functions"),
         Role::DropJoinHandle => ("destroy", "join handle functions"),

@@ -23,6 +23,8 @@ impl Roles {
         let EventSet { init, before, after, resolve, destroy } = self.0;
         match role {
             Role::Mint | Role::Birth => init,
+            // Made of a birth by who wants the spawner, too.
+            Role::Spawn => false,
             Role::Poll => before || after || resolve || destroy,
             Role::Shutdown | Role::DropJoinHandle | Role::DropAbortHandle => resolve || destroy,
             Role::Dealloc => destroy,
@@ -46,6 +48,6 @@ pub(super) fn function(role: Role, functions: &TaskFunctions) -> Option<VirtAddr
         Role::DropJoinHandle => Some(functions.drop_join_handle_slow),
         Role::DropAbortHandle => Some(functions.drop_abort_handle),
         Role::Dealloc => Some(functions.dealloc),
-        Role::Mint | Role::Birth | Role::Raise => None,
+        Role::Mint | Role::Birth | Role::Spawn | Role::Raise => None,
     }
 }

@@ -3,9 +3,13 @@
 //! Does not know: processes, probes, what anything costs. What it knows of one runtime stands in that runtime's folder;
 //! what it knows of versions are rows of tables.
 
+mod machinery;
 mod panics;
+mod polls;
 mod tokio;
 
+pub use machinery::is_machinery;
+pub use polls::poll_bodies;
 pub use tokio::name_types;
 
 use std::fmt;

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::attach::ImageRequest;
 use crate::lifecycle::PanicSight;
-use crate::model::{AttachPoint, Catalog, Cost, EventSet, Missing, Pid, PointEntry, PointIndex, TargetEntry};
+use crate::model::{AttachPoint, Catalog, Cost, EventSet, Missing, Pid, PointEntry, PointIndex, PollBody, TargetEntry};
 use crate::plan::{ImagePlan, plan};
-use crate::runtime::{Raises, RuntimeImage};
+use crate::runtime::{Raises, RuntimeImage, poll_bodies};
 use crate::target::{Module, Process};
+use crate::unwind::Poll;
 
 use super::error::{SessionError, Unsupported};
 use super::images::{Analysis, Images};
@@ -17,6 +19,8 @@ use super::verify::{Verified, keep_verified};
 struct Probing {
     panics: PanicSight,
     plan: ImagePlan,
+    /// Empty unless spawners are wanted.
+    polls: Vec<PollBody>,
 }
 
 /// One image to attach to.
@@ -27,6 +31,14 @@ pub(super) struct Attachment {
     pub(super) points: Vec<PointIndex>,
 }
 
+impl Attachment {
+    /// As it is asked for.
+    pub(super) fn request<'a>(&'a self, catalog: &'a Catalog) -> ImageRequest<'a> {
+        let points = self.points.iter().filter_map(|index| Some((*index, &catalog.point(*index)?.point)));
+        ImageRequest { target: self.target, pid: self.pid, path: &self.path, points: points.collect() }
+    }
+}
+
 /// What the setup arm ends in, before attaching.
 pub(super) struct Setup {
     pub(super) catalog: Catalog,
@@ -34,12 +46,16 @@ pub(super) struct Setup {
     pub(super) panics: PanicSight,
     /// Spawn sites are among the points.
     pub(super) births: bool,
+    /// By target: where its tasks' polls are, if spawners are wanted.
+    pub(super) polls: Vec<Vec<Poll>>,
 }
 
 /// How images are looked at.
 pub(super) struct Looking<'a> {
     pub(super) events: EventSet,
     pub(super) names: bool,
+    /// Births are to be reported with their spawners.
+    pub(super) spawners: bool,
     /// Called with what is being done, for a progress line.
     pub(super) progress: &'a dyn Fn(&str),
 }
@@ -49,6 +65,7 @@ pub(super) fn set_up(processes: &[Arc<Process>], looking: &Looking<'_>) -> Resul
     let probing = |image: &crate::symbols::Image<'_>, found: &RuntimeImage| Probing {
         panics: panic_sight(&found.raises, looking.events),
         plan: plan(image, found, looking.events),
+        polls: if looking.spawners { poll_bodies(image, &found.types) } else { Vec::new() },
     };
     let mut images = Images::new(looking.names, looking.progress, &probing);
     let mut setup = Setup {
@@ -56,12 +73,14 @@ pub(super) fn set_up(processes: &[Arc<Process>], looking: &Looking<'_>) -> Resul
         attachments: Vec::new(),
         panics: PanicSight::Aborts,
         births: looking.events.init,
+        polls: Vec::new(),
     };
     for (number, process) in processes.iter().enumerate() {
         let target = u16::try_from(number).map_err(|_| SessionError::System {
             what: "observe more than 65535 processes at once",
             source: std::io::ErrorKind::InvalidInput.into(),
         })?;
+        setup.polls.push(Vec::new());
         let one = |module: &Module, analysis: &Analysis<Probing>, entry: &mut TargetEntry| {
             one_image(target, process, module, analysis, entry, &mut setup)
         };
@@ -83,7 +102,7 @@ fn one_image(
         Ok(bias) => bias,
         Err(refused) => return Ok(Err(refused)),
     };
-    let Probing { panics, plan } = &analysis.own;
+    let Probing { panics, plan, polls } = &analysis.own;
     let mut points: Vec<AttachPoint> = plan.points.clone();
     let memory = process.memory();
     let verified =
@@ -101,6 +120,14 @@ fn one_image(
     listed.single_stepped = points.iter().filter(|point| point.cost == Cost::SingleStepped).count();
     entry.images.push(listed);
     analysis.enter(bias, analysis.types.iter().cloned(), entry);
+    if let Some(of_target) = setup.polls.last_mut() {
+        of_target.extend(polls.iter().map(|body| Poll {
+            start: bias.to_process(body.code.start),
+            end: bias.to_process(body.code.end),
+            vtables: body.vtables.iter().map(|vtable| bias.to_process(*vtable)).collect(),
+            worker: body.worker,
+        }));
+    }
     let first = setup.catalog.points.len() as u32;
     let indices = (first..).map(PointIndex).take(points.len()).collect();
     setup.catalog.points.extend(points.into_iter().map(|point| PointEntry { image, point }));

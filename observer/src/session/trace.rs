@@ -16,7 +16,7 @@ use crate::target::{Launched, Process, Running, monotonic_now};
 
 use super::error::SessionError;
 use super::select::{Targets, select};
-use super::setup::{Attachment, Looking, Setup, set_up};
+use super::setup::{Looking, Setup, set_up};
 use super::stream::{Stream, WINDOW};
 use super::watch::{Watch, Woken};
 use super::{Options, Output, event_loop, kernel_release, progress};
@@ -33,13 +33,15 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let say = progress(options.verbosity);
     // A launched program must be stopped, resumed and waited for on one thread: this one.
     let Targets { processes, launched } = select(&options.selection)?;
-    let looking = Looking { events: options.events, names: options.names, progress: &|text| say(2, text) };
+    let looking =
+        Looking { events: options.events, names: options.names, spawners: false, progress: &|text| say(2, text) };
     let setup = set_up(&processes, &looking)?;
     let mut probes = Probes::load(&attach::Options {
         mechanism: options.mechanism,
         ring_pages: options.ring_pages,
         work: options.work,
         kernel_log: options.verbosity >= 3,
+        ..attach::Options::default()
     })?;
     let attached = Attached::new(&mut probes, &setup)?;
     let rules = Rules { polls: polls_observed(&setup), births: setup.births, panics: setup.panics };
@@ -84,7 +86,7 @@ struct Attached {
 impl Attached {
     fn new(probes: &mut Probes, setup: &Setup) -> Result<Self, SessionError> {
         let requests: Vec<ImageRequest<'_>> =
-            setup.attachments.iter().map(|attachment| request(attachment, &setup.catalog)).collect();
+            setup.attachments.iter().map(|attachment| attachment.request(&setup.catalog)).collect();
         let began = monotonic_now();
         let links = probes.attach(&requests)?;
         let at = monotonic_now();
@@ -122,11 +124,6 @@ impl Attached {
         let (sink, out) = stream.sink();
         sink.start(&start, out).and_then(|()| out.flush()).map_err(SessionError::Output)
     }
-}
-
-fn request<'a>(attachment: &'a Attachment, catalog: &'a Catalog) -> ImageRequest<'a> {
-    let points = attachment.points.iter().filter_map(|index| Some((*index, &catalog.point(*index)?.point)));
-    ImageRequest { target: attachment.target, pid: attachment.pid, path: &attachment.path, points: points.collect() }
 }
 
 fn polls_observed(setup: &Setup) -> bool {

@@ -9,6 +9,7 @@ mod calls;
 mod code;
 mod dwarf;
 mod dynamic;
+mod frame_names;
 mod functions;
 mod image;
 mod location;
@@ -24,11 +25,13 @@ mod type_reader;
 mod type_text;
 #[cfg(test)]
 pub(crate) mod tiny;
+mod unwind_table;
 
 pub use callers::Callers;
 pub use calls::{Call, Calls};
 pub use code::{Sweep, decode};
 pub use dwarf::{Debug, Declaration};
+pub use frame_names::{Named, name_frames};
 pub use functions::Functions;
 pub use image::{Image, ImageError};
 pub use location::Location;
@@ -38,3 +41,4 @@ pub use segment::Segment;
 pub use symbol_index::{SymbolIndex, demangle};
 pub use symbol_table::Symbol;
 pub use type_text::{Path, TypeText};
+pub use unwind_table::UnwindTable;

@@ -181,7 +181,7 @@ fn a_return_without_its_entry_is_reported_as_such() {
     if best(1).mechanism() == Mechanism::PlainUprobes {
         return; // there, the two come and go together
     }
-    let object = Object::load(false).unwrap();
+    let object = Object::load(false, Spawners::Unseen).unwrap();
     let mut programs = object.load_multi().unwrap();
     programs.retain(|program, _| *program == Program::Leave);
     let mut ring = Ring::open(0, 8).unwrap();

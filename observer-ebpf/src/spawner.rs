@@ -1,0 +1,99 @@
+//! A task comes to life, with who spawns it: the registers, and the stack as far as a record goes.
+//!
+//! Does not know how a stack is unwound: user space does that.
+
+use core::ptr::addr_of_mut;
+
+use aya_ebpf::bindings::{BPF_NOEXIST, pt_regs};
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::macros::uprobe;
+use aya_ebpf::programs::ProbeContext;
+use observer_common::{
+    FLAG_NO_SCRATCH, FLAG_STACK_CUT, PAGE, RECORD_BARE, RecordKind, Registers, SPAWN_BARE, STACK_PAGES, SpawnRecord,
+};
+
+use crate::emit::{self, Hit};
+use crate::maps::{SCRATCH, SCRATCH_ROWS, SCRATCH_TAKEN};
+use crate::spawn::minted;
+
+/// A spawn's record without a stack.
+#[repr(C)]
+struct Bare {
+    record: [u64; RECORD_BARE / 8],
+    registers: Registers,
+}
+
+/// Reports a birth as `birth` does, with its spawner.
+#[uprobe]
+pub fn spawn(ctx: ProbeContext) -> u32 {
+    let hit = Hit::take(&ctx, ctx.regs);
+    let subject = minted(hit.pid_tgid);
+    // SAFETY: the helper takes nothing.
+    let first = unsafe { bpf_get_smp_processor_id() }.wrapping_mul(SCRATCH_ROWS);
+    for row in 0..SCRATCH_ROWS {
+        let claim = first.wrapping_add(row);
+        if SCRATCH_TAKEN.insert(claim, hit.pid_tgid, u64::from(BPF_NOEXIST)).is_err() {
+            continue;
+        }
+        if let Some(record) = SCRATCH.get_ptr_mut(row) {
+            report(&ctx, &hit, subject, record);
+        }
+        // It is this program's own: removing cannot fail.
+        let _ = SCRATCH_TAKEN.remove(claim);
+        return 0;
+    }
+    let mut bare = Bare { record: [0; _], registers: registers(ctx.regs) };
+    // SAFETY: memory of this program's own, with room for the bare part; all of it is written.
+    unsafe {
+        emit::describe((&raw mut bare).cast(), &hit, RecordKind::Spawn, FLAG_NO_SCRATCH, hit.sp, subject, 0);
+        emit::send(&ctx, (&raw mut bare).cast(), SPAWN_BARE as u64);
+    }
+    0
+}
+
+/// Fills the row and sends as much of it as was filled.
+#[inline(always)]
+fn report(ctx: &ProbeContext, hit: &Hit, subject: u64, record: *mut SpawnRecord) {
+    let from = hit.sp & !7;
+    // SAFETY: the row is this program's own until it is given back; the helper checks the user address.
+    unsafe {
+        let stack = addr_of_mut!((*record).stack).cast::<u8>();
+        // To the end of the page that the stack pointer stands in, then page by page: what lies behind the stack's end
+        // must not cost what lies before it.
+        let mut length = PAGE as u64 - (from & (PAGE as u64 - 1));
+        let mut flags = 0;
+        if bpf_probe_read_user(stack.cast(), length as u32, from as *const _) != 0 {
+            length = 0;
+            flags = FLAG_STACK_CUT;
+        } else {
+            for _ in 0..STACK_PAGES {
+                let (to, at) = (stack.add(length as usize), from.wrapping_add(length));
+                if bpf_probe_read_user(to.cast(), PAGE as u32, at as *const _) != 0 {
+                    flags = FLAG_STACK_CUT;
+                    break;
+                }
+                length += PAGE as u64;
+            }
+        }
+        (*record).registers = registers(ctx.regs);
+        emit::describe(record.cast(), hit, RecordKind::Spawn, flags, hit.sp, subject, 0);
+        emit::send(ctx, record.cast(), SPAWN_BARE as u64 + length);
+    }
+}
+
+#[inline(always)]
+fn registers(regs: *const pt_regs) -> Registers {
+    // SAFETY: the program's own context, which is the registers.
+    unsafe {
+        Registers {
+            rip: (*regs).rip,
+            rbx: (*regs).rbx,
+            rbp: (*regs).rbp,
+            r12: (*regs).r12,
+            r13: (*regs).r13,
+            r14: (*regs).r14,
+            r15: (*regs).r15,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a birth with its spawner reports: registers, and the stack as far as it can be read.
+
+use observer_common::{FLAG_STACK_CUT, PAGE, SPAWN_BARE, STACK_MOST, STACK_PAGES};
+
+use super::*;
+
+/// A birth's record, cut into fields by hand.
+struct Spawned {
+    seen: Seen,
+    registers: Vec<u64>,
+    stack: Vec<u64>,
+}
+
+fn spawned(mut seen: Vec<Seen>) -> Spawned {
+    assert_eq!(seen.len(), 1);
+    let mut seen = seen.remove(0);
+    assert_eq!(seen.kind, Some(RecordKind::Spawn));
+    let stack = seen.words.split_off((SPAWN_BARE - RECORD_BARE) / 8);
+    Spawned { registers: std::mem::take(&mut seen.words), stack, seen }
+}
+
+fn with_spawners(mechanism: Mechanism) -> Probes {
+    let spawners = Spawners::Reported;
+    Probes::load(&Options { mechanism: Some(mechanism), ring_pages: 32, spawners, ..Options::default() }).unwrap()
+}
+
+/// Calls it with something known on the stack.
+#[inline(never)]
+fn call_with_marks(function: unsafe extern "C" fn()) -> [u64; 4] {
+    let marks = black_box([0x1111_5eed, 0x2222_5eed, 0x3333_5eed, 0x4444_5eed]);
+    // SAFETY: each caller's function saves what it must and returns.
+    unsafe { function() };
+    black_box(marks)
+}
+
+#[test]
+fn a_spawner_is_reported_with_its_registers_and_its_stack() {
+    let Some(_alone) = live() else { return };
+    for mechanism in mechanisms() {
+        let mut probes = with_spawners(mechanism);
+        let place = async_observer_test_places as *const () as usize;
+        let points = [
+            AttachPoint { register: Some(MintRegister(3)), ..point(Role::Mint, place) },
+            point(Role::Spawn, place + 1),
+        ];
+        let _links = probes.attach(&requests(&points)).unwrap();
+        let marks = call_with_marks(async_observer_test_registers);
+        let Spawned { seen, registers, stack } = spawned(drain(&mut probes).0);
+
+        assert_eq!((seen.cookie.point, seen.subject, seen.flags, seen.tid), (1, 103, 0, tid()));
+        assert_eq!(registers, [place as u64 + 1, 103, 105, 112, 113, 114, 115]);
+        let here = black_box(0u8);
+        let here = (&raw const here) as u64;
+        assert!(seen.sp < here && here - seen.sp < 0x10000, "{:x} is not on this stack, {here:x}", seen.sp);
+        let whole_pages = PAGE - (seen.sp as usize & (PAGE - 1)) + PAGE * STACK_PAGES;
+        assert_eq!((stack.len() * 8, seen.length), (whole_pages, SPAWN_BARE + whole_pages));
+        let at = stack.windows(4).position(|words| words == marks).expect("the caller's frame is in the copy");
+        assert!((7..100).contains(&at), "{at}: behind six pushed registers and the return address");
+    }
+}
+
+/// Two pages, of which the second cannot be read.
+fn two_pages() -> u64 {
+    // SAFETY: a new mapping; nothing is overwritten. It stays until the process ends.
+    unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let at = libc::mmap(std::ptr::null_mut(), 2 * PAGE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        // Present, as a stack in use is: a probe does not fault a page in.
+        std::ptr::write_bytes(at.cast::<u8>(), 0xa5, PAGE);
+        assert_eq!(libc::mprotect(at.byte_add(PAGE), PAGE, libc::PROT_NONE), 0);
+        at as u64
+    }
+}
+
+#[test]
+fn a_stack_is_reported_as_far_as_it_can_be_read() {
+    let Some(_alone) = live() else { return };
+    let mut probes = with_spawners(best(1).mechanism());
+    let points = [point(Role::Spawn, async_observer_test_there as *const () as usize)];
+    let _links = probes.attach(&requests(&points)).unwrap();
+    let pages = two_pages();
+    let end = pages + PAGE as u64;
+    for (at, words) in [(pages, PAGE / 8), (end - 64, 8), (end - 8, 1), (end - 3, 1), (end, 0), (8, 0)] {
+        // SAFETY: it puts the stack pointer back; nothing pushes in between.
+        unsafe { async_observer_test_stand(at) };
+        let Spawned { seen, registers, stack } = spawned(drain(&mut probes).0);
+        assert_eq!((seen.sp, registers.len(), seen.flags), (at, 7, FLAG_STACK_CUT));
+        assert_eq!(stack, vec![0xa5a5_a5a5_a5a5_a5a5; words], "{at:x}");
+    }
+}
+
+#[test]
+fn many_threads_on_one_cpu_do_not_mix_their_stacks() {
+    let Some(_alone) = live() else { return };
+    let mut probes =
+        Probes::load(&Options { ring_pages: 4096, spawners: Spawners::Reported, ..Options::default() }).unwrap();
+    let points = [point(Role::Spawn, async_observer_test_there as *const () as usize)];
+    let _links = probes.attach(&requests(&points)).unwrap();
+    let threads: Vec<_> = (1..=6u8)
+        .map(|n| {
+            std::thread::spawn(move || {
+                let page = two_pages();
+                // SAFETY: its own page, which it then stands on; nothing pushes in between.
+                unsafe {
+                    std::ptr::write_bytes(page as *mut u8, n, PAGE);
+                    for _ in 0..100 {
+                        async_observer_test_stand(page);
+                    }
+                }
+                (tid(), u64::from_ne_bytes([n; 8]))
+            })
+        })
+        .collect();
+    let threads: Vec<(u32, u64)> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let (seen, drained) = drain(&mut probes);
+    assert_eq!(drained, Drained { records: 600, lost_in_ring: 0 });
+    for record in seen {
+        let Spawned { seen, stack, .. } = spawned(vec![record]);
+        let (_, mark) = threads.iter().find(|(tid, _)| *tid == seen.tid).unwrap();
+        assert!(stack.len() * 8 <= STACK_MOST && stack.iter().all(|word| word == mark));
+    }
+}
+
+#[test]
+fn spawners_that_were_not_asked_for_are_not_loaded() {
+    let Some(_alone) = live() else { return };
+    for mechanism in mechanisms() {
+        let mut probes = probes(mechanism, 1);
+        let points = [point(Role::Spawn, raised as *const () as usize)];
+        assert!(matches!(probes.attach(&requests(&points)), Err(AttachError::Object(_))));
+    }
+}

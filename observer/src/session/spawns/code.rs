@@ -1,0 +1,182 @@
+//! The code of one process: where each image is mapped, how its frames are unwound, what its functions are called.
+//!
+//! Does not know: stacks, tasks. Images are read when they are first needed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::{Bias, Caller, FileOffset, FunctionName, ImagePlace, NoRule, ProcAddr, UnwindRule, VirtAddr};
+use crate::runtime::is_machinery;
+use crate::symbols::{Image, UnwindTable, name_frames};
+use crate::target::{LoadSegment, Module, Process};
+
+/// More rules than these are not remembered at once.
+const MOST_RULES: usize = 1 << 16;
+
+/// The images of one process.
+pub(super) struct Code {
+    process: Arc<Process>,
+    modules: Vec<(Module, State)>,
+    rules: HashMap<ProcAddr, Result<UnwindRule, NoRule>>,
+    /// The modules were listed since the last turn: a place in none of them is in none.
+    listed: bool,
+}
+
+/// What is known of a module's image.
+enum State {
+    NotRead,
+    /// It cannot be read, or is no image: nothing leads on from it.
+    Unreadable,
+    Read(Read),
+}
+
+struct Read {
+    bias: Bias,
+    table: Option<UnwindTable>,
+}
+
+impl Code {
+    pub(super) fn new(process: Arc<Process>) -> Self {
+        Self { process, modules: Vec::new(), rules: HashMap::new(), listed: false }
+    }
+
+    /// Begins a turn: what was mapped since the last one may be found in this one.
+    pub(super) fn look_anew(&mut self) {
+        self.listed = false;
+    }
+
+    /// The rule for the instruction that the address is in.
+    pub(super) fn rule_at(&mut self, at: ProcAddr) -> Result<UnwindRule, NoRule> {
+        if let Some(known) = self.rules.get(&at) {
+            return *known;
+        }
+        let rule = self.read_rule(at);
+        // A place in no image today may be in one tomorrow.
+        if rule != Err(NoRule::NoImage) {
+            if self.rules.len() >= MOST_RULES {
+                self.rules.clear();
+            }
+            self.rules.insert(at, rule);
+        }
+        rule
+    }
+
+    fn read_rule(&mut self, at: ProcAddr) -> Result<UnwindRule, NoRule> {
+        let index = self.executing(at).ok_or(NoRule::NoImage)?;
+        let Some(read) = self.read(index) else { return Err(NoRule::NoTable) };
+        let table = read.table.as_ref().ok_or(NoRule::NoTable)?;
+        table.rule_at(read.bias.to_virtual(at))
+    }
+
+    /// Whether all these places are code of one image, whose data the other place is.
+    pub(super) fn is_of_one_image(&mut self, data: ProcAddr, code: &[ProcAddr]) -> bool {
+        self.list();
+        let holds = |module: &Module, at: ProcAddr, execute: bool| {
+            let mut mappings = module.mappings.iter();
+            mappings.any(|mapping| mapping.permissions.execute == execute && mapping.range.contains(at))
+        };
+        let mut modules = self.modules.iter().map(|(module, _)| module);
+        let home = modules.find(|module| holds(module, data, false));
+        home.is_some_and(|home| code.iter().all(|at| holds(home, *at, true)))
+    }
+
+    /// What the calls of a stack are, innermost first: for each address its place and the functions there.
+    pub(super) fn callers(&mut self, addresses: &[ProcAddr]) -> Vec<Caller> {
+        let mut callers: Vec<Caller> =
+            addresses.iter().map(|address| Caller { address: *address, image: None, functions: Vec::new() }).collect();
+        let mut by_module: HashMap<usize, Vec<(usize, VirtAddr)>> = HashMap::new();
+        for (n, address) in addresses.iter().enumerate() {
+            // A return address may stand behind the caller's last instruction: the call is the one before.
+            let place = ProcAddr(address.0.wrapping_sub(u64::from(n > 0)));
+            let Some(index) = self.executing(place) else { continue };
+            let path = self.modules[index].0.path.clone();
+            let Some(read) = self.read(index) else { continue };
+            let (at, inside) = (read.bias.to_virtual(*address), read.bias.to_virtual(place));
+            let function = read.table.as_ref().and_then(|table| table.start_of(inside));
+            callers[n].image = Some(ImagePlace { path, at, function });
+            by_module.entry(index).or_default().push((n, inside));
+        }
+        for (index, places) in by_module {
+            // An image that was there when the stack was unwound and is not any more leaves its calls unnamed.
+            let Ok(bytes) = self.modules[index].0.read() else { continue };
+            let Ok(image) = Image::parse(&bytes) else { continue };
+            let asked: Vec<VirtAddr> = places.iter().map(|(_, inside)| *inside).collect();
+            for ((n, _), functions) in places.into_iter().zip(name_frames(&image, &asked)) {
+                let functions = functions.into_iter().map(|named| FunctionName {
+                    machinery: is_machinery(&named.name),
+                    name: named.name,
+                    certain: named.certain,
+                    place: named.place,
+                });
+                callers[n].functions = functions.collect();
+            }
+        }
+        callers
+    }
+
+    /// The module whose code is at the address.
+    fn executing(&mut self, at: ProcAddr) -> Option<usize> {
+        let find = |modules: &[(Module, State)]| {
+            let executes = |module: &Module| {
+                let mut code = module.mappings.iter().filter(|mapping| mapping.permissions.execute);
+                code.any(|mapping| mapping.range.contains(at))
+            };
+            modules.iter().position(|(module, _)| executes(module))
+        };
+        let found = find(&self.modules);
+        if found.is_some() || !self.list() {
+            return found;
+        }
+        find(&self.modules)
+    }
+
+    /// Lists the modules, once a turn; whether it did.
+    fn list(&mut self) -> bool {
+        if self.listed {
+            return false;
+        }
+        self.listed = true;
+        // Of a process that is gone the old list is the best there is.
+        let Ok(modules) = self.process.modules() else { return false };
+        let mut known = std::mem::take(&mut self.modules);
+        let place = |module: &Module| (module.file, module.mappings.first().map(|mapping| mapping.range));
+        self.modules = modules
+            .into_iter()
+            .map(|module| match known.iter().position(|(old, _)| place(old) == place(&module)) {
+                Some(n) => (module, known.swap_remove(n).1),
+                None => (module, State::NotRead),
+            })
+            .collect();
+        // What was mapped there before may have been something else.
+        if !known.is_empty() {
+            self.rules.clear();
+        }
+        true
+    }
+
+    fn read(&mut self, index: usize) -> Option<&Read> {
+        let (module, state) = &mut self.modules[index];
+        if matches!(state, State::NotRead) {
+            *state = read(module).map_or(State::Unreadable, State::Read);
+        }
+        match state {
+            State::Read(read) => Some(read),
+            State::NotRead | State::Unreadable => None,
+        }
+    }
+}
+
+fn read(module: &Module) -> Option<Read> {
+    let bytes = module.read().ok()?;
+    let image = Image::parse(&bytes).ok()?;
+    let segments: Vec<LoadSegment> = image
+        .segments()
+        .iter()
+        .map(|segment| LoadSegment {
+            offset: FileOffset(segment.file().start as u64),
+            address: segment.start(),
+            executable: segment.is_executable(),
+        })
+        .collect();
+    Some(Read { bias: module.bias(&segments)?, table: UnwindTable::of(&image) })
+}

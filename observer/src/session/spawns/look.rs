@@ -1,0 +1,95 @@
+//! What a process's memory says of the words of a stack: which are tasks' headers, which are tables of waker functions.
+//!
+//! Does not know: where in a stack they stand.
+
+use std::collections::HashMap;
+
+use crate::model::{CellWords, ProcAddr, SpawnHit, TargetEntry, TaskId, TaskState, TypeEntry};
+use crate::target;
+use crate::unwind;
+
+use super::code::Code;
+
+/// Words of a header up to the vtable's.
+const HEADER_WORDS: usize = 3;
+/// Which of them is the vtable's.
+const VTABLE_WORD: usize = 2;
+/// Functions in a table of waker functions: clone, wake, wake by reference, drop.
+const WAKER_FUNCTIONS: usize = 4;
+/// More places than these are not remembered.
+const MOST_TABLES: usize = 1 << 14;
+
+/// What is known to be a table of waker functions, or known not to be one, in one process.
+#[derive(Default)]
+pub(super) struct Tables(HashMap<ProcAddr, bool>);
+
+/// One process's memory, looked at for one spawn.
+pub(super) struct Look<'a> {
+    memory: target::Memory<'a>,
+    entry: &'a TargetEntry,
+    born: Option<(TaskId, Option<&'a TypeEntry>)>,
+    code: &'a mut Code,
+    tables: &'a mut Tables,
+}
+
+impl<'a> Look<'a> {
+    pub(super) fn new(
+        memory: target::Memory<'a>,
+        entry: &'a TargetEntry,
+        hit: &SpawnHit,
+        code: &'a mut Code,
+        tables: &'a mut Tables,
+    ) -> Self {
+        let born = hit.minted.map(|id| (id, entry.types.get(&hit.vtable)));
+        Self { memory, entry, born, code, tables }
+    }
+
+    fn words<const N: usize>(&self, at: ProcAddr) -> Option<[u64; N]> {
+        let mut bytes = [[0; 8]; N];
+        // Memory that cannot be read any more, for whatever reason, holds nothing that is known.
+        self.memory.read_exact(at, bytes.as_flattened_mut()).ok()?;
+        Some(bytes.map(u64::from_ne_bytes))
+    }
+
+    /// Whether the task was there when the other was born. Ids count up in one copy of the runtime, and are never given
+    /// twice: whoever has a smaller one and lives now was there then.
+    fn is_older(&self, entry: &TypeEntry, id: TaskId) -> bool {
+        match self.born {
+            Some((born, Some(of))) if of.id.build_id == entry.id.build_id => id < born,
+            Some(_) | None => true,
+        }
+    }
+}
+
+impl unwind::Memory for Look<'_> {
+    fn task(&mut self, header: ProcAddr) -> Option<CellWords> {
+        let vtable = ProcAddr(self.words::<HEADER_WORDS>(header)?[VTABLE_WORD]);
+        let entry = self.entry.types.get(&vtable)?;
+        let layout = &entry.task.layout;
+        let word = |offset: u32| Some(self.words::<1>(ProcAddr(header.0.checked_add(offset.into())?))?[0]);
+        let id = TaskId(word(layout.id)?);
+        let task = CellWords {
+            vtable: ProcAddr(word(layout.vtable)?),
+            id,
+            state: TaskState(word(layout.state)?),
+            queue_next: word(layout.queue_next)?,
+        };
+        let is_one = header.0.is_multiple_of(layout.align.into()) && task.vtable == vtable && id.0 != 0;
+        (is_one && task.is_plausible(layout) && self.is_older(entry, id)).then_some(task)
+    }
+
+    fn is_waker_table(&mut self, at: ProcAddr) -> bool {
+        if let Some(known) = self.tables.0.get(&at) {
+            return *known;
+        }
+        // Most words are not even an image's data: that is known without a look into memory.
+        let is_data = !self.entry.types.contains_key(&at) && self.code.is_of_one_image(at, &[]);
+        let functions = is_data.then(|| self.words::<WAKER_FUNCTIONS>(at)).flatten();
+        let is_one = functions.is_some_and(|functions| self.code.is_of_one_image(at, &functions.map(ProcAddr)));
+        if self.tables.0.len() >= MOST_TABLES {
+            self.tables.0.clear();
+        }
+        self.tables.0.insert(at, is_one);
+        is_one
+    }
+}

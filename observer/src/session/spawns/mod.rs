@@ -1,0 +1,219 @@
+//! Who spawned what: one probe at each spawn site and nothing else, so one hit in a task's life.
+//!
+//! Each hit brings the spawner's registers and stack. Its callers are unwound here, the task among them is told by memory that is
+//! read soon after. The sooner [`Spawns::drain`] is called, the fewer spawners have ended by then.
+
+mod births;
+mod code;
+mod look;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::attach::{self, ImageRequest, Links, Probes, Ring, Spawners};
+use crate::decode::decode_spawn;
+use crate::model::{
+    Caller, Catalog, EventSet, Missing, Ns, PointEntry, ProcAddr, SpawnHit, SpawnSeen, StackId, TaskId,
+};
+use crate::target::Process;
+use crate::unwind::{Polls, trigger, unwind};
+
+use super::error::SessionError;
+use super::setup::{Looking, Setup, set_up};
+
+pub use births::{Born, Caps, Dropped, Stack};
+
+use births::Births;
+use code::Code;
+use look::Look;
+
+/// How spawns are watched.
+#[derive(Clone, Copy, Debug)]
+pub struct SpawnOptions {
+    /// How to attach; `None` tries the best first.
+    pub mechanism: Option<attach::Mechanism>,
+    /// Size of each CPU's ring, pages, a power of two. A record takes up to four pages.
+    pub ring_pages: usize,
+    /// How much is kept.
+    pub caps: Caps,
+}
+
+impl Default for SpawnOptions {
+    /// Room for 512 spawns a CPU between two looks, with pages of 4 KiB.
+    fn default() -> Self {
+        Self { mechanism: None, ring_pages: 2048, caps: Caps::default() }
+    }
+}
+
+/// What was seen so far, and what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpawnCounts {
+    /// Spawns that were seen.
+    pub seen: u64,
+    /// Spawns whose record found no room.
+    pub lost: u64,
+    /// Records that could not be understood.
+    pub malformed: u64,
+    /// Spawns that are remembered now.
+    pub kept: u64,
+    /// Spawns that were seen and not kept.
+    pub dropped: Dropped,
+}
+
+/// Probes at the spawn sites of some processes, and what they brought. Dropping it takes the probes out.
+pub struct Spawns {
+    // Before the probes, which its links are made with.
+    #[expect(dead_code, reason = "held for its drop")]
+    links: Links,
+    probes: Probes,
+    catalog: Catalog,
+    targets: Vec<Target>,
+    births: Births,
+    missing: Vec<Missing>,
+    seen: u64,
+    malformed: u64,
+    records: Vec<Vec<u8>>,
+}
+
+/// What is needed to understand one process's stacks.
+struct Target {
+    process: Arc<Process>,
+    polls: Polls,
+    code: Code,
+    tables: look::Tables,
+}
+
+impl Spawns {
+    /// Looks at the processes' images and puts the probes in. `progress` is called with what is being done.
+    pub fn start(
+        processes: &[Arc<Process>],
+        options: &SpawnOptions,
+        progress: &dyn Fn(&str),
+    ) -> Result<Self, SessionError> {
+        let events = EventSet { init: true, ..EventSet::NONE };
+        let Setup { mut catalog, attachments, polls, .. } =
+            set_up(processes, &Looking { events, names: false, spawners: true, progress })?;
+        for PointEntry { point, .. } in &mut catalog.points {
+            *point = point.clone().with_spawner();
+        }
+        let mut probes = Probes::load(&attach::Options {
+            mechanism: options.mechanism,
+            ring_pages: options.ring_pages,
+            spawners: Spawners::Reported,
+            ..attach::Options::default()
+        })?;
+        let requests: Vec<ImageRequest<'_>> =
+            attachments.iter().map(|attachment| attachment.request(&catalog)).collect();
+        let links = probes.attach(&requests)?;
+        let missing = links.refused().iter().map(|refused| Missing {
+            event: "init",
+            reason: format!("the kernel took no probe at one of its points ({})", refused.reason),
+        });
+        let missing = missing.collect();
+        let targets = processes.iter().zip(polls).map(|(process, polls)| Target {
+            process: Arc::clone(process),
+            polls: Polls::new(polls),
+            code: Code::new(Arc::clone(process)),
+            tables: look::Tables::default(),
+        });
+        Ok(Self {
+            links,
+            probes,
+            targets: targets.collect(),
+            catalog,
+            births: Births::new(options.caps),
+            missing,
+            seen: 0,
+            malformed: 0,
+            records: Vec::new(),
+        })
+    }
+
+    /// Takes what the probes brought since the last time, by time. What a stack does not tell is looked up in the targets'
+    /// memory now.
+    pub fn drain(&mut self) -> Vec<SpawnSeen> {
+        let Self { probes, records, catalog, malformed, .. } = self;
+        probes.drain(&mut |_, record| records.push(record.to_vec()));
+        let mut hits: Vec<SpawnHit> = Vec::new();
+        for record in records.drain(..) {
+            match decode_spawn(&record, catalog) {
+                Ok(hit) => hits.push(hit),
+                Err(_) => *malformed += 1,
+            }
+        }
+        hits.sort_by_key(|hit| hit.at);
+        self.targets.iter_mut().for_each(|target| target.code.look_anew());
+        // Newest first: of the spawners it is theirs that have had the least time to end.
+        let mut seen: Vec<SpawnSeen> = hits.iter().rev().filter_map(|hit| self.understand(hit)).collect();
+        seen.reverse();
+        self.seen += seen.len() as u64;
+        seen.iter().for_each(|seen| self.births.keep(seen.clone()));
+        seen
+    }
+
+    fn understand(&mut self, hit: &SpawnHit) -> Option<SpawnSeen> {
+        let entry = self.catalog.targets.get(usize::from(hit.target))?;
+        let Target { process, polls, code, tables } = self.targets.get_mut(usize::from(hit.target))?;
+        let unwound = unwind(hit.registers, &hit.stack, |at| code.rule_at(at));
+        let mut look = Look::new(process.memory(), entry, hit, code, tables);
+        let trigger = trigger(&unwound, &hit.stack, polls, &mut look);
+        let addresses: Vec<ProcAddr> = unwound.frames.iter().map(|frame| frame.ip).collect();
+        let stack = self.births.stack_id(Stack { target: hit.target, addresses, end: unwound.end });
+        let SpawnHit { at, target, tid, vtable, minted: task, .. } = *hit;
+        Some(SpawnSeen { at, target, tid, vtable, task, stack, trigger })
+    }
+
+    /// What was seen of this task's spawn.
+    pub fn of_task(&self, born: &Born) -> Option<&SpawnSeen> {
+        self.births.of(born)
+    }
+
+    /// From the task's own spawn on: its spawner's, and so on, as far as they were seen.
+    pub fn chain(&self, born: &Born) -> Vec<&SpawnSeen> {
+        self.births.chain(born)
+    }
+
+    /// The calls of a stack, as addresses.
+    pub fn stack(&self, id: StackId) -> Option<&Stack> {
+        self.births.stack(id)
+    }
+
+    /// The calls of a stack with their names, innermost first. Reads the images again: to be asked of what is shown.
+    pub fn callers(&mut self, id: StackId) -> Vec<Caller> {
+        let Some(stack) = self.births.stack(id) else { return Vec::new() };
+        let target = self.targets.get_mut(usize::from(stack.target));
+        target.map_or_else(Vec::new, |target| target.code.callers(&stack.addresses))
+    }
+
+    /// Forgets the tasks of a target that were born before this moment and are not among those that live, nor led to one
+    /// of them: to be said after each census, so that room is taken by what lives only.
+    pub fn forget_ended(&mut self, target: u16, before: Ns, live: &HashSet<(ProcAddr, TaskId)>) {
+        self.births.forget_ended(target, before, live);
+    }
+
+    /// Figures so far.
+    pub fn counts(&self) -> Result<SpawnCounts, SessionError> {
+        Ok(SpawnCounts {
+            seen: self.seen,
+            lost: self.probes.counters()?.lost,
+            malformed: self.malformed,
+            kept: self.births.len() as u64,
+            dropped: self.births.dropped(),
+        })
+    }
+
+    /// The processes and their types, as the probes know them: a target's number is its place here.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Spawns that will not be seen, and why, besides what the catalog's targets say.
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    /// The rings, to wait for: one becomes readable when a quarter of it is unread.
+    pub fn rings(&self) -> &[Ring] {
+        self.probes.rings()
+    }
+}

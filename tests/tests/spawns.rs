@@ -1,0 +1,134 @@
+//! Who spawned what, in a program that tells it itself: every spawn is seen once, with the function that made it and the task
+//! that ran it, in release builds, stripped ones and ones at a fixed address.
+//!
+//! Uses the observer as a library: `sweep --trace-spawns` shows findings, not each spawn.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use observer::model::{Caller, Pid, SpawnSeen, Trigger, first_own};
+use observer::session::{Born, SpawnOptions, Spawns};
+use observer::target::Process;
+use serde_json::Value;
+use tests::fixture::Fixture;
+use tests::stream::{number, word};
+use tests::wait::until;
+
+/// What the program tells of one spawn.
+#[derive(Debug)]
+struct Told {
+    parent: Option<u64>,
+    by: String,
+    stays: bool,
+}
+
+/// The observer's view of a run, and the program's.
+struct Run {
+    spawns: Spawns,
+    seen: Vec<SpawnSeen>,
+    told: BTreeMap<u64, Told>,
+    /// The functions that spawn, by their addresses in the process.
+    functions: HashMap<u64, String>,
+    fixture: Fixture,
+}
+
+fn run(cell: &str) -> Run {
+    // SAFETY: no argument, no failure.
+    assert_eq!(unsafe { libc::geteuid() }, 0, "live tests run as root: sudo, or `cargo xtask test`");
+    let mut fixture = Fixture::start(cell, "chains", &[]);
+    let process = Arc::new(Process::open(Pid(fixture.pid())).expect("it runs"));
+    let mut spawns = Spawns::start(&[process], &SpawnOptions::default(), &|_| ()).expect("its spawn sites are found");
+    assert_eq!(spawns.missing(), []);
+    fixture.release();
+    let mut seen = Vec::new();
+    until("all is spawned", || {
+        let done = fixture.said().iter().any(|line| line.contains("\"spawned\":true"));
+        seen.extend(spawns.drain());
+        done.then_some(())
+    });
+    let lines: Vec<Value> = fixture.said().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let told = lines.iter().filter(|line| line["task"].is_u64()).map(|line| {
+        let told =
+            Told { parent: line["parent"].as_u64(), by: word(line, "by").to_owned(), stays: line["stays"] == true };
+        (number(line, "task"), told)
+    });
+    let functions = lines.iter().filter(|line| line["function"].is_string());
+    let functions = functions.map(|line| (number(line, "at"), word(line, "function").to_owned())).collect();
+    Run { told: told.collect(), functions, spawns, seen, fixture }
+}
+
+impl Run {
+    /// The functions of the program's own that are in a stack, innermost first, by where their code begins.
+    fn own_functions(&self, callers: &[Caller]) -> Vec<&str> {
+        let bias = self.spawns.catalog().targets[0].images[0].bias;
+        let starts = callers.iter().filter_map(|caller| caller.image.as_ref()?.function);
+        starts.filter_map(|start| Some(self.functions.get(&bias.to_process(start).0)?.as_str())).collect()
+    }
+}
+
+/// Every spawn, its maker and its trigger; what is not as the program tells it.
+fn check(cell: &str, named: bool) {
+    let mut run = run(cell);
+    let mut faults = Vec::new();
+    let counts = run.spawns.counts().expect("the counters can be read");
+    assert_eq!((counts.lost, counts.malformed, counts.dropped), (0, 0, Default::default()), "{cell}");
+    assert_eq!((run.seen.len(), counts.seen), (run.told.len(), run.told.len() as u64), "{cell}: one record a spawn");
+    let (mut certain, mut brief) = (0, 0);
+    for seen in run.seen.clone() {
+        let Some((id, told)) = seen.task.and_then(|id| Some((id, run.told.get(&id.0)?))) else {
+            faults.push(format!("{seen:?} is nobody's"));
+            continue;
+        };
+        match (&seen.trigger, told.parent, told.stays) {
+            (Trigger::NoTask, None, _) => certain += 1,
+            (Trigger::Task { id, .. }, Some(parent), _) if id.0 == parent => certain += 1,
+            (Trigger::OfType { .. }, Some(_), false) => brief += 1,
+            (trigger, parent, _) => faults.push(format!("{id}: by {parent:?} in {}, seen {trigger:?}", told.by)),
+        }
+        let by = told.by.clone();
+        let callers = run.spawns.callers(seen.stack.expect("there is room for all"));
+        let own = run.own_functions(&callers);
+        // What stands in `main` itself is in no function of the list.
+        if by != "main" {
+            let and_then = if by == "inner" { Some("outer") } else { None };
+            if own.first() != Some(&by.as_str()) || and_then.is_some() && own.get(1).copied() != and_then {
+                faults.push(format!("{id}: spawned in {by}, the stack has {own:?}: {callers:#?}"));
+            }
+            let first = first_own(&callers).map(|(call, function)| callers[call].functions[function].name.as_str());
+            if named && first.and_then(|name| name.rsplit("::").next()) != Some(&by) {
+                faults.push(format!("{id}: spawned in {by}, the first own function is {first:?}: {callers:#?}"));
+            }
+        }
+        let born = Born { target: 0, vtable: seen.vtable, task: id };
+        let chain: Vec<Option<u64>> = run.spawns.chain(&born).iter().map(|seen| seen.task.map(|id| id.0)).collect();
+        let mut expected = vec![Some(id.0)];
+        let mut next = run.told[&id.0].parent.filter(|_| matches!(seen.trigger, Trigger::Task { .. }));
+        while let Some(parent) = next {
+            expected.push(Some(parent));
+            next = run.told.get(&parent).and_then(|told| told.parent);
+        }
+        if chain != expected {
+            faults.push(format!("{id}: the chain is {chain:?}, not {expected:?}"));
+        }
+    }
+    println!("{cell}: {} spawns, {certain} triggers told, {brief} of brief spawners told by type only", run.seen.len());
+    assert!(faults.is_empty(), "{cell}: {} faults\n{}", faults.len(), faults.join("\n"));
+    drop(run.spawns);
+    run.fixture.release();
+    assert_eq!(run.fixture.truth()["truth"], true, "{cell}: unharmed");
+}
+
+#[test]
+fn spawns_of_a_release_build_are_seen_with_their_makers() {
+    check("newest-release", true);
+}
+
+#[test]
+fn spawns_of_a_stripped_build_without_unwinding_are_seen_with_their_makers() {
+    check("newest-fat", false);
+}
+
+#[test]
+fn spawns_of_a_build_at_a_fixed_address_are_seen_with_their_makers() {
+    check("newest-nopie", true);
+}
