@@ -89,6 +89,7 @@ fn run_sweep(args: &Sweep) -> Result<ExitCode, Failure> {
         samples: args.samples,
         course,
         warm_up: args.warm_up.0,
+        trace_spawns: args.trace_spawns,
     };
     let found = sweep(&options, sites_output(&args.common, Shows::Findings)?)?;
     let fails = args.fail_on.as_ref().is_some_and(|list| list.0.iter().any(|verdict| found.contains(verdict)));

@@ -28,6 +28,7 @@ pub(super) struct Inspected {
 /// What one census cost and found.
 pub(super) struct Taken {
     pub(super) at: Ns,
+    pub(super) began: Ns,
     live: u64,
     bytes: u64,
     took: Ns,
@@ -73,6 +74,7 @@ impl Inspected {
         self.history.add(&reading);
         let taken = Taken {
             at: census.ended,
+            began: census.started,
             live: census.tasks.iter().filter(|task| !task.state.is_complete()).count() as u64,
             bytes: census.bytes_read,
             took: census.ended.since(census.started),

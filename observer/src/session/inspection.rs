@@ -7,15 +7,18 @@ use std::time::SystemTime;
 
 use crate::model::{Ns, Pid};
 use crate::runtime::RuntimeImage;
-use crate::sink::{ProfileSample, Report, SiteSink, SitesEnd, write_folded, write_pprof};
+use crate::sink::{ProfileSample, Report, SiteSink, SitesEnd, SpawnsWatched, write_folded, write_pprof};
 use crate::symbols::Image;
 use crate::target::{Process, monotonic_now};
+use crate::verdict::SiteCount;
 
 use super::error::SessionError;
 use super::images::Images;
 use super::inspect::Inspected;
 use super::kernel_release;
+use super::origins::origins;
 use super::select::open_each;
+use super::spawns::Watching;
 use super::view::View;
 
 /// Which processes are inspected, and how.
@@ -129,13 +132,18 @@ impl<'a> Inspection<'a> {
     }
 
     /// Says the end; fails if not one process was looked at.
-    pub(super) fn end(mut self, findings: Option<u64>, healthy: (u64, u64)) -> Result<(), SessionError> {
+    pub(super) fn end(
+        mut self,
+        findings: Option<u64>,
+        healthy: (u64, u64),
+        spawns: Option<SpawnsWatched>,
+    ) -> Result<(), SessionError> {
         if let Some(error) = self.first_error.take_if(|_| self.looked_at == 0) {
             return Err(error);
         }
         let (at, elapsed) = (monotonic_now(), monotonic_now().since(self.began));
         let (targets, unreadable) = (self.looked_at, self.unreadable);
-        self.output.say(&Report::End(SitesEnd { at, targets, unreadable, findings, healthy, elapsed }))?;
+        self.output.say(&Report::End(SitesEnd { at, targets, unreadable, findings, healthy, spawns, elapsed }))?;
         self.output.flush()
     }
 
@@ -169,15 +177,25 @@ impl SitesOutput {
     }
 
     /// Writes what lives in these processes as a profile, if one is wanted.
-    pub(super) fn profile(&mut self, targets: &[Inspected], view: &View) -> Result<(), SessionError> {
+    pub(super) fn profile(
+        &mut self,
+        targets: &[Inspected],
+        view: &View,
+        spawns: Option<&Watching>,
+    ) -> Result<(), SessionError> {
         let Some((kind, out)) = &mut self.profile else { return Ok(()) };
         let samples = targets.iter().flat_map(|target| {
-            let counts = target.counts().into_iter();
-            let samples = counts.filter_map(|count| {
-                let of = target.site(count.site).filter(|of| view.wants(of))?;
-                Some(ProfileSample { of, count, spawned_by: Vec::new() })
-            });
-            samples.collect::<Vec<_>>()
+            let mut samples = Vec::new();
+            for SiteCount { site, mut live, mut stuck, .. } in target.counts() {
+                let Some(of) = target.site(site).filter(|of| view.wants(of)) else { continue };
+                let origins = spawns.map_or_else(Vec::new, |spawns| origins(&mut spawns.seen(), target, site));
+                for origin in origins {
+                    (live, stuck) = (live.saturating_sub(origin.tasks), stuck.saturating_sub(origin.stuck));
+                    samples.push(ProfileSample { of, live: origin.tasks, stuck: origin.stuck, origin: Some(origin) });
+                }
+                samples.push(ProfileSample { of, live, stuck, origin: None });
+            }
+            samples
         });
         let samples: Vec<ProfileSample<'_>> = samples.collect();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -4,6 +4,7 @@ mod error;
 mod images;
 mod inspect;
 mod inspection;
+mod origins;
 mod pace;
 mod ps;
 mod select;

@@ -61,9 +61,9 @@ pub fn ps(options: &PsOptions, output: SitesOutput) -> Result<(), SessionError> 
             }
             seen.push(target);
         }
-        inspection.parts().1.profile(&seen, &options.view)
+        inspection.parts().1.profile(&seen, &options.view, None)
     });
-    looked.and_then(|()| inspection.end(None, (0, 0))).or_else(SessionError::unless_nobody_reads)
+    looked.and_then(|()| inspection.end(None, (0, 0), None)).or_else(SessionError::unless_nobody_reads)
 }
 
 async fn look_twice(target: &mut Inspected, pace: &mut Pace) -> Result<Result<Taken, SessionError>, Interrupted> {

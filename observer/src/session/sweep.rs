@@ -1,20 +1,23 @@
 //! Verdicts on the tasks of processes, from several readings of their memory.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::census::Waits;
 use crate::model::{Ns, Pid, Site};
-use crate::sink::{News, Report};
+use crate::sink::{News, Report, SpawnsWatched};
 use crate::target::monotonic_now;
 use crate::verdict::{Finding, Rules, Verdict};
 
 use super::error::SessionError;
 use super::inspect::Inspected;
 use super::inspection::{Inspection, InspectionOptions, SitesOutput};
+use super::origins::{number_of, origins};
 use super::pace::{Interrupted, Pace};
+use super::spawns::{Dropped, SpawnCounts, SpawnOptions, Spawns, Watching};
 use super::view::View;
 use super::{event_loop, progress};
 
@@ -31,6 +34,8 @@ pub struct SweepOptions {
     pub course: Course,
     /// A younger process is not judged for growth.
     pub warm_up: Duration,
+    /// One probe at each spawn site tells where tasks born from now on come from.
+    pub trace_spawns: bool,
 }
 
 /// When readings are taken.
@@ -58,9 +63,11 @@ pub fn sweep(options: &SweepOptions, output: SitesOutput) -> Result<Found, Sessi
     let say = progress(options.inspection.verbosity);
     let analysing = |text: &str| say(2, text);
     let inspection = Inspection::open(&options.inspection, &analysing, output, options.samples)?;
+    let spawns = if options.trace_spawns { Some(watch(&inspection, &say)?) } else { None };
     let mut sweeping = Sweeping {
         options,
         inspection,
+        spawns,
         progress: &say,
         said: HashMap::new(),
         healthy: HashMap::new(),
@@ -70,9 +77,11 @@ pub fn sweep(options: &SweepOptions, output: SitesOutput) -> Result<Found, Sessi
     let swept = event_loop.block_on(sweeping.run());
     // A reading that was given up for a signal may still be under way: it only reads.
     event_loop.shutdown_background();
-    let Sweeping { inspection, said, healthy, mut found, .. } = sweeping;
+    let Sweeping { inspection, spawns, said, healthy, mut found, .. } = sweeping;
+    let watched = spawns.as_ref().map(|spawns| spawns.seen().counts()).transpose();
+    drop(spawns);
     let healthy = healthy.values().fold((0, 0), |(sites, tasks), (more, others)| (sites + more, tasks + others));
-    let ended = swept.and_then(|()| inspection.end(Some(said.len() as u64), healthy));
+    let ended = swept.and_then(|()| inspection.end(Some(said.len() as u64), healthy, watched?.map(watched_in_all)));
     ended.or_else(SessionError::unless_nobody_reads)?;
     found.sort_unstable();
     Ok(found)
@@ -84,6 +93,7 @@ type Key = (Pid, Site, Verdict);
 struct Sweeping<'a> {
     options: &'a SweepOptions,
     inspection: Inspection<'a>,
+    spawns: Option<Watching>,
     /// What is worth knowing besides, by the least verbosity at which it is said.
     progress: &'a dyn Fn(u8, &str),
     /// Findings that hold, as they were said.
@@ -125,7 +135,7 @@ impl Sweeping<'_> {
             self.judge(Undecided::AreSaid, &mut pace).await?;
         }
         let (targets, output) = self.inspection.parts();
-        output.profile(targets, &self.options.view)
+        output.profile(targets, &self.options.view, self.spawns.as_ref())
     }
 
     /// Reads every process once.
@@ -141,6 +151,9 @@ impl Sweeping<'_> {
                         self.inspection.count_one();
                     }
                     self.inspection.say(&Report::Census(target.report(&taken)))?;
+                    if let Some(spawns) = &self.spawns {
+                        forget_ended(&mut spawns.seen(), &target, taken.began);
+                    }
                     self.inspection.targets.push(target);
                 }
                 Ok(Err(error)) => {
@@ -226,18 +239,54 @@ impl Sweeping<'_> {
                 continue;
             };
             let waits = target.waits_of(finding.site, &waits);
-            self.inspection.say(&Report::Finding { at, of, finding, news: News::Arisen, waits: &waits })?;
+            let origins = self.spawns.as_ref().map(|spawns| origins(&mut spawns.seen(), target, finding.site));
+            let origins = origins.as_deref();
+            self.inspection.say(&Report::Finding { at, of, finding, news: News::Arisen, waits: &waits, origins })?;
         }
         let holds: HashMap<Key, Finding> = holds.into_iter().map(|finding| (key(&finding), finding)).collect();
         for (key, finding) in self.said.iter().filter(|(key, _)| key.0 == pid && !holds.contains_key(*key)) {
             if let Some(of) = target.site(key.1) {
-                self.inspection.say(&Report::Finding { at, of, finding, news: News::Vanished, waits: &[] })?;
+                self.inspection.say(&Report::Finding {
+                    at,
+                    of,
+                    finding,
+                    news: News::Vanished,
+                    waits: &[],
+                    origins: None,
+                })?;
             }
         }
         self.said.retain(|(of, ..), _| *of != pid);
         self.said.extend(holds);
         Ok(())
     }
+}
+
+/// Puts one probe at each spawn site of the processes.
+fn watch(inspection: &Inspection<'_>, say: &dyn Fn(u8, &str)) -> Result<Watching, SessionError> {
+    let processes: Vec<_> = inspection.targets.iter().map(|target| Arc::clone(&target.process)).collect();
+    let spawns = Spawns::start(&processes, &SpawnOptions::default(), &|text| say(2, text))?;
+    let points: usize =
+        spawns.catalog().targets.iter().flat_map(|target| &target.images).map(|image| image.points).sum();
+    say(1, &format!("{points} probes where tasks are born; processes that come later are not watched for spawns"));
+    for missing in spawns.missing() {
+        say(1, &format!("missing {}: {}", missing.event, missing.reason));
+    }
+    Watching::begin(spawns).map_err(|source| SessionError::System { what: "start a thread", source })
+}
+
+/// Room for spawns is taken by what lives.
+fn forget_ended(spawns: &mut Spawns, target: &Inspected, before: Ns) {
+    let Some(number) = number_of(spawns, &target.process) else { return };
+    let live =
+        target.tasks.iter().filter(|task| !task.state.is_complete()).map(|task| (task.vtable, task.id)).collect();
+    spawns.forget_ended(number, before, &live);
+}
+
+fn watched_in_all(counts: SpawnCounts) -> SpawnsWatched {
+    let Dropped { tasks, stacks, without_id } = counts.dropped;
+    let SpawnCounts { seen, lost, malformed, .. } = counts;
+    SpawnsWatched { seen, lost, malformed, dropped: tasks + stacks + without_id }
 }
 
 /// What becomes of sites that grow with too little evidence.

@@ -13,10 +13,10 @@ use crate::model::{Event, Missing, Ns, TargetEntry};
 
 pub use json::Json;
 pub use sites::{
-    CensusReport, Frame, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText,
+    CensusReport, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText, SpawnsWatched,
     write_folded, write_pprof,
 };
-pub use text::Text;
+pub use text::{Text, future_label};
 pub use totals::Totals;
 
 /// What is said before the first event.

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::{AsyncId, Event, EventKind, EventSet, Naming, Ns, Place, Resource, ResourceFacts, Tid, TypeId};
+use crate::model::{
+    AsyncId, Event, EventKind, EventSet, Naming, Ns, Place, Resource, ResourceFacts, Tid, TypeEntry, TypeId,
+};
 
 use super::{End, Sink, Start};
 
@@ -177,6 +179,11 @@ impl Sink for Text {
 
 fn label(facts: &ResourceFacts) -> String {
     type_label(facts.resource, &facts.future, facts.place.as_ref(), facts.type_id.as_ref())
+}
+
+/// A future type, as it is named to people.
+pub fn future_label(entry: &TypeEntry) -> String {
+    type_label(entry.task.resource, &entry.task.future, entry.task.place.as_ref(), Some(&entry.id))
 }
 
 /// Type, name and place as far as known, in one phrase. A question mark stands behind what is not certain.

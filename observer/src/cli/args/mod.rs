@@ -64,6 +64,7 @@ Examples:
   sudo async-observer sweep --pid 4242                five readings in ten seconds, then the verdicts
   sudo async-observer sweep --pid 4242 --for 10m --samples 20   slow leaks need more time
   sudo async-observer sweep --name my-server --every 30s        go on, say what arises and vanishes
+  sudo async-observer sweep --pid 4242 --trace-spawns           and where the growing ones are spawned
   sudo async-observer sweep --pid 4242 --fail-on stuck,leaking  exit code 10 if found, for pipelines
   sudo async-observer sweep --pid 4242 -o leaks.pb.gz && go tool pprof -top leaks.pb.gz";
 

@@ -60,6 +60,11 @@ pub(in crate::cli) struct Sweep {
     #[arg(long, value_name = "TEXT")]
     pub(in crate::cli) filter: Vec<String>,
 
+    /// Put one probe at each spawn site, and nothing else: findings then name the calls and the tasks that spawned what was
+    /// born since (needs what the live stream needs; each spawn costs the target one hit)
+    #[arg(long)]
+    pub(in crate::cli) trace_spawns: bool,
+
     /// Exit with 10 if one of these was found: stuck,leaking,suspect
     #[arg(long, value_name = "LIST")]
     pub(in crate::cli) fail_on: Option<VerdictList>,

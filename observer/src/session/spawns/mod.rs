@@ -6,6 +6,7 @@
 mod births;
 mod code;
 mod look;
+mod watching;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use super::error::SessionError;
 use super::setup::{Looking, Setup, set_up};
 
 pub use births::{Born, Caps, Dropped, Stack};
+pub use watching::Watching;
 
 use births::Births;
 use code::Code;

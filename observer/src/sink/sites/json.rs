@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model::{Ns, Pid, TaskState, Waiting};
+use crate::model::{Ancestor, Beyond, Caller, FunctionName, Ns, Origin, Pid, TaskState, Waiting};
 use crate::sink::json::{Integer, TargetObject, line, milliseconds};
 use crate::verdict::{Evidence, Finding, Grows, SiteCount, WaitCount, Why};
 
@@ -53,13 +53,14 @@ impl SiteSink for SitesJson {
             Report::Left { at, sites, tasks } => {
                 line(out, "left", *at, LeftObject { sites: Integer(*sites), tasks: Integer(*tasks) })
             }
-            Report::Finding { at, of, finding, news, waits } => {
+            Report::Finding { at, of, finding, news, waits, origins } => {
                 let event = match news {
                     News::Arisen => "finding",
                     News::Vanished => "vanished",
                 };
                 let waits = waits.iter().map(WaitCountObject::new).collect();
-                line(out, event, *at, FindingObject::new(of, finding, waits))
+                let spawned = origins.map(|origins| origins.iter().map(OriginObject::new).collect());
+                line(out, event, *at, FindingObject { spawned, ..FindingObject::new(of, finding, waits) })
             }
             Report::Undecided { at, of, undecided } => {
                 let object = UndecidedObject {
@@ -188,6 +189,36 @@ struct FindingObject<'a> {
     tasks: Integer,
     evidence: Value,
     waits: Vec<WaitCountObject<'a>>,
+    spawned: Option<Vec<OriginObject<'a>>>,
+}
+
+/// Where tasks come from.
+#[derive(Serialize)]
+struct OriginObject<'a> {
+    tasks: Integer,
+    stack: Vec<CallObject<'a>>,
+    ancestors: Vec<AncestorObject<'a>>,
+    beyond: &'a str,
+}
+
+/// One function of a stack.
+#[derive(Serialize)]
+struct CallObject<'a> {
+    address: String,
+    image: Option<&'a str>,
+    offset: Option<String>,
+    function: Option<&'a str>,
+    certain: bool,
+    location: Option<String>,
+    machinery: bool,
+}
+
+/// A task that spawned another.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AncestorObject<'a> {
+    task_id: Option<String>,
+    future: &'a str,
 }
 
 #[derive(Serialize)]
@@ -206,7 +237,16 @@ struct EndObject {
     findings: Option<Integer>,
     healthy_sites: Integer,
     healthy_tasks: Integer,
+    spawns: Option<SpawnsObject>,
     elapsed_ms: f64,
+}
+
+#[derive(Serialize)]
+struct SpawnsObject {
+    seen: Integer,
+    lost: Integer,
+    malformed: Integer,
+    dropped: Integer,
 }
 
 impl<'a> CensusObject<'a> {
@@ -289,7 +329,53 @@ impl<'a> FindingObject<'a> {
             tasks: Integer(finding.tasks),
             evidence: evidence(finding),
             waits,
+            spawned: None,
         }
+    }
+}
+
+impl<'a> OriginObject<'a> {
+    fn new(origin: &'a Origin) -> Self {
+        let ancestor = |ancestor: &'a Ancestor| AncestorObject {
+            task_id: ancestor.task.map(|task| task.to_string()),
+            future: &ancestor.future,
+        };
+        Self {
+            tasks: Integer(origin.tasks),
+            stack: origin.callers.iter().flat_map(CallObject::of).collect(),
+            ancestors: origin.ancestors.iter().map(ancestor).collect(),
+            beyond: match origin.beyond {
+                Beyond::NoTask => "noTask",
+                Beyond::NotSeen => "notSeen",
+                Beyond::NotTold => "notTold",
+            },
+        }
+    }
+}
+
+impl<'a> CallObject<'a> {
+    /// A call is several functions where the compiler put one into the other, and one without a name where none is known.
+    fn of(caller: &'a Caller) -> Vec<Self> {
+        let blank = || Self {
+            address: caller.address.to_string(),
+            image: caller.image.as_ref().map(|place| place.path.as_str()),
+            offset: caller.image.as_ref().map(|place| place.at.to_string()),
+            function: None,
+            certain: false,
+            location: None,
+            machinery: false,
+        };
+        if caller.functions.is_empty() {
+            return vec![blank()];
+        }
+        let named = |function: &'a FunctionName| Self {
+            function: Some(&function.name),
+            certain: function.certain,
+            location: function.place.as_ref().map(ToString::to_string),
+            machinery: function.machinery,
+            ..blank()
+        };
+        caller.functions.iter().map(named).collect()
     }
 }
 
@@ -301,6 +387,12 @@ impl EndObject {
             findings: end.findings.map(Integer),
             healthy_sites: Integer(end.healthy.0),
             healthy_tasks: Integer(end.healthy.1),
+            spawns: end.spawns.map(|spawns| SpawnsObject {
+                seen: Integer(spawns.seen),
+                lost: Integer(spawns.lost),
+                malformed: Integer(spawns.malformed),
+                dropped: Integer(spawns.dropped),
+            }),
             elapsed_ms: milliseconds(end.elapsed),
         }
     }

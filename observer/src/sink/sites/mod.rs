@@ -3,17 +3,18 @@
 //! Does not know: how tasks are read or judged.
 
 mod json;
+mod origin;
 mod profile;
 mod text;
 
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use crate::model::{LiveTask, Missing, Ns, Pid, Place, TargetEntry, TypeEntry, Waiting};
+use crate::model::{LiveTask, Missing, Ns, Origin, Pid, Place, TargetEntry, TypeEntry, Waiting};
 use crate::verdict::{Finding, SiteCount, Undecided, WaitCount};
 
 pub use json::SitesJson;
-pub use profile::{Frame, ProfileSample, write_folded, write_pprof};
+pub use profile::{ProfileSample, write_folded, write_pprof};
 pub use text::{Shows, SitesText};
 
 /// One thing to be said, in the order in which a run says them.
@@ -88,6 +89,8 @@ pub enum Report<'a> {
         news: News,
         /// What the site's idle tasks wait for; empty where that was not looked for.
         waits: &'a [WaitCount],
+        /// Where those that were born under watch come from, most first; `None` where spawns are not watched.
+        origins: Option<&'a [Origin]>,
     },
     /// A site that grows, with too little evidence for a verdict.
     Undecided {
@@ -156,8 +159,23 @@ pub struct SitesEnd {
     pub findings: Option<u64>,
     /// Sites without a finding, and their live tasks.
     pub healthy: (u64, u64),
+    /// Spawns under watch; `None` where they are not watched.
+    pub spawns: Option<SpawnsWatched>,
     /// From begin to end.
     pub elapsed: Ns,
+}
+
+/// What came of watching spawns.
+#[derive(Clone, Copy, Debug)]
+pub struct SpawnsWatched {
+    /// Spawns seen.
+    pub seen: u64,
+    /// Spawns whose record found no room.
+    pub lost: u64,
+    /// Records that could not be understood.
+    pub malformed: u64,
+    /// Spawns seen and not kept, for want of room or of an id.
+    pub dropped: u64,
 }
 
 /// A rendering of sites.

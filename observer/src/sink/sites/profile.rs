@@ -14,8 +14,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
 
+use crate::model::Origin;
 use crate::sink::text::type_label;
-use crate::verdict::SiteCount;
 
 use super::SiteOf;
 
@@ -24,21 +24,23 @@ use super::SiteOf;
 pub struct ProfileSample<'a> {
     /// The site.
     pub of: SiteOf<'a>,
-    /// How many tasks it has.
-    pub count: SiteCount,
-    /// Who spawned it, outermost first; empty where nobody saw that.
-    pub spawned_by: Vec<Frame>,
+    /// Live tasks.
+    pub live: u64,
+    /// Of those, the ones proved to be stuck.
+    pub stuck: u64,
+    /// Where they come from; `None` where nobody saw that.
+    pub origin: Option<Origin>,
 }
 
 /// A line of a stack.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Frame {
+struct Frame {
     /// A function, a future type or a process.
-    pub name: String,
+    name: String,
     /// Where, as far as known.
-    pub file: String,
+    file: String,
     /// From 1; 0 is unknown, as in the format.
-    pub line: i64,
+    line: i64,
 }
 
 /// The profile as a gzipped protobuf.
@@ -50,7 +52,7 @@ pub fn write_pprof(samples: &[ProfileSample<'_>], taken_at_ns: i64, out: &mut dy
 
 /// Folded stacks: frames joined by `;`, a blank, the number of live tasks. Sites without live tasks are left out.
 pub fn write_folded(samples: &[ProfileSample<'_>], out: &mut dyn Write) -> io::Result<()> {
-    for sample in samples.iter().filter(|sample| sample.count.live > 0) {
+    for sample in samples.iter().filter(|sample| sample.live > 0) {
         let mut line = String::new();
         for frame in stack(sample) {
             let place = match frame.line {
@@ -61,7 +63,7 @@ pub fn write_folded(samples: &[ProfileSample<'_>], out: &mut dyn Write) -> io::R
             let text = format!("{}{place}", frame.name).replace(';', ",").replace('\n', " ");
             let _ = write!(line, "{}{text}", if line.is_empty() { "" } else { ";" });
         }
-        writeln!(out, "{line} {}", sample.count.live)?;
+        writeln!(out, "{line} {}", sample.live)?;
     }
     Ok(())
 }
@@ -85,8 +87,32 @@ fn stack(sample: &ProfileSample<'_>) -> Vec<Frame> {
         file: place.map_or(String::new(), |place| place.file.clone()),
         line: place.map_or(0, |place| i64::from(place.line)),
     };
-    let spawners = sample.spawned_by.iter().cloned().chain(spawned_at);
+    let spawners = sample.origin.iter().flat_map(spawners).chain(spawned_at);
     std::iter::once(process).chain(spawners).chain([future]).collect()
+}
+
+/// Ancestors, then calls, outermost first, without what is the runtime's own.
+fn spawners(origin: &Origin) -> Vec<Frame> {
+    let ancestors = origin.ancestors.iter().rev().map(|ancestor| Frame {
+        name: ancestor.future.clone(),
+        file: String::new(),
+        line: 0,
+    });
+    let calls = origin.callers.iter().rev().flat_map(|caller| {
+        let image = caller.image.as_ref();
+        let nameless = caller.functions.is_empty().then(|| Frame {
+            name: image.map_or_else(|| caller.address.to_string(), |image| format!("{}+{}", image.path, image.at)),
+            file: image.map_or(String::new(), |image| image.path.clone()),
+            line: 0,
+        });
+        let own = caller.functions.iter().rev().filter(|function| !function.machinery).map(|function| Frame {
+            name: function.name.clone(),
+            file: function.place.as_ref().map_or(String::new(), |place| place.file.clone()),
+            line: function.place.as_ref().map_or(0, |place| i64::from(place.line)),
+        });
+        nameless.into_iter().chain(own)
+    });
+    ancestors.chain(calls).collect()
 }
 
 /// The tables of a profile: texts, functions and locations, each once.
@@ -108,10 +134,10 @@ impl Tables {
         }
         tables.profile.default_sample_type = tables.text("tasks");
         tables.profile.time_nanos = taken_at_ns;
-        for sample in samples.iter().filter(|sample| sample.count.live > 0) {
+        for sample in samples.iter().filter(|sample| sample.live > 0) {
             // The format wants the innermost first.
             let location_id = stack(sample).into_iter().rev().map(|frame| tables.location(frame)).collect();
-            let value = [sample.count.live, sample.count.stuck].map(|n| i64::try_from(n).unwrap_or(i64::MAX)).into();
+            let value = [sample.live, sample.stuck].map(|n| i64::try_from(n).unwrap_or(i64::MAX)).into();
             tables.profile.sample.push(Sample { location_id, value });
         }
         tables.profile

@@ -6,10 +6,11 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 
 use crate::model::{Ns, Waiting};
-use crate::sink::text::type_label;
+use crate::sink::text::future_label;
 use crate::verdict::{Evidence, Finding, Grows, SiteCount, Verdict, WaitCount, Why};
 
-use super::{CensusReport, News, Report, SiteOf, SiteSink, SitesEnd};
+use super::origin;
+use super::{CensusReport, News, Report, SiteOf, SiteSink, SitesEnd, SpawnsWatched};
 
 /// Writes a table of sites, a line a task, and a paragraph a finding.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +93,9 @@ impl SitesText {
     fn end(&self, end: &SitesEnd, out: &mut dyn Write) -> io::Result<()> {
         let seconds = end.elapsed.0 as f64 / 1e9;
         let Some(findings) = end.findings else { return Ok(()) };
+        if let Some(SpawnsWatched { seen, lost, malformed, dropped }) = end.spawns {
+            writeln!(out, "{seen} spawns seen, {lost} lost, {malformed} not understood, {dropped} not kept")?;
+        }
         let (sites, tasks) = end.healthy;
         let unreadable = match end.unreadable {
             0 => String::new(),
@@ -143,9 +147,13 @@ impl SiteSink for SitesText {
                 waits.iter().try_for_each(|waiting| writeln!(out, "                waits {waiting}"))
             }
             Report::Left { sites, tasks, .. } => writeln!(out, "  and {sites} more types with {tasks} live tasks"),
-            Report::Finding { of, finding, news, waits, .. } => {
+            Report::Finding { of, finding, news, waits, origins, .. } => {
                 self.finding(of, finding, *news, out)?;
-                waits_of(waits, "          ", out)
+                waits_of(waits, "          ", out)?;
+                match (news, origins) {
+                    (News::Arisen, Some(origins)) => origin::write(origins, finding.live, out),
+                    _ => Ok(()),
+                }
             }
             Report::Undecided { of, undecided, .. } => {
                 let word = self.paint(AnsiColor::Yellow, "undecided");
@@ -245,12 +253,11 @@ fn colour_of(verdict: Verdict) -> AnsiColor {
 }
 
 fn label(of: &SiteOf<'_>) -> String {
-    let task = &of.entry.task;
-    let mut label = type_label(task.resource, &task.future, task.place.as_ref(), Some(&of.entry.id));
+    let mut label = future_label(of.entry);
     if let Some(place) = of.spawned_at {
         label.push_str(&format!(" spawned at {place}"));
     }
-    if task.worker {
+    if of.entry.task.worker {
         label.push_str(" (a runtime's worker thread)");
     }
     label
