@@ -70,6 +70,8 @@ pub struct PollBody {
     pub code: Range<VirtAddr>,
     /// The types whose polls it is, by their vtables.
     pub vtables: Vec<VirtAddr>,
+    /// What the addresses of their headers are multiples of.
+    pub align: u32,
     /// Each of them is a runtime's own worker.
     pub worker: bool,
 }

@@ -18,9 +18,12 @@ pub fn poll_bodies(image: &Image<'_>, types: &[TaskType]) -> Vec<PollBody> {
         let mut at = task.functions.poll;
         for _ in 0..=MOST_JUMPS {
             if let Some(code) = image.functions().containing(at).filter(|code| code.start == at) {
-                let body = bodies.entry(at).or_insert_with(|| PollBody { code, vtables: Vec::new(), worker: true });
+                let align = task.layout.align;
+                let body =
+                    bodies.entry(at).or_insert_with(|| PollBody { code, vtables: Vec::new(), align, worker: true });
                 if !body.vtables.contains(&task.vtable) {
                     body.vtables.push(task.vtable);
+                    body.align = body.align.min(align);
                     body.worker &= task.worker;
                 }
             }

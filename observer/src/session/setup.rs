@@ -125,6 +125,7 @@ fn one_image(
             start: bias.to_process(body.code.start),
             end: bias.to_process(body.code.end),
             vtables: body.vtables.iter().map(|vtable| bias.to_process(*vtable)).collect(),
+            align: body.align,
             worker: body.worker,
         }));
     }

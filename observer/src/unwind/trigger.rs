@@ -3,9 +3,12 @@
 //! A runtime's poll keeps the task's header until the task has run, to say then how it went: in a register that calls keep or
 //! in its frame. And it makes the waker for the task's `Context` there: the header beside the address of the runtime's table
 //! of waker functions. What lies in a frame may as well be left from before, so a header counts as the poll's own only
-//! if it is the only one, and beside the table, or of a task that runs.
+//! if it is the only one, and beside the table, or of a task that runs. Where in its frame a poll keeps the header is the same
+//! each time it stands at the same instruction: that is learned from the clear cases, for the others.
 //!
 //! Does not know: where memory is read from. It is read after the fact: a task that has ended by then is not told.
+
+use std::collections::HashMap;
 
 use crate::model::{CellWords, Kept, ProcAddr, Registers, StackCopy, Trigger, Untold, UnwindEnd};
 
@@ -26,6 +29,8 @@ pub struct Poll {
     pub end: ProcAddr,
     /// The types it is of.
     pub vtables: Vec<ProcAddr>,
+    /// What the addresses of their headers are multiples of.
+    pub align: u32,
     /// Each of them is a runtime's own worker.
     pub worker: bool,
 }
@@ -36,6 +41,21 @@ pub trait Memory {
     fn task(&mut self, header: ProcAddr) -> Option<CellWords>;
     /// Whether a table of waker functions is at this address.
     fn is_waker_table(&mut self, at: ProcAddr) -> bool;
+}
+
+/// Where polls keep their tasks' headers, as the clear cases showed: by where in a poll's code its frame stands.
+#[derive(Clone, Debug, Default)]
+pub struct Habits(HashMap<ProcAddr, Vec<Keeping>>);
+
+/// Instructions that more is not learned of.
+const MOST_HABITS: usize = 1 << 14;
+
+/// A place of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    Register(Kept),
+    /// So many bytes above the frame's stack pointer.
+    Word(u64),
 }
 
 impl Polls {
@@ -54,7 +74,13 @@ impl Polls {
 }
 
 /// Who made the call that these are the callers of.
-pub fn trigger(unwound: &Unwound, stack: &StackCopy, polls: &Polls, memory: &mut impl Memory) -> Trigger {
+pub fn trigger(
+    unwound: &Unwound,
+    stack: &StackCopy,
+    polls: &Polls,
+    habits: &mut Habits,
+    memory: &mut impl Memory,
+) -> Trigger {
     // The innermost frame may be in a poll itself; of all others the call is the instruction before.
     let place = |n: usize, frame: &Registers| if n == 0 { frame.ip } else { ProcAddr(frame.ip.0.wrapping_sub(1)) };
     let found = unwound.frames.iter().enumerate().find_map(|(n, frame)| Some((n, polls.at(place(n, frame))?)));
@@ -74,7 +100,7 @@ pub fn trigger(unwound: &Unwound, stack: &StackCopy, polls: &Polls, memory: &mut
         end: unwound.frames.get(number + 1).map_or(unwound.frames[number].sp, |caller| caller.sp),
         stack,
     };
-    match frame.task(poll, memory) {
+    match frame.task(poll, habits, memory) {
         Ok(task) => Trigger::Task { id: task.id, vtable: task.vtable },
         Err(why) => Trigger::OfType { vtables: poll.vtables.clone(), why },
     }
@@ -90,23 +116,31 @@ struct PollFrame<'a> {
 }
 
 impl PollFrame<'_> {
-    fn task(&self, poll: &Poll, memory: &mut impl Memory) -> Result<CellWords, Untold> {
+    fn task(&self, poll: &Poll, habits: &mut Habits, memory: &mut impl Memory) -> Result<CellWords, Untold> {
         let mut is_of_type =
             |header: u64| memory.task(ProcAddr(header)).filter(|task| poll.vtables.contains(&task.vtable));
         let kept: Vec<u64> = Kept::ALL.into_iter().filter_map(|register| self.registers.get(register)).collect();
         let own: Vec<u64> = self.stack.words(self.registers.sp, self.end).map(|(_, word)| word).collect();
-        let held = distinct(kept.iter().chain(&own).copied().filter(|word| could_be_header(*word)));
+        let held = distinct(kept.iter().chain(&own).copied().filter(|word| self.could_be_header(*word, poll)));
         let held: Vec<(u64, CellWords)> = held.into_iter().filter_map(|word| Some((word, is_of_type(word)?))).collect();
 
-        let wakers = self.wakers(memory);
+        let wakers = self.wakers(poll, memory);
         let among = |words: &[u64]| {
             let mut both = wakers.iter().filter(|header| words.contains(header));
             both.next().copied().filter(|_| both.next().is_none())
         };
-        // The poll that made the waker goes on to hold the header; a clone of another's waker is not held so.
         let waker = match wakers[..] {
-            [] => None,
-            [only] => Some(only),
+            // One that the poll itself does not hold was left by somebody else's.
+            [only] if kept.contains(&only) || own.contains(&only) => {
+                habits.learn(self, only);
+                Some(only)
+            }
+            _ => habits.header(self),
+        };
+        let waker = match wakers[..] {
+            _ if waker.is_some() => waker,
+            [] | [_] => None,
+            // The poll that made the waker goes on to hold the header; a clone of another's waker is not held so.
             _ => Some(among(&kept).or_else(|| among(&own)).ok_or(Untold::Several)?),
         };
         match (waker, &held[..]) {
@@ -122,23 +156,53 @@ impl PollFrame<'_> {
 
     /// Headers that stand beside a table of waker functions, from the innermost frame up to the end of the poll's: the poll
     /// may have called another function to make it.
-    fn wakers(&self, memory: &mut impl Memory) -> Vec<u64> {
+    fn wakers(&self, poll: &Poll, memory: &mut impl Memory) -> Vec<u64> {
         let words: Vec<u64> = self.stack.words(self.innermost, self.end).map(|(_, word)| word).collect();
         let mut found = Vec::new();
         for pair in words.windows(2) {
             for (header, table) in [(pair[0], pair[1]), (pair[1], pair[0])] {
-                if could_be_header(header) && could_be_header(table) && memory.is_waker_table(ProcAddr(table)) {
+                if self.could_be_header(header, poll) && memory.is_waker_table(ProcAddr(table)) {
                     found.push(header);
                 }
             }
         }
         distinct(found)
     }
+
+    /// An address in user space, not in the first page, that is none of this stack's and is aligned as headers are.
+    fn could_be_header(&self, word: u64, poll: &Poll) -> bool {
+        let on_stack =
+            (self.innermost.0..self.stack.from.0.saturating_add(self.stack.bytes.len() as u64)).contains(&word);
+        (0x1000..1 << 47).contains(&word) && word.is_multiple_of(poll.align.max(1).into()) && !on_stack
+    }
 }
 
-/// An aligned address in user space, not in the first page.
-fn could_be_header(word: u64) -> bool {
-    word.is_multiple_of(8) && (0x1000..1 << 47).contains(&word)
+impl Habits {
+    /// This header is the one of the poll whose frame this is: it is kept at one of the places where it stands.
+    fn learn(&mut self, frame: &PollFrame<'_>, header: u64) {
+        let registers = Kept::ALL.into_iter().filter(|register| frame.registers.get(*register) == Some(header));
+        let words = frame.stack.words(frame.registers.sp, frame.end).filter(|(_, word)| *word == header);
+        let words = words.map(|(at, _)| Keeping::Word(at.0 - frame.registers.sp.0));
+        let stands: Vec<Keeping> = registers.map(Keeping::Register).chain(words).collect();
+        let room = self.0.len() < MOST_HABITS;
+        match self.0.get_mut(&frame.registers.ip) {
+            Some(known) => known.retain(|keeping| stands.contains(keeping)),
+            None if room => drop(self.0.insert(frame.registers.ip, stands)),
+            None => {}
+        }
+    }
+
+    /// The header that stands in all places where it may be kept: the right one is among them.
+    fn header(&self, frame: &PollFrame<'_>) -> Option<u64> {
+        let mut values = self.0.get(&frame.registers.ip)?.iter().map(|keeping| match keeping {
+            Keeping::Register(register) => frame.registers.get(*register),
+            Keeping::Word(offset) => {
+                frame.registers.sp.0.checked_add(*offset).and_then(|at| frame.stack.word(ProcAddr(at)))
+            }
+        });
+        let first = values.next()??;
+        values.all(|value| value == Some(first)).then_some(first)
+    }
 }
 
 fn distinct(words: impl IntoIterator<Item = u64>) -> Vec<u64> {
@@ -150,8 +214,6 @@ fn distinct(words: impl IntoIterator<Item = u64>) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
     use crate::model::{CopyEnd, TaskId, TaskState};
     use proptest::prelude::*;
@@ -202,11 +264,17 @@ mod tests {
     }
 
     fn polls(worker: bool) -> Polls {
-        Polls::new([Poll { start: ProcAddr(POLL), end: ProcAddr(POLL + 64), vtables: vec![ProcAddr(OF_POLL)], worker }])
+        Polls::new([Poll {
+            start: ProcAddr(POLL),
+            end: ProcAddr(POLL + 64),
+            vtables: vec![ProcAddr(OF_POLL)],
+            align: 128,
+            worker,
+        }])
     }
 
     fn told(unwound: &Unwound, words: &[u64], mut memory: Known) -> Trigger {
-        trigger(unwound, &copy(words), &polls(false), &mut memory)
+        trigger(unwound, &copy(words), &polls(false), &mut Habits::default(), &mut memory)
     }
 
     fn untold(why: Untold) -> Trigger {
@@ -241,6 +309,30 @@ mod tests {
     }
 
     #[test]
+    fn a_neighbour_of_the_waker_table_that_no_header_can_be_is_none() {
+        let known = || Known::default().with(HEADER, 5, OF_POLL, IDLE);
+        for stray in [7, STACK + 128, HEADER + 64, 1 << 50] {
+            assert_eq!(told(&unwound(0), &[0, stray, TABLE, HEADER, 0, 0, 0, 0], known()), task(5), "{stray:x}");
+        }
+    }
+
+    #[test]
+    fn what_clear_cases_show_tells_the_others() {
+        let known = || Known::default().with(HEADER, 5, OF_POLL, IDLE).with(SIBLING, 4, OF_POLL, IDLE);
+        let (polls, mut habits) = (polls(false), Habits::default());
+        let mut told = |rbx, words: &[u64]| trigger(&unwound(rbx), &copy(words), &polls, &mut habits, &mut known());
+        let unclear = [0, 0, TABLE, SIBLING, TABLE, HEADER, 0, SIBLING];
+        assert_eq!(told(0, &unclear), untold(Untold::Several));
+        assert_eq!(told(HEADER, &[0, 0, TABLE, HEADER, 0, HEADER, 0, 0]), task(5));
+        assert_eq!(told(0, &unclear), untold(Untold::Several), "two of three places contradict each other");
+        assert_eq!(told(0, &[0, 0, TABLE, SIBLING, 0, SIBLING, 0, 0]), task(4));
+        assert_eq!(told(0, &[0, 0, HEADER, TABLE, 0, HEADER, 0, 0]), task(5));
+        assert_eq!(told(SIBLING, &unclear), task(5), "it is kept in the frame's fourth word");
+        assert_eq!(told(0, &[0, 0, 0, 0, 0, SIBLING, 0, 0]), task(4), "also without a waker");
+        assert_eq!(told(0, &[0, 0, 0, 0, 0, 0x7_0000, 0, 0]), untold(Untold::Gone));
+    }
+
+    #[test]
     fn without_a_waker_only_one_that_runs_counts_and_only_if_it_is_the_only_one() {
         let known = |state| Known::default().with(HEADER, 5, OF_POLL, state).with(SIBLING, 4, OF_POLL, RUNNING);
         let other_type = |state| known(state).with(0x3_0000, 3, OTHER_TYPE, RUNNING);
@@ -268,7 +360,10 @@ mod tests {
     #[test]
     fn a_runtimes_own_worker_is_nobodys_trigger() {
         let mut known = Known::default().with(HEADER, 5, OF_POLL, RUNNING);
-        assert_eq!(trigger(&unwound(HEADER), &copy(&[0; 8]), &polls(true), &mut known), Trigger::NoTask);
+        assert_eq!(
+            trigger(&unwound(HEADER), &copy(&[0; 8]), &polls(true), &mut Habits::default(), &mut known),
+            Trigger::NoTask
+        );
     }
 
     proptest! {

@@ -97,7 +97,7 @@ impl Births {
             return;
         };
         let born = Born { target: seen.target, vtable: seen.vtable, task };
-        while self.by_task.len() >= self.caps.tasks {
+        while self.by_task.len() >= self.caps.tasks && !self.by_task.contains_key(&born) {
             let Some(oldest) = self.order.pop_front() else { break };
             self.dropped.tasks += u64::from(self.by_task.remove(&oldest).is_some());
         }

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use crate::attach::{self, ImageRequest, Links, Probes, Ring, Spawners};
 use crate::decode::decode_spawn;
 use crate::model::{
-    Caller, Catalog, EventSet, Missing, Ns, PointEntry, ProcAddr, SpawnHit, SpawnSeen, StackId, TaskId,
+    Caller, Catalog, EventSet, Missing, Ns, PointEntry, ProcAddr, SpawnHit, SpawnSeen, StackId, TaskId, Trigger, Untold,
 };
 use crate::target::Process;
-use crate::unwind::{Polls, trigger, unwind};
+use crate::unwind::{Habits, Polls, trigger, unwind};
 
 use super::error::SessionError;
 use super::setup::{Looking, Setup, set_up};
@@ -81,6 +81,7 @@ pub struct Spawns {
 struct Target {
     process: Arc<Process>,
     polls: Polls,
+    habits: Habits,
     code: Code,
     tables: look::Tables,
 }
@@ -115,6 +116,7 @@ impl Spawns {
         let targets = processes.iter().zip(polls).map(|(process, polls)| Target {
             process: Arc::clone(process),
             polls: Polls::new(polls),
+            habits: Habits::default(),
             code: Code::new(Arc::clone(process)),
             tables: look::Tables::default(),
         });
@@ -146,23 +148,35 @@ impl Spawns {
         hits.sort_by_key(|hit| hit.at);
         self.targets.iter_mut().for_each(|target| target.code.look_anew());
         // Newest first: of the spawners it is theirs that have had the least time to end.
-        let mut seen: Vec<SpawnSeen> = hits.iter().rev().filter_map(|hit| self.understand(hit)).collect();
-        seen.reverse();
+        let mut told: Vec<Option<(Trigger, Stack)>> = hits.iter().rev().map(|hit| self.understand(hit)).collect();
+        told.reverse();
+        // Again what was not clear: it may be by what the others have shown since.
+        for (hit, told) in hits.iter().zip(&mut told) {
+            if let Some((Trigger::OfType { why: Untold::Several, .. }, _)) = told {
+                *told = self.understand(hit);
+            }
+        }
+        let mut seen = Vec::with_capacity(hits.len());
+        for (hit, (trigger, stack)) in hits.into_iter().zip(told).filter_map(|(hit, told)| Some((hit, told?))) {
+            let SpawnHit { at, target, tid, vtable, minted: task, .. } = hit;
+            let stack = self.births.stack_id(stack);
+            let spawn = SpawnSeen { at, target, tid, vtable, task, stack, trigger };
+            self.births.keep(spawn.clone());
+            seen.push(spawn);
+        }
         self.seen += seen.len() as u64;
-        seen.iter().for_each(|seen| self.births.keep(seen.clone()));
         seen
     }
 
-    fn understand(&mut self, hit: &SpawnHit) -> Option<SpawnSeen> {
+    /// Who made the spawn and through which calls. A hit that was decoded is of a target.
+    fn understand(&mut self, hit: &SpawnHit) -> Option<(Trigger, Stack)> {
         let entry = self.catalog.targets.get(usize::from(hit.target))?;
-        let Target { process, polls, code, tables } = self.targets.get_mut(usize::from(hit.target))?;
+        let Target { process, polls, habits, code, tables } = self.targets.get_mut(usize::from(hit.target))?;
         let unwound = unwind(hit.registers, &hit.stack, |at| code.rule_at(at));
         let mut look = Look::new(process.memory(), entry, hit, code, tables);
-        let trigger = trigger(&unwound, &hit.stack, polls, &mut look);
+        let trigger = trigger(&unwound, &hit.stack, polls, habits, &mut look);
         let addresses: Vec<ProcAddr> = unwound.frames.iter().map(|frame| frame.ip).collect();
-        let stack = self.births.stack_id(Stack { target: hit.target, addresses, end: unwound.end });
-        let SpawnHit { at, target, tid, vtable, minted: task, .. } = *hit;
-        Some(SpawnSeen { at, target, tid, vtable, task, stack, trigger })
+        Some((trigger, Stack { target: hit.target, addresses, end: unwound.end }))
     }
 
     /// What was seen of this task's spawn.
