@@ -19,6 +19,11 @@ pub fn fault(line: &Value) -> Option<String> {
     Some(format!("{error} at {}", error.instance_path()))
 }
 
+/// The same for a line of `ps --json` or `sweep --json`.
+pub fn look_fault(line: &Value) -> Option<String> {
+    (line["v"] != 1 || !line["event"].is_string()).then(|| "is no object of version 1 with an event".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
