@@ -43,16 +43,13 @@ impl Look {
         self.lines.iter().filter(move |line| line["event"] == event && line["pid"] == pid)
     }
 
-    /// The line about a process that was observed.
+    /// How many tasks a process had at its latest reading, closures included.
     ///
     /// # Panics
-    /// When there is none, or more than one.
-    pub fn target(&self, pid: u32) -> &Value {
-        let targets: Vec<&Value> = self.of("target", pid).collect();
-        match targets.as_slice() {
-            [target] => target,
-            targets => panic!("{} lines about target {pid}: {:?}", targets.len(), self.lines),
-        }
+    /// When it was not read.
+    pub fn live(&self, pid: u32) -> u64 {
+        let census = self.of("census", pid).last().unwrap_or_else(|| panic!("{pid} was not read: {:?}", self.lines));
+        number(census, "live")
     }
 
     /// Why a process could not be observed, if that was said.

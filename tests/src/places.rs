@@ -61,7 +61,12 @@ impl Places {
 
     /// The place of a name.
     pub fn named(&self, name: &str) -> &Place {
-        self.0.iter().find(|place| place.name == name).unwrap_or_else(|| panic!("no place {name}"))
+        self.named_if_there(name).unwrap_or_else(|| panic!("no place {name}"))
+    }
+
+    /// The same, where it may not have had a task yet.
+    pub fn named_if_there(&self, name: &str) -> Option<&Place> {
+        self.0.iter().find(|place| place.name == name)
     }
 
     /// Lines by the name of their place; lines of none are left out.

@@ -56,10 +56,8 @@ fn each_place_has_as_many_tasks_as_the_program_says() {
             let stuck = if place.right == "stuck" { place.live } else { 0 };
             assert_eq!(number(site, "stuck"), stuck, "{cell}: stuck tasks of {name}: {site}");
         }
-        let target = look.target(pid);
-        let (low, high) = (number(&target["bounds"], "low"), number(&target["bounds"], "high"));
-        let live: u64 = places.iter().map(|place| place.live).sum();
-        assert!(low <= live && live <= high, "{cell}: {live} live, bounds {low} to {high}");
+        let all: u64 = look.of("site", pid).map(|site| number(site, "live")).sum();
+        assert_eq!(look.live(pid), all, "{cell}: all tasks are in a site");
     }
 }
 

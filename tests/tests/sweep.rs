@@ -77,6 +77,20 @@ fn compare(table: &str) {
 }
 
 #[test]
+fn a_busy_healthy_program_is_not_wronged_by_any_of_many_judgements() {
+    let mut fixture = Fixture::start("newest-release", "healthy", &[]);
+    until("its start-up is over", || (fixture.ask().named_if_there("ramp")?.born == 80).then_some(()));
+    let options = ["--every", "100ms", "--duration", "4s", "--warm-up", "0s"];
+    let look = sweep(&[fixture.pid()], &options).look();
+    let (pid, places) = (fixture.pid(), fixture.ask());
+    let readings = look.of("census", pid).count();
+    assert!(readings > 20, "only {readings} readings");
+    for verdict in ["stuck", "leaking"] {
+        assert_eq!(found(&look, pid, &places, verdict), Vec::<String>::new(), "{verdict} after one of {readings}");
+    }
+}
+
+#[test]
 fn a_young_process_is_not_judged_for_growth_and_that_is_said() {
     let mut fixture = Fixture::start("newest-release", "healthy", &["young"]);
     let look = sweep(&[fixture.pid()], &["--for", "2s", "--samples", "4"]).look();
