@@ -108,9 +108,9 @@ impl Fixture {
     }
 
     /// Has a program with places become another, and waits until it is up.
-    pub fn become_other(&mut self, program: &Path) {
+    pub fn become_other(&mut self, program: &Path, argument: &str) {
         let from = self.stdout.so_far().len();
-        self.write(&format!("exec {}\n", program.display()));
+        self.write(&format!("exec {} {argument}\n", program.display()));
         let found = self.stdout.wait_for("the other program is up", from, |line| line.contains("\"ready\":true"));
         assert!(found.is_some(), "{} ended instead", self.name);
     }

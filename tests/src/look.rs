@@ -43,6 +43,11 @@ impl Look {
         self.lines.iter().filter(move |line| line["event"] == event && line["pid"] == pid)
     }
 
+    /// Lines of one kind, whatever they are about.
+    pub fn of_any<'a>(&'a self, event: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.lines.iter().filter(move |line| line["event"] == event)
+    }
+
     /// How many tasks a process had at its latest reading, closures included.
     ///
     /// # Panics

@@ -166,7 +166,7 @@ fn a_process_that_becomes_another_program_is_not_judged_by_both() {
     let (mut becoming, mut staying) = two();
     let observer = sweep(&[becoming.pid(), staying.pid()], &["--for", "3s", "--samples", "4"]);
     has_begun(&observer);
-    becoming.become_other(&path("newest-fat", "healthy"));
+    becoming.become_other(&path("newest-fat", "healthy"), "still");
     let look = observer.look();
     assert!(look.unreadable(becoming.pid()).is_some(), "{:?}", look.lines);
     assert_eq!(look.of("finding", becoming.pid()).count(), 0, "of a program that is gone: {:?}", look.lines);
