@@ -1,9 +1,10 @@
 //! `ps` against what programs say of themselves: how many tasks live at each place, and how they stand there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 use serde_json::Value;
-use tests::fixture::{Fixture, path};
+use tests::fixture::{Fixture, Scratch, path};
 use tests::look::Look;
 use tests::observer::Observer;
 use tests::places::Places;
@@ -82,6 +83,11 @@ fn counts_of_a_program_that_goes_on_lie_between_what_it_says_before_and_after() 
         compared += 1;
     }
     assert_eq!(compared, 6, "places that only grow");
+    // Those that ended are cells that their handles keep, and no live tasks.
+    let (ended_before, kept) = (before.named("unawaited_ending"), &sites["unawaited_ending"]);
+    let (least, most) = (ended_before.born - ended_before.live, after.named("unawaited_ending").born);
+    let complete = number(kept, "complete");
+    assert!((least..=most).contains(&complete), "{complete} kept cells, not {least} to {most}: {kept}");
 }
 
 #[test]
@@ -149,6 +155,22 @@ fn the_view_can_be_sorted_cut_and_filtered() {
 }
 
 #[test]
+fn processes_are_found_by_their_name() {
+    let place = Scratch::new("by-name");
+    // Its own file name is the process's name.
+    let copy = place.path().join("zoo-by-name");
+    std::fs::copy(path("newest-release", "leaks"), &copy).expect("the program can be copied");
+    let fixtures = [0, 1].map(|_| Fixture::spawn("a copy", Command::new(&copy).arg("still")));
+    for fixture in &fixtures {
+        fixture.wait_for("it is up", |line| line.contains("\"ready\":true"));
+    }
+    let look = Observer::run(["ps", "--json", "--name", "zoo-by-name"]).look();
+    assert_eq!(look.total("targets"), 2);
+    let lives = fixtures.each_ref().map(|fixture| look.live(fixture.pid()));
+    assert_eq!(lives[0], lives[1]);
+}
+
+#[test]
 fn without_json_people_read_places_with_their_counts() {
     let fixture = Fixture::start("newest-release", "leaks", &["still"]);
     let mut observer = Observer::run(["ps", "--pid", &fixture.pid().to_string()]);
@@ -180,7 +202,7 @@ fn a_process_that_is_stopped_is_read_as_any_other() {
 #[test]
 fn what_cannot_be_read_is_said_and_the_others_are_shown() {
     let fixture = Fixture::start("newest-release", "leaks", &["still"]);
-    let mut gone = std::process::Command::new("true").spawn().expect("true starts");
+    let mut gone = Command::new("true").spawn().expect("true starts");
     gone.wait().expect("true ends");
     let bare = Fixture::start("bare", "no-runtime", &[]);
     let look = ps(&[fixture.pid(), gone.id(), bare.pid()], &[]);
@@ -193,7 +215,7 @@ fn what_cannot_be_read_is_said_and_the_others_are_shown() {
 
 #[test]
 fn a_look_at_nothing_that_can_be_read_fails_as_attaching_to_it_does() {
-    let mut gone = std::process::Command::new("true").spawn().expect("true starts");
+    let mut gone = Command::new("true").spawn().expect("true starts");
     gone.wait().expect("true ends");
     let bare = Fixture::start("bare", "no-runtime", &[]);
     for (pid, code) in [(gone.id(), 3), (bare.pid(), 5)] {
