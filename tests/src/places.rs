@@ -7,6 +7,9 @@ use serde_json::Value;
 use crate::look::type_offset;
 use crate::stream::{number, word};
 
+/// How many places `leaks` has.
+pub const LEAKS: usize = 24;
+
 /// One place of a program, as the program tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -46,6 +49,11 @@ impl Places {
             about: word(place, "about").to_owned(),
         };
         Self(places.iter().map(read).collect())
+    }
+
+    /// Whether all these places had a task that was polled, so that its type is known.
+    pub fn all_known(&self, places: usize) -> bool {
+        self.0.len() == places && self.0.iter().all(|place| place.offset > 0)
     }
 
     /// Each.

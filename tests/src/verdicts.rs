@@ -59,7 +59,11 @@ pub fn seen(cell: &str, program: &str, look: &Look, pid: u32, places: &Places) -
             program: program.to_owned(),
             place: place.clone(),
             found: lines.iter().map(|line| word(line, "verdict").to_owned()).collect(),
-            evidence: lines.first().map_or("", |line| word(&line["evidence"], "words")).to_owned(),
+            evidence: lines
+                .first()
+                .map_or("", |line| word(&line["evidence"], "words"))
+                .replace('\n', "; ")
+                .replace('|', "\\|"),
         }
     };
     places.iter().map(of).collect()

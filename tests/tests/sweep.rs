@@ -8,7 +8,7 @@ use serde_json::Value;
 use tests::fixture::{Fixture, path};
 use tests::look::{Look, type_offset};
 use tests::observer::Observer;
-use tests::places::Places;
+use tests::places::{LEAKS, Places};
 use tests::stream::{number, word};
 use tests::verdicts::{Mark, Seen, compared, seen, table};
 use tests::wait::until;
@@ -34,7 +34,15 @@ fn found(look: &Look, pid: u32, places: &Places, verdict: &str) -> Vec<String> {
 }
 
 /// What stands still in `leaks` and is stuck.
-const STUCK: [&str; 4] = ["pending_awaited", "pending_dropped", "pending_kept", "waker_not_taken"];
+const STUCK: [&str; 7] = [
+    "pending_awaited",
+    "pending_dropped",
+    "pending_in_a_set",
+    "pending_kept",
+    "pending_locally",
+    "pending_on_another",
+    "waker_not_taken",
+];
 
 #[test]
 fn verdicts_are_right_and_as_the_table_in_the_repository_says() {
@@ -132,7 +140,7 @@ fn a_stopped_process_is_swept_and_goes_on_afterwards() {
     let mut fixture = Fixture::start("newest-release", "leaks", &[]);
     let places = until("every place has tasks", || {
         let places = fixture.ask();
-        (places.iter().count() == 19 && places.iter().all(|place| place.offset > 0)).then_some(places)
+        places.all_known(LEAKS).then_some(places)
     });
     fixture.signal(libc::SIGSTOP);
     let look = sweep(&[fixture.pid()], &["--for", "1s", "--samples", "4", "--warm-up", "0s"]).look();
@@ -225,6 +233,19 @@ fn sweeping_on_says_findings_as_they_arise_and_vanish_until_it_is_interrupted() 
     }
     let holding = look.of("finding", pid).count() - look.of("vanished", pid).count();
     assert_eq!(look.total("findings"), holding as u64, "findings that hold at the end");
+}
+
+#[test]
+fn without_json_people_read_the_verdict_the_place_and_why() {
+    let fixture = Fixture::start("newest-release", "leaks", &["still"]);
+    let pid = fixture.pid().to_string();
+    let ended =
+        Observer::run(["sweep", "--for", "300ms", "--samples", "2", "--filter", "notTaken", "--pid", &pid]).ended();
+    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+    let at = ended.stdout.iter().position(|line| line.starts_with("STUCK") && line.contains("WakerNotTaken"));
+    let at = at.unwrap_or_else(|| panic!("it is not said to be stuck: {:#?}", ended.stdout));
+    assert!(ended.stdout[at + 1].contains("4 of 4 live"), "{:#?}", ended.stdout);
+    assert_eq!(ended.stdout.iter().filter(|line| line.starts_with("STUCK")).count(), 1, "the others are filtered out");
 }
 
 #[test]
