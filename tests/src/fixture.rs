@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
+use crate::places::Places;
 use crate::wait::{Collected, until};
 
 /// A running fixture. Dropping it kills it.
@@ -70,8 +71,13 @@ impl Fixture {
 
     /// Lets it go on past its gate, or past the next one.
     pub fn release(&mut self) {
+        self.write("go\n");
+    }
+
+    fn write(&mut self, text: &str) {
         let stdin = self.stdin.as_mut().expect("stdin is open until the fixture is finished");
-        stdin.write_all(b"go\n").and_then(|()| stdin.flush()).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        let written = stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush());
+        written.unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
     /// Waits for a line on its stdout.
@@ -84,6 +90,36 @@ impl Fixture {
     /// The lines it wrote to its stdout by now.
     pub fn said(&self) -> Vec<String> {
         self.stdout.so_far()
+    }
+
+    /// Asks a program with places for the truth of this moment.
+    pub fn ask(&mut self) -> Places {
+        self.tell("truth")
+    }
+
+    /// Has a program with places do something; gives its truth after that.
+    pub fn tell(&mut self, word: &str) -> Places {
+        let from = self.stdout.so_far().len();
+        self.write(&format!("{word}\n"));
+        let found =
+            self.stdout.wait_for(&format!("{}: the truth", self.name), from, |line| line.contains("\"truth\":true"));
+        let (_, line) = found.unwrap_or_else(|| panic!("{} ended before it told the truth", self.name));
+        Places::of(&parse(&self.name, &line))
+    }
+
+    /// Has a program with places become another, and waits until it is up.
+    pub fn become_other(&mut self, program: &Path, argument: &str) {
+        let from = self.stdout.so_far().len();
+        self.write(&format!("exec {} {argument}\n", program.display()));
+        let found = self.stdout.wait_for("the other program is up", from, |line| line.contains("\"ready\":true"));
+        assert!(found.is_some(), "{} ended instead", self.name);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: the pid is our own child's, which is not reaped while this lives.
+        let sent = unsafe { libc::kill(self.child.id().cast_signed(), signal) };
+        assert_eq!(sent, 0, "{} is there to take a signal", self.name);
     }
 
     /// Whether it still runs.

@@ -9,6 +9,10 @@ pub mod observer;
 pub mod schema;
 pub mod stream;
 
+pub mod look;
+pub mod places;
+pub mod verdicts;
+
 pub mod life;
 pub mod oracle;
 pub mod truth;

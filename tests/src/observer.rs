@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::look::Look;
 use crate::stream::Stream;
 use crate::wait::{Collected, until};
 
@@ -24,6 +25,13 @@ pub struct Ended {
     pub stdout: Vec<String>,
     /// Its lines on stderr.
     pub stderr: Vec<String>,
+}
+
+impl Ended {
+    /// What a `ps` or `sweep` said, each line held to the schema.
+    pub fn look(&self) -> Look {
+        Look::parse(&self.stdout).unwrap_or_else(|wrong| panic!("the observer's output: {wrong}"))
+    }
 }
 
 /// The program: what `ASYNC_OBSERVER` names, else this workspace's release build, brought up to date first.
@@ -106,8 +114,13 @@ impl Observer {
 
     /// Waits for its end, whatever that is.
     pub fn ended(&mut self) -> Ended {
-        let status = until("the observer ends", || self.child.try_wait().expect("it is our child"));
-        Ended { code: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all() }
+        until("the observer ends", || self.has_ended())
+    }
+
+    /// What it left behind, if it has ended.
+    pub fn has_ended(&mut self) -> Option<Ended> {
+        let status = self.child.try_wait().expect("it is our child")?;
+        Some(Ended { code: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all() })
     }
 
     /// Waits for its good end and gives the stream, each line held to the schema.
@@ -115,6 +128,13 @@ impl Observer {
         let ended = self.ended();
         assert_eq!(ended.code, Some(0), "the observer failed: {}", ended.stderr.join("\n"));
         Stream::parse(&ended.stdout).unwrap_or_else(|wrong| panic!("the observer's output: {wrong}"))
+    }
+
+    /// Waits for the good end of a `ps` or `sweep` and gives what it said, each line held to the schema.
+    pub fn look(mut self) -> Look {
+        let ended = self.ended();
+        assert_eq!(ended.code, Some(0), "the observer failed: {}", ended.stderr.join("\n"));
+        ended.look()
     }
 
     /// Interrupts it as ^C does, and gives the stream.

@@ -7,14 +7,27 @@ use serde_json::Value;
 
 /// The schema of `trace --json`.
 const EVENTS: &str = include_str!("../../observer/schema/events.schema.json");
+/// The schema of `ps --json` and `sweep --json`.
+const SITES: &str = include_str!("../../observer/schema/sites.schema.json");
 
-/// What is wrong with a line, or nothing.
+/// What is wrong with a line of `trace`, or nothing.
 pub fn fault(line: &Value) -> Option<String> {
     static VALIDATOR: OnceLock<Validator> = OnceLock::new();
-    let validator = VALIDATOR.get_or_init(|| {
-        let schema = serde_json::from_str(EVENTS).expect("the schema is JSON");
-        jsonschema::validator_for(&schema).expect("the schema is a schema")
-    });
+    first_fault(VALIDATOR.get_or_init(|| validator(EVENTS)), line)
+}
+
+/// What is wrong with a line of `ps` or `sweep`, or nothing.
+pub fn look_fault(line: &Value) -> Option<String> {
+    static VALIDATOR: OnceLock<Validator> = OnceLock::new();
+    first_fault(VALIDATOR.get_or_init(|| validator(SITES)), line)
+}
+
+fn validator(schema: &str) -> Validator {
+    let schema = serde_json::from_str(schema).expect("the schema is JSON");
+    jsonschema::validator_for(&schema).expect("the schema is a schema")
+}
+
+fn first_fault(validator: &Validator, line: &Value) -> Option<String> {
     let error = validator.iter_errors(line).next()?;
     Some(format!("{error} at {}", error.instance_path()))
 }
@@ -58,5 +71,18 @@ mod tests {
         for (line, wrong) in cases {
             assert_eq!(fault(&line).as_deref(), Some(wrong), "{line}");
         }
+    }
+    #[test]
+    fn a_line_about_sites_is_held_to_the_schema_of_its_kind() {
+        let gone = json!({"v": 1, "event": "unreadable", "ts": 5, "pid": 7, "reason": "it is gone"});
+        assert_eq!(look_fault(&gone), None);
+        let silent = json!({"v": 1, "event": "unreadable", "ts": 5, "pid": 7});
+        assert_eq!(look_fault(&silent).as_deref(), Some("\"reason\" is a required property at "));
+        let finding = json!({"v": 1, "event": "finding", "ts": 5, "pid": 7, "exe": "/bin/app", "type": "TOKIO_TASK",
+            "typeId": "ab+0x10", "future": null, "futureCertain": false, "location": null, "locationCertain": false,
+            "spawnedAt": null, "worker": false, "verdict": "stuck", "live": 1, "tasks": 1,
+            "evidence": {"words": "no waker", "lowestTaskId": "3", "highestTaskId": "3", "seenForMs": 1.5, "apartMs": 1.5}});
+        let wrong = "\"withHandle\" is a required property at /evidence";
+        assert_eq!(look_fault(&finding).as_deref(), Some(wrong), "each verdict has its own evidence");
     }
 }

@@ -97,6 +97,8 @@ impl<'a> Inspection<'a> {
         for (pid, error) in refused {
             all.refuse(pid, error)?;
         }
+        // Whoever waits for the result sees at once what it will be of.
+        all.output.flush()?;
         Ok(all)
     }
 
