@@ -8,39 +8,54 @@ use crate::model::{Ancestor, Beyond, Caller, Origin, first_own};
 const SHOWN: usize = 3;
 const CALLS: usize = 6;
 
-/// The origins of a site with so many live tasks.
+/// The origins of a site with so many live tasks. Stacks that differ only in what is not shown are one.
 pub(super) fn write(origins: &[Origin], live: u64, out: &mut dyn Write) -> io::Result<()> {
-    let known: u64 = origins.iter().map(|origin| origin.tasks).sum();
-    if known == 0 {
+    let mut shown: Vec<(Vec<String>, u64)> = Vec::new();
+    for origin in origins {
+        let lines: Vec<String> = calls(&origin.callers).into_iter().chain([chain(origin)]).collect();
+        match shown.iter_mut().find(|(others, _)| *others == lines) {
+            Some((_, tasks)) => *tasks += origin.tasks,
+            None => shown.push((lines, origin.tasks)),
+        }
+    }
+    if shown.is_empty() {
         return writeln!(out, "          none of them was born under watch: who spawned them is not known");
     }
-    for origin in origins.iter().take(SHOWN) {
-        writeln!(out, "          {} of {live} were spawned by", origin.tasks)?;
-        for call in calls(&origin.callers) {
-            writeln!(out, "            {call}")?;
+    shown.sort_by_key(|(_, tasks)| std::cmp::Reverse(*tasks));
+    for (lines, tasks) in shown.iter().take(SHOWN) {
+        writeln!(out, "          {tasks} of {live}, born under watch, were spawned by")?;
+        for line in lines {
+            writeln!(out, "            {line}")?;
         }
-        let chain: Vec<String> = origin.ancestors.iter().map(ancestor).collect();
-        let beyond = match (origin.beyond, chain.is_empty()) {
-            (Beyond::NoTask, true) => "in no task",
-            (Beyond::NoTask, false) => ", which no task spawned",
-            (Beyond::NotSeen, true) => "in a task that is not known",
-            (Beyond::NotSeen, false) => ", whose own spawn was not seen",
-            (Beyond::NotTold, true) => "in a task that the stack does not tell",
-            (Beyond::NotTold, false) => ", beyond which the stack does not tell",
-        };
-        writeln!(out, "            {}{beyond}", chain.join(", spawned by "))?;
     }
-    match origins.len().checked_sub(SHOWN) {
-        None | Some(0) => Ok(()),
-        Some(more) => writeln!(out, "          and through {more} other stacks"),
+    match shown.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => writeln!(out, "          and others through {more} more stacks"),
     }
 }
 
-/// From the first function that is neither the runtime's nor the standard library's; all where that is not known.
+/// The tasks before it, and what there is beyond them.
+fn chain(origin: &Origin) -> String {
+    let chain: Vec<String> = origin.ancestors.iter().map(ancestor).collect();
+    let beyond = match (origin.beyond, chain.is_empty()) {
+        (Beyond::NoTask, true) => "in no task",
+        (Beyond::NoTask, false) => ", which no task spawned",
+        (Beyond::NotSeen, true) => "in a task that is not known",
+        (Beyond::NotSeen, false) => ", whose own spawn was not seen",
+        (Beyond::NotTold, true) => "in a task that the stack does not tell",
+        (Beyond::NotTold, false) => ", beyond which the stack does not tell",
+    };
+    format!("{}{beyond}", chain.join(", spawned by "))
+}
+
+/// From the first function that is neither the runtime's nor the standard library's, to the last that has a name: beyond
+/// it is what starts a thread. All where no name is known.
 fn calls(callers: &[Caller]) -> Vec<String> {
     let (first, inside) = first_own(callers).unwrap_or((0, 0));
     let mut said = Vec::new();
-    for (n, caller) in callers.iter().enumerate().skip(first) {
+    let own = |caller: &Caller| caller.functions.iter().any(|function| !function.machinery);
+    let end = callers.iter().rposition(own).map_or(callers.len(), |last| last + 1);
+    for (n, caller) in callers.iter().enumerate().take(end).skip(first) {
         let place = caller.image.as_ref().map(|image| format!("{}+{}", image.path, image.at));
         if caller.functions.is_empty() {
             said.push(place.unwrap_or_else(|| caller.address.to_string()));
@@ -92,6 +107,21 @@ mod tests {
     }
 
     #[test]
+    fn stacks_that_look_the_same_are_one() {
+        let origin = |tasks| Origin {
+            tasks,
+            stuck: 0,
+            callers: vec![caller(&[("app::serve", false)])],
+            ancestors: Vec::new(),
+            beyond: Beyond::NoTask,
+        };
+        let mut out = Vec::new();
+        write(&[origin(4), origin(3)], 9, &mut out).expect("a Vec takes everything");
+        let said = String::from_utf8(out).expect("is text");
+        assert!(said.contains("7 of 9") && said.lines().count() == 3, "{said}");
+    }
+
+    #[test]
     fn a_chain_says_where_it_ends() {
         let told = |ancestors, beyond| {
             let origin = Origin { tasks: 4, stuck: 0, callers: Vec::new(), ancestors, beyond };
@@ -100,7 +130,10 @@ mod tests {
             String::from_utf8(out).expect("is text")
         };
         let one = || vec![Ancestor { task: Some(TaskId(7)), future: "app::accept".to_owned() }];
-        assert!(told(Vec::new(), Beyond::NoTask).ends_with("4 of 9 were spawned by\n            in no task\n"));
+        assert!(
+            told(Vec::new(), Beyond::NoTask)
+                .ends_with("4 of 9, born under watch, were spawned by\n            in no task\n")
+        );
         assert!(told(one(), Beyond::NotSeen).ends_with("task 7 app::accept, whose own spawn was not seen\n"));
     }
 }
