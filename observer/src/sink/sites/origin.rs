@@ -100,10 +100,11 @@ mod tests {
     }
 
     #[test]
-    fn the_calls_begin_with_the_first_of_the_programs_own_and_what_has_no_name_is_a_place() {
-        let stack =
-            [caller(&[("tokio::spawn", true), ("app::serve", false)]), caller(&[]), caller(&[("std::run", true)])];
-        assert_eq!(calls(&stack), ["app::serve", "/app+0x10"]);
+    fn the_calls_go_from_the_first_of_the_programs_own_to_the_last_and_what_has_no_name_is_a_place() {
+        let own = caller(&[("tokio::spawn", true), ("app::serve", false)]);
+        let stack = [own, caller(&[]), caller(&[("std::run", true), ("app::main", false)]), caller(&[])];
+        assert_eq!(calls(&stack), ["app::serve", "/app+0x10", "app::main"]);
+        assert_eq!(calls(&[caller(&[])]), ["/app+0x10"]);
     }
 
     #[test]
