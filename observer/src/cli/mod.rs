@@ -89,6 +89,7 @@ fn run_sweep(args: &Sweep) -> Result<ExitCode, Failure> {
         samples: args.samples,
         course,
         warm_up: args.warm_up.0,
+        waits: !args.no_waits,
         trace_spawns: args.trace_spawns,
     };
     let found = sweep(&options, sites_output(&args.common, Shows::Findings)?)?;

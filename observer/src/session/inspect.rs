@@ -1,6 +1,6 @@
 //! A process that is only read: its task types, and its censuses one after the other. Nothing is attached.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::census::{CellTypes, Census, ImageSpan, Waits, spawn_location};
@@ -84,17 +84,11 @@ impl Inspected {
         Ok(Ok(taken))
     }
 
-    /// Looks for what those of the tasks of the latest reading wait for that are of one of these sites.
-    pub(super) async fn waits(
-        &self,
-        sites: HashSet<Site>,
-        pace: &mut Pace,
-    ) -> Result<Result<Waits, SessionError>, Interrupted> {
+    /// Looks for what the idle ones among the tasks of the latest reading wait for.
+    pub(super) async fn waits(&self, pace: &mut Pace) -> Result<Result<Waits, SessionError>, Interrupted> {
         let (process, types, images) = (Arc::clone(&self.process), Arc::clone(&self.types), Arc::clone(&self.images));
         let (tasks, pid) = (self.tasks.clone(), self.pid());
-        let wanted = move |task: &LiveTask| sites.contains(&Site::of(task));
-        let find = move || Waits::find_for(&process, &types, &tasks, &images, wanted);
-        let found = pace.work(find).await?;
+        let found = pace.work(move || Waits::find(&process, &types, &tasks, &images)).await?;
         Ok(found.and_then(|found| found.map_err(|error| SessionError::census(pid, error))))
     }
 

@@ -42,9 +42,8 @@ pub fn ps(options: &PsOptions, output: SitesOutput) -> Result<(), SessionError> 
         for mut target in std::mem::take(&mut inspection.targets) {
             match look_twice(&mut target, &mut pace).await {
                 Ok(Ok(taken)) => {
-                    let sites = target.counts().into_iter().map(|count| count.site).collect();
                     let waits = match options.waits {
-                        true => target.waits(sites, &mut pace).await,
+                        true => target.waits(&mut pace).await,
                         false => Ok(Ok(Waits::default())),
                     };
                     match waits {

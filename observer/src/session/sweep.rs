@@ -1,6 +1,6 @@
 //! Verdicts on the tasks of processes, from several readings of their memory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub struct SweepOptions {
     pub course: Course,
     /// A younger process is not judged for growth.
     pub warm_up: Duration,
+    /// What idle tasks wait for is looked for, too.
+    pub waits: bool,
     /// One probe at each spawn site tells where tasks born from now on come from.
     pub trace_spawns: bool,
 }
@@ -183,12 +185,13 @@ impl Sweeping<'_> {
         let rules = Rules { warm_up: Ns(u64::try_from(self.options.warm_up.as_nanos()).unwrap_or(u64::MAX)) };
         for target in std::mem::take(&mut self.inspection.targets) {
             let pid = target.pid();
-            let judgement = target.history.judge(&rules, target.age_at_first());
+            let waits = self.waits(&target, pace).await;
+            let judgement = target.history.judge(&rules, target.age_at_first(), |header| waits.at(header));
             self.healthy.insert(pid, (judgement.healthy_sites, judgement.healthy_tasks));
             let wanted = |site| target.site(site).is_some_and(|of| self.options.view.wants(&of));
             let holds: Vec<Finding> = judgement.findings.into_iter().filter(|finding| wanted(finding.site)).collect();
             let unjudged: Vec<_> = judgement.undecided.into_iter().filter(|unjudged| wanted(unjudged.site)).collect();
-            self.say_findings(&target, holds, pace).await?;
+            self.say_findings(&target, holds, &waits)?;
             if undecided == Undecided::AreSaid {
                 let at = monotonic_now();
                 for undecided in &unjudged {
@@ -202,33 +205,27 @@ impl Sweeping<'_> {
         self.inspection.parts().1.flush()
     }
 
+    /// What idle tasks wait for. Without it findings stand, but rings are not found.
+    async fn waits(&self, target: &Inspected, pace: &mut Pace) -> Waits {
+        if !self.options.waits || target.history.readings() < 2 {
+            return Waits::default();
+        }
+        match target.waits(pace).await {
+            Ok(Ok(waits)) => waits,
+            Ok(Err(error)) => {
+                let (pid, error) = (target.pid(), error.in_full());
+                (self.progress)(1, &format!("what tasks of process {pid} wait for is not known: {error}"));
+                Waits::default()
+            }
+            // It is time to end: the findings are said without.
+            Err(Interrupted::Signal | Interrupted::Over) => Waits::default(),
+        }
+    }
+
     /// Says which findings are new and which do not hold any more.
-    async fn say_findings(
-        &mut self,
-        target: &Inspected,
-        holds: Vec<Finding>,
-        pace: &mut Pace,
-    ) -> Result<(), SessionError> {
+    fn say_findings(&mut self, target: &Inspected, holds: Vec<Finding>, waits: &Waits) -> Result<(), SessionError> {
         let pid = target.pid();
         let key = |finding: &Finding| (pid, finding.site, finding.evidence.verdict());
-        let new: HashSet<Site> =
-            holds.iter().filter(|finding| !self.said.contains_key(&key(finding))).map(|finding| finding.site).collect();
-        // What they wait for is worth another look at memory only where something is new. Without it the findings stand.
-        let waits = match new.is_empty() {
-            true => Waits::default(),
-            false => match target.waits(new, pace).await {
-                Ok(Ok(waits)) => waits,
-                Ok(Err(error)) => {
-                    (self.progress)(
-                        1,
-                        &format!("what tasks of process {pid} wait for is not known: {}", error.in_full()),
-                    );
-                    Waits::default()
-                }
-                // It is time to end: the findings are said without.
-                Err(Interrupted::Signal | Interrupted::Over) => Waits::default(),
-            },
-        };
         let at = monotonic_now();
         for finding in &holds {
             let verdict = finding.evidence.verdict();
@@ -238,7 +235,7 @@ impl Sweeping<'_> {
             let Some(of) = target.site(finding.site).filter(|_| !self.said.contains_key(&key(finding))) else {
                 continue;
             };
-            let waits = target.waits_of(finding.site, &waits);
+            let waits = target.waits_of(finding.site, waits);
             let origins = self.spawns.as_ref().map(|spawns| origins(&mut spawns.seen(), target, finding.site));
             let origins = origins.as_deref();
             self.inspection.say(&Report::Finding { at, of, finding, news: News::Arisen, waits: &waits, origins })?;

@@ -71,6 +71,11 @@ pub enum Evidence {
         /// From the first of them to the last.
         during: Ns,
     },
+    /// They wait for locks or for the ends of tasks, and all who must act wait in the same way, or are stuck.
+    Ring {
+        /// Readings at which nothing differed.
+        readings: u32,
+    },
     /// They do nothing.
     Suspect {
         /// Spawned after the youngest of them, at least: the difference of ids.
@@ -95,7 +100,7 @@ impl Evidence {
         match self {
             Self::Stuck { .. } => Verdict::Stuck,
             Self::Leaking { .. } => Verdict::Leaking,
-            Self::Suspect { .. } => Verdict::Suspect,
+            Self::Ring { .. } | Self::Suspect { .. } => Verdict::Suspect,
         }
     }
 }

@@ -127,7 +127,7 @@ impl History {
     }
 
     /// How many readings the window holds.
-    pub(super) fn readings(&self) -> usize {
+    pub fn readings(&self) -> usize {
         self.times.len()
     }
 

@@ -4,11 +4,12 @@
 
 use std::collections::HashMap;
 
-use crate::model::{Activity, LiveTask, Ns, Site, TaskId};
+use crate::model::{Activity, LiveTask, Ns, ProcAddr, Site, TaskId, Waiting};
 
 use super::finding::{Evidence, Finding, Grows, Judgement, Undecided, Why};
 use super::growth::{self, LEAST_BORN};
 use super::history::{Course, History, Known, Point};
+use super::rings::{Waiter, in_rings};
 
 /// Readings from which growth of all, and of a part, is judged.
 const LEAST_READINGS: usize = 3;
@@ -49,15 +50,17 @@ impl Group {
 struct Groups {
     all: HashMap<Site, Group>,
     stuck: HashMap<Site, Group>,
+    ring: HashMap<Site, Group>,
     still: HashMap<Site, Group>,
     /// The highest id there is.
     newest: u64,
 }
 
 impl History {
-    /// Judges what was read so far. `age` is the process's at the first reading of the window, where known.
-    pub fn judge(&self, rules: &Rules, age: Option<Ns>) -> Judgement {
-        let groups = self.groups();
+    /// Judges what was read so far. `age` is the process's at the first reading of the window, where known; `waits` tells
+    /// what the task of a header waits for, as far as that was looked for.
+    pub fn judge<'w>(&self, rules: &Rules, age: Option<Ns>, waits: impl Fn(ProcAddr) -> &'w [Waiting]) -> Judgement {
+        let groups = self.groups(waits);
         let mut judgement = Judgement::default();
         for (site, course) in &self.sites {
             let Some(all) = groups.all.get(site) else { continue };
@@ -77,6 +80,10 @@ impl History {
                 Growth::Leak(evidence) => judgement.findings.push(finding(all, evidence)),
                 Growth::Unjudged(why) => judgement.undecided.push(Undecided { site: *site, live: all.tasks, why }),
                 Growth::None => {}
+            }
+            if let Some(ring) = groups.ring.get(site) {
+                let readings = self.readings() as u32;
+                judgement.findings.push(finding(ring, Evidence::Ring { readings }));
             }
             if judgement.findings.len() == before {
                 if let Some(evidence) = self.suspicion(groups.still.get(site), groups.newest) {
@@ -98,17 +105,32 @@ impl History {
         self.tasks.get(&(task.header, task.id)).is_some_and(Known::is_stuck)
     }
 
-    fn groups(&self) -> Groups {
+    /// Whether the task was idle and the same at every reading, and there were enough of them.
+    fn is_still(&self, known: &Known) -> bool {
+        let all = self.readings();
+        let idle = known.is_future() && known.state.activity() == Activity::Idle;
+        idle && all >= LEAST_READINGS && known.still as usize >= all
+    }
+
+    fn groups<'w>(&self, waits: impl Fn(ProcAddr) -> &'w [Waiting]) -> Groups {
         let mut groups = Groups::default();
-        let all_readings = self.readings() as u32;
+        let waiters = self.tasks.iter().filter(|(_, known)| self.is_still(known)).map(|((header, id), known)| Waiter {
+            task: *id,
+            stuck: known.is_stuck(),
+            waits: waits(*header),
+        });
+        let rings = in_rings(&waiters.collect::<Vec<_>>());
         for ((_, id), known) in &self.tasks {
             groups.newest = groups.newest.max(id.0);
             groups.all.entry(known.site).or_default().add(*id, known);
             if known.is_stuck() {
                 groups.stuck.entry(known.site).or_default().add(*id, known);
             }
-            if known.is_future() && known.state.activity() == Activity::Idle && known.still >= all_readings.max(2) {
+            if self.is_still(known) {
                 groups.still.entry(known.site).or_default().add(*id, known);
+                if rings.contains(id) {
+                    groups.ring.entry(known.site).or_default().add(*id, known);
+                }
             }
         }
         groups
@@ -152,7 +174,7 @@ impl History {
     }
 
     fn suspicion(&self, still: Option<&Group>, newest: u64) -> Option<Evidence> {
-        let still = still.filter(|still| still.tasks >= MANY && self.readings() >= LEAST_READINGS)?;
+        let still = still.filter(|still| still.tasks >= MANY)?;
         let newer = newest - still.highest;
         (newer >= still.tasks).then_some(Evidence::Suspect { newer, readings: self.readings() as u32 })
     }

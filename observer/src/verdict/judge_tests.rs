@@ -35,11 +35,11 @@ fn history(readings: &[Vec<LiveTask>]) -> History {
 }
 
 fn verdicts(history: &History) -> Vec<Verdict> {
-    history.judge(&RULES, OLD).findings.iter().map(|finding| finding.evidence.verdict()).collect()
+    history.judge(&RULES, OLD, |_| &[]).findings.iter().map(|finding| finding.evidence.verdict()).collect()
 }
 
 fn why(history: &History, age: Option<Ns>) -> Vec<Why> {
-    let judgement = history.judge(&RULES, age);
+    let judgement = history.judge(&RULES, age, |_| &[]);
     assert!(judgement.findings.is_empty(), "{judgement:?}");
     judgement.undecided.iter().map(|undecided| undecided.why).collect()
 }
@@ -49,7 +49,7 @@ fn a_task_that_nobody_can_wake_is_stuck_at_the_second_look_and_not_before() {
     let one = vec![task(8, 1, 0x88), task(8, 2, WAITS)];
     assert!(verdicts(&history(&[one.clone()])).is_empty());
     let twice = history(&[one.clone(), one]);
-    let finding = twice.judge(&RULES, OLD).findings.remove(0);
+    let finding = twice.judge(&RULES, OLD, |_| &[]).findings.remove(0);
     assert_eq!((finding.live, finding.tasks, finding.ids), (2, 1, (TaskId(1), TaskId(1))));
     assert_eq!(finding.evidence, Evidence::Stuck { with_handle: 1, apart: Ns(2 * SECOND) });
 }
@@ -70,7 +70,7 @@ fn an_idle_closure_in_its_queue_is_not_stuck() {
 #[test]
 fn births_that_never_die_are_a_leak_with_slope_and_fit() {
     let leak = history(&[tasks(0..10), tasks(0..20), tasks(0..30)]);
-    let finding = leak.judge(&RULES, OLD).findings.remove(0);
+    let finding = leak.judge(&RULES, OLD, |_| &[]).findings.remove(0);
     let Evidence::Leaking { grows, slope, fit, born, ended, readings, during } = finding.evidence else {
         panic!("{finding:?}")
     };
@@ -82,7 +82,7 @@ fn births_that_never_die_are_a_leak_with_slope_and_fit() {
 #[test]
 fn a_place_whose_tasks_come_and_go_is_healthy() {
     let busy = history(&[tasks(0..50), tasks(50..101), tasks(101..153), tasks(153..206), tasks(206..260)]);
-    let judgement = busy.judge(&RULES, OLD);
+    let judgement = busy.judge(&RULES, OLD, |_| &[]);
     assert_eq!((judgement.findings.len(), judgement.healthy_sites, judgement.healthy_tasks), (0, 1, 54));
 }
 
@@ -103,7 +103,7 @@ fn the_part_of_a_busy_place_that_stays_is_a_leak() {
         stay.chain(pass).map(|id| task(8, id, WAITS)).collect()
     };
     let part = history(&(1..6).map(reading).collect::<Vec<_>>());
-    let finding = part.judge(&RULES, OLD).findings.remove(0);
+    let finding = part.judge(&RULES, OLD, |_| &[]).findings.remove(0);
     let Evidence::Leaking { grows, slope, .. } = finding.evidence else { panic!("{finding:?}") };
     assert_eq!(grows, Grows::Part);
     assert!((slope - 5.0).abs() < 0.01, "{slope}");
@@ -133,7 +133,22 @@ fn many_old_tasks_that_do_nothing_are_suspect_and_young_ones_are_not() {
     let newer = |from: u64| tasks(from..from + 3).into_iter().map(|task| LiveTask { vtable: ProcAddr(16), ..task });
     let with = |from: u64| tasks(0..150).into_iter().chain(newer(from)).collect::<Vec<_>>();
     let old = history(&[with(200), with(300), with(400)]);
-    let finding = old.judge(&RULES, OLD).findings.remove(0);
+    let finding = old.judge(&RULES, OLD, |_| &[]).findings.remove(0);
     assert_eq!((finding.tasks, finding.evidence), (150, Evidence::Suspect { newer: 402 - 149, readings: 3 }));
     assert!(verdicts(&history(&[with(150), with(155), with(160)])).is_empty(), "nothing came after them");
+}
+
+#[test]
+fn tasks_that_wait_only_for_each_other_are_suspect_and_said_to_be_in_a_ring() {
+    let lock = |holder| Waiting::Join { task: TaskId(holder) };
+    let (one, two) = ([lock(2)], [lock(1)]);
+    let pair = || vec![task(8, 1, WAITS), task(8, 2, WAITS), task(8, 3, WAITS)];
+    let waits = |header: ProcAddr| match header.0 >> 7 {
+        1 => &one[..],
+        2 => &two[..],
+        _ => &[],
+    };
+    let finding = history(&[pair(), pair(), pair()]).judge(&RULES, OLD, waits).findings.remove(0);
+    assert_eq!((finding.live, finding.tasks, finding.evidence), (3, 2, Evidence::Ring { readings: 3 }));
+    assert!(history(&[pair(), pair()]).judge(&RULES, OLD, waits).findings.is_empty(), "two readings are too few");
 }

@@ -124,7 +124,12 @@ impl Waits {
 
     /// What this task waits for, surest first; empty where it was not idle, or not asked for.
     pub fn of(&self, task: &LiveTask) -> &[Waiting] {
-        let place = self.places.get(&task.header);
+        self.at(task.header)
+    }
+
+    /// The same, by the task's header.
+    pub fn at(&self, header: ProcAddr) -> &[Waiting] {
+        let place = self.places.get(&header);
         place.map_or(&[], |(begin, end)| &self.all[*begin as usize..*end as usize])
     }
 }

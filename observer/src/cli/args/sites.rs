@@ -60,6 +60,10 @@ pub(in crate::cli) struct Sweep {
     #[arg(long, value_name = "TEXT")]
     pub(in crate::cli) filter: Vec<String>,
 
+    /// Do not look for what idle tasks wait for (memory is read once less; deadlocks are not found)
+    #[arg(long)]
+    pub(in crate::cli) no_waits: bool,
+
     /// Put one probe at each spawn site, and nothing else: findings then name the calls and the tasks that spawned what was
     /// born since (needs what the live stream needs; each spawn costs the target one hit)
     #[arg(long)]

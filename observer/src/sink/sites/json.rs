@@ -415,7 +415,10 @@ fn evidence(finding: &Finding) -> Value {
             "samples": readings,
             "duringMs": milliseconds(during),
         }),
-        Evidence::Suspect { newer, readings } => serde_json::json!({ "newer": newer, "samples": readings }),
+        Evidence::Ring { readings } => serde_json::json!({ "why": "ring", "samples": readings }),
+        Evidence::Suspect { newer, readings } => {
+            serde_json::json!({ "why": "many", "newer": newer, "samples": readings })
+        }
     };
     object["lowestTaskId"] = finding.ids.0.to_string().into();
     object["highestTaskId"] = finding.ids.1.to_string().into();

@@ -224,6 +224,10 @@ pub(super) fn evidence(finding: &Finding) -> String {
                 span(during)
             )
         }
+        Evidence::Ring { readings } => format!(
+            "{tasks} of {live} live: idle and unchanged at all {readings} readings over {seen}; they wait for locks or for tasks to \
+             end, and each task that is known to hold what they wait for waits in the same way, or is stuck; a hint of a deadlock, not a proof"
+        ),
         Evidence::Suspect { newer, readings } => format!(
             "{tasks} of {live} live: idle and unchanged at all {readings} readings over {seen}, while at least {newer} others were \
              spawned after them; a hint, not a proof"
