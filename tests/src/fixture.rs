@@ -80,6 +80,20 @@ impl Fixture {
         written.unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
+    /// Says a line to it, and does not wait for an answer.
+    pub fn say(&mut self, line: &str) {
+        self.write(&format!("{line}\n"));
+    }
+
+    /// Says a line to it and waits for the line that it answers with.
+    pub fn answer(&mut self, question: &str) -> Value {
+        let from = self.stdout.so_far().len();
+        self.say(question);
+        let found = self.stdout.wait_for(&format!("{}: the answer to {question}", self.name), from, |_| true);
+        let (_, line) = found.unwrap_or_else(|| panic!("{} ended before it answered {question}", self.name));
+        parse(&self.name, &line)
+    }
+
     /// Waits for a line on its stdout.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Value {
         let found = self.stdout.wait_for(&format!("{}: {what}", self.name), 0, wanted);

@@ -1,10 +1,13 @@
 //! What the live tests stand on, in reading order: programs to observe, the observer, its lines, what must hold for
-//! them, and the oracle's log. Everything here drives finished programs; nothing knows the observer's inside.
+//! them, and the oracle's log. Everything here drives finished programs; only `inside` knows the observer's
+//! library, for what its commands do not show.
 
 pub mod wait;
 
 pub mod fixture;
 pub mod observer;
+
+pub mod inside;
 
 pub mod schema;
 pub mod stream;

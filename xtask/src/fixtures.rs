@@ -90,6 +90,7 @@ fn jobs(root: &Path) -> Result<Vec<Job>> {
             .split(',')
             .flat_map(|program| match program {
                 "matrix" => vec!["matrix-glibc", "matrix-mimalloc", "matrix-jemalloc"],
+                "crowd" => vec!["crowd-glibc", "crowd-mimalloc", "crowd-jemalloc"],
                 other => vec![other],
             })
             .map(String::from)

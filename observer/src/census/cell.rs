@@ -5,6 +5,7 @@
 use super::cell_types::{CellType, CellTypeIndex, CellTypes, head_len};
 use super::rejection::Rejection;
 use crate::model::{CellLayout, LiveTask, ProcAddr, Resource, TaskId, TaskState, Tid};
+use crate::target::prefer_huge_pages;
 
 /// Task and list ids count up from 1 and stay far below this (at a million a second for half a year); pointers into the
 /// images, heaps and stacks of an ordinary process lie above.
@@ -27,9 +28,18 @@ pub struct Cell {
     pub scheduler: u64,
     /// Its task id, not 0.
     pub id: u64,
-    /// Where it was spawned.
-    pub spawn_location: Option<ProcAddr>,
+    /// Where it was spawned, 0 where the build does not record it.
+    pub spawn_location: u64,
+    /// Its neighbours in its list, 0 for none; which is before and which behind is not known. 0 also where the place
+    /// of the links was not known when it was read.
+    pub links: [u64; 2],
 }
+
+/// Words of a trailer that hold the list's links (two), the waker (two) and hooks.
+pub const TRAILER: usize = 6;
+
+/// The first words of a cell's trailer; 0 where they cannot be read.
+pub type Trailer = [u64; TRAILER];
 
 impl Cell {
     /// From the bytes at its header, judged by what each live cell of the type must be.
@@ -45,7 +55,8 @@ impl Cell {
             owner: word(layout.owner)?,
             scheduler: word(layout.scheduler)?,
             id: word(layout.id)?,
-            spawn_location: layout.spawn_location.map(word).transpose()?.map(ProcAddr),
+            spawn_location: layout.spawn_location.map_or(Ok(0), word)?,
+            links: [0; 2],
         };
         if word(layout.vtable)? != types.vtable(index).0 {
             return Err(Rejection::Changed);
@@ -77,6 +88,26 @@ impl Cell {
         }
     }
 
+    /// Where its trailer is.
+    pub fn trailer(&self, types: &CellTypes) -> ProcAddr {
+        ProcAddr(self.header.0.wrapping_add(u64::from(types.get(self.cell_type).layout.trailer)))
+    }
+
+    /// Whether it is a future's.
+    pub fn is_future(&self, types: &CellTypes) -> bool {
+        types.get(self.cell_type).resource == Resource::Task
+    }
+
+    /// Whether it is a future's that is not complete.
+    pub fn is_live_future(&self, types: &CellTypes) -> bool {
+        !self.state.is_complete() && self.is_future(types)
+    }
+
+    /// Whether it names a neighbour.
+    pub fn is_linked(&self) -> bool {
+        self.links != [0; 2]
+    }
+
     /// Whether this is still the task that the other was.
     pub fn is_same_task(&self, other: &Self) -> bool {
         (self.header, self.cell_type, self.id, self.owner) == (other.header, other.cell_type, other.id, other.owner)
@@ -90,19 +121,27 @@ impl Cell {
             id: TaskId(self.id),
             state: self.state,
             owner: self.owner,
-            spawn_location: self.spawn_location,
+            spawn_location: Some(ProcAddr(self.spawn_location)).filter(|at| at.0 != 0),
             running_on,
         }
     }
 }
 
-/// Candidates in one piece of memory: calls `each` with every cell that passes, `reject` with every other, and `edge`
-/// with the header and type of those whose head is not wholly in the piece.
+/// All as the rest of the program knows them.
+pub fn to_tasks(cells: &[Cell], types: &CellTypes, thread_of: impl Fn(&Cell) -> Option<Tid>) -> Vec<LiveTask> {
+    let mut tasks = Vec::with_capacity(cells.len());
+    prefer_huge_pages(&mut tasks);
+    tasks.extend(cells.iter().map(|cell| cell.to_task(types, thread_of(cell))));
+    tasks
+}
+
+/// Candidates in one piece of memory: calls `each` with every cell that passes and its trailer, as far as that is in the
+/// piece, `reject` with every other, and `edge` with the header and type of those whose head is not wholly in the piece.
 pub fn scan(
     at: ProcAddr,
     bytes: &[u8],
     types: &CellTypes,
-    mut each: impl FnMut(Cell),
+    mut each: impl FnMut(Cell, Option<Trailer>),
     mut reject: impl FnMut(Rejection),
     mut edge: impl FnMut(ProcAddr, CellTypeIndex),
 ) {
@@ -118,13 +157,19 @@ pub fn scan(
                 _ if !is_aligned(header.0, layout) => reject(Rejection::Misaligned),
                 None => edge(header, index),
                 Some(head) => match Cell::read(header, index, types, head) {
-                    Ok(cell) => each(cell),
+                    Ok(cell) => each(cell, begin.and_then(|begin| trailer_at(bytes, begin + layout.trailer as usize))),
                     Err(reason) => reject(reason),
                 },
             }
         }
         place += step.stride as usize;
     }
+}
+
+/// The trailer at this place, if all of it is there.
+pub fn trailer_at(bytes: &[u8], place: usize) -> Option<Trailer> {
+    let words = bytes.get(place..place.checked_add(8 * TRAILER)?)?;
+    Some(std::array::from_fn(|word| word_at(words, 8 * word).unwrap_or(0)))
 }
 
 /// The word at this place, in the machine's byte order.
@@ -157,7 +202,7 @@ mod tests {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let (mut cells, mut rejected, mut edges) = (vec![], vec![], vec![]);
         let edge = |header, _| edges.push(header);
-        scan(ProcAddr(base), &bytes, &types(), |cell| cells.push(cell), |reason| rejected.push(reason), edge);
+        scan(ProcAddr(base), &bytes, &types(), |cell, _| cells.push(cell), |reason| rejected.push(reason), edge);
         (cells, rejected, edges)
     }
 
@@ -218,7 +263,7 @@ mod tests {
             let known = word_at(&bytes, 16).unwrap_or(8);
             let cell = CellType { layout, resource: Resource::Task, image: ImageIndex(0) };
             let types = CellTypes::new([(ProcAddr(known), cell), (ProcAddr(0), cell)]);
-            scan(ProcAddr(base), &bytes, &types, |_| (), |_| (), |_, _| ());
+            scan(ProcAddr(base), &bytes, &types, |_, _| (), |_| (), |_, _| ());
         }
     }
 }

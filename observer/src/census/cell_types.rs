@@ -2,7 +2,7 @@
 //!
 //! Does not know: where the types come from, what a cell must look like.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::model::{CellLayout, ProcAddr, Resource, TypeEntry};
 
@@ -31,6 +31,7 @@ pub struct CellTypes {
     vtables: Vec<(ProcAddr, CellType)>,
     stretches: Vec<Stretch>,
     step: Step,
+    vtable_offsets: BTreeSet<u32>,
 }
 
 /// Where in memory the vtable's word of a cell can be: every address that leaves `phase` when divided by `stride`.
@@ -62,7 +63,8 @@ impl CellTypes {
         vtables.sort_unstable_by_key(|(at, _)| *at);
         let stretches = vtables.chunk_by(|(one, _), (next, _)| next.0 - one.0 <= GAP).map(Stretch::new).collect();
         let step = Step::of(vtables.iter().map(|(_, cell)| &cell.layout));
-        Self { vtables, stretches, step }
+        let vtable_offsets = vtables.iter().map(|(_, cell)| cell.layout.vtable).collect();
+        Self { vtables, stretches, step, vtable_offsets }
     }
 
     /// From a catalog's types of one target.
@@ -81,6 +83,12 @@ impl CellTypes {
         self.vtables.is_empty()
     }
 
+    /// A power of two that every header is a multiple of.
+    pub(super) fn stride(&self) -> u64 {
+        let zeros = self.vtables.iter().map(|(_, cell)| cell.layout.align.max(8).trailing_zeros()).min();
+        1 << zeros.unwrap_or(3)
+    }
+
     pub(super) fn step(&self) -> Step {
         self.step
     }
@@ -90,6 +98,21 @@ impl CellTypes {
     pub(super) fn find(&self, word: u64) -> Option<CellTypeIndex> {
         let stretch = self.stretches.iter().find(|stretch| word.wrapping_sub(stretch.first) <= stretch.span)?;
         stretch.holds(word).then(|| self.index_of(word))?
+    }
+
+    /// Every vtable with its image.
+    pub(super) fn vtables(&self) -> impl Iterator<Item = (ProcAddr, ImageIndex)> {
+        self.vtables.iter().map(|(at, cell)| (*at, cell.image))
+    }
+
+    /// Every image once.
+    pub(super) fn images(&self) -> BTreeSet<ImageIndex> {
+        self.vtables.iter().map(|(_, cell)| cell.image).collect()
+    }
+
+    /// Where in a cell its vtable's address can be.
+    pub(super) fn vtable_offsets(&self) -> &BTreeSet<u32> {
+        &self.vtable_offsets
     }
 
     pub(super) fn get(&self, index: CellTypeIndex) -> &CellType {

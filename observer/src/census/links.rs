@@ -2,11 +2,11 @@
 //!
 //! Does not know: who else points to a cell.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::cell::{Cell, word_at};
-use super::cell_types::CellTypes;
-use crate::model::{ProcAddr, Resource};
+use super::cell_types::{CellTypes, ImageIndex};
+use crate::model::ProcAddr;
 use crate::target::{AddressRange, Mapping, Memory, MemoryError};
 
 /// Whether the cell's state word is an allocator's link from this free cell to another.
@@ -27,48 +27,71 @@ pub fn is_free(cell: &Cell, maps: &[Mapping]) -> bool {
     home.is_some_and(|home| leads_home(state, &home) || leads_home(scrambled, &home))
 }
 
-/// Those of the futures' cells whose scheduler is not the one that most cells of the same list name: every list belongs
-/// to one scheduler. Where no scheduler has the most, all are kept.
-pub fn foreign_schedulers(cells: &[Cell], types: &CellTypes) -> HashSet<ProcAddr> {
-    let futures = || cells.iter().filter(|cell| types.get(cell.cell_type).resource == Resource::Task);
+/// Positions of those of the futures' cells whose scheduler is not the one that most cells of the same list name: every
+/// list belongs to one scheduler. Where no scheduler has the most, all are kept.
+pub fn foreign_schedulers(cells: &[Cell], types: &CellTypes) -> Vec<u32> {
     let list_of = |cell: &Cell| (types.get(cell.cell_type).image, cell.owner);
-    let mut votes: HashMap<_, HashMap<u64, usize>> = HashMap::new();
-    for cell in futures() {
-        *votes.entry(list_of(cell)).or_default().entry(cell.scheduler).or_default() += 1;
+    let mut numbers: HashMap<(ImageIndex, u64, u64), usize> = HashMap::new();
+    let mut votes: Vec<u32> = Vec::new();
+    // Neighbours in memory are mostly of one list.
+    let mut last = None;
+    for cell in cells.iter().filter(|cell| cell.is_future(types)) {
+        let (image, owner) = list_of(cell);
+        let key = (image, owner, cell.scheduler);
+        let number = match last {
+            Some((last_key, number)) if last_key == key => number,
+            _ => *numbers.entry(key).or_insert_with(|| {
+                votes.push(0);
+                votes.len() - 1
+            }),
+        };
+        votes[number] += 1;
+        last = Some((key, number));
     }
-    let most = |cell: &Cell| votes[&list_of(cell)].values().copied().max().unwrap_or(0);
-    let own = |cell: &Cell| votes[&list_of(cell)][&cell.scheduler];
-    futures().filter(|cell| own(cell) < most(cell)).map(|cell| cell.header).collect()
+    let mut most: HashMap<(ImageIndex, u64), u32> = HashMap::new();
+    for ((image, owner, _), number) in &numbers {
+        let most = most.entry((*image, *owner)).or_default();
+        *most = votes[*number].max(*most);
+    }
+    if numbers.len() == most.len() {
+        return Vec::new();
+    }
+    let has_most = |cell: &Cell| {
+        let (image, owner) = list_of(cell);
+        votes[numbers[&(image, owner, cell.scheduler)]] == most[&(image, owner)]
+    };
+    positions(cells, |cell| cell.is_future(types) && !has_most(cell))
 }
 
-/// Those of the cells whose queue link names something that is no task.
-pub fn broken_queue_links(
-    cells: &[Cell],
-    types: &CellTypes,
-    memory: &Memory<'_>,
-) -> Result<HashSet<ProcAddr>, MemoryError> {
-    let queued: Vec<&Cell> = cells.iter().filter(|cell| cell.queue_next != 0).collect();
-    let vtable_of = |cell: &&Cell| {
-        let layout = &types.get(cell.cell_type).layout;
-        ProcAddr(cell.queue_next.wrapping_add(u64::from(layout.vtable)))
+/// Positions of those of the cells whose queue link names something that is no task.
+pub fn broken_queue_links(cells: &[Cell], types: &CellTypes, memory: &Memory<'_>) -> Result<Vec<u32>, MemoryError> {
+    let queued = positions(cells, |cell| cell.queue_next != 0);
+    let vtable_of = |position: &u32| {
+        let cell = &cells[*position as usize];
+        ProcAddr(cell.queue_next.wrapping_add(u64::from(types.get(cell.cell_type).layout.vtable)))
     };
     let addresses: Vec<ProcAddr> = queued.iter().map(vtable_of).collect();
-    let mut broken = HashSet::new();
+    let mut broken = Vec::new();
     memory.read_each(&addresses, 8, |index, bytes| {
         let vtable = bytes.and_then(|bytes| word_at(bytes, 0));
         if vtable.is_none_or(|vtable| types.find(vtable).is_none()) {
-            broken.insert(queued[index].header);
+            broken.push(queued[index]);
         }
     })?;
     Ok(broken)
 }
 
+/// Where in `cells` those are that are wanted.
+pub fn positions(cells: &[Cell], mut wanted: impl FnMut(&Cell) -> bool) -> Vec<u32> {
+    (0..).zip(cells).filter_map(|(position, cell)| wanted(cell).then_some(position)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::census::cell_types::{CellType, ImageIndex};
+    use crate::census::cell_types::CellType;
     use crate::census::tests::layout;
-    use crate::model::TaskState;
+    use crate::model::{Resource, TaskState};
     use crate::target::parse_maps;
 
     fn cell(header: u64, state: u64, scheduler: u64) -> (Cell, CellTypes) {
@@ -77,7 +100,20 @@ mod tests {
         let cell_type = types.find(0x40_1000).unwrap();
         let state = TaskState(state);
         let header = ProcAddr(header);
-        (Cell { header, cell_type, state, queue_next: 0, owner: 1, scheduler, id: 1, spawn_location: None }, types)
+        (
+            Cell {
+                header,
+                cell_type,
+                state,
+                queue_next: 0,
+                owner: 1,
+                scheduler,
+                id: 1,
+                spawn_location: 0,
+                links: [0; 2],
+            },
+            types,
+        )
     }
 
     #[test]
@@ -107,8 +143,8 @@ mod tests {
             (schedulers.iter().enumerate().map(cell).collect(), types)
         };
         let (one_off, types) = cells(&[8, 8, 9, 8]);
-        assert_eq!(foreign_schedulers(&one_off, &types), HashSet::from([ProcAddr(2)]));
+        assert_eq!(foreign_schedulers(&one_off, &types), [2]);
         let (even, types) = cells(&[8, 9]);
-        assert_eq!(foreign_schedulers(&even, &types), HashSet::new());
+        assert_eq!(foreign_schedulers(&even, &types), Vec::<u32>::new());
     }
 }

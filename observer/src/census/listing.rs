@@ -1,195 +1,155 @@
 //! Whether a future's cell is in its scheduler's list of tasks: every live one is, from its binding to its completion.
 //!
-//! Does not know: where in a trailer the list's links are (the compiler chose, the same for all types of an image), nor
-//! where in a scheduler its lists begin. The first is learned from cells that name each other; of the second it is enough
-//! that a list of one has its head and its tail, side by side, at that one. What this finds out: memory of a freed cell
-//! that somebody else uses now and in which only the state word has changed.
+//! Does not know: where in a scheduler its lists begin. It is enough that a list of one has its head and its tail, side
+//! by side, at that one. What this finds out: memory of a freed cell that somebody else uses now and in which only the
+//! state word has changed.
 
-use std::collections::{HashMap, HashSet};
-
+use super::addresses::Addresses;
 use super::cell::{Cell, word_at};
-use super::cell_types::{CellTypes, ImageIndex};
 use super::evidence::Pointers;
+use super::links::positions;
+use super::look::Look;
 use super::walk::Walk;
-use crate::model::{ProcAddr, Resource};
+use crate::model::ProcAddr;
 use crate::target::{AddressRange, Mapping, Memory, MemoryError};
 
-/// Words of a trailer that hold the list's links (two), the waker (two) and hooks.
-const TRAILER: usize = 6;
-/// Cells of an image that the links' place is learned from.
-const SAMPLE: usize = 4096;
 /// Looks at a cell that is in no list, while lists change: each look at two places at two moments can miss it.
 const LOOKS: usize = 8;
 /// Bytes of a scheduler, and of what it points to, that are searched for lists of one.
-const SCHEDULER: u64 = 4 << 10;
+pub const SCHEDULER: u64 = 4 << 10;
 const SHARDS: u64 = 16 << 10;
+/// Schedulers, and bytes near them, that are searched at most, whatever memory claims; the search through all memory that
+/// comes last knows no such bound.
+const SCHEDULERS: usize = 1024;
+const NEAR: u64 = 64 << 20;
+/// Neighbours that the search did not meet and that are looked at for one look, whatever memory claims.
+const STRANGERS: usize = 50_000;
 
 /// What is needed to tell.
 pub struct Listing<'a> {
-    /// The types.
-    pub types: &'a CellTypes,
+    /// How to look again.
+    pub look: Look<'a>,
     /// The process's memory.
     pub memory: &'a Memory<'a>,
-    /// Its mappings.
-    pub maps: &'a [Mapping],
     /// All memory that is searched, for the last resort.
     pub walk: &'a Walk,
 }
 
-type Trailer = [u64; TRAILER];
-
 impl Listing<'_> {
-    /// Those of the futures, none of them complete, that are in no list. `cells` are in order of address.
-    pub fn unlisted(&self, cells: &[Cell]) -> Result<HashSet<ProcAddr>, MemoryError> {
-        let is_open =
-            |cell: &&Cell| self.types.get(cell.cell_type).resource == Resource::Task && !cell.state.is_complete();
-        let open: Vec<Cell> = cells.iter().filter(is_open).copied().collect();
-        let places = self.learn_places(&open)?;
-        let headers: Vec<ProcAddr> = cells.iter().map(|cell| cell.header).collect();
-        let mut doubtful = self.without_neighbour(&open, &headers, &places)?;
+    /// Positions of those of the futures, none of them complete, that are in no list. `cells` are in order of address.
+    pub fn unlisted(&self, cells: &[Cell]) -> Result<Vec<u32>, MemoryError> {
+        let types = self.look.types;
+        let addresses = Addresses::new(cells.iter().map(|cell| cell.header), types.stride());
+        let names_back = |link: u64, header: ProcAddr| {
+            link != header.0 && addresses.position(link).is_some_and(|at| names(&cells[at], header))
+        };
+        let is_alone = |cell: &Cell| !cell.links.iter().any(|link| names_back(*link, cell.header));
+        let is_doubtful = |cell: &Cell| cell.is_future(types) && !cell.state.is_complete() && is_alone(cell);
+        let mut doubtful: Vec<Cell> = cells.iter().filter(|cell| is_doubtful(cell)).copied().collect();
         for _ in 0..LOOKS {
             if doubtful.is_empty() {
-                return Ok(HashSet::new());
+                return Ok(Vec::new());
             }
             let near = self.near_schedulers(&doubtful)?;
             self.drop_paired(&mut doubtful, &near)?;
-            doubtful = self.without_neighbour(&self.still_open(&doubtful)?, &headers, &places)?;
+            doubtful = self.without_neighbour(self.still_open(doubtful)?, cells, &addresses)?;
         }
         self.drop_paired(&mut doubtful, self.walk)?;
-        doubtful = self.without_neighbour(&self.still_open(&doubtful)?, &headers, &places)?;
-        Ok(doubtful.into_iter().map(|cell| cell.header).collect())
+        doubtful = self.without_neighbour(self.still_open(doubtful)?, cells, &addresses)?;
+        let mut out = doubtful.iter().map(|cell| cell.header).peekable();
+        Ok(positions(cells, |cell| out.next_if_eq(&cell.header).is_some()))
     }
 
-    /// For each image the index in a trailer of the first of the two links.
-    fn learn_places(&self, open: &[Cell]) -> Result<HashMap<ImageIndex, usize>, MemoryError> {
-        let mut samples: HashMap<ImageIndex, Vec<Cell>> = HashMap::new();
-        for cell in open {
-            let sample = samples.entry(self.types.get(cell.cell_type).image).or_default();
-            if sample.len() < SAMPLE {
-                sample.push(*cell);
-            }
-        }
-        let mut places = HashMap::new();
-        for (image, sample) in samples {
-            let mut trailers: HashMap<u64, Trailer> = HashMap::new();
-            self.read_trailers(&sample, |cell, trailer| {
-                trailers.insert(cell.header.0, trailer.unwrap_or_default());
-            })?;
-            let names = |one: u64, place: usize, other: u64| {
-                trailers.get(&one).is_some_and(|trailer| trailer[place..place + 2].contains(&other))
-            };
-            let agreeing = |place: usize| {
-                let mutual = |(header, trailer): (&u64, &Trailer)| {
-                    trailer[place..place + 2].iter().any(|other| other != header && names(*other, place, *header))
-                };
-                trailers.iter().filter(|entry| mutual(*entry)).count()
-            };
-            let best = (0..TRAILER - 1).rev().map(|place| (agreeing(place), place)).max_by_key(|(votes, _)| *votes);
-            if let Some((1.., place)) = best {
-                places.insert(image, place);
-            }
-        }
-        Ok(places)
-    }
-
-    /// Those whose links name no other task.
+    /// Those whose links name no task that names them. `cells` are all that the search met.
     fn without_neighbour(
         &self,
+        mut doubtful: Vec<Cell>,
         cells: &[Cell],
-        headers: &[ProcAddr],
-        places: &HashMap<ImageIndex, usize>,
+        addresses: &Addresses,
     ) -> Result<Vec<Cell>, MemoryError> {
-        let mut alone = Vec::new();
-        let mut unsure: Vec<(Cell, ProcAddr)> = Vec::new();
-        self.read_trailers(cells, |cell, trailer| {
-            let place = places.get(&self.types.get(cell.cell_type).image);
-            let links = trailer.zip(place).map_or([0, 0], |(trailer, place)| [trailer[*place], trailer[*place + 1]]);
-            let mut named = links.into_iter().filter(|link| *link != 0).map(ProcAddr);
-            if !named.clone().any(|link| headers.binary_search(&link).is_ok()) {
-                match named.next() {
-                    Some(link) => unsure.push((*cell, link)),
-                    None => alone.push(*cell),
-                }
-            }
-        })?;
+        let linked = || doubtful.iter().flat_map(|cell| cell.links).filter(|link| *link != 0);
+        let mut known: Vec<usize> = linked().filter_map(|link| addresses.position(link)).collect();
+        known.sort_unstable();
+        known.dedup();
+        // As they are now.
+        let mut neighbours: Vec<Cell> = known.into_iter().map(|position| cells[position]).collect();
+        self.look.at(&mut neighbours)?;
         // Born after the search, perhaps.
-        let addresses: Vec<ProcAddr> = unsure
-            .iter()
-            .map(|(cell, link)| ProcAddr(link.0.wrapping_add(u64::from(self.types.get(cell.cell_type).layout.vtable))))
-            .collect();
-        self.memory.read_each(&addresses, 8, |index, bytes| {
-            let vtable = bytes.and_then(|bytes| word_at(bytes, 0));
-            if vtable.is_none_or(|vtable| self.types.find(vtable).is_none()) {
-                alone.push(unsure[index].0);
-            }
-        })?;
-        Ok(alone)
+        let strangers = linked().filter(|link| !addresses.contains(*link)).take(STRANGERS);
+        for stranger in strangers {
+            neighbours.extend(self.look.meet(ProcAddr(stranger))?);
+        }
+        neighbours.sort_unstable_by_key(|cell| cell.header);
+        let named_back = |cell: &Cell, link: &u64| {
+            let place = neighbours.binary_search_by_key(link, |other| other.header.0);
+            *link != cell.header.0 && place.is_ok_and(|place| names(&neighbours[place], cell.header))
+        };
+        doubtful.retain(|cell| !cell.links.iter().any(|link| named_back(cell, link)));
+        Ok(doubtful)
     }
 
     /// Those that have neither ended nor come to their end meanwhile; of the others there is nothing to tell any more.
-    fn still_open(&self, cells: &[Cell]) -> Result<Vec<Cell>, MemoryError> {
-        let addresses: Vec<ProcAddr> = cells.iter().map(|cell| cell.header).collect();
-        let mut open = Vec::new();
-        self.memory.read_each(&addresses, self.types.head_len(), |index, bytes| {
-            let cell = &cells[index];
-            let now = Cell::read(cell.header, cell.cell_type, self.types, bytes.unwrap_or_default());
-            open.extend(now.ok().filter(|now| now.is_same_task(cell) && !now.state.is_complete()));
-        })?;
-        Ok(open)
+    fn still_open(&self, mut cells: Vec<Cell>) -> Result<Vec<Cell>, MemoryError> {
+        let mut gone = self.look.at(&mut cells)?.gone.into_iter().peekable();
+        let kept = (0..).zip(cells).filter(|(position, _)| gone.next_if_eq(position).is_none());
+        Ok(kept.map(|(_, cell)| cell).filter(|cell| !cell.state.is_complete()).collect())
     }
 
     /// Drops those that are all there is in some list within this memory.
     fn drop_paired(&self, cells: &mut Vec<Cell>, walk: &Walk) -> Result<(), MemoryError> {
-        let headers = cells.iter().map(|cell| cell.header).collect();
-        let pointers = Pointers::find(&headers, &[], walk, self.memory)?;
-        cells.retain(|cell| !pointers.paired.contains(&cell.header));
+        let headers = Addresses::new(cells.iter().map(|cell| cell.header), self.look.types.stride());
+        let mut paired = Pointers::find(&headers, &[], walk, self.memory)?.paired.into_iter();
+        cells.retain(|_| !paired.next().unwrap_or(false));
         Ok(())
     }
 
     /// The schedulers of these cells and what they point to.
     fn near_schedulers(&self, cells: &[Cell]) -> Result<Walk, MemoryError> {
-        let schedulers: HashSet<u64> = cells.iter().map(|cell| cell.scheduler).collect();
+        let mut schedulers: Vec<u64> = cells.iter().map(|cell| cell.scheduler).collect();
+        schedulers.sort_unstable();
+        schedulers.dedup();
+        schedulers.truncate(SCHEDULERS);
         let mut ranges = Vec::new();
         for scheduler in schedulers {
-            let Some(own) = self.writable(scheduler, SCHEDULER) else { continue };
+            let Some(own) = writable(self.look.maps, scheduler, SCHEDULER) else { continue };
             ranges.push(own);
             Walk::over([own]).run(self.memory, |_, bytes| {
                 let words = bytes.chunks_exact(8).filter_map(|word| word_at(word, 0));
-                ranges.extend(words.filter_map(|word| self.writable(word, SHARDS)));
+                ranges.extend(words.filter_map(|word| writable(self.look.maps, word, SHARDS)));
             })?;
         }
         ranges.sort_unstable();
         ranges.dedup();
+        let mut room = NEAR;
+        ranges.retain(|range| {
+            room = room.saturating_sub(range.len());
+            room > 0
+        });
         Ok(Walk::over(ranges))
     }
+}
 
-    /// At most `len` bytes from this address on, as far as the process's own writable memory goes.
-    fn writable(&self, address: u64, len: u64) -> Option<AddressRange> {
-        let start = ProcAddr(address);
-        let after = self.maps.partition_point(|mapping| mapping.range.start <= start);
-        let home = self.maps.get(after.checked_sub(1)?).filter(|home| home.is_private_writable())?.range;
-        let end = ProcAddr(address.saturating_add(len).min(home.end.0));
-        (home.contains(start) && address.is_multiple_of(8)).then_some(AddressRange { start, end })
-    }
+fn names(cell: &Cell, header: ProcAddr) -> bool {
+    cell.links.contains(&header.0)
+}
 
-    fn read_trailers(&self, cells: &[Cell], mut each: impl FnMut(&Cell, Option<Trailer>)) -> Result<(), MemoryError> {
-        let trailer = |cell: &Cell| {
-            ProcAddr(cell.header.0.wrapping_add(u64::from(self.types.get(cell.cell_type).layout.trailer)))
-        };
-        let addresses: Vec<ProcAddr> = cells.iter().map(trailer).collect();
-        self.memory.read_each(&addresses, 8 * TRAILER, |index, bytes| {
-            let words = |bytes: &[u8]| std::array::from_fn(|word| word_at(bytes, 8 * word).unwrap_or(0));
-            each(&cells[index], bytes.map(words));
-        })
-    }
+/// At most `len` bytes from this address on, as far as the process's own writable memory goes.
+pub fn writable(maps: &[Mapping], address: u64, len: u64) -> Option<AddressRange> {
+    let start = ProcAddr(address);
+    let after = maps.partition_point(|mapping| mapping.range.start <= start);
+    let home = maps.get(after.checked_sub(1)?).filter(|home| home.is_private_writable())?.range;
+    let end = ProcAddr(address.saturating_add(len).min(home.end.0));
+    (home.contains(start) && address.is_multiple_of(8)).then_some(AddressRange { start, end })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::census::cell_types::CellType;
+    use crate::census::cell_types::{CellType, CellTypes, ImageIndex};
+    use crate::census::places::Places;
+    use crate::census::search::search;
     use crate::census::tests::layout;
-    use crate::model::{Pid, TaskState};
+    use crate::model::{Pid, Resource};
     use crate::target::Process;
 
     const VTABLE: u64 = 0x5555_0000_1000;
@@ -229,21 +189,13 @@ mod tests {
             let start = ProcAddr(self.memory.as_ptr() as u64);
             let end = ProcAddr(start.0 + 8 * self.memory.len() as u64);
             let walk = Walk::over([AddressRange { start, end }]);
-            let listing = Listing { types: &self.types, memory: &memory, maps: &maps, walk: &walk };
-            let as_cell = |cell: &usize| Cell {
-                header: ProcAddr(self.header(*cell)),
-                cell_type: self.types.find(VTABLE).unwrap(),
-                state: TaskState(0x84),
-                queue_next: 0,
-                owner: 1,
-                scheduler: 0,
-                id: 1 + *cell as u64,
-                spawn_location: None,
-            };
-            let cells: Vec<Cell> = cells.iter().map(as_cell).collect();
-            let unlisted = listing.unlisted(&cells).unwrap();
-            let mut unlisted: Vec<usize> =
-                unlisted.into_iter().map(|at| ((at.0 - start.0) / 8) as usize / CELL_WORDS).collect();
+            let found = search(&us, &self.types, &walk, &Places::default(), 1000).unwrap();
+            let look = Look { process: &us, types: &self.types, places: &found.places, maps: &maps };
+            let listing = Listing { look, memory: &memory, walk: &walk };
+            let number = |cell: &Cell| ((cell.header.0 - start.0) / 8) as usize / CELL_WORDS;
+            let met: Vec<Cell> = found.cells.into_iter().filter(|cell| cells.contains(&number(cell))).collect();
+            let unlisted = listing.unlisted(&met).unwrap();
+            let mut unlisted: Vec<usize> = unlisted.into_iter().map(|at| number(&met[at as usize])).collect();
             unlisted.sort_unstable();
             unlisted
         }
@@ -271,11 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbour_that_the_search_did_not_meet_counts_if_it_is_a_task() {
+    fn a_neighbour_that_the_search_did_not_meet_counts_if_it_is_a_task_that_names_it() {
         let mut scene = Scene::new(4);
         scene.link(0, None, Some(1));
         scene.link(1, Some(0), None);
         scene.link(2, Some(3), None);
+        assert_eq!(scene.unlisted(&[0, 1, 2]), [2]);
+        scene.link(3, None, Some(2));
         assert_eq!(scene.unlisted(&[0, 1, 2]), Vec::<usize>::new());
         scene.memory[3 * CELL_WORDS + 2] = 0;
         assert_eq!(scene.unlisted(&[0, 1, 2]), [2]);

@@ -65,4 +65,8 @@ impl Rejected {
     pub(super) fn add(&mut self, reason: Rejection) {
         self.0[reason as usize] += 1;
     }
+
+    pub(super) fn add_all(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(own, others)| *own += others);
+    }
 }

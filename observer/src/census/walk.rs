@@ -5,8 +5,10 @@
 use crate::model::ProcAddr;
 use crate::target::{AddressRange, Mapping, Memory, MemoryError, Pagemap, page_size};
 
-/// Bytes read at once.
-const PIECE: usize = 16 << 20;
+/// Bytes read at once: what is copied is still in the cache when it is looked at.
+const PIECE: usize = 512 << 10;
+/// Below this a second thread does not pay.
+const WORTH_TWO: u64 = 32 << 20;
 /// Without a pagemap no more than this is read of one mapping, and in all: absent pages are read as zeros, slowly.
 const BLIND_MAPPING: u64 = 1 << 30;
 const BLIND_TOTAL: u64 = 8 << 30;
@@ -55,7 +57,27 @@ impl Walk {
         Self { stretches: ranges.into_iter().collect(), left_out: Vec::new() }
     }
 
-    /// Gives every readable piece, in order of address. A piece is at most 16 MiB and never crosses a gap.
+    /// In two parts of equal size, one behind the other, where that pays.
+    pub fn parts(&self) -> Vec<Self> {
+        let all: u64 = self.stretches.iter().map(AddressRange::len).sum();
+        if all < WORTH_TWO {
+            return vec![self.clone()];
+        }
+        let mut first = Self { stretches: Vec::new(), left_out: self.left_out.clone() };
+        let mut second = Self { stretches: Vec::new(), left_out: Vec::new() };
+        let mut room = all / 2 / page_size() * page_size();
+        for stretch in &self.stretches {
+            let middle = ProcAddr(stretch.start.0 + stretch.len().min(room));
+            room -= middle.0 - stretch.start.0;
+            first.stretches.push(AddressRange { end: middle, ..*stretch });
+            second.stretches.push(AddressRange { start: middle, ..*stretch });
+        }
+        first.stretches.retain(|range| !range.is_empty());
+        second.stretches.retain(|range| !range.is_empty());
+        vec![first, second]
+    }
+
+    /// Gives every readable piece, in order of address. A piece is at most 512 KiB and never crosses a gap.
     pub fn run(&self, memory: &Memory<'_>, mut each: impl FnMut(ProcAddr, &[u8])) -> Result<Walked, MemoryError> {
         let mut walked = Walked { bytes: 0, unread: self.left_out.clone() };
         let longest = self.stretches.iter().map(AddressRange::len).max().unwrap_or(0);

@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::{Capability, TargetError};
@@ -32,6 +32,16 @@ pub struct Process {
     folder: File,
     exe: String,
     start: StartTime,
+    program: Program,
+}
+
+/// The program that a process runs: an exec replaces it, and with it all memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Program {
+    /// Device and inode of the executable.
+    file: (u64, u64),
+    /// What the kernel told it at its start: its entry, and addresses that are random for each exec.
+    start: Vec<u8>,
 }
 
 /// When a process began, in clock ticks after boot. With the pid it tells processes apart across reuse of numbers.
@@ -50,7 +60,8 @@ impl Process {
                 io::ErrorKind::NotFound => TargetError::Vanished { pid },
                 _ => TargetError::Io { pid, what: format!("/proc/{pid}"), source },
             })?;
-        let mut process = Self { pid, pidfd, folder, exe: String::new(), start: StartTime(0) };
+        let mut process =
+            Self { pid, pidfd, folder, exe: String::new(), start: StartTime(0), program: Program::default() };
 
         let text = process.text("stat")?;
         let stat = Stat::parse(&text).ok_or_else(|| process.malformed("stat", text.clone()))?;
@@ -70,6 +81,7 @@ impl Process {
         if process.maps()?.is_empty() {
             return Err(TargetError::Vanished { pid });
         }
+        process.program = process.current_program()?;
         Ok(process)
     }
 
@@ -99,6 +111,11 @@ impl Process {
     /// does not count. `None` where the age is not known.
     pub fn not_before(&self) -> Option<Ns> {
         Some(syscall::monotonic_now().before(self.age()?.0))
+    }
+
+    /// Whether it still runs the program that it ran when it was opened.
+    pub fn runs_same_program(&self) -> Result<bool, TargetError> {
+        Ok(self.current_program()? == self.program)
     }
 
     /// Whether it has ended. Once true, stays true.
@@ -180,6 +197,11 @@ impl Process {
             Ok(_) => Ok(bytes),
             Err(source) => Err(self.refused(name, source)),
         }
+    }
+
+    fn current_program(&self) -> Result<Program, TargetError> {
+        let file = fs::metadata(self.path("exe")).map_err(|source| self.refused("exe", source))?;
+        Ok(Program { file: (file.dev(), file.ino()), start: self.bytes("auxv")? })
     }
 
     fn link(&self, name: &str) -> Result<PathBuf, TargetError> {

@@ -1,0 +1,209 @@
+//! A census along known lists: cells looked at again, links followed to those born since, and whether it adds up.
+//!
+//! Does not know: how the lists were found. What does not add up is a doubt, never a guess.
+
+use super::addresses::Addresses;
+use super::anchors::{List, is_member};
+use super::bounds::Bounds;
+use super::cell::{Cell, to_tasks};
+use super::cell_types::CellTypes;
+use super::counters::{Counters, Reading};
+use super::execution::{Execution, Surroundings};
+use super::following::{Following, Lost, loose};
+use super::last_look::LastLook;
+use super::look::Look;
+use super::places::Places;
+use super::rejection::{Rejected, Rejection};
+use super::{Census, CensusError, Doubt, High, How, Unlisted};
+use crate::model::{Ns, ProcAddr};
+use crate::target::{Mapping, Memory, MemoryError, Process, monotonic_now};
+
+/// What the last census left for the next.
+#[derive(Debug)]
+pub struct Known {
+    /// Every cell in it, in order of address.
+    pub cells: Vec<Cell>,
+    /// Their headers.
+    pub addresses: Addresses,
+    /// Those whose links led to nothing.
+    pub loose: Vec<ProcAddr>,
+    /// What the counters held at its beginning.
+    pub counted: Reading,
+    /// When the last scan ended.
+    pub scan: Ns,
+}
+
+/// One walk.
+pub struct Walking<'a> {
+    /// The process.
+    pub process: &'a Process,
+    /// Its types.
+    pub types: &'a CellTypes,
+    /// Where links are.
+    pub places: &'a Places,
+    /// Its mappings.
+    pub maps: &'a [Mapping],
+    /// Its memory.
+    pub memory: Memory<'a>,
+    /// The lists to follow; of possible counts those that prove wrong are dropped.
+    pub lists: &'a mut [List],
+    /// The static counters.
+    pub counters: &'a mut Counters,
+}
+
+impl Walking<'_> {
+    /// Walks; gives the census and what the next one needs, or why a walk cannot be believed.
+    pub fn run(mut self, known: Known) -> Result<Result<(Census, Known), Doubt>, CensusError> {
+        let started = monotonic_now();
+        let Known { mut cells, addresses, loose: before, counted, scan } = known;
+        let begin = self.counters.read(&self.memory)?;
+        if let Some(doubt) = self.doubt_of_counters(&counted, &begin) {
+            return Ok(Err(doubt));
+        }
+        let (Some(first), threads) = (self.counts()?, self.process.threads()?) else { return Ok(Err(Doubt::Count)) };
+        let at = monotonic_now();
+        let look = Look { process: self.process, types: self.types, places: self.places, maps: self.maps };
+        let differing = look.at(&mut cells)?;
+        let mut rejected = Rejected::default();
+        differing.gone.iter().for_each(|_| rejected.add(Rejection::Changed));
+        let following = Following::new(look, &*self.lists, cells, &addresses, (&differing, &before));
+        let mut cells = match following.run(&differing.unlinked)? {
+            Ok(cells) => cells,
+            Err(Lost::Link) => return Ok(Err(Doubt::Link)),
+            Err(Lost::Room) => return Ok(Err(Doubt::Room)),
+        };
+        let (end, last) = (self.counters.read(&self.memory)?, self.counts()?);
+        let Some(last) = last else { return Ok(Err(Doubt::Count)) };
+        let quiet = begin == end && first == last && first.iter().all(|counts| !counts.is_empty());
+        if self.counters.others_moved(&begin, &end) {
+            return Ok(Err(Doubt::NewList));
+        }
+        let tally = self.tally(&cells);
+        if !self.adds_up(&tally.members, (&first, &last), (&begin, &end), threads.len() as u64) {
+            return Ok(Err(Doubt::Count));
+        }
+        let pagemap = self.process.pagemap();
+        let surroundings = Surroundings { threads: &threads, maps: self.maps, pagemap: pagemap.as_ref() };
+        let execution = Execution::of(&cells, &tally.running, self.types, surroundings, &self.memory)?;
+        let mut bytes = differing.bytes;
+        let bounds = if quiet {
+            // Nothing was born and nothing left a list since the first counts, so what there is was there right after them.
+            Bounds { at, low: tally.live, high: High::AtMost(tally.live) }
+        } else {
+            let last = LastLook::take(&look, self.counters, &begin, threads.len() as u64, &mut cells)?;
+            (0..last.gone).for_each(|_| rejected.add(Rejection::Changed));
+            bytes += last.bytes;
+            last.bounds
+        };
+        let tasks = to_tasks(&cells, self.types, |cell| execution.thread_of(cell));
+        let unchanged = differing.gone.is_empty() && cells.len() == addresses.len() && quiet;
+        let addresses = match unchanged {
+            true => addresses,
+            false => Addresses::new(cells.iter().map(|cell| cell.header), self.types.stride()),
+        };
+        let loose = if unchanged && before.is_empty() { before } else { loose(&cells, &addresses, self.types) };
+        let census = Census {
+            tasks,
+            how: How::Walk,
+            unlisted: Unlisted::SinceScan(scan),
+            bounds,
+            started,
+            ended: monotonic_now(),
+            bytes_read: bytes,
+            unread: Vec::new(),
+            rejected,
+            truncated: false,
+        };
+        Ok(Ok((census, Known { cells, addresses, loose, counted: begin, scan })))
+    }
+
+    /// Whether what the counters did since the last census is more than births in known lists.
+    fn doubt_of_counters(&self, from: &Reading, to: &Reading) -> Option<Doubt> {
+        if self.counters.others_moved(from, to) {
+            return Some(Doubt::NewList);
+        }
+        self.types.images().into_iter().find_map(|image| {
+            let Some(minted) = self.counters.minted(image, from, to) else { return Some(Doubt::NoCounter) };
+            let lists = self.lists.iter().filter(|list| list.image == image).count() as u64;
+            let all_known = self.counters.are_all_lists(image, lists, to);
+            (minted.most > 0 && !all_known).then_some(Doubt::EmptyList)
+        })
+    }
+
+    /// What the runtime counts of each list, by every word that may be its count.
+    fn counts(&self) -> Result<Option<Vec<Vec<u64>>>, MemoryError> {
+        let mut all = Vec::with_capacity(self.lists.len());
+        for list in self.lists.iter() {
+            let mut counts = Vec::with_capacity(list.counts.len());
+            for at in &list.counts {
+                let mut word = [0; 8];
+                if self.memory.read(*at, &mut word)? < word.len() {
+                    return Ok(None);
+                }
+                counts.push(u64::from_ne_bytes(word));
+            }
+            all.push(counts);
+        }
+        Ok(Some(all))
+    }
+
+    /// Whether each list has as many members as the runtime counts, give or take what was born and ended meanwhile: all
+    /// that are met were there at the beginning or born since, all that were there from beginning to end are met.
+    ///
+    /// Of words that were equal so far, a count is the least: beside it stands how many were ever added.
+    fn adds_up(
+        &mut self,
+        members: &[u64],
+        (first, last): (&[Vec<u64>], &[Vec<u64>]),
+        (begin, end): (&Reading, &Reading),
+        threads: u64,
+    ) -> bool {
+        for (index, list) in self.lists.iter_mut().enumerate() {
+            let minted = self.counters.minted(list.image, begin, end).map_or(0, |minted| minted.most);
+            let agrees = |(first, last): (&u64, &u64)| {
+                // A thread may be between minting and binding, or between taking out of the list and counting.
+                let slack = if minted > 0 || first != last { minted + threads } else { 0 };
+                (last.saturating_sub(slack)..=first + slack).contains(&members[index])
+            };
+            let counts: Vec<(u64, u64)> = first[index].iter().copied().zip(last[index].iter().copied()).collect();
+            let Some((first, last)) = counts.iter().min_by_key(|(_, last)| *last) else { continue };
+            if !agrees((first, last)) {
+                return false;
+            }
+            let mut agreeing = counts.iter().map(|(first, last)| agrees((first, last)));
+            list.counts.retain(|_| agreeing.next().unwrap_or(false));
+        }
+        true
+    }
+
+    fn tally(&self, cells: &[Cell]) -> Tally {
+        let mut tally = Tally { members: vec![0; self.lists.len()], live: 0, running: Vec::new() };
+        let mut last = None;
+        for (position, cell) in (0..).zip(cells) {
+            if cell.state.is_running() {
+                tally.running.push(position);
+            }
+            tally.live += u64::from(cell.is_live_future(self.types));
+            if is_member(cell, self.types) {
+                let key = (self.types.get(cell.cell_type).image, cell.owner);
+                let list = match last {
+                    Some((last_key, list)) if last_key == key => list,
+                    _ => self.lists.binary_search_by_key(&key, |list| (list.image, list.owner)).ok(),
+                };
+                last = Some((key, list));
+                list.into_iter().for_each(|list| tally.members[list] += 1);
+            }
+        }
+        tally
+    }
+}
+
+/// What is counted of the cells that a walk met.
+struct Tally {
+    /// In each list.
+    members: Vec<u64>,
+    /// Futures that are not complete.
+    live: u64,
+    /// Positions of those that run.
+    running: Vec<u32>,
+}

@@ -1,0 +1,177 @@
+//! Censuses, by scans and by walks, against the runtime's own count of its tasks.
+
+use observer::census::{Census, CensusError, Doubt, High, How, Rejection, Unlisted};
+use serde_json::Value;
+use tests::fixture::Fixture;
+use tests::inside::Inside;
+
+fn crowd(cell: &str, allocator: &str, arguments: &[&str]) -> Fixture {
+    Fixture::start(cell, &format!("crowd-{allocator}"), arguments)
+}
+
+/// What the fixture counts: all, and by type.
+fn truth(told: &Value) -> (u64, Vec<u64>) {
+    let count = |value: &Value| value.as_u64().expect("a count");
+    let mut by_kind: Vec<u64> = told["byKind"].as_array().expect("a list").iter().map(count).collect();
+    by_kind.sort_unstable();
+    by_kind.retain(|count| *count > 0);
+    (count(&told["alive"]), by_kind)
+}
+
+fn assert_exact(census: &Census, inside: &Inside, told: &Value, what: &str) {
+    let (alive, by_kind) = truth(told);
+    let rejected: Vec<_> = census.rejected.iter().collect();
+    assert_eq!(inside.by_type(census), by_kind, "{what}: by type; rejected {rejected:?}");
+    let bounds = (census.bounds.low, census.bounds.high);
+    assert_eq!(bounds, (alive, High::AtMost(alive)), "{what}: bounds");
+    assert!(census.started <= census.bounds.at && census.bounds.at <= census.ended, "{what}: {:?}", census.bounds);
+    assert!(!census.truncated && census.unread.is_empty(), "{what}: whole");
+    let mut ids: Vec<_> = census.tasks.iter().map(|task| task.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), census.tasks.len(), "{what}: no id occurs twice");
+}
+
+/// A scan, a walk, and walks after tasks came and went.
+fn a_crowd_is_counted_exactly(cell: &str, allocator: &str, tasks: usize) {
+    let what = format!("{cell} {allocator} {tasks}");
+    let mut fixture = crowd(cell, allocator, &[&format!("tasks={tasks}")]);
+    let inside = Inside::of(fixture.pid());
+    let mut series = inside.series();
+    let scan = series.take().expect("a census");
+    assert_eq!(
+        (scan.how, scan.unlisted, series.doubt()),
+        (How::Scan, Unlisted::Searched, Some(Doubt::First)),
+        "{what}"
+    );
+    assert_exact(&scan, &inside, &fixture.answer("alive"), &what);
+    for (question, how) in
+        [("alive", "still"), ("more 3000", "grown"), ("fewer 5000", "shrunk"), ("more 1000", "again")]
+    {
+        let told = fixture.answer(question);
+        let walk = series.take().expect("a census");
+        assert_eq!((walk.how, series.doubt()), (How::Walk, None), "{what} {how}");
+        assert_eq!(walk.unlisted, Unlisted::SinceScan(scan.ended), "{what} {how}");
+        assert_exact(&walk, &inside, &told, &format!("{what} {how}"));
+    }
+}
+
+#[test]
+fn ten_thousand_are_counted_exactly() {
+    for allocator in ["glibc", "mimalloc", "jemalloc"] {
+        a_crowd_is_counted_exactly("newest-release", allocator, 10_000);
+    }
+}
+
+#[test]
+fn a_hundred_thousand_are_counted_exactly_at_fixed_addresses() {
+    for allocator in ["glibc", "mimalloc", "jemalloc"] {
+        a_crowd_is_counted_exactly("newest-nopie", allocator, 100_000);
+    }
+}
+
+#[test]
+fn a_million_are_counted_exactly() {
+    for allocator in ["glibc", "mimalloc", "jemalloc"] {
+        a_crowd_is_counted_exactly("newest-release", allocator, 1_000_000);
+    }
+}
+
+#[test]
+fn a_walk_reads_the_tasks_and_not_the_heap() {
+    let mut fixture = crowd("newest-release", "glibc", &["tasks=1000", "heap=536870912"]);
+    let inside = Inside::of(fixture.pid());
+    let mut series = inside.series();
+    let scan = series.take().expect("a census");
+    assert!(scan.bytes_read > 500 << 20, "{} bytes", scan.bytes_read);
+    let told = fixture.answer("more 100");
+    let walk = series.take().expect("a census");
+    assert_eq!(walk.how, How::Walk);
+    assert!(walk.bytes_read < 4 << 20, "{} bytes", walk.bytes_read);
+    assert_exact(&walk, &inside, &told, "a large heap");
+}
+
+#[test]
+fn a_new_local_set_or_runtime_is_found_by_a_scan_and_followed_from_then_on() {
+    let mut fixture = crowd("newest-release", "glibc", &["tasks=500", "sets=2"]);
+    let inside = Inside::of(fixture.pid());
+    let mut series = inside.series();
+    let live = |census: &Census| inside.by_type(census).iter().sum::<u64>();
+    // Ten in each set; the count that the fixture tells is the runtime's own.
+    let others = |of: u64| of + 500;
+    assert_eq!(live(&series.take().expect("a census")), others(20));
+    for (question, expected) in [("set", others(30)), ("runtime", others(31))] {
+        fixture.answer(question);
+        let census = series.take().expect("a census");
+        assert_eq!((census.how, series.doubt()), (How::Scan, Some(Doubt::NewList)), "{question}");
+        assert_eq!(live(&census), expected, "{question}");
+        let census = series.take().expect("a census");
+        assert_eq!((live(&census), census.how, series.doubt()), (expected, How::Walk, None), "{question}");
+    }
+}
+
+#[test]
+fn while_tasks_come_and_go_the_truth_is_within_the_bounds() {
+    let mut fixture = crowd("newest-release", "glibc", &["tasks=2000", "churn=100000"]);
+    let inside = Inside::of(fixture.pid());
+    let mut series = inside.series();
+    let (mut walks, mut precise) = (0, 0);
+    for round in 0..100 {
+        let census = series.take().expect("a census");
+        walks += usize::from(census.how == How::Walk);
+        let told = fixture.answer(&format!("at {}", census.bounds.at.0));
+        let (least, most) = (told["least"].as_u64().expect("a count"), told["most"].as_u64().expect("a count"));
+        precise += usize::from(least == most);
+        let High::AtMost(high) = census.bounds.high else { panic!("round {round}: {:?}", census.bounds) };
+        let what = format!("round {round} {:?} {:?}: {told}, {:?}", census.how, series.doubt(), census.bounds);
+        assert!(census.bounds.low <= most && least <= high && census.bounds.low >= 2000, "{what}");
+    }
+    assert!(walks > 50, "{walks} of 100 were walks");
+    assert!(precise > 50, "the truth was sampled precisely {precise} times");
+}
+
+#[test]
+fn memory_full_of_lookalikes_costs_bounded_memory_and_yields_no_task() {
+    let mut fixture = crowd("newest-release", "glibc", &["tasks=10000", "lookalikes=2000000"]);
+    let inside = Inside::of(fixture.pid());
+    let told = fixture.answer("alive");
+    let mut series = inside.series();
+    let census = series.take().expect("a census");
+    assert_exact(&census, &inside, &told, "lookalikes");
+    let unlisted = [Rejection::Unlisted, Rejection::Scheduler].map(|reason| census.rejected.count(reason));
+    assert!(unlisted.iter().sum::<u64>() >= 1_900_000, "{:?}", census.rejected);
+}
+
+#[test]
+fn a_stopped_program_is_counted_exactly() {
+    let mut fixture = crowd("newest-release", "glibc", &["tasks=5000"]);
+    let told = fixture.answer("alive");
+    let inside = Inside::of(fixture.pid());
+    let mut series = inside.series();
+    signal(&fixture, libc::SIGSTOP);
+    for _ in 0..2 {
+        assert_exact(&series.take().expect("a census"), &inside, &told, "stopped");
+    }
+    signal(&fixture, libc::SIGCONT);
+}
+
+#[test]
+fn of_a_program_that_replaced_itself_or_ended_there_is_no_census() {
+    let mut fixture = crowd("newest-release", "glibc", &["tasks=5000"]);
+    let inside = Inside::of(fixture.pid());
+    let mut series = inside.series();
+    series.take().expect("a census");
+    fixture.say("exec");
+    tests::wait::until("it runs another program", || {
+        matches!(series.take(), Err(CensusError::Replaced { .. })).then_some(())
+    });
+    assert!(matches!(inside.series().take(), Err(CensusError::Replaced { .. })), "also for a first census");
+    signal(&fixture, libc::SIGKILL);
+    tests::wait::until("it ended", || matches!(series.take(), Err(CensusError::Target(_))).then_some(()));
+}
+
+fn signal(fixture: &Fixture, signal: i32) {
+    let pid = libc::pid_t::try_from(fixture.pid()).expect("a pid");
+    // SAFETY: a system call with two integers; the process is our own child and not waited for yet.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
