@@ -70,13 +70,14 @@ fn at_an_end<'w>(window: &'w Window, block: &'w impl Fn(u64) -> Option<Block>) -
         // What a future keeps right beside a node is no list but what the node was made with.
         let apart = |place: usize| (owner + 8 * place as u64).abs_diff(window.place().0) > 8 * BLOCK as u64;
         ends(&words).filter(|(place, ..)| apart(*place)).find_map(|(place, first, last)| {
-            Node::all(window).find_map(|node| {
+            let named = Node::all(window).filter(|node| first == node.at || last == node.at);
+            named.into_iter().find_map(|node| {
                 let (is_first, is_last) = (first == node.at, last == node.at);
                 let fits = |before: u64, after: u64| (before == 0) == is_first && (after == 0) == is_last;
                 let link = |word: u64| word == 0 || window::is_pointer(word);
                 let linked =
                     |(_, before, after): &(isize, u64, u64)| fits(*before, *after) && link(*before) && link(*after);
-                let (links, ..) = node.links(window).find(linked).filter(|_| is_first || is_last)?;
+                let (links, ..) = node.links(window).find(linked)?;
                 Some(Queue { owner: ProcAddr(owner), form: node.form(window, links, place, &words) })
             })
         })
@@ -118,6 +119,7 @@ fn ends(words: &Block) -> impl Iterator<Item = (usize, u64, u64)> + '_ {
 }
 
 /// The node that the waker may be in, if the waker is at this place in it.
+#[derive(Clone, Copy)]
 struct Node {
     /// Words before the waker.
     waker: isize,
@@ -130,13 +132,12 @@ impl Node {
     }
 
     /// Where in the node its links may be, and what they are.
-    fn links(&self, window: &Window) -> impl Iterator<Item = (isize, u64, u64)> + '_ {
-        let places = (0..NODE as isize - 1).filter(|place| place + 1 < self.waker || *place > self.waker + 1);
-        let words = places.filter_map(|place| {
+    fn links(self, window: &Window) -> impl Iterator<Item = (isize, u64, u64)> + '_ {
+        let places = (0..NODE as isize - 1).filter(move |place| place + 1 < self.waker || *place > self.waker + 1);
+        places.filter_map(move |place| {
             let word = |place: isize| window.word(place - self.waker);
             Some((place, word(place)?, word(place + 1)?))
-        });
-        words.collect::<Vec<_>>().into_iter()
+        })
     }
 
     /// What owns the list: its lock is free, so that of its words only few have something in them.
