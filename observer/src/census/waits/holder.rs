@@ -133,12 +133,14 @@ impl<'a> Judge<'a> {
 
     /// What they lead to tells.
     fn by_links(&mut self, place: &Place, window: &Window) -> Holder {
-        if let Some(queue) = queue::judge(window, |at| self.blocks.get(at)) {
+        let home = self.cells.containing(place.at).map(|(task, _)| task);
+        let is_own = |at| self.cells.containing(at).map(|(task, _)| task) == home;
+        if let Some(queue) = queue::judge(window, |at| self.blocks.get(at), is_own) {
             return self.in_queue(queue);
         }
-        match self.cells.containing(place.at) {
-            Some((task, _)) if task == place.task => Holder::OwnFuture,
-            Some((task, _)) => Holder::HeldBy(task),
+        match home {
+            Some(task) if task == place.task => Holder::OwnFuture,
+            Some(task) => Holder::HeldBy(task),
             None => Holder::Object,
         }
     }
