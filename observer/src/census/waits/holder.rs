@@ -92,9 +92,16 @@ impl<'a> Judge<'a> {
             let addresses: Vec<ProcAddr> = batch.iter().map(|index| places[*index].at).collect();
             let mut windows = Vec::with_capacity(batch.len());
             Window::read_each(&addresses, self.memory, |at, window| windows.push((batch[at], window)))?;
-            self.blocks.prepare(windows.iter().flat_map(|(_, window)| queue::pointers(window)))?;
+            let mut rest = Vec::new();
             for (index, window) in windows {
-                holders[index] = self.by_words(&places[index], &window)?;
+                match self.by_words(&places[index], &window)? {
+                    Some(holder) => holders[index] = holder,
+                    None => rest.push((index, window)),
+                }
+            }
+            self.blocks.prepare(rest.iter().flat_map(|(_, window)| queue::pointers(window)))?;
+            for (index, window) in rest {
+                holders[index] = self.by_links(&places[index], &window);
             }
         }
         self.blocks.finish()?;
@@ -115,23 +122,27 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What the words around it tell.
-    fn by_words(&mut self, place: &Place, window: &Window) -> Result<Holder, MemoryError> {
+    /// What the words around it tell by themselves.
+    fn by_words(&mut self, place: &Place, window: &Window) -> Result<Option<Holder>, MemoryError> {
         let near = window.near(SLOT).map(|(_, word)| word);
         if let Some(fd) = self.descriptors.with(place.at, near, |at| self.blocks.get(at)) {
-            return Ok(Holder::Io { fd });
+            return Ok(Some(Holder::Io { fd }));
         }
-        if let Some(timer) = self.timer(place, window)? {
-            return Ok(Holder::Timer(timer));
+        Ok(self.timer(place, window)?.map(Holder::Timer))
+    }
+
+    /// What they lead to tells.
+    fn by_links(&mut self, place: &Place, window: &Window) -> Holder {
+        let home = self.cells.containing(place.at).map(|(task, _)| task);
+        let is_own = |at| self.cells.containing(at).map(|(task, _)| task) == home;
+        if let Some(queue) = queue::judge(window, |at| self.blocks.get(at), is_own) {
+            return self.in_queue(queue);
         }
-        if let Some(queue) = queue::judge(window, |at| self.blocks.get(at)) {
-            return Ok(self.in_queue(queue));
-        }
-        Ok(match self.cells.containing(place.at) {
-            Some((task, _)) if task == place.task => Holder::OwnFuture,
-            Some((task, _)) => Holder::HeldBy(task),
+        match home {
+            Some(task) if task == place.task => Holder::OwnFuture,
+            Some(task) => Holder::HeldBy(task),
             None => Holder::Object,
-        })
+        }
     }
 
     fn timer(&mut self, place: &Place, window: &Window) -> Result<Option<Timer>, MemoryError> {

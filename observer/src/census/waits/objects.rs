@@ -50,9 +50,9 @@ impl Objects {
         }
         let of_interest = |task: TaskIndex| targets.contains_key(&task);
         let ranges = futures(cells, of_interest);
-        each_word(cells, &ranges, memory, &mut |task, word| {
+        each_future(&ranges, memory, |task, words| {
             for target in targets.get_mut(&task).into_iter().flatten() {
-                target.offer(word);
+                words.iter().for_each(|word| target.offer(*word));
             }
         })?;
         let mut targets: Vec<(TaskIndex, Target)> = targets
@@ -111,17 +111,17 @@ impl Objects {
         let (lowest, highest) = (names.keys().min().copied(), names.keys().max().copied());
         let in_span = |word: u64| Some(word) >= lowest && Some(word) <= highest;
         let mut last: HashMap<ProcAddr, TaskIndex> = HashMap::new();
-        let mut holds = |task, word| {
-            let told = in_span(word).then(|| names.get(&word)).flatten().into_iter().flatten();
-            for told in told {
+        let mut holds = |task, words: &[u64]| {
+            let names = words.iter().filter(|word| in_span(**word)).filter_map(|word| names.get(word));
+            for told in names.flatten() {
                 // A future often holds an address more than once.
                 if !waiters.contains(&(*told, task)) && last.insert(*told, task) != Some(task) {
                     add(self.peers.entry(*told).or_default(), cells.task(task).id);
                 }
             }
         };
-        each_word(cells, &futures(cells, |_| true), memory, &mut holds)?;
-        each_joiner(cells, memory, &mut holds)
+        each_future(&futures(cells, |_| true), memory, &mut holds)?;
+        each_joiner(cells, memory, holds)
     }
 }
 
@@ -181,31 +181,27 @@ fn futures(cells: &Cells<'_>, wanted: impl Fn(TaskIndex) -> bool) -> Vec<(TaskIn
     cells.iter().map(|(index, _)| index).filter(|index| wanted(*index)).map(future).collect()
 }
 
-/// Every word of these futures, read together where they are close.
-fn each_word(
-    cells: &Cells<'_>,
+/// The words of each of these futures, read together where they are close; one may come in two parts.
+fn each_future(
     futures: &[(TaskIndex, Range<u64>)],
     memory: &Memory<'_>,
-    each: &mut impl FnMut(TaskIndex, u64),
+    mut each: impl FnMut(TaskIndex, &[u64]),
 ) -> Result<(), MemoryError> {
-    debug_assert!(cells.iter().count() >= futures.len());
     let near = 8 * BLOCK as u64;
     let together = futures.chunk_by(|(_, one), (_, next)| next.start <= one.end + near);
     let ranges = together.filter_map(|group| {
         let (first, last) = (group.first()?, group.iter().map(|(_, range)| range.end).max()?);
         Some(AddressRange { start: ProcAddr(first.1.start), end: ProcAddr(last) })
     });
-    let mut next = 0;
+    let (mut next, mut words) = (0, Vec::new());
     Walk::over(ranges).run(memory, |at, bytes| {
         let end = at.0 + bytes.len() as u64;
         while let Some((task, range)) = futures.get(next).filter(|(_, range)| range.start < end) {
             let first = range.start.max(at.0);
-            let inside = bytes.get((first - at.0) as usize..(range.end.min(end) - at.0) as usize);
-            inside
-                .unwrap_or_default()
-                .chunks_exact(8)
-                .filter_map(|word| word_at(word, 0))
-                .for_each(|word| each(*task, word));
+            let inside = bytes.get(first.wrapping_sub(at.0) as usize..range.end.min(end).wrapping_sub(at.0) as usize);
+            words.clear();
+            words.extend(inside.unwrap_or_default().chunks_exact(8).filter_map(|word| word_at(word, 0)));
+            each(*task, &words);
             // The rest of it is in the next piece.
             if range.end > end {
                 break;
@@ -216,12 +212,12 @@ fn each_word(
     Ok(())
 }
 
-/// Every word of what waits for a task to end, where that is no task itself: an entry of a `JoinSet` or of another set of
+/// The words of what waits for a task to end, where that is no task itself: an entry of a `JoinSet` or of another set of
 /// futures, which holds the address of the set. The task is one of those that the set's owner waits for.
 fn each_joiner(
     cells: &Cells<'_>,
     memory: &Memory<'_>,
-    each: &mut impl FnMut(TaskIndex, u64),
+    mut each: impl FnMut(TaskIndex, &[u64]),
 ) -> Result<(), MemoryError> {
     let joined: Vec<TaskIndex> =
         cells.iter().filter(|(_, task)| task.state.has_join_waker()).map(|(index, _)| index).collect();
@@ -237,7 +233,7 @@ fn each_joiner(
     let addresses: Vec<ProcAddr> = entries.iter().map(|(at, _)| *at).collect();
     memory.read_each(&addresses, ENTRY, |position, bytes| {
         let words = bytes.unwrap_or_default().chunks_exact(8).filter_map(|word| word_at(word, 0));
-        words.for_each(|word| each(entries[position].1, word));
+        each(entries[position].1, &words.collect::<Vec<_>>());
     })
 }
 

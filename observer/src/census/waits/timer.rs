@@ -80,7 +80,8 @@ fn ticks(window: &Window, table: ProcAddr) -> impl Iterator<Item = u64> + '_ {
     // `AtomicWaker` is a state, 0 while nobody registers or wakes, and the waker.
     let may_be = window.word(-1) == Some(0) || window.word(2) == Some(0);
     let reach = if may_be { TIMER } else { 0 };
-    let near: Vec<(isize, u64)> = window.near(reach).filter(|(_, tick)| (1..MAX_COUNT).contains(tick)).collect();
+    let is_tick = |(_, tick): &(isize, u64)| (1..MAX_COUNT).contains(tick);
+    let near: Vec<(isize, u64)> = window.near(reach).filter(is_tick).collect();
     let others: Vec<isize> =
         window.near(2 * TIMER).filter(|(_, word)| *word == table.0).map(|(offset, _)| offset).collect();
     let distance = |ticks: [isize; 2], from: isize| ticks.map(|tick| tick.abs_diff(from)).into_iter().max();
@@ -98,6 +99,9 @@ fn ticks(window: &Window, table: ProcAddr) -> impl Iterator<Item = u64> + '_ {
 /// The tick of a timer of tokio 1.23, whose `TimerShared` is three times 128 bytes, in which stand the links and the wheel's
 /// tick, the waker, and the timer's own tick. It forgets its instant when it is registered.
 fn padded_tick(window: &Window) -> Option<u64> {
+    if !window.place().0.is_multiple_of(8 * BLOCK as u64) || window.word(2) != Some(0) {
+        return None;
+    }
     let block = BLOCK as isize;
     let words = |first: isize, len: isize| (first..first + len).filter_map(|offset| window.word(offset));
     let of_wheel: Vec<u64> = words(-block, 4).collect();
@@ -106,8 +110,7 @@ fn padded_tick(window: &Window) -> Option<u64> {
         let once = others.clone().count() == 3;
         once && (2..MAX_COUNT).contains(tick) && others.clone().all(|word| *word == 0 || window::is_pointer(*word))
     };
-    let padded = window.place().0.is_multiple_of(8 * BLOCK as u64) && window.word(2) == Some(0);
-    padded.then(|| words(block, 2).find(agrees))?
+    words(block, 2).find(agrees)
 }
 
 /// The tick that tokio makes of a deadline: rounded up to the end of its millisecond.
