@@ -2,6 +2,8 @@
 //!
 //! What is up to date costs a second. It knows how programs are built, not what they do or what is expected of them.
 
+mod pprof;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -11,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 /// Arguments of the word.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// Only this one (repeatable): a cell of tests/fixtures/cells.txt, or `refused`, `bare`, `uv`
+    /// Only this one (repeatable): a cell of tests/fixtures/cells.txt, or `refused`, `bare`, `uv`, `pprof`
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// List the names and stop
@@ -41,6 +43,8 @@ enum What {
     Bare,
     /// The program from elsewhere.
     Uv,
+    /// The tool that reads profiles.
+    Pprof,
 }
 
 /// Builds what was asked for.
@@ -103,7 +107,7 @@ fn jobs(root: &Path) -> Result<Vec<Job>> {
         };
         jobs.push(Job { name: name.into(), what });
     }
-    for (name, what) in [("refused", What::Refused), ("bare", What::Bare), ("uv", What::Uv)] {
+    for (name, what) in [("refused", What::Refused), ("bare", What::Bare), ("uv", What::Uv), ("pprof", What::Pprof)] {
         jobs.push(Job { name: name.into(), what });
     }
     Ok(jobs)
@@ -131,6 +135,7 @@ impl Job {
             }
             What::Bare => bare(root, destination),
             What::Uv => uv(root, destination),
+            What::Pprof => pprof::fetch(root, destination),
         }
     }
 }
