@@ -16,10 +16,12 @@ fn measure() {
     for round in 0..1 {
         let mut series = inside.series();
         for _ in 0..4 {
-            let began = Instant::now(); let cpu = cpu();
+            let began = Instant::now();
+            let cpu = cpu();
             let census: Census = series.take().unwrap();
             let took = began.elapsed().as_secs_f64() * 1e3;
-            let cpu = self::cpu() - cpu; println!(
+            let cpu = self::cpu() - cpu;
+            println!(
                 "{round} {:?} {:?} {took:.1} ms (cpu {cpu:.1}), {} tasks, by type {:?}, bounds {} {:?}, {} MiB",
                 census.how,
                 series.doubt(),
@@ -34,4 +36,8 @@ fn measure() {
     }
 }
 
-fn cpu() -> f64 { let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 }; unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) }; t.tv_sec as f64 * 1e3 + t.tv_nsec as f64 / 1e6 }
+fn cpu() -> f64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) };
+    t.tv_sec as f64 * 1e3 + t.tv_nsec as f64 / 1e6
+}

@@ -53,6 +53,23 @@ pub enum Doubt {
     Count,
 }
 
+impl Doubt {
+    /// The word used on output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Partial => "partial",
+            Self::NoEnds => "no_ends",
+            Self::NoCounter => "no_counter",
+            Self::NewList => "new_list",
+            Self::EmptyList => "empty_list",
+            Self::Link => "link",
+            Self::Room => "room",
+            Self::Count => "count",
+        }
+    }
+}
+
 impl Series {
     /// Of this process. `counters` are the addresses of all static counters of its images that count up from 1.
     pub fn new(process: Arc<Process>, types: CellTypes, counters: Vec<ProcAddr>) -> Self {

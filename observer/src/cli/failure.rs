@@ -95,7 +95,7 @@ fn session_code(error: &SessionError) -> u8 {
                 code::RUN_TIME
             }
         },
-        SessionError::NoSuchName(_) => code::NO_PROCESS,
+        SessionError::NoSuchName(_) | SessionError::Replaced(_) => code::NO_PROCESS,
         SessionError::Itself(_) => code::USAGE,
         SessionError::Launch(LaunchError::NotPermitted { .. }) => code::NOT_PERMITTED,
         SessionError::Launch(_) => code::RUN_TIME,
@@ -120,6 +120,7 @@ fn session_step(error: &SessionError) -> String {
         SessionError::NoSuchName(_) => {
             "list the names with `ps -e -o pid,comm`; names longer than 15 characters are cut by the kernel"
         }
+        SessionError::Replaced(_) => "run again: its new program will be looked at",
         SessionError::Itself(_) => "name another process: an observer does not observe itself",
         SessionError::Launch(LaunchError::CommandNotFound { .. }) => "give the program's path, or one that is in PATH",
         SessionError::Launch(LaunchError::NotExecutable { .. }) => {

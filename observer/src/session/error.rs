@@ -31,6 +31,9 @@ pub enum SessionError {
         /// What was found instead, by image.
         reasons: Vec<Unsupported>,
     },
+    /// The process runs another program than at first.
+    #[error("process {0} runs another program now than when it was opened")]
+    Replaced(Pid),
     /// The process is this program itself.
     #[error("process {0} is this observer itself")]
     Itself(Pid),
@@ -80,6 +83,7 @@ impl SessionError {
         match error {
             CensusError::Target(error) => error.into(),
             CensusError::Memory(error) => Self::memory(pid, error),
+            CensusError::Replaced { pid } => Self::Replaced(pid),
         }
     }
 

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::census::{CellTypes, Census, ImageSpan, Waits, spawn_location};
+use crate::census::{Bounds, CellTypes, Census, Doubt, High, How, ImageSpan, Series, Unlisted, Waits, spawn_location};
 use crate::model::{Bias, LiveTask, Ns, Pid, Place, ProcAddr, Site, TargetEntry, TaskType, VirtAddr};
-use crate::sink::{CensusReport, SiteOf};
+use crate::sink::{CensusReport, FuturesCount, SiteOf};
 use crate::target::{MemoryError, Module, Process};
 use crate::verdict::{History, Reading, SiteCount, WaitCount, count_by_site, count_waits};
 
@@ -20,6 +20,8 @@ pub(super) struct Inspected {
     pub(super) history: History,
     /// Of the latest reading.
     pub(super) tasks: Vec<LiveTask>,
+    /// `None` while it is at work, and after it was given up.
+    series: Option<Series>,
     types: Arc<CellTypes>,
     images: Arc<Vec<ImageSpan>>,
     spawned_at: HashMap<ProcAddr, Option<Place>>,
@@ -30,6 +32,10 @@ pub(super) struct Taken {
     pub(super) at: Ns,
     pub(super) began: Ns,
     live: u64,
+    bounds: Bounds,
+    how: How,
+    why_scanned: Option<Doubt>,
+    closures: bool,
     bytes: u64,
     took: Ns,
     doubt: Option<String>,
@@ -47,10 +53,11 @@ impl Inspected {
             spans.push(ImageSpan::of(module));
             one_image(&process, module, analysis, entry)
         })?;
-        let types = Arc::new(CellTypes::of_target(&entry.types));
+        let types = CellTypes::of_target(&entry.types);
+        let series = Some(Series::new(Arc::clone(&process), types.clone(), entry.counters.clone()));
+        let (types, images) = (Arc::new(types), Arc::new(spans));
         let (tasks, spawned_at) = (Vec::new(), HashMap::new());
-        let images = Arc::new(spans);
-        Ok(Self { process, entry, history: History::new(window), tasks, types, images, spawned_at })
+        Ok(Self { process, entry, history: History::new(window), tasks, series, types, images, spawned_at })
     }
 
     pub(super) fn pid(&self) -> Pid {
@@ -59,26 +66,36 @@ impl Inspected {
 
     /// Reads the tasks once more.
     pub(super) async fn read(&mut self, pace: &mut Pace) -> Result<Result<Taken, SessionError>, Interrupted> {
-        let (process, types) = (Arc::clone(&self.process), Arc::clone(&self.types));
         let pid = self.pid();
-        let census = match pace.work(move || Census::take(&process, &types)).await? {
-            Ok(taken) => match taken.map_err(|error| SessionError::census(pid, error)) {
-                Ok(census) => census,
-                Err(error) => return Ok(Err(error)),
-            },
+        // What was given up in the middle is begun anew.
+        let begin = || Series::new(Arc::clone(&self.process), (*self.types).clone(), self.entry.counters.clone());
+        let mut series = self.series.take().unwrap_or_else(begin);
+        let (series, taken) = match pace.work(move || (series.take(), series)).await? {
+            Ok((taken, series)) => (series, taken),
             Err(error) => return Ok(Err(error)),
+        };
+        let doubt = series.doubt();
+        self.series = Some(series);
+        let census = match taken {
+            Ok(census) => census,
+            Err(error) => return Ok(Err(SessionError::census(pid, error))),
         };
         self.locate(&census.tasks);
         let complete = census.unread.is_empty() && !census.truncated;
-        let reading = Reading { at: census.ended, tasks: &census.tasks, complete, closures: true };
+        let closures = census.unlisted == Unlisted::Searched;
+        let reading = Reading { at: census.ended, tasks: &census.tasks, complete, closures };
         self.history.add(&reading);
         let taken = Taken {
             at: census.ended,
             began: census.started,
             live: census.tasks.iter().filter(|task| !task.state.is_complete()).count() as u64,
+            bounds: census.bounds,
+            how: census.how,
+            why_scanned: doubt,
+            closures,
             bytes: census.bytes_read,
             took: census.ended.since(census.started),
-            doubt: doubt(&census),
+            doubt: incomplete(&census),
         };
         self.tasks = census.tasks;
         Ok(Ok(taken))
@@ -121,6 +138,20 @@ impl Inspected {
             pid: self.entry.pid,
             exe: &self.entry.exe,
             live: taken.live,
+            futures: FuturesCount {
+                at: taken.bounds.at,
+                low: taken.bounds.low,
+                high: match taken.bounds.high {
+                    High::AtMost(high) => Some(high),
+                    High::Unknown(_) => None,
+                },
+            },
+            how: match taken.how {
+                How::Scan => "scan",
+                How::Walk => "walk",
+            },
+            why_scanned: taken.why_scanned.map(Doubt::as_str),
+            closures: taken.closures,
             bytes: taken.bytes,
             took: taken.took,
             doubt: taken.doubt.as_deref(),
@@ -171,7 +202,7 @@ fn standing(process: &Process, types: &[TaskType], bias: Bias) -> Result<Vec<Tas
 }
 
 /// Why there may be more tasks than were found.
-fn doubt(census: &Census) -> Option<String> {
+fn incomplete(census: &Census) -> Option<String> {
     let unread: u64 = census.unread.iter().map(|range| range.len()).sum();
     if census.truncated {
         Some("there are more tasks than one census takes in".to_owned())

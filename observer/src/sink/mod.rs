@@ -13,8 +13,8 @@ use crate::model::{Event, Missing, Ns, TargetEntry};
 
 pub use json::Json;
 pub use sites::{
-    CensusReport, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText, SpawnsWatched,
-    write_folded, write_pprof,
+    CensusReport, FuturesCount, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText,
+    SpawnsWatched, write_folded, write_pprof,
 };
 pub use text::{Text, future_label};
 pub use totals::Totals;

@@ -1,5 +1,6 @@
 //! What idle tasks wait for, against the truth of a runtime in another process.
 
+use std::collections::BTreeSet;
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;

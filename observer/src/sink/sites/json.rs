@@ -95,9 +95,20 @@ struct CensusObject<'a> {
     pid: u32,
     exe: &'a str,
     live: Integer,
+    futures: FuturesObject,
+    how: &'a str,
+    why_scanned: Option<&'a str>,
+    closures: bool,
     bytes_read: Integer,
     took_ms: f64,
     doubt: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct FuturesObject {
+    at: Integer,
+    low: Integer,
+    high: Option<Integer>,
 }
 
 /// What identifies a site in every object about it.
@@ -255,6 +266,14 @@ impl<'a> CensusObject<'a> {
             pid: census.pid.0,
             exe: census.exe,
             live: Integer(census.live),
+            futures: FuturesObject {
+                at: Integer(census.futures.at.0),
+                low: Integer(census.futures.low),
+                high: census.futures.high.map(Integer),
+            },
+            how: census.how,
+            why_scanned: census.why_scanned,
+            closures: census.closures,
             bytes_read: Integer(census.bytes),
             took_ms: milliseconds(census.took),
             doubt: census.doubt,

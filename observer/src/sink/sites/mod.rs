@@ -129,12 +129,31 @@ pub struct CensusReport<'a> {
     pub exe: &'a str,
     /// Live tasks found, closures included.
     pub live: u64,
+    /// How many live futures there were at one moment.
+    pub futures: FuturesCount,
+    /// `scan`: all memory was searched; `walk`: the runtime's lists were followed.
+    pub how: &'static str,
+    /// The reason for which no list was followed.
+    pub why_scanned: Option<&'static str>,
+    /// Closures born since the last scan were looked for, too.
+    pub closures: bool,
     /// Bytes of memory read.
     pub bytes: u64,
     /// How long it took.
     pub took: Ns,
     /// Why there may be more tasks than were found, if so.
     pub doubt: Option<&'a str>,
+}
+
+/// How many live futures there were, from below and from above. Without churn the two are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FuturesCount {
+    /// The moment, within the census.
+    pub at: Ns,
+    /// At least so many.
+    pub low: u64,
+    /// At most so many; `None` where nothing bounds it.
+    pub high: Option<u64>,
 }
 
 /// Whether a finding was said before.

@@ -10,7 +10,7 @@ use crate::sink::text::future_label;
 use crate::verdict::{Evidence, Finding, Grows, SiteCount, Verdict, WaitCount, Why};
 
 use super::origin;
-use super::{CensusReport, News, Report, SiteOf, SiteSink, SitesEnd, SpawnsWatched};
+use super::{CensusReport, FuturesCount, News, Report, SiteOf, SiteSink, SitesEnd, SpawnsWatched};
 
 /// Writes a table of sites, a line a task, and a paragraph a finding.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,15 @@ impl SitesText {
         if self.shows == Shows::Findings && census.doubt.is_none() {
             return Ok(());
         }
-        writeln!(out, "pid {pid} {exe}: {live} live tasks; read {mib:.1} MiB in {took:.1} ms, no probe attached")?;
+        let within = match census.futures {
+            FuturesCount { low, high: Some(high), .. } if low == high => String::new(),
+            FuturesCount { low, high: Some(high), .. } => format!(" (futures: {low} to {high})"),
+            FuturesCount { low, high: None, .. } => format!(" (futures: at least {low})"),
+        };
+        writeln!(
+            out,
+            "pid {pid} {exe}: {live} live tasks{within}; read {mib:.1} MiB in {took:.1} ms, no probe attached"
+        )?;
         match census.doubt {
             Some(doubt) => writeln!(out, "  {} {doubt}", self.paint(AnsiColor::Yellow, "not certain:")),
             None => Ok(()),
