@@ -48,13 +48,17 @@ impl Look {
         self.lines.iter().filter(move |line| line["event"] == event)
     }
 
-    /// How many tasks a process had at its latest reading, closures included.
+    /// The latest reading of a process.
     ///
     /// # Panics
     /// When it was not read.
+    pub fn census(&self, pid: u32) -> &Value {
+        self.of("census", pid).last().unwrap_or_else(|| panic!("{pid} was not read: {:?}", self.lines))
+    }
+
+    /// How many tasks it had then, closures included.
     pub fn live(&self, pid: u32) -> u64 {
-        let census = self.of("census", pid).last().unwrap_or_else(|| panic!("{pid} was not read: {:?}", self.lines));
-        number(census, "live")
+        number(self.census(pid), "live")
     }
 
     /// Why a process could not be observed, if that was said.

@@ -23,6 +23,8 @@ pub struct Seen {
     pub found: BTreeSet<String>,
     /// The evidence of the first of them, in words.
     pub evidence: String,
+    /// What the idle tasks of the finding wait for, the most frequent first.
+    pub waits: String,
 }
 
 /// Whether verdicts are right for a place.
@@ -54,7 +56,10 @@ pub fn seen(cell: &str, program: &str, look: &Look, pid: u32, places: &Places) -
     let findings = places.by_place(look.of("finding", pid));
     let of = |place: &Place| {
         let lines: &[&Value] = findings.get(&place.name).map_or(&[], Vec::as_slice);
+        let waits = lines.first().and_then(|line| line["waits"].as_array());
+        let waits: Vec<&str> = waits.into_iter().flatten().map(|wait| word(wait, "on")).collect();
         Seen {
+            waits: waits.join(", "),
             cell: cell.to_owned(),
             program: program.to_owned(),
             place: place.clone(),
@@ -116,14 +121,15 @@ pub fn table(all: &[Seen]) -> String {
     let rank = |right: &str| ["stuck", "leaking", "suspect", "healthy"].iter().position(|word| *word == right);
     rows.sort_by_key(|([program, place, right, ..], _)| (program == "healthy", rank(right), place.clone()));
     let mut text = String::from(
-        "| program | place | wanted | found | mark | cells | live | what its tasks do | evidence |\n\
-         |---|---|---|---|---|---|--:|---|---|\n",
+        "| program | place | wanted | found | mark | cells | live | what its tasks do | evidence | they wait for |\n\
+         |---|---|---|---|---|---|--:|---|---|---|\n",
     );
     for (fixed, row) in rows {
         let cells: Vec<&str> = row.iter().map(|seen| seen.cell.as_str()).collect();
-        let Seen { place, evidence, .. } = row[0];
+        let Seen { place, evidence, waits, .. } = row[0];
         let fixed = fixed.join(" | ");
-        writeln!(text, "| {fixed} | {} | {} | {} | {evidence} |", cells.join(", "), place.live, place.about)
+        let (cells, live, about) = (cells.join(", "), place.live, &place.about);
+        writeln!(text, "| {fixed} | {cells} | {live} | {about} | {evidence} | {waits} |")
             .expect("a string takes any text");
     }
     text
@@ -150,7 +156,14 @@ mod tests {
             about: "piles up".into(),
         };
         let found = found.iter().map(|word| (*word).to_owned()).collect();
-        Seen { cell: cell.into(), program: "leaks".into(), place, found, evidence: "grows".into() }
+        Seen {
+            cell: cell.into(),
+            program: "leaks".into(),
+            place,
+            found,
+            evidence: "grows".into(),
+            waits: "timer".into(),
+        }
     }
 
     #[test]
@@ -183,8 +196,8 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "| leaks | pile | leaking | leaking | right | a, b | 7 | piles up | grows |",
-                "| leaks | pile | leaking | - | missed | c | 7 | piles up | grows |"
+                "| leaks | pile | leaking | leaking | right | a, b | 7 | piles up | grows | timer |",
+                "| leaks | pile | leaking | - | missed | c | 7 | piles up | grows | timer |"
             ]
         );
         assert_eq!(

@@ -59,6 +59,10 @@ fn each_place_has_as_many_tasks_as_the_program_says() {
         }
         let all: u64 = look.of("site", pid).map(|site| number(site, "live")).sum();
         assert_eq!(look.live(pid), all, "{cell}: all tasks are in a site");
+        let futures = &look.census(pid)["futures"];
+        let told: u64 = places.iter().map(|place| place.live).sum();
+        let bounds = (number(futures, "low"), number(futures, "high"));
+        assert_eq!(bounds, (told, told), "{cell}: nothing comes or goes, so the bounds are the count");
     }
 }
 
