@@ -186,20 +186,21 @@ impl SitesOutput {
         spawns: Option<&Watching>,
     ) -> Result<(), SessionError> {
         let Some((kind, out)) = &mut self.profile else { return Ok(()) };
-        let samples = targets.iter().flat_map(|target| {
-            let mut samples = Vec::new();
+        let mut samples: Vec<ProfileSample<'_>> = Vec::new();
+        for target in targets {
             for SiteCount { site, mut live, mut stuck, .. } in target.counts() {
                 let Some(of) = target.site(site).filter(|of| view.wants(of)) else { continue };
-                let origins = spawns.map_or_else(Vec::new, |spawns| origins(&mut spawns.seen(), target, site));
+                let origins = match spawns {
+                    Some(spawns) => origins(&mut *spawns.seen()?, target, site),
+                    None => Vec::new(),
+                };
                 for origin in origins {
                     (live, stuck) = (live.saturating_sub(origin.tasks), stuck.saturating_sub(origin.stuck));
                     samples.push(ProfileSample { of, live: origin.tasks, stuck: origin.stuck, origin: Some(origin) });
                 }
                 samples.push(ProfileSample { of, live, stuck, origin: None });
             }
-            samples
-        });
-        let samples: Vec<ProfileSample<'_>> = samples.collect();
+        }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let written = match kind {
             ProfileKind::Pprof => write_pprof(&samples, i64::try_from(now.as_nanos()).unwrap_or(i64::MAX), out),

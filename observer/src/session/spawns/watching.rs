@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Spawns;
+use crate::session::SessionError;
 
 /// Between two looks at the rings.
 const STEP: Duration = Duration::from_millis(5);
@@ -24,8 +25,8 @@ impl Watching {
         let (spawns, over) = (Arc::new(Mutex::new(spawns)), Arc::new(AtomicBool::new(false)));
         let (theirs, until) = (Arc::clone(&spawns), Arc::clone(&over));
         let thread = std::thread::Builder::new().name("spawns".to_owned()).spawn(move || {
-            while !until.load(Ordering::Relaxed) {
-                lock(&theirs).drain();
+            // Whoever asks for what was seen meets the same failure, and says it.
+            while !until.load(Ordering::Relaxed) && lock(&theirs).drain().is_ok() {
                 std::thread::sleep(STEP);
             }
         })?;
@@ -33,10 +34,10 @@ impl Watching {
     }
 
     /// What was seen up to now.
-    pub fn seen(&self) -> MutexGuard<'_, Spawns> {
+    pub fn seen(&self) -> Result<MutexGuard<'_, Spawns>, SessionError> {
         let mut spawns = lock(&self.spawns);
-        spawns.drain();
-        spawns
+        spawns.drain()?;
+        Ok(spawns)
     }
 }
 
