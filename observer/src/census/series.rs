@@ -26,7 +26,8 @@ pub struct Series {
     counters: Option<Counters>,
     places: Places,
     lists: Option<Vec<List>>,
-    known: Option<Known>,
+    /// What the next walk begins with, or why it cannot.
+    known: Result<Known, Doubt>,
     doubt: Option<Doubt>,
 }
 
@@ -80,24 +81,25 @@ impl Series {
             counters: None,
             places: Places::default(),
             lists: None,
-            known: None,
+            known: Err(Doubt::First),
             doubt: None,
         }
     }
 
     /// Takes the next.
     pub fn take(&mut self) -> Result<Census, CensusError> {
-        self.doubt = match self.known.take() {
-            None => self.doubt.or(Some(Doubt::First)),
-            Some(known) => match self.walk(known)? {
+        // If this one fails, the next begins anew.
+        let doubt = match std::mem::replace(&mut self.known, Err(Doubt::First)) {
+            Err(doubt) => doubt,
+            Ok(known) => match self.walk(known)? {
                 Ok((census, known)) => {
-                    self.known = Some(known);
-                    self.doubt = None;
+                    (self.known, self.doubt) = (Ok(known), None);
                     return Ok(census);
                 }
-                Err(doubt) => Some(doubt),
+                Err(doubt) => doubt,
             },
         };
+        self.doubt = Some(doubt);
         self.scan()
     }
 
@@ -117,8 +119,7 @@ impl Series {
         let learned = self.learn(&scanned)?;
         let Scanned { census, cells, places, counted, .. } = scanned;
         self.places = places;
-        // What the next one finds in doubt if there is nothing to walk along.
-        let next = match learned {
+        self.known = match learned {
             _ if census.truncated || !census.unread.is_empty() => Err(Doubt::Partial),
             None => Err(Doubt::NoEnds),
             Some((lists, addresses)) => {
@@ -127,10 +128,6 @@ impl Series {
                 Ok(Known { cells, addresses, loose, counted, scan: census.ended })
             }
         };
-        match next {
-            Ok(known) => self.known = Some(known),
-            Err(doubt) => self.doubt = self.doubt.filter(|doubt| *doubt == Doubt::First).or(Some(doubt)),
-        }
         Ok(census)
     }
 
