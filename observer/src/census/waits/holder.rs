@@ -160,7 +160,7 @@ impl<'a> Judge<'a> {
             }
             begins.extend(&self.begins[&handle]);
         }
-        Ok(timer::judge(window, place.table(), &begins))
+        Ok(timer::judge(window, place.table(), &begins, *self.life.end()))
     }
 
     fn begins_in(&self, handle: u64) -> Result<Vec<Ns>, MemoryError> {

@@ -19,6 +19,8 @@ const SLEEP: usize = 24;
 const PADDED_SLEEP: usize = 3 * BLOCK + SLEEP;
 /// A millisecond.
 const MS: u64 = 1_000_000;
+/// Smaller numbers stand near each other twice by chance, and are believed only where the instant is not over.
+const CHANCE: u64 = 1_000;
 /// Ticks and seconds are below this: 139 years of milliseconds.
 const MAX_COUNT: u64 = 1 << 42;
 
@@ -61,11 +63,12 @@ pub fn may_be(window: &Window, table: ProcAddr) -> bool {
 
 /// Judges the words around a waker, whose table is given. `begins` are instants at which the clock of a runtime near may
 /// have begun.
-pub fn judge(window: &Window, table: ProcAddr, begins: &[Ns]) -> Option<Timer> {
+pub fn judge(window: &Window, table: ProcAddr, begins: &[Ns], now: Ns) -> Option<Timer> {
     let stands_for = |tick: u64| {
         window.near(sleep_reach(window)).find_map(|(offset, seconds)| {
             let deadline = instant(seconds, window.word(offset + 1)?)?;
-            begins.iter().any(|begin| tick_of(deadline, *begin) == Some(tick)).then_some(deadline)
+            let fits = || begins.iter().any(|begin| tick_of(deadline, *begin) == Some(tick));
+            ((deadline >= now || tick >= CHANCE) && fits()).then_some(deadline)
         })
     };
     if let Some(deadline) = ticks(window, table).find_map(stands_for) {
@@ -153,11 +156,11 @@ mod tests {
     #[test]
     fn a_timer_is_proved_by_the_instant_its_tick_was_made_of() {
         let expected = Some(Timer { deadline: Some(DEADLINE) });
-        assert_eq!(judge(&newest(10_022), TABLE, &[Ns(1), BEGIN]), expected);
+        assert_eq!(judge(&newest(10_022), TABLE, &[Ns(1), BEGIN], BEGIN), expected);
         assert_eq!(handles(&newest(10_022)).collect::<Vec<_>>(), [HANDLE]);
         assert!(may_be(&newest(10_022), TABLE));
-        assert_eq!(judge(&newest(10_023), TABLE, &[Ns(1), BEGIN]), None, "another tick");
-        assert_eq!(judge(&newest(10_022), TABLE, &[Ns(1)]), None, "another beginning");
+        assert_eq!(judge(&newest(10_023), TABLE, &[Ns(1), BEGIN], BEGIN), None, "another tick");
+        assert_eq!(judge(&newest(10_022), TABLE, &[Ns(1)], BEGIN), None, "another beginning");
     }
 
     #[test]
@@ -165,19 +168,33 @@ mod tests {
         let words = [(-7, HANDLE), (-8, 1), (-6, TABLE.0), (-5, HEADER), (-4, 0), (-3, 7_000), (-2, 7_000), (-1, 0)];
         let near = [&words[..], &[(4, 4_907), (5, 0)]].concat();
         assert_eq!(
-            judge(&window(0x7f00_0000_1078, &near), TABLE, &[BEGIN]),
+            judge(&window(0x7f00_0000_1078, &near), TABLE, &[BEGIN], BEGIN),
             Some(Timer { deadline: Some(Ns(4_907_000_000_000)) })
         );
         let far = [(-8, TABLE.0), (-7, HEADER), (-6, 0), (-5, 7_000), (-4, 7_000), (-1, 0), (4, 4_907), (5, 0)];
-        assert_eq!(judge(&window(0x7f00_0000_1078, &far), TABLE, &[BEGIN]), None);
+        assert_eq!(judge(&window(0x7f00_0000_1078, &far), TABLE, &[BEGIN], BEGIN), None);
+    }
+
+    #[test]
+    fn a_small_number_beside_an_instant_that_is_over_is_chance() {
+        // What a semaphore has beside a waiter, and an instant that was left there.
+        let words = [(-7, HANDLE), (-8, 1), (2, 0), (3, 0), (4, 1), (5, 1), (6, 4_900), (7, 500_000)];
+        let found = |now| judge(&window(0x7f00_0000_1078, &words), TABLE, &[BEGIN], Ns(now));
+        assert_eq!(found(4_900_000_400_000), Some(Timer { deadline: Some(Ns(4_900_000_500_000)) }));
+        assert_eq!(found(4_900_000_600_000), None);
+        assert!(judge(&newest(10_022), TABLE, &[BEGIN], Ns(u64::MAX)).is_some(), "overdue, and no chance");
     }
 
     #[test]
     fn a_padded_timer_is_known_without_its_instant() {
         let words = [(-16, 0x7f00_0000_2000), (-14, 10_022), (16, 10_022), (-20, 1), (-19, HANDLE)];
-        assert_eq!(judge(&window(0x7f00_0000_1080, &words), TABLE, &[BEGIN]), Some(Timer { deadline: None }));
-        assert_eq!(judge(&window(0x7f00_0000_1088, &words), TABLE, &[BEGIN]), None, "not at the begin of its part");
-        assert_eq!(judge(&window(0x7f00_0000_1080, &words), TABLE, &[]), None, "no runtime near");
+        assert_eq!(judge(&window(0x7f00_0000_1080, &words), TABLE, &[BEGIN], BEGIN), Some(Timer { deadline: None }));
+        assert_eq!(
+            judge(&window(0x7f00_0000_1088, &words), TABLE, &[BEGIN], BEGIN),
+            None,
+            "not at the begin of its part"
+        );
+        assert_eq!(judge(&window(0x7f00_0000_1080, &words), TABLE, &[], BEGIN), None, "no runtime near");
     }
 
     #[test]
@@ -194,7 +211,7 @@ mod tests {
             all.iter_mut().zip(&words).for_each(|(word, given)| *word = *given);
             let window = Window::of(ProcAddr(at), all);
             let begins: Vec<Ns> = begins.into_iter().map(Ns).chain(instants(&all, Ns(0)..=Ns(now))).collect();
-            judge(&window, ProcAddr(same), &begins);
+            judge(&window, ProcAddr(same), &begins, Ns(now));
             handles(&window).count();
         }
     }
