@@ -95,8 +95,14 @@ impl Seen {
         }
     }
 
+    /// What was found; a hint beside a graver verdict adds nothing, and comes and goes with the moment.
     fn verdicts(&self) -> String {
-        if self.found.is_empty() { "-".into() } else { self.found.iter().cloned().collect::<Vec<_>>().join(", ") }
+        let grave: Vec<&str> = self.found.iter().map(String::as_str).filter(|word| *word != "suspect").collect();
+        match (grave.is_empty(), self.found.is_empty()) {
+            (false, _) => grave.join(", "),
+            (true, false) => "suspect".into(),
+            (true, true) => "-".into(),
+        }
     }
 
     /// The columns that must stay as they are, but for the cells.
@@ -188,7 +194,7 @@ mod tests {
     fn cells_that_agree_share_a_row_and_figures_are_not_compared() {
         let all = [
             judged("a", "leaking", true, &["leaking"]),
-            judged("b", "leaking", true, &["leaking"]),
+            judged("b", "leaking", true, &["leaking", "suspect"]),
             judged("c", "leaking", true, &[]),
         ];
         let table = table(&all);
