@@ -71,7 +71,8 @@ pub struct Record {
     pub flags: u16,
     /// Always zero; keeps the layout free of padding.
     pub reserved: u32,
-    /// The word that the cookie's `far` asks for, 0 where it asks for none: the task id of a cell whose future is so
+    /// For [`RecordKind::Spawn`]: how many bytes at the stack's beginning could not be read, and are zero. For the others:
+    /// the word that the cookie's `far` asks for, 0 where it asks for none: the task id of a cell whose future is so
     /// strongly aligned that the id lies behind the head.
     pub far: u64,
     /// Memory from the header on. Present from [`RECORD_WITH_HEAD`] on.
@@ -107,10 +108,38 @@ pub struct Registers {
     pub r15: u64,
 }
 
+/// Where a spawn's probe finds the address of the memory that it is to copy besides: what user space has learned from the
+/// stacks it has seen of that point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Spot {
+    /// In this one of [`Registers`], counted from `rbx` as 0 to `r15` as 5.
+    Register(u8),
+    /// In the word so many bytes above the stack pointer.
+    Stack(u32),
+}
+
+/// A spot in a register has this bit.
+const SPOT_IS_REGISTER: u64 = 1 << 32;
+
+impl Spot {
+    /// As the map carries it.
+    pub const fn to_u64(self) -> u64 {
+        match self {
+            Self::Register(number) => SPOT_IS_REGISTER | number as u64,
+            Self::Stack(offset) => offset as u64,
+        }
+    }
+
+    /// From what the map carried.
+    pub const fn from_u64(n: u64) -> Self {
+        if n & SPOT_IS_REGISTER != 0 { Self::Register(n as u8) } else { Self::Stack(n as u32) }
+    }
+}
+
 /// Bytes of a page, which is what can be read of a stack or not.
 pub const PAGE: usize = 4096;
 /// Whole pages copied of a stack, behind the part of a page that the stack pointer stands in.
-pub const STACK_PAGES: usize = 3;
+pub const STACK_PAGES: usize = 6;
 /// The most that is copied of a stack. The least is one page less and a word: where the stack pointer stands at a page's end.
 pub const STACK_MOST: usize = PAGE * (STACK_PAGES + 1);
 
@@ -122,12 +151,16 @@ pub struct SpawnRecord {
     pub bare: [u64; RECORD_BARE / 8],
     /// Registers at the probed instruction.
     pub registers: Registers,
-    /// Memory from `sp`, rounded down to 8 bytes, on.
+    /// The address that stood where the point's [`Spot`] says, 0 where there is none or `head` could not be read.
+    pub spawner: u64,
+    /// Memory from there on.
+    pub head: [u64; HEAD_WORDS],
+    /// Memory from `sp`, rounded down to 8 bytes, on; the first `far` bytes of it could not be read.
     pub stack: [u8; STACK_MOST],
 }
 
 /// Bytes of a spawn's record before the stack.
-pub const SPAWN_BARE: usize = RECORD_BARE + size_of::<Registers>();
+pub const SPAWN_BARE: usize = RECORD_BARE + size_of::<Registers>() + 8 + 8 * HEAD_WORDS;
 
 const _: () = assert!(core::mem::offset_of!(SpawnRecord, stack) == SPAWN_BARE);
 const _: () = assert!(size_of::<Record>() == RECORD_FULL);

@@ -33,6 +33,10 @@ pub static SCRATCH: PerCpuArray<SpawnRecord> = PerCpuArray::with_max_entries(SCR
 #[map]
 pub static SCRATCH_TAKEN: HashMap<u32, u64> = HashMap::with_max_entries(4096, 0);
 
+/// Points to where their spawners' headers were last seen, see [`observer_common::Spot`]. Written by user space only.
+#[map]
+pub static SPOTS: HashMap<u32, u64> = HashMap::with_max_entries(16_384, 0);
+
 /// One row for each [`Counter`].
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);

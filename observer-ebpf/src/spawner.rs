@@ -10,11 +10,11 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use observer_common::{
-    FLAG_NO_SCRATCH, FLAG_STACK_CUT, PAGE, RECORD_BARE, RecordKind, Registers, SPAWN_BARE, STACK_PAGES, SpawnRecord,
+    FLAG_NO_SCRATCH, FLAG_STACK_CUT, HEAD_WORDS, PAGE, RECORD_BARE, RecordKind, Registers, SPAWN_BARE, STACK_PAGES, SpawnRecord, Spot,
 };
 
 use crate::emit::{self, Hit};
-use crate::maps::{SCRATCH, SCRATCH_ROWS, SCRATCH_TAKEN};
+use crate::maps::{SCRATCH, SCRATCH_ROWS, SCRATCH_TAKEN, SPOTS};
 use crate::spawn::minted;
 
 /// A spawn's record without a stack.
@@ -22,6 +22,8 @@ use crate::spawn::minted;
 struct Bare {
     record: [u64; RECORD_BARE / 8],
     registers: Registers,
+    spawner: u64,
+    head: [u64; HEAD_WORDS],
 }
 
 /// Reports a birth as `birth` does, with its spawner.
@@ -43,7 +45,7 @@ pub fn spawn(ctx: ProbeContext) -> u32 {
         let _ = SCRATCH_TAKEN.remove(claim);
         return 0;
     }
-    let mut bare = Bare { record: [0; _], registers: registers(ctx.regs) };
+    let mut bare = Bare { record: [0; _], registers: registers(ctx.regs), spawner: 0, head: [0; _] };
     // SAFETY: memory of this program's own, with room for the bare part; all of it is written.
     unsafe {
         emit::describe((&raw mut bare).cast(), &hit, RecordKind::Spawn, FLAG_NO_SCRATCH, hit.sp, subject, 0);
@@ -60,25 +62,65 @@ fn report(ctx: &ProbeContext, hit: &Hit, subject: u64, record: *mut SpawnRecord)
     unsafe {
         let stack = addr_of_mut!((*record).stack).cast::<u8>();
         // To the end of the page that the stack pointer stands in, then page by page: what lies behind the stack's end
-        // must not cost what lies before it.
+        // must not cost what lies before it. The first pages may be away as well: a function that has only moved the
+        // stack pointer yet has not written there, and a probe brings no page in.
         let mut length = PAGE as u64 - (from & (PAGE as u64 - 1));
+        let mut unread = 0;
         let mut flags = 0;
         if bpf_probe_read_user(stack.cast(), length as u32, from as *const _) != 0 {
-            length = 0;
-            flags = FLAG_STACK_CUT;
-        } else {
-            for _ in 0..STACK_PAGES {
-                let (to, at) = (stack.add(length as usize), from.wrapping_add(length));
-                if bpf_probe_read_user(to.cast(), PAGE as u32, at as *const _) != 0 {
-                    flags = FLAG_STACK_CUT;
-                    break;
-                }
+            unread = length;
+        }
+        for _ in 0..STACK_PAGES {
+            let (to, at) = (stack.add(length as usize), from.wrapping_add(length));
+            if bpf_probe_read_user(to.cast(), PAGE as u32, at as *const _) == 0 {
                 length += PAGE as u64;
+            } else if unread == length {
+                length += PAGE as u64;
+                unread = length;
+            } else {
+                flags = FLAG_STACK_CUT;
+                break;
             }
         }
-        (*record).registers = registers(ctx.regs);
-        emit::describe(record.cast(), hit, RecordKind::Spawn, flags, hit.sp, subject, 0);
+        if unread == length {
+            (length, unread, flags) = (0, 0, FLAG_STACK_CUT);
+        }
+        let registers = registers(ctx.regs);
+        (*record).registers = registers;
+        let head = addr_of_mut!((*record).head);
+        (*record).spawner = match spawner(&registers, from, hit.point()) {
+            Some(header) if bpf_probe_read_user(head.cast(), size_of_val(&*head) as u32, header as *const _) == 0 => header,
+            _ => {
+                *head = [0; _];
+                0
+            }
+        };
+        emit::describe(record.cast(), hit, RecordKind::Spawn, flags, hit.sp, subject, unread);
         emit::send(ctx, record.cast(), SPAWN_BARE as u64 + length);
+    }
+}
+
+/// What stands where the point's spot says.
+#[inline(always)]
+fn spawner(registers: &Registers, stack: u64, point: u32) -> Option<u64> {
+    // SAFETY: the value is copied at once.
+    let spot = Spot::from_u64(unsafe { SPOTS.get(point) }.copied()?);
+    match spot {
+        Spot::Register(0) => Some(registers.rbx),
+        Spot::Register(1) => Some(registers.rbp),
+        Spot::Register(2) => Some(registers.r12),
+        Spot::Register(3) => Some(registers.r13),
+        Spot::Register(4) => Some(registers.r14),
+        Spot::Register(5) => Some(registers.r15),
+        Spot::Register(_) => None,
+        Spot::Stack(offset) => {
+            let mut word = 0u64;
+            // SAFETY: into a word of our own; the helper checks the user address.
+            let read = unsafe {
+                bpf_probe_read_user((&raw mut word).cast(), 8, stack.wrapping_add(offset.into()) as *const _)
+            };
+            (read == 0).then_some(word)
+        }
     }
 }
 

@@ -3,14 +3,15 @@
 //!
 //! Uses the observer as a library: `sweep --trace-spawns` shows findings, not each spawn.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use observer::model::{Caller, Pid, SpawnSeen, Trigger, first_own};
+use observer::model::{Caller, CopyEnd, Pid, SpawnSeen, Trigger, Untold, UnwindEnd, first_own};
 use observer::session::{Born, SpawnOptions, Spawns};
 use observer::target::Process;
 use serde_json::Value;
-use tests::fixture::Fixture;
+use tests::fixture::{Fixture, Scratch};
+use tests::oracle::Log;
 use tests::stream::{number, word};
 use tests::wait::until;
 
@@ -43,7 +44,7 @@ fn run(cell: &str) -> Run {
     let mut seen = Vec::new();
     until("all is spawned", || {
         let done = fixture.said().iter().any(|line| line.contains("\"spawned\":true"));
-        seen.extend(spawns.drain());
+        seen.extend(spawns.drain().expect("the rings can be read"));
         done.then_some(())
     });
     let lines: Vec<Value> = fixture.said().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -131,4 +132,71 @@ fn spawns_of_a_stripped_build_without_unwinding_are_seen_with_their_makers() {
 #[test]
 fn spawns_of_a_build_at_a_fixed_address_are_seen_with_their_makers() {
     check("newest-nopie", true);
+}
+
+#[test]
+fn spawns_of_a_small_build_are_seen_with_their_makers() {
+    check("newest-optz", true);
+}
+
+#[test]
+fn spawns_of_a_debug_build_are_seen_with_their_makers() {
+    check("newest-dev", true);
+}
+
+/// The whole zoo, where tasks end in every way and at once: what is said of a spawner is true, and it is said of every spawn that
+/// no task made.
+#[test]
+fn what_is_told_of_the_zoos_spawners_is_what_its_own_log_tells() {
+    let place = Scratch::new("spawners");
+    let log = place.path().join("log.jsonl");
+    let log_path = log.to_str().expect("a temporary path is text");
+    let mut fixture = Fixture::start("newest-unstable", "oracle", &[log_path]);
+    let process = Arc::new(Process::open(Pid(fixture.pid())).expect("it runs"));
+    let mut spawns = Spawns::start(&[process], &SpawnOptions::default(), &|_| ()).expect("its spawn sites are found");
+    fixture.release();
+    let mut seen = Vec::new();
+    until("all is over", || {
+        let over = !fixture.is_running();
+        seen.extend(spawns.drain().expect("the rings can be read"));
+        over.then_some(())
+    });
+    let counts = spawns.counts().expect("the counters can be read");
+    assert_eq!((counts.lost, counts.malformed, counts.dropped), (0, 0, Default::default()));
+    let truth = fixture.truth();
+    let log = Log::parse(&std::fs::read_to_string(&log).expect("the oracle wrote its log"));
+    assert_eq!(Some(log.workers()), truth["workers"].as_u64(), "the oracle's two voices agree");
+
+    let mut faults = Vec::new();
+    let mut tally: BTreeMap<String, usize> = BTreeMap::new();
+    let ids: HashSet<u64> = seen.iter().filter_map(|seen| Some(seen.task?.0)).collect();
+    assert_eq!((seen.len(), ids.len()), (log.tasks.len(), log.tasks.len()), "one record a spawn");
+    for seen in &seen {
+        let id = seen.task.expect("each has one").0;
+        let spawned = log.tasks.get(&id).and_then(|told| told.spawned.as_ref());
+        let told = spawned.map(|spawned| spawned.parent);
+        let (is_true, word) = match (&seen.trigger, told) {
+            // The runtime's own worker: whoever started it, nobody told.
+            (_, None) => (true, "a worker's"),
+            (Trigger::NoTask, Some(parent)) => (parent.is_none(), "no task"),
+            (Trigger::Task { id, .. }, Some(parent)) => (Some(id.0) == parent, "a task"),
+            (Trigger::OfType { why, .. }, Some(parent)) => (
+                parent.is_some(),
+                match why {
+                    Untold::Gone => "a task that is gone",
+                    Untold::Several => "one of several",
+                    Untold::NotFound => "a task not found",
+                },
+            ),
+            // Deeper than a record goes.
+            (Trigger::Unknown(end), Some(_)) => (*end == UnwindEnd::Copy(CopyEnd::Bound), "unknown"),
+        };
+        *tally.entry(word.to_owned()).or_default() += 1;
+        if !is_true {
+            faults.push(format!("{id}: by {told:?}, seen {:?}", seen.trigger));
+        }
+    }
+    println!("{} spawns: {tally:?}", seen.len());
+    assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
+    assert!(tally.get("unknown").is_none_or(|unknown| unknown * 20 < seen.len()), "{tally:?}");
 }

@@ -131,8 +131,8 @@ pub(super) fn link_multi(
     unsafe { bpf_fd(bpf_cmd::BPF_LINK_CREATE, &link) }
 }
 
-/// Sets one entry of a map with 4-byte keys and values, such as a perf event array.
-pub(super) fn update_map(map: BorrowedFd<'_>, key: u32, value: u32) -> io::Result<()> {
+/// Sets one entry of a map whose keys and values have these types.
+pub(super) fn update_map<V: Copy>(map: BorrowedFd<'_>, key: u32, value: V) -> io::Result<()> {
     let update = MapUpdate {
         map_fd: map.as_raw_fd() as u32,
         pad: 0,

@@ -20,6 +20,7 @@ static BYTES: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_D
 /// Names the kernel side gives to what this side must find.
 const RECORDS: &str = "RECORDS";
 const SCRATCH: &str = "SCRATCH";
+const SPOTS: &str = "SPOTS";
 const COUNTERS: &str = "COUNTERS";
 const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 /// The most talkative level, which lets everything through.
@@ -86,6 +87,14 @@ impl Object {
         match self.ebpf.map(RECORDS) {
             Some(Map::PerfEventArray(map)) => Ok(map.fd().as_fd()),
             _ => Err(AttachError::Object(format!("no perf event array {RECORDS}"))),
+        }
+    }
+
+    /// Where births look for their spawners' headers.
+    pub(super) fn spots(&self) -> Result<BorrowedFd<'_>, AttachError> {
+        match self.ebpf.map(SPOTS) {
+            Some(Map::HashMap(map)) => Ok(map.fd().as_fd()),
+            _ => Err(AttachError::Object(format!("no map {SPOTS}"))),
         }
     }
 

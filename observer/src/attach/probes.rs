@@ -12,7 +12,7 @@ use super::kernel_log::KernelLog;
 use super::mechanism::{Trial, try_multi};
 use super::object::{Object, Spawners, Work};
 use super::{AttachError, ImageRequest, Links, Mechanism, Ring, kernel};
-use crate::model::Program;
+use crate::model::{PointIndex, Program, Spot};
 
 /// How to set up.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +136,12 @@ impl Probes {
             drained.lost_in_ring += lost;
         }
         drained
+    }
+
+    /// From now on, births at this point are reported with the memory that the word at this spot points to.
+    pub fn look_at(&mut self, point: PointIndex, spot: Spot) -> Result<(), AttachError> {
+        kernel::update_map(self.object.spots()?, point.0, spot.to_u64())
+            .map_err(|source| AttachError::refused("tell the programs where to look", source))
     }
 
     /// What the kernel side has counted.

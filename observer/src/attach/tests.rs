@@ -61,6 +61,7 @@ struct Seen {
     tgid: u32,
     kind: Option<RecordKind>,
     flags: u16,
+    far: u64,
     words: Vec<u64>,
 }
 
@@ -77,6 +78,7 @@ impl Seen {
             tgid: (word(32) >> 32) as u32,
             kind: RecordKind::from_u16(word(40) as u16),
             flags: (word(40) >> 16) as u16,
+            far: word(48),
             words: (RECORD_BARE..bytes.len()).step_by(8).map(word).collect(),
         }
     }

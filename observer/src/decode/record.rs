@@ -25,6 +25,9 @@ pub enum Malformed {
     /// The point's role does not write records of this kind.
     #[error("a record of a kind that its point does not write")]
     RoleMismatch,
+    /// A stack that lies beyond the end of memory.
+    #[error("a stack beyond the end of memory")]
+    Stack,
     /// The point's type is not among the target's types.
     #[error("a spawn site's type is not in the catalog")]
     Type,
@@ -113,7 +116,7 @@ pub(super) fn word(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
-fn words<const N: usize>(bytes: &[u8], at: usize) -> Option<[u64; N]> {
+pub(super) fn words<const N: usize>(bytes: &[u8], at: usize) -> Option<[u64; N]> {
     let mut out = [0; N];
     for (n, slot) in out.iter_mut().enumerate() {
         *slot = word(bytes, at + 8 * n)?;

@@ -31,9 +31,9 @@ pub use origin::{Ancestor, Beyond, Origin};
 pub use point::{AttachPoint, Cost, PointIndex, Program, Role};
 pub use site::Site;
 pub use spawn::{Caller, FunctionName, ImagePlace, PollBody, SpawnSeen, StackId, Trigger, Untold, first_own};
-pub use stack::{Cfa, CopyEnd, Kept, NoRule, Registers, Saved, SpawnHit, StackCopy, UnwindEnd, UnwindRule};
+pub use stack::{Cfa, CopyEnd, Glimpse, Kept, NoRule, Registers, Saved, SpawnHit, StackCopy, UnwindEnd, UnwindRule};
 pub use task_type::{CellLayout, LiveTask, Resource, TaskFunctions, TaskState, TaskType};
 pub use time::Ns;
 pub use waiting::{Peers, UnknownWaiting, Waiting};
 
-pub use observer_common::MintRegister;
+pub use observer_common::{MintRegister, Spot};

@@ -2,7 +2,9 @@
 //!
 //! Does not know: where rules come from, what the callers are called.
 
-use super::{Ns, ProcAddr, TaskId, Tid};
+use observer_common::HEAD_WORDS;
+
+use super::{Ns, PointIndex, ProcAddr, TaskId, Tid};
 
 /// A register that a call keeps, on x86-64 as Linux uses it; the stack pointer aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +49,7 @@ impl Registers {
 /// A copy of the part of a stack that a record holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackCopy {
-    /// Where it was copied from: the stack pointer, rounded down to a word.
+    /// Where it was copied from: the stack pointer, rounded down to a word, or the first page behind that could be read.
     pub from: ProcAddr,
     /// What stood there.
     pub bytes: Vec<u8>,
@@ -99,6 +101,19 @@ pub struct SpawnHit {
     pub registers: Registers,
     /// The spawner's stack.
     pub stack: StackCopy,
+    /// The memory of what may be the spawner, as it was at the hit; `None` where nobody knew yet where to find it.
+    pub glimpse: Option<Glimpse>,
+    /// The spawn site.
+    pub point: PointIndex,
+}
+
+/// Memory that a probe copied at its hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glimpse {
+    /// Where it is.
+    pub at: ProcAddr,
+    /// Its words.
+    pub words: [u64; HEAD_WORDS],
 }
 
 /// How to get from one place of the code to its caller: one row of an unwind table.

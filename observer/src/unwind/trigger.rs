@@ -73,6 +73,15 @@ impl Polls {
     }
 }
 
+/// What a stack tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Who made the call.
+    pub trigger: Trigger,
+    /// Where the header of the task that made it is or was.
+    pub header: Option<ProcAddr>,
+}
+
 /// Who made the call that these are the callers of.
 pub fn trigger(
     unwound: &Unwound,
@@ -80,18 +89,19 @@ pub fn trigger(
     polls: &Polls,
     habits: &mut Habits,
     memory: &mut impl Memory,
-) -> Trigger {
+) -> Told {
     // The innermost frame may be in a poll itself; of all others the call is the instruction before.
     let place = |n: usize, frame: &Registers| if n == 0 { frame.ip } else { ProcAddr(frame.ip.0.wrapping_sub(1)) };
     let found = unwound.frames.iter().enumerate().find_map(|(n, frame)| Some((n, polls.at(place(n, frame))?)));
     let Some((number, poll)) = found else {
-        return match unwound.end {
+        let trigger = match unwound.end {
             UnwindEnd::Root => Trigger::NoTask,
             end => Trigger::Unknown(end),
         };
+        return Told { trigger, header: None };
     };
     if poll.worker {
-        return Trigger::NoTask;
+        return Told { trigger: Trigger::NoTask, header: None };
     }
     let frame = PollFrame {
         registers: &unwound.frames[number],
@@ -100,10 +110,12 @@ pub fn trigger(
         end: unwound.frames.get(number + 1).map_or(unwound.frames[number].sp, |caller| caller.sp),
         stack,
     };
-    match frame.task(poll, habits, memory) {
+    let mut header = None;
+    let trigger = match frame.task(poll, habits, memory, &mut header) {
         Ok(task) => Trigger::Task { id: task.id, vtable: task.vtable },
         Err(why) => Trigger::OfType { vtables: poll.vtables.clone(), why },
-    }
+    };
+    Told { trigger, header }
 }
 
 /// The frame of a poll.
@@ -116,7 +128,14 @@ struct PollFrame<'a> {
 }
 
 impl PollFrame<'_> {
-    fn task(&self, poll: &Poll, habits: &mut Habits, memory: &mut impl Memory) -> Result<CellWords, Untold> {
+    /// The task, and in `header` where it is or was, if that is known.
+    fn task(
+        &self,
+        poll: &Poll,
+        habits: &mut Habits,
+        memory: &mut impl Memory,
+        header: &mut Option<ProcAddr>,
+    ) -> Result<CellWords, Untold> {
         let mut is_of_type =
             |header: u64| memory.task(ProcAddr(header)).filter(|task| poll.vtables.contains(&task.vtable));
         let kept: Vec<u64> = Kept::ALL.into_iter().filter_map(|register| self.registers.get(register)).collect();
@@ -144,11 +163,15 @@ impl PollFrame<'_> {
             _ => Some(among(&kept).or_else(|| among(&own)).ok_or(Untold::Several)?),
         };
         match (waker, &held[..]) {
-            (Some(header), _) => {
-                let task = memory.task(ProcAddr(header)).filter(|task| poll.vtables.contains(&task.vtable));
+            (Some(at), _) => {
+                *header = Some(ProcAddr(at));
+                let task = memory.task(ProcAddr(at)).filter(|task| poll.vtables.contains(&task.vtable));
                 task.ok_or(Untold::Gone)
             }
-            (None, [(_, task)]) if task.state.is_running() => Ok(*task),
+            (None, [(at, task)]) if task.state.is_running() => {
+                *header = Some(ProcAddr(*at));
+                Ok(*task)
+            }
             (None, [] | [_]) => Err(Untold::NotFound),
             (None, _) => Err(Untold::Several),
         }
@@ -274,7 +297,7 @@ mod tests {
     }
 
     fn told(unwound: &Unwound, words: &[u64], mut memory: Known) -> Trigger {
-        trigger(unwound, &copy(words), &polls(false), &mut Habits::default(), &mut memory)
+        trigger(unwound, &copy(words), &polls(false), &mut Habits::default(), &mut memory).trigger
     }
 
     fn untold(why: Untold) -> Trigger {
@@ -320,7 +343,8 @@ mod tests {
     fn what_clear_cases_show_tells_the_others() {
         let known = || Known::default().with(HEADER, 5, OF_POLL, IDLE).with(SIBLING, 4, OF_POLL, IDLE);
         let (polls, mut habits) = (polls(false), Habits::default());
-        let mut told = |rbx, words: &[u64]| trigger(&unwound(rbx), &copy(words), &polls, &mut habits, &mut known());
+        let mut told =
+            |rbx, words: &[u64]| trigger(&unwound(rbx), &copy(words), &polls, &mut habits, &mut known()).trigger;
         let unclear = [0, 0, TABLE, SIBLING, TABLE, HEADER, 0, SIBLING];
         assert_eq!(told(0, &unclear), untold(Untold::Several));
         assert_eq!(told(HEADER, &[0, 0, TABLE, HEADER, 0, HEADER, 0, 0]), task(5));
@@ -361,7 +385,7 @@ mod tests {
     fn a_runtimes_own_worker_is_nobodys_trigger() {
         let mut known = Known::default().with(HEADER, 5, OF_POLL, RUNNING);
         assert_eq!(
-            trigger(&unwound(HEADER), &copy(&[0; 8]), &polls(true), &mut Habits::default(), &mut known),
+            trigger(&unwound(HEADER), &copy(&[0; 8]), &polls(true), &mut Habits::default(), &mut known).trigger,
             Trigger::NoTask
         );
     }

@@ -3,11 +3,17 @@
 use observer_common::{FLAG_STACK_CUT, PAGE, SPAWN_BARE, STACK_MOST, STACK_PAGES};
 
 use super::*;
+use crate::model::Spot;
 
 /// A birth's record, cut into fields by hand.
 struct Spawned {
     seen: Seen,
+    /// Bytes at the beginning that could not be read.
+    unread: u64,
     registers: Vec<u64>,
+    /// The address that was looked at, and what stood there.
+    spawner: u64,
+    head: Vec<u64>,
     stack: Vec<u64>,
 }
 
@@ -16,7 +22,9 @@ fn spawned(mut seen: Vec<Seen>) -> Spawned {
     let mut seen = seen.remove(0);
     assert_eq!(seen.kind, Some(RecordKind::Spawn));
     let stack = seen.words.split_off((SPAWN_BARE - RECORD_BARE) / 8);
-    Spawned { registers: std::mem::take(&mut seen.words), stack, seen }
+    let mut head = seen.words.split_off(7);
+    let spawner = head.remove(0);
+    Spawned { registers: std::mem::take(&mut seen.words), spawner, head, stack, unread: seen.far, seen }
 }
 
 fn with_spawners(mechanism: Mechanism) -> Probes {
@@ -26,8 +34,8 @@ fn with_spawners(mechanism: Mechanism) -> Probes {
 
 /// Calls it with something known on the stack.
 #[inline(never)]
-fn call_with_marks(function: unsafe extern "C" fn()) -> [u64; 4] {
-    let marks = black_box([0x1111_5eed, 0x2222_5eed, 0x3333_5eed, 0x4444_5eed]);
+fn call_with_marks(function: unsafe extern "C" fn(), mark: u64) -> [u64; 4] {
+    let marks = black_box([0x1111_5eed, 0x2222_5eed, 0x3333_5eed, mark]);
     // SAFETY: each caller's function saves what it must and returns.
     unsafe { function() };
     black_box(marks)
@@ -44,10 +52,10 @@ fn a_spawner_is_reported_with_its_registers_and_its_stack() {
             point(Role::Spawn, place + 1),
         ];
         let _links = probes.attach(&requests(&points)).unwrap();
-        let marks = call_with_marks(async_observer_test_registers);
-        let Spawned { seen, registers, stack } = spawned(drain(&mut probes).0);
+        let marks = call_with_marks(async_observer_test_registers, 0x4444_5eed);
+        let Spawned { seen, registers, stack, unread, .. } = spawned(drain(&mut probes).0);
 
-        assert_eq!((seen.cookie.point, seen.subject, seen.flags, seen.tid), (1, 103, 0, tid()));
+        assert_eq!((seen.cookie.point, seen.subject, seen.flags, seen.tid, unread), (1, 103, 0, tid(), 0));
         assert_eq!(registers, [place as u64 + 1, 103, 105, 112, 113, 114, 115]);
         let here = black_box(0u8);
         let here = (&raw const here) as u64;
@@ -56,6 +64,30 @@ fn a_spawner_is_reported_with_its_registers_and_its_stack() {
         assert_eq!((stack.len() * 8, seen.length), (whole_pages, SPAWN_BARE + whole_pages));
         let at = stack.windows(4).position(|words| words == marks).expect("the caller's frame is in the copy");
         assert!((7..100).contains(&at), "{at}: behind six pushed registers and the return address");
+    }
+}
+
+#[test]
+fn the_memory_that_a_known_spot_points_to_is_copied_at_the_hit() {
+    let Some(_alone) = live() else { return };
+    let mut probes = with_spawners(best(1).mechanism());
+    let place = async_observer_test_places as *const () as usize;
+    let points = [point(Role::Spawn, place)];
+    let _links = probes.attach(&requests(&points)).unwrap();
+    let cell = Cell::new(LIVE);
+    let marks = call_with_marks(async_observer_test_registers, cell.address());
+    let first = spawned(drain(&mut probes).0);
+    assert_eq!((first.spawner, first.head), (0, vec![0; HEAD_WORDS]), "nobody has said yet where to look");
+    let at = first.stack.windows(4).position(|words| words == marks).unwrap() as u32 + 3;
+    probes.look_at(PointIndex(0), Spot::Stack(8 * at)).unwrap();
+    call_with_marks(async_observer_test_registers, cell.address());
+    let second = spawned(drain(&mut probes).0);
+    assert_eq!((second.spawner, second.head), (cell.address(), cell.head.to_vec()));
+    for spot in [Spot::Stack(8 * at - 8), Spot::Stack(u32::MAX), Spot::Register(2), Spot::Register(99)] {
+        probes.look_at(PointIndex(0), spot).unwrap();
+        call_with_marks(async_observer_test_registers, cell.address());
+        let elsewhere = spawned(drain(&mut probes).0);
+        assert_eq!((elsewhere.spawner, elsewhere.head), (0, vec![0; HEAD_WORDS]), "{spot:?}");
     }
 }
 
@@ -84,10 +116,34 @@ fn a_stack_is_reported_as_far_as_it_can_be_read() {
     for (at, words) in [(pages, PAGE / 8), (end - 64, 8), (end - 8, 1), (end - 3, 1), (end, 0), (8, 0)] {
         // SAFETY: it puts the stack pointer back; nothing pushes in between.
         unsafe { async_observer_test_stand(at) };
-        let Spawned { seen, registers, stack } = spawned(drain(&mut probes).0);
-        assert_eq!((seen.sp, registers.len(), seen.flags), (at, 7, FLAG_STACK_CUT));
+        let Spawned { seen, registers, stack, unread, .. } = spawned(drain(&mut probes).0);
+        assert_eq!((seen.sp, registers.len(), seen.flags, unread), (at, 7, FLAG_STACK_CUT, 0));
         assert_eq!(stack, vec![0xa5a5_a5a5_a5a5_a5a5; words], "{at:x}");
     }
+}
+
+#[test]
+fn pages_that_are_not_there_yet_do_not_cost_what_lies_above() {
+    let Some(_alone) = live() else { return };
+    let mut probes = with_spawners(best(1).mechanism());
+    let points = [point(Role::Spawn, async_observer_test_there as *const () as usize)];
+    let _links = probes.attach(&requests(&points)).unwrap();
+    // SAFETY: a new mapping of two pages that nobody has written to, below one that is there; it stays until the end.
+    let below = unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let at = libc::mmap(std::ptr::null_mut(), 4 * PAGE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        std::ptr::write_bytes(at.byte_add(2 * PAGE).cast::<u8>(), 0xa5, PAGE);
+        assert_eq!(libc::mprotect(at.byte_add(3 * PAGE), PAGE, libc::PROT_NONE), 0);
+        at as u64
+    };
+    // SAFETY: it puts the stack pointer back; nothing pushes in between.
+    unsafe { async_observer_test_stand(below + 16) };
+    let Spawned { seen, stack, unread, .. } = spawned(drain(&mut probes).0);
+    let (holes, read) = stack.split_at(unread as usize / 8);
+    assert_eq!((seen.sp, unread as usize, seen.flags), (below + 16, 2 * PAGE - 16, FLAG_STACK_CUT));
+    assert!(holes.iter().all(|word| *word == 0));
+    assert_eq!(read, [0xa5a5_a5a5_a5a5_a5a5; PAGE / 8]);
 }
 
 #[test]

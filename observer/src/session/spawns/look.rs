@@ -4,16 +4,14 @@
 
 use std::collections::HashMap;
 
-use crate::model::{CellWords, ProcAddr, SpawnHit, TargetEntry, TaskId, TaskState, TypeEntry};
+use crate::model::{CellWords, Glimpse, ProcAddr, SpawnHit, TargetEntry, TaskId, TaskState, TypeEntry};
 use crate::target;
 use crate::unwind;
 
 use super::code::Code;
 
-/// Words of a header up to the vtable's.
-const HEADER_WORDS: usize = 3;
-/// Which of them is the vtable's.
-const VTABLE_WORD: usize = 2;
+/// Where a header has its vtable, since tokio 1.21; the types' layouts repeat it.
+const VTABLE_AT: u32 = 16;
 /// Functions in a table of waker functions: clone, wake, wake by reference, drop.
 const WAKER_FUNCTIONS: usize = 4;
 /// More places than these are not remembered.
@@ -28,6 +26,7 @@ pub(super) struct Look<'a> {
     memory: target::Memory<'a>,
     entry: &'a TargetEntry,
     born: Option<(TaskId, Option<&'a TypeEntry>)>,
+    glimpse: Option<&'a Glimpse>,
     code: &'a mut Code,
     tables: &'a mut Tables,
 }
@@ -36,12 +35,20 @@ impl<'a> Look<'a> {
     pub(super) fn new(
         memory: target::Memory<'a>,
         entry: &'a TargetEntry,
-        hit: &SpawnHit,
+        hit: &'a SpawnHit,
         code: &'a mut Code,
         tables: &'a mut Tables,
     ) -> Self {
         let born = hit.minted.map(|id| (id, entry.types.get(&hit.vtable)));
-        Self { memory, entry, born, code, tables }
+        Self { memory, entry, born, glimpse: hit.glimpse.as_ref(), code, tables }
+    }
+
+    /// A word of a header, by its offset: as it was at the hit where the probe copied it, else as it is now.
+    fn word(&self, header: ProcAddr, offset: u32) -> Option<u64> {
+        match self.glimpse.filter(|glimpse| glimpse.at == header) {
+            Some(glimpse) => glimpse.words.get(offset as usize / 8).copied(),
+            None => Some(self.words::<1>(ProcAddr(header.0.checked_add(offset.into())?))?[0]),
+        }
     }
 
     fn words<const N: usize>(&self, at: ProcAddr) -> Option<[u64; N]> {
@@ -63,10 +70,10 @@ impl<'a> Look<'a> {
 
 impl unwind::Memory for Look<'_> {
     fn task(&mut self, header: ProcAddr) -> Option<CellWords> {
-        let vtable = ProcAddr(self.words::<HEADER_WORDS>(header)?[VTABLE_WORD]);
+        let vtable = ProcAddr(self.word(header, VTABLE_AT)?);
         let entry = self.entry.types.get(&vtable)?;
         let layout = &entry.task.layout;
-        let word = |offset: u32| Some(self.words::<1>(ProcAddr(header.0.checked_add(offset.into())?))?[0]);
+        let word = |offset: u32| self.word(header, offset);
         let id = TaskId(word(layout.id)?);
         let task = CellWords {
             vtable: ProcAddr(word(layout.vtable)?),
@@ -75,7 +82,10 @@ impl unwind::Memory for Look<'_> {
             queue_next: word(layout.queue_next)?,
         };
         let is_one = header.0.is_multiple_of(layout.align.into()) && task.vtable == vtable && id.0 != 0;
-        (is_one && task.is_plausible(layout) && self.is_older(entry, id)).then_some(task)
+        // At the hit, whoever was polled was running, or just complete.
+        let then = self.glimpse.is_some_and(|glimpse| glimpse.at == header);
+        let was_polled = !then || task.state.is_running() || task.state.is_complete();
+        (is_one && was_polled && task.is_plausible(layout) && self.is_older(entry, id)).then_some(task)
     }
 
     fn is_waker_table(&mut self, at: ProcAddr) -> bool {

@@ -6,6 +6,7 @@
 mod births;
 mod code;
 mod look;
+mod spots;
 mod watching;
 
 use std::collections::HashSet;
@@ -17,7 +18,7 @@ use crate::model::{
     Caller, Catalog, EventSet, Missing, Ns, PointEntry, ProcAddr, SpawnHit, SpawnSeen, StackId, TaskId, Trigger, Untold,
 };
 use crate::target::Process;
-use crate::unwind::{Habits, Polls, trigger, unwind};
+use crate::unwind::{Habits, Polls, Told, trigger, unwind};
 
 use super::error::SessionError;
 use super::setup::{Looking, Setup, set_up};
@@ -28,6 +29,7 @@ pub use watching::Watching;
 use births::Births;
 use code::Code;
 use look::Look;
+use spots::Spots;
 
 /// How spawns are watched.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +73,7 @@ pub struct Spawns {
     catalog: Catalog,
     targets: Vec<Target>,
     births: Births,
+    spots: Spots,
     missing: Vec<Missing>,
     seen: u64,
     malformed: u64,
@@ -126,6 +129,7 @@ impl Spawns {
             targets: targets.collect(),
             catalog,
             births: Births::new(options.caps),
+            spots: Spots::default(),
             missing,
             seen: 0,
             malformed: 0,
@@ -135,7 +139,7 @@ impl Spawns {
 
     /// Takes what the probes brought since the last time, by time. What a stack does not tell is looked up in the targets'
     /// memory now.
-    pub fn drain(&mut self) -> Vec<SpawnSeen> {
+    pub fn drain(&mut self) -> Result<Vec<SpawnSeen>, SessionError> {
         let Self { probes, records, catalog, malformed, .. } = self;
         probes.drain(&mut |_, record| records.push(record.to_vec()));
         let mut hits: Vec<SpawnHit> = Vec::new();
@@ -148,16 +152,24 @@ impl Spawns {
         hits.sort_by_key(|hit| hit.at);
         self.targets.iter_mut().for_each(|target| target.code.look_anew());
         // Newest first: of the spawners it is theirs that have had the least time to end.
-        let mut told: Vec<Option<(Trigger, Stack)>> = hits.iter().rev().map(|hit| self.understand(hit)).collect();
+        let mut told: Vec<Option<(Told, Stack)>> = hits.iter().rev().map(|hit| self.understand(hit)).collect();
         told.reverse();
         // Again what was not clear: it may be by what the others have shown since.
         for (hit, told) in hits.iter().zip(&mut told) {
-            if let Some((Trigger::OfType { why: Untold::Several, .. }, _)) = told {
+            let is_unclear = |told: &Told| matches!(told.trigger, Trigger::OfType { why: Untold::Several, .. });
+            if told.as_ref().is_some_and(|(told, _)| is_unclear(told)) {
                 *told = self.understand(hit);
+            }
+            if let Some((Told { header: Some(header), .. }, _)) = told
+                && let Some(spot) = self.spots.learn(hit, *header)
+            {
+                self.probes.look_at(hit.point, spot)?;
             }
         }
         let mut seen = Vec::with_capacity(hits.len());
-        for (hit, (trigger, stack)) in hits.into_iter().zip(told).filter_map(|(hit, told)| Some((hit, told?))) {
+        for (hit, (Told { trigger, .. }, stack)) in
+            hits.into_iter().zip(told).filter_map(|(hit, told)| Some((hit, told?)))
+        {
             let SpawnHit { at, target, tid, vtable, minted: task, .. } = hit;
             let stack = self.births.stack_id(stack);
             let spawn = SpawnSeen { at, target, tid, vtable, task, stack, trigger };
@@ -165,18 +177,18 @@ impl Spawns {
             seen.push(spawn);
         }
         self.seen += seen.len() as u64;
-        seen
+        Ok(seen)
     }
 
     /// Who made the spawn and through which calls. A hit that was decoded is of a target.
-    fn understand(&mut self, hit: &SpawnHit) -> Option<(Trigger, Stack)> {
+    fn understand(&mut self, hit: &SpawnHit) -> Option<(Told, Stack)> {
         let entry = self.catalog.targets.get(usize::from(hit.target))?;
         let Target { process, polls, habits, code, tables } = self.targets.get_mut(usize::from(hit.target))?;
         let unwound = unwind(hit.registers, &hit.stack, |at| code.rule_at(at));
         let mut look = Look::new(process.memory(), entry, hit, code, tables);
-        let trigger = trigger(&unwound, &hit.stack, polls, habits, &mut look);
+        let told = trigger(&unwound, &hit.stack, polls, habits, &mut look);
         let addresses: Vec<ProcAddr> = unwound.frames.iter().map(|frame| frame.ip).collect();
-        Some((trigger, Stack { target: hit.target, addresses, end: unwound.end }))
+        Some((told, Stack { target: hit.target, addresses, end: unwound.end }))
     }
 
     /// What was seen of this task's spawn.
