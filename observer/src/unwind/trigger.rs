@@ -45,10 +45,25 @@ pub trait Memory {
 
 /// Where polls keep their tasks' headers, as the clear cases showed: by where in a poll's code its frame stands.
 #[derive(Clone, Debug, Default)]
-pub struct Habits(HashMap<ProcAddr, Vec<Keeping>>);
+pub struct Habits {
+    kept: HashMap<ProcAddr, Vec<Keeping>>,
+    /// Tables of waker functions that stood beside a task's header, and on which side: a runtime has others, for threads
+    /// that wait.
+    tables: Vec<(ProcAddr, Side)>,
+}
+
+/// Where a waker has its header, seen from the table: the compiler chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Before,
+    Behind,
+}
 
 /// Instructions that more is not learned of.
 const MOST_HABITS: usize = 1 << 14;
+
+/// Tables that more is not learned of: each copy of a runtime has one.
+const MOST_TABLES: usize = 64;
 
 /// A place of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +158,7 @@ impl PollFrame<'_> {
         let held = distinct(kept.iter().chain(&own).copied().filter(|word| self.could_be_header(*word, poll)));
         let held: Vec<(u64, CellWords)> = held.into_iter().filter_map(|word| Some((word, is_of_type(word)?))).collect();
 
-        let wakers = self.wakers(poll, memory);
+        let wakers = self.wakers(poll, habits, memory);
         let among = |words: &[u64]| {
             let mut both = wakers.iter().filter(|header| words.contains(header));
             both.next().copied().filter(|_| both.next().is_none())
@@ -177,19 +192,29 @@ impl PollFrame<'_> {
         }
     }
 
-    /// Headers that stand beside a table of waker functions, from the innermost frame up to the end of the poll's: the poll
+    /// What stands beside a task's table of waker functions, from the innermost frame up to the end of the poll's: the poll
     /// may have called another function to make it.
-    fn wakers(&self, poll: &Poll, memory: &mut impl Memory) -> Vec<u64> {
+    fn wakers(&self, poll: &Poll, habits: &mut Habits, memory: &mut impl Memory) -> Vec<u64> {
         let words: Vec<u64> = self.stack.words(self.innermost, self.end).map(|(_, word)| word).collect();
         let mut found = Vec::new();
         for pair in words.windows(2) {
-            for (header, table) in [(pair[0], pair[1]), (pair[1], pair[0])] {
-                if self.could_be_header(header, poll) && memory.is_waker_table(ProcAddr(table)) {
-                    found.push(header);
+            for (table, header, side) in [(pair[0], pair[1], Side::Behind), (pair[1], pair[0], Side::Before)] {
+                let table = ProcAddr(table);
+                if self.could_be_header(header, poll) && memory.is_waker_table(table) {
+                    found.push(((table, side), header));
                 }
             }
         }
-        distinct(found)
+        for (of, header) in &found {
+            let room = habits.tables.len() < MOST_TABLES && !habits.tables.contains(of);
+            if room && memory.task(ProcAddr(*header)).is_some() {
+                habits.tables.push(*of);
+            }
+        }
+        // Until a task was seen beside one, any may be theirs.
+        let any = !found.iter().any(|(of, _)| habits.tables.contains(of));
+        let of_tasks = found.into_iter().filter(|(of, _)| any || habits.tables.contains(of));
+        distinct(of_tasks.map(|(_, header)| header))
     }
 
     /// An address in user space, not in the first page, that is none of this stack's and is aligned as headers are.
@@ -207,17 +232,17 @@ impl Habits {
         let words = frame.stack.words(frame.registers.sp, frame.end).filter(|(_, word)| *word == header);
         let words = words.map(|(at, _)| Keeping::Word(at.0 - frame.registers.sp.0));
         let stands: Vec<Keeping> = registers.map(Keeping::Register).chain(words).collect();
-        let room = self.0.len() < MOST_HABITS;
-        match self.0.get_mut(&frame.registers.ip) {
+        let room = self.kept.len() < MOST_HABITS;
+        match self.kept.get_mut(&frame.registers.ip) {
             Some(known) => known.retain(|keeping| stands.contains(keeping)),
-            None if room => drop(self.0.insert(frame.registers.ip, stands)),
+            None if room => drop(self.kept.insert(frame.registers.ip, stands)),
             None => {}
         }
     }
 
     /// The header that stands in all places where it may be kept: the right one is among them.
     fn header(&self, frame: &PollFrame<'_>) -> Option<u64> {
-        let mut values = self.0.get(&frame.registers.ip)?.iter().map(|keeping| match keeping {
+        let mut values = self.kept.get(&frame.registers.ip)?.iter().map(|keeping| match keeping {
             Keeping::Register(register) => frame.registers.get(*register),
             Keeping::Word(offset) => {
                 frame.registers.sp.0.checked_add(*offset).and_then(|at| frame.stack.word(ProcAddr(at)))
@@ -246,6 +271,7 @@ mod tests {
     const OF_POLL: u64 = 0x9000;
     const OTHER_TYPE: u64 = 0x9100;
     const TABLE: u64 = 0x9800;
+    const OTHER_TABLE: u64 = 0x9900;
     const HEADER: u64 = 0x1_0000;
     const SIBLING: u64 = 0x2_0000;
     const RUNNING: u64 = 0x41;
@@ -267,7 +293,7 @@ mod tests {
             self.0.get(&header.0).copied()
         }
         fn is_waker_table(&mut self, at: ProcAddr) -> bool {
-            at.0 == TABLE
+            at.0 == TABLE || at.0 == OTHER_TABLE
         }
     }
 
@@ -337,6 +363,13 @@ mod tests {
         for stray in [7, STACK + 128, HEADER + 64, 1 << 50] {
             assert_eq!(told(&unwound(0), &[0, stray, TABLE, HEADER, 0, 0, 0, 0], known()), task(5), "{stray:x}");
         }
+    }
+
+    #[test]
+    fn the_waker_of_a_thread_that_waits_is_no_tasks() {
+        let known = || Known::default().with(HEADER, 5, OF_POLL, IDLE);
+        let words = [0, 0, OTHER_TABLE, 0x7_0000, TABLE, HEADER, 0, 0];
+        assert_eq!(told(&unwound(0x7_0000), &words, known()), task(5));
     }
 
     #[test]

@@ -45,6 +45,15 @@ impl Code {
         self.listed = false;
     }
 
+    /// Reads the images that hold these places, so that nothing waits for it later.
+    pub(super) fn read_at(&mut self, places: impl IntoIterator<Item = ProcAddr>) {
+        for place in places {
+            if let Some(index) = self.executing(place) {
+                self.read(index);
+            }
+        }
+    }
+
     /// The rule for the instruction that the address is in.
     pub(super) fn rule_at(&mut self, at: ProcAddr) -> Result<UnwindRule, NoRule> {
         if let Some(known) = self.rules.get(&at) {

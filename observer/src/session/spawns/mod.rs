@@ -102,6 +102,14 @@ impl Spawns {
         for PointEntry { point, .. } in &mut catalog.points {
             *point = point.clone().with_spawner();
         }
+        let targets = processes.iter().zip(polls).map(|(process, polls)| {
+            let mut code = Code::new(Arc::clone(process));
+            // Read now, not when the first records wait.
+            code.read_at(polls.iter().map(|poll| poll.start));
+            let (polls, habits, tables) = (Polls::new(polls), Habits::default(), look::Tables::default());
+            Target { process: Arc::clone(process), polls, habits, code, tables }
+        });
+        let targets: Vec<Target> = targets.collect();
         let mut probes = Probes::load(&attach::Options {
             mechanism: options.mechanism,
             ring_pages: options.ring_pages,
@@ -116,17 +124,10 @@ impl Spawns {
             reason: format!("the kernel took no probe at one of its points ({})", refused.reason),
         });
         let missing = missing.collect();
-        let targets = processes.iter().zip(polls).map(|(process, polls)| Target {
-            process: Arc::clone(process),
-            polls: Polls::new(polls),
-            habits: Habits::default(),
-            code: Code::new(Arc::clone(process)),
-            tables: look::Tables::default(),
-        });
         Ok(Self {
             links,
             probes,
-            targets: targets.collect(),
+            targets,
             catalog,
             births: Births::new(options.caps),
             spots: Spots::default(),
