@@ -31,11 +31,11 @@ pub(super) fn select(selection: &Selection) -> Result<Targets, SessionError> {
     }
 }
 
+/// A process that was named, or why it cannot be looked at.
+pub(super) type Opened = (Pid, Result<Process, TargetError>);
+
 /// Opens each of the processes that are named, in order of number. Fails if a name is nobody's.
-pub(super) fn open_each(
-    pids: &[Pid],
-    names: &[String],
-) -> Result<Vec<(Pid, Result<Process, TargetError>)>, SessionError> {
+pub(super) fn open_each(pids: &[Pid], names: &[String]) -> Result<Vec<Opened>, SessionError> {
     let mut wanted = pids.to_vec();
     for name in names {
         let found = named(name);

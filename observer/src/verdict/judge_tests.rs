@@ -47,7 +47,7 @@ fn why(history: &History, age: Option<Ns>) -> Vec<Why> {
 #[test]
 fn a_task_that_nobody_can_wake_is_stuck_at_the_second_look_and_not_before() {
     let one = vec![task(8, 1, 0x88), task(8, 2, WAITS)];
-    assert!(verdicts(&history(&[one.clone()])).is_empty());
+    assert!(verdicts(&history(std::slice::from_ref(&one))).is_empty());
     let twice = history(&[one.clone(), one]);
     let finding = twice.judge(&RULES, OLD, |_| &[]).findings.remove(0);
     assert_eq!((finding.live, finding.tasks, finding.ids), (2, 1, (TaskId(1), TaskId(1))));
