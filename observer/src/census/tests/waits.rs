@@ -40,8 +40,8 @@ fn play_every_kind() {
     let forever = Box::leak(Box::new(Vec::<Box<dyn std::any::Any>>::new()));
     scene.task("pending", pending());
     scene.task("sleep", tokio::time::sleep(HOUR));
-    let mut boxed: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(tokio::time::sleep(HOUR));
-    scene.task("boxed-sleep", async move { (&mut boxed).await });
+    let boxed: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(tokio::time::sleep(HOUR));
+    scene.task("boxed-sleep", boxed);
     scene.task("interval", async {
         let mut interval = tokio::time::interval(HOUR);
         loop {
