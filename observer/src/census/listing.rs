@@ -22,6 +22,8 @@ const SHARDS: u64 = 16 << 10;
 /// comes last knows no such bound.
 const SCHEDULERS: usize = 1024;
 const NEAR: u64 = 64 << 20;
+/// Cells that are doubted at a time: there can be as many as memory claims, and each is copied with its neighbours.
+const BATCH: usize = 1 << 18;
 /// Neighbours that the search did not meet and that are looked at for one look, whatever memory claims.
 const STRANGERS: usize = 50_000;
 
@@ -45,19 +47,33 @@ impl Listing<'_> {
         };
         let is_alone = |cell: &Cell| !cell.links.iter().any(|link| names_back(*link, cell.header));
         let is_doubtful = |cell: &Cell| cell.is_future(types) && !cell.state.is_complete() && is_alone(cell);
-        let mut doubtful: Vec<Cell> = cells.iter().filter(|cell| is_doubtful(cell)).copied().collect();
+        let doubtful = positions(cells, is_doubtful);
+        let mut out = Vec::new();
+        for batch in doubtful.chunks(BATCH) {
+            let batch = batch.iter().map(|position| cells[*position as usize]).collect();
+            out.extend(self.unlisted_of(batch, cells, &addresses)?.into_iter().map(|cell| cell.header));
+        }
+        let mut out = out.into_iter().peekable();
+        Ok(positions(cells, |cell| out.next_if_eq(&cell.header).is_some()))
+    }
+
+    /// Those of the doubtful ones that are in no list, as often as one looks.
+    fn unlisted_of(
+        &self,
+        mut doubtful: Vec<Cell>,
+        cells: &[Cell],
+        addresses: &Addresses,
+    ) -> Result<Vec<Cell>, MemoryError> {
         for _ in 0..LOOKS {
             if doubtful.is_empty() {
-                return Ok(Vec::new());
+                return Ok(doubtful);
             }
             let near = self.near_schedulers(&doubtful)?;
             self.drop_paired(&mut doubtful, &near)?;
-            doubtful = self.without_neighbour(self.still_open(doubtful)?, cells, &addresses)?;
+            doubtful = self.without_neighbour(self.still_open(doubtful)?, cells, addresses)?;
         }
         self.drop_paired(&mut doubtful, self.walk)?;
-        doubtful = self.without_neighbour(self.still_open(doubtful)?, cells, &addresses)?;
-        let mut out = doubtful.iter().map(|cell| cell.header).peekable();
-        Ok(positions(cells, |cell| out.next_if_eq(&cell.header).is_some()))
+        self.without_neighbour(self.still_open(doubtful)?, cells, addresses)
     }
 
     /// Those whose links name no task that names them. `cells` are all that the search met.

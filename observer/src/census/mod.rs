@@ -51,7 +51,9 @@ pub const MAX_BYTES: usize = 512 << 20;
 /// What each cell costs of it: the cell, and its trailer or its task, and its share of a bitmap.
 const CELL_BYTES: usize = size_of::<cell::Cell>() + size_of::<LiveTask>() + 16;
 /// More cells than this are not taken in.
-const MAX_CELLS: usize = MAX_BYTES / CELL_BYTES;
+const MAX_CELLS: usize = (MAX_BYTES - ASIDE) / CELL_BYTES;
+/// What is kept for cells that are doubted, a batch at a time, and for threads and mappings.
+const ASIDE: usize = 96 << 20;
 
 /// The live tasks of one process.
 ///
