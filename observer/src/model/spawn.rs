@@ -145,7 +145,7 @@ mod tests {
         let runtime = caller(&[("tokio::spawn", true)]);
         let own = caller(&[("core::iter::map", true), ("app::serve", false), ("app::main", false)]);
         assert_eq!(first_own(&[runtime.clone(), own.clone()]), Some((1, 1)));
-        assert_eq!(first_own(&[runtime.clone()]), None);
+        assert_eq!(first_own(std::slice::from_ref(&runtime)), None);
         assert_eq!(first_own(&[runtime, caller(&[]), own]), None, "what has no name may be one's own");
     }
 }
