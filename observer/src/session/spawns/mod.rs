@@ -58,6 +58,8 @@ pub struct SpawnCounts {
     pub lost: u64,
     /// Records that could not be understood.
     pub malformed: u64,
+    /// Times that the probes could not be told where a site's spawners are found: those are looked up after the fact.
+    pub untaught: u64,
     /// Spawns that are remembered now.
     pub kept: u64,
     /// Spawns that were seen and not kept.
@@ -77,6 +79,7 @@ pub struct Spawns {
     missing: Vec<Missing>,
     seen: u64,
     malformed: u64,
+    untaught: u64,
     records: Vec<Vec<u8>>,
 }
 
@@ -134,13 +137,14 @@ impl Spawns {
             missing,
             seen: 0,
             malformed: 0,
+            untaught: 0,
             records: Vec::new(),
         })
     }
 
     /// Takes what the probes brought since the last time, by time. What a stack does not tell is looked up in the targets'
     /// memory now.
-    pub fn drain(&mut self) -> Result<Vec<SpawnSeen>, SessionError> {
+    pub fn drain(&mut self) -> Vec<SpawnSeen> {
         let Self { probes, records, catalog, malformed, .. } = self;
         probes.drain(&mut |_, record| records.push(record.to_vec()));
         let mut hits: Vec<SpawnHit> = Vec::new();
@@ -164,7 +168,8 @@ impl Spawns {
             if let Some((Told { header: Some(header), .. }, _)) = told
                 && let Some(spot) = self.spots.learn(hit, *header)
             {
-                self.probes.look_at(hit.point, spot)?;
+                // Then memory is read after the fact, as before.
+                self.untaught += u64::from(self.probes.look_at(hit.point, spot).is_err());
             }
         }
         let mut seen = Vec::with_capacity(hits.len());
@@ -178,7 +183,7 @@ impl Spawns {
             seen.push(spawn);
         }
         self.seen += seen.len() as u64;
-        Ok(seen)
+        seen
     }
 
     /// Who made the spawn and through which calls. A hit that was decoded is of a target.
@@ -226,6 +231,7 @@ impl Spawns {
             seen: self.seen,
             lost: self.probes.counters()?.lost,
             malformed: self.malformed,
+            untaught: self.untaught,
             kept: self.births.len() as u64,
             dropped: self.births.dropped(),
         })
