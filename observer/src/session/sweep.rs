@@ -80,7 +80,7 @@ pub fn sweep(options: &SweepOptions, output: SitesOutput) -> Result<Found, Sessi
     // A reading that was given up for a signal may still be under way: it only reads.
     event_loop.shutdown_background();
     let Sweeping { inspection, spawns, said, healthy, mut found, .. } = sweeping;
-    let watched = spawns.as_ref().map(|spawns| spawns.seen()?.counts()).transpose();
+    let watched = spawns.as_ref().map(|spawns| spawns.seen().counts()).transpose();
     drop(spawns);
     let healthy = healthy.values().fold((0, 0), |(sites, tasks), (more, others)| (sites + more, tasks + others));
     let ended = swept.and_then(|()| inspection.end(Some(said.len() as u64), healthy, watched?.map(watched_in_all)));
@@ -154,7 +154,7 @@ impl Sweeping<'_> {
                     }
                     self.inspection.say(&Report::Census(target.report(&taken)))?;
                     if let Some(spawns) = &self.spawns {
-                        forget_ended(&mut *spawns.seen()?, &target, taken.began);
+                        forget_ended(&mut spawns.seen(), &target, taken.began);
                     }
                     self.inspection.targets.push(target);
                 }
@@ -236,10 +236,7 @@ impl Sweeping<'_> {
                 continue;
             };
             let waits = target.waits_of(finding.site, waits);
-            let origins = match &self.spawns {
-                Some(spawns) => Some(origins(&mut *spawns.seen()?, target, finding.site)),
-                None => None,
-            };
+            let origins = self.spawns.as_ref().map(|spawns| origins(&mut spawns.seen(), target, finding.site));
             let origins = origins.as_deref();
             self.inspection.say(&Report::Finding { at, of, finding, news: News::Arisen, waits: &waits, origins })?;
         }
