@@ -115,19 +115,23 @@ fn while_tasks_come_and_go_the_truth_is_within_the_bounds() {
     let mut fixture = crowd("newest-release", "glibc", &["tasks=2000", "churn=100000"]);
     let inside = Inside::of(fixture.pid());
     let mut series = inside.series();
-    let (mut walks, mut precise) = (0, 0);
-    for round in 0..100 {
+    let (mut walks, mut known, mut rounds) = (0, 0, 0);
+    // Where the sampling thread did not run at the moment, nobody knows the truth.
+    while known < 100 {
+        rounds += 1;
+        assert!(rounds <= 2000, "the truth was sampled {known} times only");
         let census = series.take().expect("a census");
-        walks += usize::from(census.how == How::Walk);
         let told = fixture.answer(&format!("at {}", census.bounds.at.0));
         let (least, most) = (told["least"].as_u64().expect("a count"), told["most"].as_u64().expect("a count"));
-        precise += usize::from(least == most);
-        let High::AtMost(high) = census.bounds.high else { panic!("round {round}: {:?}", census.bounds) };
-        let what = format!("round {round} {:?} {:?}: {told}, {:?}", census.how, series.doubt(), census.bounds);
-        assert!(census.bounds.low <= most && least <= high && census.bounds.low >= 2000, "{what}");
+        let High::AtMost(high) = census.bounds.high else { panic!("round {rounds}: {:?}", census.bounds) };
+        if told["looked"] == Value::Bool(true) {
+            known += 1;
+            walks += usize::from(census.how == How::Walk);
+            let what = format!("round {rounds} {:?} {:?}: {told}, {:?}", census.how, series.doubt(), census.bounds);
+            assert!(census.bounds.low <= most && least <= high && census.bounds.low >= 2000, "{what}");
+        }
     }
     assert!(walks > 50, "{walks} of 100 were walks");
-    assert!(precise > 50, "the truth was sampled precisely {precise} times");
 }
 
 #[test]

@@ -61,6 +61,7 @@ impl Walking<'_> {
             return Ok(Err(doubt));
         }
         let (Some(first), threads) = (self.counts()?, self.process.threads()?) else { return Ok(Err(Doubt::Count)) };
+        let ends = self.ends()?;
         let at = monotonic_now();
         let look = Look { process: self.process, types: self.types, places: self.places, maps: self.maps };
         let differing = look.at(&mut cells)?;
@@ -74,7 +75,9 @@ impl Walking<'_> {
         };
         let (end, last) = (self.counters.read(&self.memory)?, self.counts()?);
         let Some(last) = last else { return Ok(Err(Doubt::Count)) };
-        let quiet = begin == end && first == last && first.iter().all(|counts| !counts.is_empty());
+        // Whoever was bound meanwhile with an older id stands at an end now, also where another one left for it.
+        let unchanged = begin == end && first == last && ends == self.ends()?;
+        let quiet = unchanged && first.iter().all(|counts| !counts.is_empty());
         if self.counters.others_moved(&begin, &end) {
             return Ok(Err(Doubt::NewList));
         }
@@ -87,7 +90,7 @@ impl Walking<'_> {
         let execution = Execution::of(&cells, &tally.running, self.types, surroundings, &self.memory)?;
         let mut bytes = differing.bytes;
         let bounds = if quiet {
-            // Nothing was born and nothing left a list since the first counts, so what there is was there right after them.
+            // Nothing was born or bound and nothing left a list since the first counts, so what there is was there right after them.
             Bounds { at, low: tally.live, high: High::AtMost(tally.live) }
         } else {
             let last = LastLook::take(&look, self.counters, &begin, threads.len() as u64, &mut cells)?;
@@ -128,6 +131,11 @@ impl Walking<'_> {
             let all_known = self.counters.are_all_lists(image, lists, to);
             (minted.most > 0 && !all_known).then_some(Doubt::EmptyList)
         })
+    }
+
+    /// What stands at the ends of each list.
+    fn ends(&self) -> Result<Vec<Option<Vec<[u64; 2]>>>, MemoryError> {
+        self.lists.iter().map(|list| list.anchor.read(&self.memory)).collect()
     }
 
     /// What the runtime counts of each list, by every word that may be its count.
