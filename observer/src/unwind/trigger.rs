@@ -195,26 +195,32 @@ impl PollFrame<'_> {
     /// What stands beside a task's table of waker functions, from the innermost frame up to the end of the poll's: the poll
     /// may have called another function to make it.
     fn wakers(&self, poll: &Poll, habits: &mut Habits, memory: &mut impl Memory) -> Vec<u64> {
-        let words: Vec<u64> = self.stack.words(self.innermost, self.end).map(|(_, word)| word).collect();
+        let words: Vec<(ProcAddr, u64)> = self.stack.words(self.innermost, self.end).collect();
         let mut found = Vec::new();
         for pair in words.windows(2) {
+            let (at, pair) = (pair[0].0, [pair[0].1, pair[1].1]);
             for (table, header, side) in [(pair[0], pair[1], Side::Behind), (pair[1], pair[0], Side::Before)] {
                 let table = ProcAddr(table);
                 if self.could_be_header(header, poll) && memory.is_waker_table(table) {
-                    found.push(((table, side), header));
+                    found.push(((table, side), header, at));
                 }
             }
         }
-        for (of, header) in &found {
+        for (of, header, _) in &found {
             let room = habits.tables.len() < MOST_TABLES && !habits.tables.contains(of);
             if room && memory.task(ProcAddr(*header)).is_some() {
                 habits.tables.push(*of);
             }
         }
         // Until a task was seen beside one, any may be theirs.
-        let any = !found.iter().any(|(of, _)| habits.tables.contains(of));
-        let of_tasks = found.into_iter().filter(|(of, _)| any || habits.tables.contains(of));
-        distinct(of_tasks.map(|(_, header)| header))
+        let any = !found.iter().any(|(of, ..)| habits.tables.contains(of));
+        found.retain(|(of, ..)| any || habits.tables.contains(of));
+        // `core::task::Context` begins with the waker's address, twice: the waker in use, not one left from before.
+        let is_in_use = |at: &ProcAddr| words.windows(2).any(|pair| pair[0].1 == at.0 && pair[1].1 == at.0);
+        if found.iter().any(|(.., at)| is_in_use(at)) {
+            found.retain(|(.., at)| is_in_use(at));
+        }
+        distinct(found.into_iter().map(|(_, header, _)| header))
     }
 
     /// An address in user space, not in the first page, that is none of this stack's and is aligned as headers are.
@@ -370,6 +376,17 @@ mod tests {
         let known = || Known::default().with(HEADER, 5, OF_POLL, IDLE);
         let words = [0, 0, OTHER_TABLE, 0x7_0000, TABLE, HEADER, 0, 0];
         assert_eq!(told(&unwound(0x7_0000), &words, known()), task(5));
+    }
+
+    #[test]
+    fn the_waker_that_a_context_names_is_the_one_in_use() {
+        let known = || Known::default().with(HEADER, 5, OF_POLL, IDLE).with(SIBLING, 4, OF_POLL, RUNNING);
+        let at = STACK + 16;
+        let words = [0, 0, TABLE, HEADER, at, at, TABLE, SIBLING];
+        let mut in_two_kept = unwound(HEADER);
+        in_two_kept.frames[1].kept[1] = Some(SIBLING);
+        assert_eq!(told(&in_two_kept, &words, known()), task(5));
+        assert_eq!(told(&in_two_kept, &[0, 0, TABLE, HEADER, at, 0, TABLE, SIBLING], known()), untold(Untold::Several));
     }
 
     #[test]

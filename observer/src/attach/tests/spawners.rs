@@ -91,16 +91,16 @@ fn the_memory_that_a_known_spot_points_to_is_copied_at_the_hit() {
     }
 }
 
-/// Two pages, of which the second cannot be read.
-fn two_pages() -> u64 {
+/// A page, and behind it as much as a record goes that cannot be read.
+fn page_at_an_end() -> u64 {
     // SAFETY: a new mapping; nothing is overwritten. It stays until the process ends.
     unsafe {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let at = libc::mmap(std::ptr::null_mut(), 2 * PAGE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        let at = libc::mmap(std::ptr::null_mut(), PAGE + STACK_MOST, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
         assert_ne!(at, libc::MAP_FAILED);
         // Present, as a stack in use is: a probe does not fault a page in.
         std::ptr::write_bytes(at.cast::<u8>(), 0xa5, PAGE);
-        assert_eq!(libc::mprotect(at.byte_add(PAGE), PAGE, libc::PROT_NONE), 0);
+        assert_eq!(libc::mprotect(at.byte_add(PAGE), STACK_MOST, libc::PROT_NONE), 0);
         at as u64
     }
 }
@@ -111,9 +111,9 @@ fn a_stack_is_reported_as_far_as_it_can_be_read() {
     let mut probes = with_spawners(best(1).mechanism());
     let points = [point(Role::Spawn, async_observer_test_there as *const () as usize)];
     let _links = probes.attach(&requests(&points)).unwrap();
-    let pages = two_pages();
+    let pages = page_at_an_end();
     let end = pages + PAGE as u64;
-    for (at, words) in [(pages, PAGE / 8), (end - 64, 8), (end - 8, 1), (end - 3, 1), (end, 0), (8, 0)] {
+    for (at, words) in [(pages, PAGE / 8), (end - 64, 8), (end - 8, 1), (end - 3, 1), (end, 0)] {
         // SAFETY: it puts the stack pointer back; nothing pushes in between.
         unsafe { async_observer_test_stand(at) };
         let Spawned { seen, registers, stack, unread, .. } = spawned(drain(&mut probes).0);
@@ -156,7 +156,7 @@ fn many_threads_on_one_cpu_do_not_mix_their_stacks() {
     let threads: Vec<_> = (1..=6u8)
         .map(|n| {
             std::thread::spawn(move || {
-                let page = two_pages();
+                let page = page_at_an_end();
                 // SAFETY: its own page, which it then stands on; nothing pushes in between.
                 unsafe {
                     std::ptr::write_bytes(page as *mut u8, n, PAGE);
