@@ -72,6 +72,7 @@ mod tests {
             assert_eq!(fault(&line).as_deref(), Some(wrong), "{line}");
         }
     }
+
     #[test]
     fn a_line_about_sites_is_held_to_the_schema_of_its_kind() {
         let gone = json!({"v": 1, "event": "unreadable", "ts": 5, "pid": 7, "reason": "it is gone"});
@@ -80,7 +81,7 @@ mod tests {
         assert_eq!(look_fault(&silent).as_deref(), Some("\"reason\" is a required property at "));
         let finding = json!({"v": 1, "event": "finding", "ts": 5, "pid": 7, "exe": "/bin/app", "type": "TOKIO_TASK",
             "typeId": "ab+0x10", "future": null, "futureCertain": false, "location": null, "locationCertain": false,
-            "spawnedAt": null, "worker": false, "verdict": "stuck", "live": 1, "tasks": 1,
+            "spawnedAt": null, "worker": false, "verdict": "stuck", "live": 1, "tasks": 1, "waits": [], "spawned": null,
             "evidence": {"words": "no waker", "lowestTaskId": "3", "highestTaskId": "3", "seenForMs": 1.5, "apartMs": 1.5}});
         let wrong = "\"withHandle\" is a required property at /evidence";
         assert_eq!(look_fault(&finding).as_deref(), Some(wrong), "each verdict has its own evidence");
