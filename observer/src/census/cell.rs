@@ -128,9 +128,19 @@ impl Cell {
 }
 
 /// All as the rest of the program knows them.
-pub fn to_tasks(cells: &[Cell], types: &CellTypes, thread_of: impl Fn(&Cell) -> Option<Tid>) -> Vec<LiveTask> {
-    let mut tasks = Vec::with_capacity(cells.len());
-    prefer_huge_pages(&mut tasks);
+///
+/// `tasks` is what they are put into: of a million, making room would cost more than reading them.
+pub fn to_tasks(
+    cells: &[Cell],
+    types: &CellTypes,
+    thread_of: impl Fn(&Cell) -> Option<Tid>,
+    mut tasks: Vec<LiveTask>,
+) -> Vec<LiveTask> {
+    tasks.clear();
+    if tasks.capacity() < cells.len() {
+        tasks = Vec::with_capacity(cells.len());
+        prefer_huge_pages(&mut tasks);
+    }
     tasks.extend(cells.iter().map(|cell| cell.to_task(types, thread_of(cell))));
     tasks
 }

@@ -14,7 +14,7 @@ use super::places::Places;
 use super::taking::{Scanned, refuse_another_program, scan};
 use super::walking::{Known, Walking};
 use super::{Census, CensusError, High};
-use crate::model::ProcAddr;
+use crate::model::{LiveTask, ProcAddr};
 use crate::target::{MemoryError, Process};
 
 /// The censuses of one process.
@@ -29,6 +29,8 @@ pub struct Series {
     /// What the next walk begins with, or why it cannot.
     known: Result<Known, Doubt>,
     doubt: Option<Doubt>,
+    /// Room for the next one's tasks.
+    room: Vec<LiveTask>,
 }
 
 /// Why a census was not taken along the lists.
@@ -83,6 +85,7 @@ impl Series {
             lists: None,
             known: Err(Doubt::First),
             doubt: None,
+            room: Vec::new(),
         }
     }
 
@@ -101,6 +104,11 @@ impl Series {
         };
         self.doubt = Some(doubt);
         self.scan()
+    }
+
+    /// Gives the tasks of an earlier census back, so that the next one need not make room for its own.
+    pub fn reuse(&mut self, tasks: Vec<LiveTask>) {
+        self.room = tasks;
     }
 
     /// Why the last one was a scan; `None` if it was not.
@@ -170,6 +178,7 @@ impl Series {
             memory: self.process.memory(),
             lists,
             counters,
+            room: std::mem::take(&mut self.room),
         };
         let walked = walking.run(known)?;
         refuse_another_program(&self.process)?;

@@ -219,7 +219,7 @@ impl<'a> Taking<'a> {
             () => last.bounds,
         };
         let census = Census {
-            tasks: to_tasks(&cells, self.types, |cell| execution.thread_of(cell)),
+            tasks: to_tasks(&cells, self.types, |cell| execution.thread_of(cell), Vec::new()),
             how: How::Scan,
             unlisted: Unlisted::Searched,
             bounds,

@@ -15,7 +15,7 @@ use super::look::Look;
 use super::places::Places;
 use super::rejection::{Rejected, Rejection};
 use super::{Census, CensusError, Doubt, High, How, Unlisted};
-use crate::model::{Ns, ProcAddr};
+use crate::model::{LiveTask, Ns, ProcAddr};
 use crate::target::{Mapping, Memory, MemoryError, Process, monotonic_now};
 
 /// What the last census left for the next.
@@ -49,6 +49,8 @@ pub struct Walking<'a> {
     pub lists: &'a mut [List],
     /// The static counters.
     pub counters: &'a mut Counters,
+    /// Room for the tasks.
+    pub room: Vec<LiveTask>,
 }
 
 impl Walking<'_> {
@@ -98,7 +100,7 @@ impl Walking<'_> {
             bytes += last.bytes;
             last.bounds
         };
-        let tasks = to_tasks(&cells, self.types, |cell| execution.thread_of(cell));
+        let tasks = to_tasks(&cells, self.types, |cell| execution.thread_of(cell), self.room);
         let unchanged = differing.gone.is_empty() && cells.len() == addresses.len() && quiet;
         let addresses = match unchanged {
             true => addresses,

@@ -70,12 +70,11 @@ impl Inspected {
         // What was given up in the middle is begun anew.
         let begin = || Series::new(Arc::clone(&self.process), (*self.types).clone(), self.entry.counters.clone());
         let mut series = self.series.take().unwrap_or_else(begin);
-        let (series, taken) = match pace.work(move || (series.take(), series)).await? {
+        let (mut series, taken) = match pace.work(move || (series.take(), series)).await? {
             Ok((taken, series)) => (series, taken),
             Err(error) => return Ok(Err(error)),
         };
         let doubt = series.doubt();
-        self.series = Some(series);
         let census = match taken {
             Ok(census) => census,
             Err(error) => return Ok(Err(SessionError::census(pid, error))),
@@ -97,7 +96,8 @@ impl Inspected {
             took: census.ended.since(census.started),
             doubt: incomplete(&census),
         };
-        self.tasks = census.tasks;
+        series.reuse(std::mem::replace(&mut self.tasks, census.tasks));
+        self.series = Some(series);
         Ok(Ok(taken))
     }
 

@@ -3,6 +3,7 @@
 //! Memory: one entry for each task of the latest reading, and for each site as many points as the window has readings.
 //! Does not know: what follows from it.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
 use crate::model::{Activity, LiveTask, Ns, ProcAddr, Site, TaskId, TaskState};
@@ -46,6 +47,8 @@ pub(super) struct Course {
 /// What is remembered of a live task.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
+    pub(super) header: ProcAddr,
+    pub(super) id: TaskId,
     pub(super) site: Site,
     pub(super) state: TaskState,
     pub(super) first_seen: Ns,
@@ -53,10 +56,24 @@ pub(super) struct Known {
     pub(super) still: u32,
     future: bool,
     readings: u32,
-    latest: u64,
+}
+
+/// The tasks in order of header and id; a census has them so.
+fn in_order(tasks: &[LiveTask]) -> Cow<'_, [LiveTask]> {
+    let key = |task: &LiveTask| (task.header, task.id);
+    if tasks.is_sorted_by_key(key) {
+        return Cow::Borrowed(tasks);
+    }
+    let mut sorted = tasks.to_vec();
+    sorted.sort_unstable_by_key(key);
+    Cow::Owned(sorted)
 }
 
 impl Known {
+    fn key(&self) -> (ProcAddr, TaskId) {
+        (self.header, self.id)
+    }
+
     /// A future; closures are not woken.
     pub(super) fn is_future(&self) -> bool {
         self.future
@@ -69,7 +86,8 @@ pub struct History {
     window: usize,
     taken: u64,
     times: VecDeque<Ns>,
-    pub(super) tasks: HashMap<(ProcAddr, TaskId), Known>,
+    /// In order of header and id, as readings are: a million of them are gone through together, not looked up.
+    pub(super) tasks: Vec<Known>,
     pub(super) sites: HashMap<Site, Course>,
     /// The newest reading that could not see everything.
     incomplete: Option<u64>,
@@ -82,7 +100,7 @@ impl History {
             window: window.max(2),
             taken: 0,
             times: VecDeque::new(),
-            tasks: HashMap::new(),
+            tasks: Vec::new(),
             sites: HashMap::new(),
             incomplete: None,
         }
@@ -96,34 +114,61 @@ impl History {
         if !reading.complete {
             self.incomplete = Some(number);
         }
-        let mut counts: HashMap<Site, Point> = HashMap::new();
         let at = reading.at;
         let blank = Point { at, live: 0, settled: 0, born: 0, ended: 0, settled_ended: 0 };
-        for task in reading.tasks.iter().filter(|task| task.state.activity() != Activity::Complete) {
+        let mut counts: HashMap<Site, Point> = HashMap::new();
+        let mut now = Vec::with_capacity(reading.tasks.len());
+        let mut before = std::mem::take(&mut self.tasks).into_iter().peekable();
+        let absent = |known: Known, counts: &mut HashMap<Site, Point>, now: &mut Vec<Known>| {
+            let point = counts.entry(known.site).or_insert(blank);
+            // Who was not looked for is as it was.
+            if !reading.closures && !known.is_future() {
+                point.live += 1;
+                point.settled += 1;
+                now.push(Known { readings: known.readings.saturating_add(1), ..known });
+            } else {
+                point.ended += 1;
+                point.settled_ended += u64::from(known.readings > 1);
+            }
+        };
+        for task in in_order(reading.tasks).iter().filter(|task| task.state.activity() != Activity::Complete) {
+            let key = (task.header, task.id);
+            while let Some(known) = before.next_if(|known| known.key() < key) {
+                absent(known, &mut counts, &mut now);
+            }
             let site = Site::of(task);
             let point = counts.entry(site).or_insert(blank);
             point.live += 1;
-            let known = self.tasks.entry((task.header, task.id)).or_insert(Known {
-                site,
-                state: task.state,
-                first_seen: at,
-                still: 0,
-                future: task.is_future(),
-                readings: 0,
-                latest: number,
+            now.push(match before.next_if(|known| known.key() == key) {
+                Some(known) => {
+                    point.settled += 1;
+                    let still = if known.state == task.state { known.still.saturating_add(1) } else { 1 };
+                    Known { state: task.state, still, readings: known.readings.saturating_add(1), ..known }
+                }
+                None => {
+                    point.born += u64::from(number > 0);
+                    Known {
+                        header: task.header,
+                        id: task.id,
+                        site,
+                        state: task.state,
+                        first_seen: at,
+                        still: 1,
+                        future: task.is_future(),
+                        readings: 1,
+                    }
+                }
             });
-            if known.readings == 0 {
-                point.born += u64::from(number > 0);
-            } else {
-                point.settled += 1;
-            }
-            known.still = if known.state == task.state { known.still.saturating_add(1) } else { 1 };
-            known.state = task.state;
-            known.readings = known.readings.saturating_add(1);
-            known.latest = number;
         }
-        self.forget_ended(number, reading.closures, &mut counts, blank);
+        before.for_each(|known| absent(known, &mut counts, &mut now));
+        self.tasks = now;
         self.note(counts, blank);
+    }
+
+    /// What is remembered of the task, if it was there at the latest reading.
+    pub(super) fn known(&self, task: &LiveTask) -> Option<&Known> {
+        let place = self.tasks.binary_search_by_key(&(task.header, task.id), Known::key).ok()?;
+        self.tasks.get(place)
     }
 
     /// How many readings the window holds.
@@ -150,26 +195,6 @@ impl History {
     /// Whether every reading of the window saw everything.
     pub(super) fn is_complete(&self) -> bool {
         self.incomplete.is_none_or(|number| self.taken - number > self.times.len() as u64)
-    }
-
-    fn forget_ended(&mut self, number: u64, closures: bool, counts: &mut HashMap<Site, Point>, blank: Point) {
-        self.tasks.retain(|_, known| {
-            // Who was not looked for is as it was.
-            let there = known.latest == number || !closures && !known.future;
-            let point = counts.entry(known.site);
-            if !there {
-                let point = point.or_insert(blank);
-                point.ended += 1;
-                point.settled_ended += u64::from(known.readings > 1);
-            } else if known.latest != number {
-                known.latest = number;
-                known.readings = known.readings.saturating_add(1);
-                let point = point.or_insert(blank);
-                point.live += 1;
-                point.settled += 1;
-            }
-            there
-        });
     }
 
     fn note(&mut self, mut counts: HashMap<Site, Point>, blank: Point) {
@@ -232,6 +257,14 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_a_reading_does_not_matter() {
+        let mut history = History::new(5);
+        read(&mut history, 1, &[task(2, 0x80), task(1, 0x80)]);
+        read(&mut history, 2, &[task(3, 0x80), task(2, 0x80), task(1, 0x80)]);
+        assert_eq!(last(&history), (3, 2, 1, 0, 0));
+    }
+
+    #[test]
     fn a_task_at_the_address_of_one_that_ended_is_another() {
         let mut history = History::new(5);
         let other = LiveTask { id: TaskId(9), ..task(1, 0x80) };
@@ -246,7 +279,7 @@ mod tests {
         for state in [0x80, 0x84, 0x80, 0x80] {
             read(&mut history, 1, &[task(1, state)]);
         }
-        assert_eq!(history.tasks.values().next().map(|known| known.still), Some(2));
+        assert_eq!(history.tasks.first().map(|known| known.still), Some(2));
     }
 
     #[test]

@@ -35,7 +35,8 @@ struct Group {
 }
 
 impl Group {
-    fn add(&mut self, id: TaskId, known: &Known) {
+    fn add(&mut self, known: &Known) {
+        let id = known.id;
         let first = self.tasks == 0;
         self.lowest = if first { id.0 } else { self.lowest.min(id.0) };
         self.highest = self.highest.max(id.0);
@@ -102,7 +103,7 @@ impl History {
 
     /// Whether the task, one of the latest reading, is proved to be stuck.
     pub fn is_stuck(&self, task: &LiveTask) -> bool {
-        self.tasks.get(&(task.header, task.id)).is_some_and(Known::is_stuck)
+        self.known(task).is_some_and(Known::is_stuck)
     }
 
     /// Whether the task was idle and the same at every reading, and there were enough of them.
@@ -114,22 +115,23 @@ impl History {
 
     fn groups<'w>(&self, waits: impl Fn(ProcAddr) -> &'w [Waiting]) -> Groups {
         let mut groups = Groups::default();
-        let waiters = self.tasks.iter().filter(|(_, known)| self.is_still(known)).map(|((header, id), known)| Waiter {
-            task: *id,
+        let waiters = self.tasks.iter().filter(|known| self.is_still(known)).map(|known| Waiter {
+            task: known.id,
             stuck: known.is_stuck(),
-            waits: waits(*header),
+            waits: waits(known.header),
         });
         let rings = in_rings(&waiters.collect::<Vec<_>>());
-        for ((_, id), known) in &self.tasks {
+        for known in &self.tasks {
+            let id = known.id;
             groups.newest = groups.newest.max(id.0);
-            groups.all.entry(known.site).or_default().add(*id, known);
+            groups.all.entry(known.site).or_default().add(known);
             if known.is_stuck() {
-                groups.stuck.entry(known.site).or_default().add(*id, known);
+                groups.stuck.entry(known.site).or_default().add(known);
             }
             if self.is_still(known) {
-                groups.still.entry(known.site).or_default().add(*id, known);
-                if rings.contains(id) {
-                    groups.ring.entry(known.site).or_default().add(*id, known);
+                groups.still.entry(known.site).or_default().add(known);
+                if rings.contains(&id) {
+                    groups.ring.entry(known.site).or_default().add(known);
                 }
             }
         }
