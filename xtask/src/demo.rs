@@ -41,7 +41,8 @@ pub fn run(root: &Path) -> Result<()> {
     }
     eprintln!(
         "\ndemo: done. The last lines list what is alive: the tasks of src/main.rs:14 wait for an answer that nobody will send.\n\
-         demo: on your own program: sudo target/release/async-observer --pid PID"
+         demo: on your own program: sudo target/release/async-observer --pid PID\n\
+         demo: what is stuck or leaking in it, without attaching: sudo target/release/async-observer sweep --pid PID"
     );
     Ok(())
 }
