@@ -10,7 +10,8 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use observer_common::{
-    FLAG_NO_SCRATCH, FLAG_STACK_CUT, HEAD_WORDS, PAGE, RECORD_BARE, RecordKind, Registers, SPAWN_BARE, STACK_PAGES, SpawnRecord, Spot,
+    FLAG_NO_SCRATCH, FLAG_STACK_CUT, HEAD_WORDS, PAGE, RECORD_BARE, RecordKind, Registers, SPAWN_BARE, STACK_PAGES,
+    SpawnRecord, Spot,
 };
 
 use crate::emit::{self, Hit};
@@ -89,7 +90,9 @@ fn report(ctx: &ProbeContext, hit: &Hit, subject: u64, record: *mut SpawnRecord)
         (*record).registers = registers;
         let head = addr_of_mut!((*record).head);
         (*record).spawner = match spawner(&registers, from, hit.point()) {
-            Some(header) if bpf_probe_read_user(head.cast(), size_of_val(&*head) as u32, header as *const _) == 0 => header,
+            Some(header) if bpf_probe_read_user(head.cast(), size_of_val(&*head) as u32, header as *const _) == 0 => {
+                header
+            }
             _ => {
                 *head = [0; _];
                 0

@@ -145,8 +145,9 @@ impl Sweeping<'_> {
         if matches!(self.options.course, Course::Every { .. }) {
             self.inspection.admit_new()?;
         }
-        for mut target in std::mem::take(&mut self.inspection.targets) {
-            let first = target.tasks.is_empty();
+        let mut targets = std::mem::take(&mut self.inspection.targets).into_iter();
+        while let Some(mut target) = targets.next() {
+            let first = target.history.readings() == 0;
             match target.read(pace).await {
                 Ok(Ok(taken)) => {
                     if first {
@@ -162,8 +163,10 @@ impl Sweeping<'_> {
                     self.forget(target.pid());
                     self.inspection.refuse(target.pid(), error)?;
                 }
+                // Those that were not read this time are judged by what was read before.
                 Err(why) => {
                     self.inspection.targets.push(target);
+                    self.inspection.targets.extend(targets);
                     return Ok(Err(why));
                 }
             }
@@ -172,7 +175,8 @@ impl Sweeping<'_> {
     }
 
     fn live(&self) -> usize {
-        self.inspection.targets.iter().map(|target| target.tasks.len()).sum()
+        let live = |target: &Inspected| target.tasks.iter().filter(|task| !task.state.is_complete()).count();
+        self.inspection.targets.iter().map(live).sum()
     }
 
     /// Nothing is known any more of what was said of a process that is gone.
