@@ -56,25 +56,28 @@ fn a_crowd_is_counted_exactly(cell: &str, allocator: &str, tasks: usize) {
     }
 }
 
-#[test]
-fn ten_thousand_are_counted_exactly() {
-    for allocator in ["glibc", "mimalloc", "jemalloc"] {
-        a_crowd_is_counted_exactly("newest-release", allocator, 10_000);
+/// With every allocator, at addresses that the loader chose and at fixed ones.
+fn are_counted_exactly_everywhere(tasks: usize) {
+    for cell in ["newest-release", "newest-nopie"] {
+        for allocator in ["glibc", "mimalloc", "jemalloc"] {
+            a_crowd_is_counted_exactly(cell, allocator, tasks);
+        }
     }
 }
 
 #[test]
-fn a_hundred_thousand_are_counted_exactly_at_fixed_addresses() {
-    for allocator in ["glibc", "mimalloc", "jemalloc"] {
-        a_crowd_is_counted_exactly("newest-nopie", allocator, 100_000);
-    }
+fn ten_thousand_are_counted_exactly() {
+    are_counted_exactly_everywhere(10_000);
+}
+
+#[test]
+fn a_hundred_thousand_are_counted_exactly() {
+    are_counted_exactly_everywhere(100_000);
 }
 
 #[test]
 fn a_million_are_counted_exactly() {
-    for allocator in ["glibc", "mimalloc", "jemalloc"] {
-        a_crowd_is_counted_exactly("newest-release", allocator, 1_000_000);
-    }
+    are_counted_exactly_everywhere(1_000_000);
 }
 
 #[test]
@@ -89,6 +92,16 @@ fn a_walk_reads_the_tasks_and_not_the_heap() {
     assert_eq!(walk.how, How::Walk);
     assert!(walk.bytes_read < 4 << 20, "{} bytes", walk.bytes_read);
     assert_exact(&walk, &inside, &told, "a large heap");
+}
+
+#[test]
+fn of_a_huge_reservation_only_what_was_touched_is_read() {
+    let mut fixture = crowd("newest-release", "glibc", &["tasks=1000", "reserve=8589934592"]);
+    let inside = Inside::of(fixture.pid());
+    let told = fixture.answer("alive");
+    let census = inside.series().take().expect("a census");
+    assert!(census.bytes_read < 64 << 20, "{} bytes", census.bytes_read);
+    assert_exact(&census, &inside, &told, "a reservation");
 }
 
 #[test]

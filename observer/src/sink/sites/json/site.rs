@@ -45,6 +45,7 @@ pub(super) struct WaitObject<'a> {
     pub(super) fd: Option<u32>,
     pub(super) task_id: Option<String>,
     pub(super) peers: Vec<String>,
+    pub(super) more_peers: u32,
 }
 
 /// What several tasks wait for.
@@ -87,6 +88,7 @@ impl<'a> WaitObject<'a> {
                 Waiting::Join { task } | Waiting::HeldBy { task } => Some(task.to_string()),
                 _ => None,
             },
+            more_peers: waiting.peers().map_or(0, |peers| peers.more),
             peers: waiting.peers().map_or(Vec::new(), |peers| peers.tasks.iter().map(ToString::to_string).collect()),
         }
     }
