@@ -223,17 +223,11 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::sample;
 
-    pub(in crate::verdict) fn task(id: u64, state: u64) -> LiveTask {
-        LiveTask {
-            header: ProcAddr(id << 7),
-            vtable: ProcAddr(8),
-            id: TaskId(id),
-            state: TaskState(state),
-            owner: 1,
-            spawn_location: None,
-            running_on: None,
-        }
+    /// All of one type.
+    fn task(id: u64, state: u64) -> LiveTask {
+        sample::task(8, id, state)
     }
 
     fn read(history: &mut History, at: u64, tasks: &[LiveTask]) {

@@ -1,4 +1,5 @@
-use crate::model::{LiveTask, ProcAddr, TaskState};
+use crate::model::{LiveTask, ProcAddr};
+use crate::verdict::sample::task;
 use crate::verdict::{Reading, Verdict};
 
 use super::*;
@@ -8,18 +9,6 @@ const RULES: Rules = Rules { warm_up: Ns(60 * SECOND) };
 const OLD: Option<Ns> = Some(Ns(3600 * SECOND));
 /// Idle, with a waker and no join handle.
 const WAITS: u64 = 0x80;
-
-fn task(vtable: u64, id: u64, state: u64) -> LiveTask {
-    LiveTask {
-        header: ProcAddr(id << 7),
-        vtable: ProcAddr(vtable),
-        id: TaskId(id),
-        state: TaskState(state),
-        owner: 1,
-        spawn_location: None,
-        running_on: None,
-    }
-}
 
 fn tasks(ids: std::ops::Range<u64>) -> Vec<LiveTask> {
     ids.map(|id| task(8, id, WAITS)).collect()

@@ -20,6 +20,8 @@ mod growth;
 mod history;
 mod judge;
 mod rings;
+#[cfg(test)]
+mod sample;
 mod sites;
 mod waits;
 

@@ -63,19 +63,8 @@ pub fn count_by_site(tasks: &[LiveTask], is_stuck: impl Fn(&LiveTask) -> bool) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ProcAddr, TaskId, TaskState};
-
-    fn task(vtable: u64, id: u64, state: u64) -> LiveTask {
-        LiveTask {
-            header: ProcAddr(id << 7),
-            vtable: ProcAddr(vtable),
-            id: TaskId(id),
-            state: TaskState(state),
-            owner: 1,
-            spawn_location: None,
-            running_on: None,
-        }
-    }
+    use crate::model::{ProcAddr, TaskId};
+    use crate::verdict::sample::task;
 
     #[test]
     fn tasks_are_counted_by_site_and_activity_and_what_is_complete_is_not_live() {
