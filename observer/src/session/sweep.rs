@@ -36,7 +36,7 @@ pub struct SweepOptions {
     pub warm_up: Duration,
     /// What idle tasks wait for is looked for, too.
     pub waits: bool,
-    /// One probe at each spawn site tells where tasks born from now on come from.
+    /// Probes at the spawn sites tell where tasks born from now on come from.
     pub trace_spawns: bool,
 }
 
@@ -263,7 +263,7 @@ impl Sweeping<'_> {
     }
 }
 
-/// Puts one probe at each spawn site of the processes.
+/// Puts probes where tasks are born in the processes.
 fn watch(inspection: &Inspection<'_>, say: &dyn Fn(u8, &str)) -> Result<Watching, SessionError> {
     let processes: Vec<_> = inspection.targets.iter().map(|target| Arc::clone(&target.process)).collect();
     let spawns = Spawns::start(&processes, &SpawnOptions::default(), &|text| say(2, text))?;

@@ -64,8 +64,9 @@ pub(in crate::cli) struct Sweep {
     #[arg(long)]
     pub(in crate::cli) no_waits: bool,
 
-    /// Put one probe at each spawn site, and nothing else: findings then name the calls and the tasks that spawned what was
-    /// born since (needs what the live stream needs; each spawn costs the target one hit)
+    /// Put probes where tasks are born, and nowhere else: findings then name the calls and the tasks that spawned what was born
+    /// since (needs what the live stream needs; each spawn costs the target two hits: the spawn site, and where tokio takes the
+    /// task's id)
     #[arg(long)]
     pub(in crate::cli) trace_spawns: bool,
 

@@ -1,4 +1,4 @@
-//! Who spawned what: one probe at each spawn site and nothing else, so one hit in a task's life.
+//! Who spawned what: one probe at each spawn site and one where the task's id is taken, so two hits in a task's life.
 //!
 //! Each hit brings the spawner's registers and stack. Its callers are unwound here, the task among them is told by memory that is
 //! read soon after. The sooner [`Spawns::drain`] is called, the fewer spawners have ended by then.
