@@ -54,15 +54,13 @@ pub fn decode_spawn(bytes: &[u8], catalog: &Catalog) -> Result<SpawnHit, Malform
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use observer_common::PAGE;
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::{
-        AttachPoint, Bias, BuildId, CellLayout, Cost, FileOffset, ImageEntry, Kept, Naming, Ns, Pid, PointEntry,
-        Resource, Role, TargetEntry, TaskFunctions, TaskId, TaskType, Tid, TypeEntry, TypeId, Unnamed, VirtAddr,
+        AttachPoint, Bias, ImageEntry, Kept, MappedImage, Ns, Pid, Resource, Role, TargetEntry, TargetId, TaskId, Tid,
+        TypeEntry, VirtAddr,
     };
 
     const VTABLE: VirtAddr = VirtAddr(0x9000);
@@ -70,57 +68,18 @@ mod tests {
 
     /// One target with one type, which is born at the first point, and polled at the second.
     fn catalog() -> Catalog {
-        let at = VirtAddr(0);
-        let functions = TaskFunctions {
-            poll: at,
-            schedule: at,
-            dealloc: at,
-            try_read_output: at,
-            drop_join_handle_slow: at,
-            drop_abort_handle: at,
-            shutdown: at,
-        };
-        let layout = CellLayout {
-            state: 0,
-            queue_next: 8,
-            vtable: 16,
-            owner: 24,
-            scheduler: 32,
-            id: 40,
-            spawn_location: None,
-            trailer: 64,
-            align: 128,
-            stage_tagged: true,
-        };
-        let (future, resource) = (Naming::Unknown(Unnamed::NotSearched), Resource::Task);
-        let task = TaskType { vtable: VTABLE, resource, functions, layout, future, place: None, worker: false };
-        let id = TypeId { build_id: BuildId::Content(1), vtable: VTABLE };
+        let mut catalog = Catalog::default();
+        let points = vec![
+            AttachPoint { vtable: Some(VTABLE), ..AttachPoint::sample(Role::Spawn) },
+            AttachPoint::sample(Role::Poll),
+        ];
+        let types = vec![TypeEntry::sample(VTABLE, Resource::Task, false)];
+        let image = catalog.add_image(ImageEntry { points, ..ImageEntry::sample(types) });
         let mut target = TargetEntry::new(Pid(7), "app".into());
-        target.types = HashMap::from([(BIAS.to_process(VTABLE), TypeEntry { id, task })]);
-        target.images.push(ImageEntry {
-            path: "/app".into(),
-            build_id: BuildId::Content(1),
-            version: None,
-            unstable: false,
-            stripped: true,
-            bias: BIAS,
-            types: 1,
-            spawn_sites: 1,
-            points: 2,
-            single_stepped: 0,
-        });
-        let point = |role, vtable| AttachPoint {
-            role,
-            at,
-            offset: FileOffset(0),
-            bytes: vec![],
-            cost: Cost::Emulated,
-            vtable,
-            register: None,
-            far: 0,
-        };
-        let points = [point(Role::Spawn, Some(VTABLE)), point(Role::Poll, None)];
-        Catalog { targets: vec![target], points: points.map(|point| PointEntry { image: 0, point }).into() }
+        target.images.push(MappedImage { image, path: "/app".into(), bias: BIAS });
+        let target = catalog.begin(target);
+        catalog.put_in_slot(0, target);
+        catalog
     }
 
     fn record(kind: RecordKind, flags: u16, point: u32, sp: u64, unread: u64, stack: &[u64]) -> Vec<u8> {
@@ -135,7 +94,7 @@ mod tests {
     #[test]
     fn a_spawn_has_its_registers_and_its_stack() {
         let hit = decode_spawn(&record(RecordKind::Spawn, 0, 0, 0x7004, 0, &[21, 22]), &catalog()).unwrap();
-        assert_eq!((hit.at, hit.target, hit.tid, hit.minted), (Ns(1000), 0, Tid(8), Some(TaskId(17))));
+        assert_eq!((hit.at, hit.target, hit.tid, hit.minted), (Ns(1000), TargetId(0), Tid(8), Some(TaskId(17))));
         assert_eq!(
             (hit.vtable, hit.registers.ip, hit.registers.sp),
             (ProcAddr(0x10_9000), ProcAddr(0x5000), ProcAddr(0x7004))

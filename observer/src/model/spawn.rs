@@ -4,15 +4,15 @@
 
 use std::ops::Range;
 
-use super::{Ns, Place, ProcAddr, TaskId, Tid, UnwindEnd, VirtAddr};
+use super::{Ns, Place, ProcAddr, TargetId, TaskId, Tid, UnwindEnd, VirtAddr};
 
 /// One spawn that was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpawnSeen {
     /// When.
     pub at: Ns,
-    /// Which process, as an index into the catalog's targets.
-    pub target: u16,
+    /// Which process.
+    pub target: TargetId,
     /// The spawner's thread.
     pub tid: Tid,
     /// The new task's type, by its vtable in the process.

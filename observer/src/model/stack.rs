@@ -4,7 +4,7 @@
 
 use observer_common::HEAD_WORDS;
 
-use super::{Ns, PointIndex, ProcAddr, TaskId, Tid};
+use super::{Ns, PointIndex, ProcAddr, TargetId, TaskId, Tid};
 
 /// A register that a call keeps, on x86-64 as Linux uses it; the stack pointer aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,8 +89,8 @@ impl StackCopy {
 pub struct SpawnHit {
     /// When.
     pub at: Ns,
-    /// Which process, as an index into the catalog's targets.
-    pub target: u16,
+    /// Which process.
+    pub target: TargetId,
     /// The spawner's thread.
     pub tid: Tid,
     /// The new task's type, by its vtable in the process.

@@ -73,25 +73,13 @@ impl Module {
     /// Where the image is loaded: the difference that most of its load segments agree on. `None` where no executable
     /// segment of this image is mapped as code.
     pub fn bias(&self, segments: &[LoadSegment]) -> Option<Bias> {
-        let page = page_size();
-        let mut votes: BTreeMap<u64, (usize, u64)> = BTreeMap::new();
-        for (segment, mapping) in segments.iter().flat_map(|s| self.mappings.iter().map(move |m| (s, m))) {
-            let first = segment.offset.0 & !(page - 1);
-            let begin = mapping.offset.0;
-            let same_rights = segment.executable == mapping.permissions.execute;
-            if !same_rights || first < begin || first - begin >= mapping.range.len() {
-                continue;
-            }
-            let loaded = mapping.range.start.0.wrapping_add(first - begin);
-            let bias = loaded.wrapping_sub(segment.address.0 & !(page - 1));
-            let (code, lowest) = votes.entry(bias).or_insert((0, mapping.range.start.0));
-            // A vote of code outweighs any number of others: neighbouring data segments often share a page of the file.
-            *code += if segment.executable { segments.len() + 1 } else { 1 };
-            *lowest = (*lowest).min(mapping.range.start.0);
-        }
-        let best = votes.into_iter().filter(|(_, (votes, _))| *votes > segments.len());
-        // Mapped twice with equal evidence: the lowest, so that the answer is the same every time.
-        best.max_by_key(|(_, (votes, lowest))| (*votes, std::cmp::Reverse(*lowest))).map(|(bias, _)| Bias(bias))
+        let placed = |mapping: &Mapping| Placed {
+            start: mapping.range.start,
+            length: mapping.range.len(),
+            offset: mapping.offset,
+            execute: mapping.permissions.execute,
+        };
+        bias_of(segments, self.mappings.iter().map(placed))
     }
 
     /// Opens the file by the first way that is open, surest first.
@@ -142,6 +130,46 @@ impl Module {
         let same_device = (libc::major(device), libc::minor(device)) == (self.file.major, self.file.minor);
         same_device && found.ino() == self.file.inode && found.is_file()
     }
+}
+
+/// As [`Module::bias`], where only the mappings of code are known: where each begins, its length, and its place in the file.
+pub fn code_bias(
+    segments: &[LoadSegment],
+    code: impl IntoIterator<Item = (ProcAddr, u64, FileOffset)>,
+) -> Option<Bias> {
+    let placed = |(start, length, offset)| Placed { start, length, offset, execute: true };
+    bias_of(segments, code.into_iter().map(placed))
+}
+
+/// What of a mapping tells where an image is loaded.
+struct Placed {
+    start: ProcAddr,
+    length: u64,
+    offset: FileOffset,
+    execute: bool,
+}
+
+fn bias_of(segments: &[LoadSegment], mappings: impl Iterator<Item = Placed>) -> Option<Bias> {
+    let page = page_size();
+    let mut votes: BTreeMap<u64, (usize, u64)> = BTreeMap::new();
+    for mapping in mappings {
+        for segment in segments {
+            let first = segment.offset.0 & !(page - 1);
+            let begin = mapping.offset.0;
+            if segment.executable != mapping.execute || first < begin || first - begin >= mapping.length {
+                continue;
+            }
+            let loaded = mapping.start.0.wrapping_add(first - begin);
+            let bias = loaded.wrapping_sub(segment.address.0 & !(page - 1));
+            let (code, lowest) = votes.entry(bias).or_insert((0, mapping.start.0));
+            // A vote of code outweighs any number of others: neighbouring data segments often share a page of the file.
+            *code += if segment.executable { segments.len() + 1 } else { 1 };
+            *lowest = (*lowest).min(mapping.start.0);
+        }
+    }
+    let best = votes.into_iter().filter(|(_, (votes, _))| *votes > segments.len());
+    // Mapped twice with equal evidence: the lowest, so that the answer is the same every time.
+    best.max_by_key(|(_, (votes, lowest))| (*votes, std::cmp::Reverse(*lowest))).map(|(bias, _)| Bias(bias))
 }
 
 /// The executable's entry point from the auxiliary vector's bytes; `None` where it is not there.
