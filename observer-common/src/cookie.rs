@@ -10,7 +10,7 @@ pub struct MintRegister(pub u8);
 pub struct Cookie {
     /// Index into the catalog's points.
     pub point: u32,
-    /// Index into the catalog's targets.
+    /// Index into the catalog's targets, or [`Cookie::BY_PROCESS`].
     pub target: u16,
     /// Register to read at a mint point, 0 elsewhere.
     pub register: u8,
@@ -19,6 +19,9 @@ pub struct Cookie {
 }
 
 impl Cookie {
+    /// As `target`: the point is every process's, and the record's `tgid` tells whose hit it is.
+    pub const BY_PROCESS: u16 = u16::MAX;
+
     /// As the kernel carries it.
     pub const fn to_u64(self) -> u64 {
         self.point as u64 | (self.target as u64) << 32 | (self.register as u64) << 48 | (self.far as u64) << 56

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::attach::ImageRequest;
+use crate::attach::{ImageRequest, Scope};
 use crate::lifecycle::PanicSight;
 use crate::model::{AttachPoint, Catalog, Cost, EventSet, Missing, Pid, PointEntry, PointIndex, PollBody, TargetEntry};
 use crate::plan::{ImagePlan, plan};
@@ -35,7 +35,11 @@ impl Attachment {
     /// As it is asked for.
     pub(super) fn request<'a>(&'a self, catalog: &'a Catalog) -> ImageRequest<'a> {
         let points = self.points.iter().filter_map(|index| Some((*index, &catalog.point(*index)?.point)));
-        ImageRequest { target: self.target, pid: self.pid, path: &self.path, points: points.collect() }
+        ImageRequest {
+            scope: Scope::Process { pid: self.pid, target: self.target },
+            path: &self.path,
+            points: points.collect(),
+        }
     }
 }
 
