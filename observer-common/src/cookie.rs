@@ -10,7 +10,7 @@ pub struct MintRegister(pub u8);
 pub struct Cookie {
     /// Index into the catalog's points.
     pub point: u32,
-    /// The slot of the process that the link reports, or [`Cookie::BY_PROCESS`].
+    /// Index into the catalog's targets, or [`Cookie::BY_PROCESS`].
     pub target: u16,
     /// Register to read at a mint point, 0 elsewhere.
     pub register: u8,
@@ -19,7 +19,7 @@ pub struct Cookie {
 }
 
 impl Cookie {
-    /// The link reports many processes: the record's process number tells which.
+    /// As `target`: the point is every process's, and the record's `tgid` tells whose hit it is.
     pub const BY_PROCESS: u16 = u16::MAX;
 
     /// As the kernel carries it.

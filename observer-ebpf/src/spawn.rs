@@ -12,18 +12,23 @@ use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use observer_common::{Cookie, Counter, RECORD_BARE, RecordKind};
 
+use crate::audience;
 use crate::emit::{Draft, Hit};
 use crate::maps::{self, MINTED};
 
 /// Remembers the id that the cookie's register holds, for this thread's next birth.
 #[uprobe]
 pub fn mint(ctx: ProbeContext) -> u32 {
+    let thread = bpf_get_current_pid_tgid();
+    if !audience::admits(thread) {
+        return 0;
+    }
     maps::count(Counter::Hits);
     // SAFETY: the program's own context.
     let cookie = Cookie::from_u64(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
     if let Some(id) = register(ctx.regs, cookie.register) {
         // A full map evicts the thread that minted longest ago, so this cannot fail for want of room.
-        let _ = MINTED.insert(bpf_get_current_pid_tgid(), id, u64::from(BPF_ANY));
+        let _ = MINTED.insert(thread, id, u64::from(BPF_ANY));
     }
     0
 }
@@ -32,7 +37,7 @@ pub fn mint(ctx: ProbeContext) -> u32 {
 /// not seen must not get another task's.
 #[uprobe]
 pub fn birth(ctx: ProbeContext) -> u32 {
-    let hit = Hit::take(&ctx, ctx.regs);
+    let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
     let mut draft = Draft::new();
     draft.describe(&hit, RecordKind::Birth, 0, hit.sp, minted(hit.pid_tgid), 0);
     draft.send::<RECORD_BARE, _>(&ctx);

@@ -30,7 +30,7 @@ struct Bare {
 /// Reports a birth as `birth` does, with its spawner.
 #[uprobe]
 pub fn spawn(ctx: ProbeContext) -> u32 {
-    let hit = Hit::take(&ctx, ctx.regs);
+    let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
     let subject = minted(hit.pid_tgid);
     // SAFETY: the helper takes nothing.
     let first = unsafe { bpf_get_smp_processor_id() }.wrapping_mul(SCRATCH_ROWS);

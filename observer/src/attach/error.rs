@@ -56,6 +56,9 @@ pub enum AttachError {
         /// As the kernel said it.
         source: io::Error,
     },
+    /// The map of processes has no room for one more; its size was given when the programs were loaded.
+    #[error("no room to tell the programs of one more process")]
+    TooManyProcesses,
     /// The verifier refused a program.
     #[error("the kernel's verifier refused program {program}: {log}")]
     Verifier {

@@ -107,6 +107,7 @@ fn session_code(error: &SessionError) -> u8 {
             AttachError::RingSize { .. } => code::USAGE,
             AttachError::FileUnreadable { .. }
             | AttachError::TooManyPoints { .. }
+            | AttachError::TooManyProcesses
             | AttachError::Object(_)
             | AttachError::System { .. } => code::RUN_TIME,
         },
@@ -183,6 +184,7 @@ fn attach_step(error: &AttachError) -> String {
         AttachError::LockedMemory { .. } => "use smaller rings (--ring-pages), or raise `ulimit -l`",
         AttachError::RingSize { .. } => "give --ring-pages a power of two",
         AttachError::Verifier { .. } => "report it with the kernel's version and the output of -vv",
+        AttachError::TooManyProcesses => "observe fewer processes at once: name them, or a part of them",
         AttachError::TooManyPoints { .. } | AttachError::Object(_) | AttachError::System { .. } => {
             "run again with -vv; if it stays, report it with the output"
         }

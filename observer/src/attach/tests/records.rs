@@ -81,7 +81,7 @@ fn nested_calls_leave_with_their_own_header() {
         let frames: Vec<u64> = seen.iter().map(|record| record.sp).collect();
         assert!(frames[..4].is_sorted_by(|outer, inner| outer > inner));
         assert!(frames.iter().eq(frames.iter().rev()));
-        assert_eq!(probes.counters().unwrap(), Counters { lost: 0, hits: 8, entries_forgotten: 0 });
+        assert_eq!(probes.counters().unwrap(), Counters { lost: 0, hits: 8, ..Counters::default() });
     }
 }
 
@@ -181,11 +181,11 @@ fn a_return_without_its_entry_is_reported_as_such() {
     if best(1).mechanism() == Mechanism::PlainUprobes {
         return; // there, the two come and go together
     }
-    let object = Object::load(false, Spawners::Unseen).unwrap();
+    let object = Object::load(&Options::default()).unwrap();
     let mut programs = object.load_multi().unwrap();
     programs.retain(|program, _| *program == Program::Leave);
     let mut ring = Ring::open(0, 8).unwrap();
-    kernel::update_map(object.records().unwrap(), 0, ring.as_raw_fd() as u32).unwrap();
+    kernel_maps::update(object.records().unwrap(), 0, ring.as_raw_fd() as u32).unwrap();
     let points = [point(Role::Poll, polled as *const () as usize)];
     let _links = Links::multi(&programs, &requests(&points)).unwrap();
     polled(&mut Cell::new(LIVE), LIVE);
