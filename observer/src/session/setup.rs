@@ -5,23 +5,16 @@ use std::sync::Arc;
 
 use crate::attach::ImageRequest;
 use crate::lifecycle::PanicSight;
-use crate::model::{AttachPoint, Catalog, Cost, EventSet, Missing, Pid, PointEntry, PointIndex, PollBody, TargetEntry};
-use crate::plan::{ImagePlan, plan};
-use crate::runtime::{Raises, RuntimeImage, poll_bodies};
+use crate::model::{
+    Catalog, Cost, EventSet, ImageFacts, Missing, PanicPlaces, Pid, PointEntry, PointIndex, TargetEntry,
+};
+use crate::plan::{Chosen, choose};
 use crate::target::{Module, Process};
 use crate::unwind::Poll;
 
 use super::error::{SessionError, Unsupported};
-use super::images::{Analysis, Images};
+use super::images::{Images, bias, enter, listed};
 use super::verify::{Verified, keep_verified};
-
-/// What a stream needs of an image.
-struct Probing {
-    panics: PanicSight,
-    plan: ImagePlan,
-    /// Empty unless spawners are wanted.
-    polls: Vec<PollBody>,
-}
 
 /// One image to attach to.
 pub(super) struct Attachment {
@@ -50,24 +43,20 @@ pub(super) struct Setup {
     pub(super) polls: Vec<Vec<Poll>>,
 }
 
-/// How images are looked at.
-pub(super) struct Looking<'a> {
+/// What of the targets' images is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looking {
     pub(super) events: EventSet,
-    pub(super) names: bool,
     /// Births are to be reported with their spawners.
     pub(super) spawners: bool,
-    /// Called with what is being done, for a progress line.
-    pub(super) progress: &'a dyn Fn(&str),
 }
 
 /// Looks at all targets. Fails if one of them has nothing to observe.
-pub(super) fn set_up(processes: &[Arc<Process>], looking: &Looking<'_>) -> Result<Setup, SessionError> {
-    let probing = |image: &crate::symbols::Image<'_>, found: &RuntimeImage| Probing {
-        panics: panic_sight(&found.raises, looking.events),
-        plan: plan(image, found, looking.events),
-        polls: if looking.spawners { poll_bodies(image, &found.types) } else { Vec::new() },
-    };
-    let mut images = Images::new(looking.names, looking.progress, &probing);
+pub(super) fn set_up(
+    processes: &[Arc<Process>],
+    images: &mut Images<'_>,
+    looking: Looking,
+) -> Result<Setup, SessionError> {
     let mut setup = Setup {
         catalog: Catalog::default(),
         attachments: Vec::new(),
@@ -81,8 +70,8 @@ pub(super) fn set_up(processes: &[Arc<Process>], looking: &Looking<'_>) -> Resul
             source: std::io::ErrorKind::InvalidInput.into(),
         })?;
         setup.polls.push(Vec::new());
-        let one = |module: &Module, analysis: &Analysis<Probing>, entry: &mut TargetEntry| {
-            one_image(target, process, module, analysis, entry, &mut setup)
+        let one = |module: &Module, facts: &ImageFacts, entry: &mut TargetEntry| {
+            one_image((target, process), module, (facts, looking), entry, &mut setup)
         };
         let entry = images.of_process(process, one)?;
         setup.catalog.targets.push(entry);
@@ -91,19 +80,17 @@ pub(super) fn set_up(processes: &[Arc<Process>], looking: &Looking<'_>) -> Resul
 }
 
 fn one_image(
-    target: u16,
-    process: &Process,
+    (target, process): (u16, &Process),
     module: &Module,
-    analysis: &Analysis<Probing>,
+    (facts, looking): (&ImageFacts, Looking),
     entry: &mut TargetEntry,
     setup: &mut Setup,
 ) -> Result<Result<(), Unsupported>, SessionError> {
-    let bias = match analysis.bias(module) {
+    let bias = match bias(facts, module) {
         Ok(bias) => bias,
         Err(refused) => return Ok(Err(refused)),
     };
-    let Probing { panics, plan, polls } = &analysis.own;
-    let mut points: Vec<AttachPoint> = plan.points.clone();
+    let Chosen { mut points, missing } = choose(&facts.plan, looking.events);
     let memory = process.memory();
     let verified =
         keep_verified(&mut points, bias, &memory).map_err(|error| SessionError::memory(process.pid(), error))?;
@@ -111,17 +98,17 @@ fn one_image(
         let reason = "no point's memory equals the file".to_owned();
         return Ok(Err(Unsupported::Unverified { path: module.path.clone(), reason }));
     }
-    entry.missing.extend(plan.missing.iter().cloned());
+    entry.missing.extend(missing);
     entry.missing.extend(differing(module, verified));
-    setup.panics = weaker(setup.panics, *panics);
+    setup.panics = weaker(setup.panics, panic_sight(&facts.plan.panics, looking.events));
     let image = entry.images.len();
-    let mut listed = analysis.entry(module, bias);
+    let mut listed = listed(facts, module, bias);
     listed.points = points.len();
     listed.single_stepped = points.iter().filter(|point| point.cost == Cost::SingleStepped).count();
     entry.images.push(listed);
-    analysis.enter(bias, analysis.types.iter().cloned(), entry);
-    if let Some(of_target) = setup.polls.last_mut() {
-        of_target.extend(polls.iter().map(|body| Poll {
+    enter(facts, bias, facts.types.iter().cloned(), entry);
+    if let Some(of_target) = setup.polls.last_mut().filter(|_| looking.spawners) {
+        of_target.extend(facts.polls.iter().map(|body| Poll {
             start: bias.to_process(body.code.start),
             end: bias.to_process(body.code.end),
             vtables: body.vtables.iter().map(|vtable| bias.to_process(*vtable)).collect(),
@@ -137,11 +124,11 @@ fn one_image(
     Ok(Ok(()))
 }
 
-fn panic_sight(raises: &Raises, events: EventSet) -> PanicSight {
-    match raises {
-        Raises::At(sites) if !sites.is_empty() && events.resolve => PanicSight::Probed,
-        Raises::Aborts => PanicSight::Aborts,
-        Raises::At(_) | Raises::Elsewhere(_) | Raises::NotFound => PanicSight::Unseen,
+fn panic_sight(places: &PanicPlaces, events: EventSet) -> PanicSight {
+    match places {
+        PanicPlaces::Found if events.resolve => PanicSight::Probed,
+        PanicPlaces::Aborts => PanicSight::Aborts,
+        PanicPlaces::Found | PanicPlaces::Elsewhere(_) | PanicPlaces::NotFound => PanicSight::Unseen,
     }
 }
 
