@@ -10,7 +10,7 @@ pub struct MintRegister(pub u8);
 pub struct Cookie {
     /// Index into the catalog's points.
     pub point: u32,
-    /// Index into the catalog's targets, or [`Cookie::BY_PROCESS`].
+    /// Index into slots, or [`Cookie::BY_PROCESS`].
     pub target: u16,
     /// Register to read at a mint point, 0 elsewhere.
     pub register: u8,

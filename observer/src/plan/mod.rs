@@ -1,52 +1,58 @@
-//! Which points of an image are needed for the wanted events, where exactly each sits, and what will be missing.
+//! Where exactly each point of an image sits, which of them the wanted events need, and what will be missing.
 //!
 //! Does not know: processes, how a point is attached. A plan never fails: what cannot be seen is listed with its reason.
+//! It is made once, for all events, and chosen from by who wants some.
 
+mod choice;
 mod class;
+mod facts;
 mod function;
 #[cfg(test)]
 mod fuzz;
 mod imports;
-mod missing;
 mod place;
 mod roles;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::model::{AttachPoint, EventSet, MintRegister, Missing, Role, TaskType, VirtAddr};
-use crate::runtime::{BirthSite, MintSite, RuntimeImage};
+use crate::model::{AttachPoint, ImagePlan, MintRegister, PanicPlaces, Role, TaskType, Unprobed, VirtAddr};
+use crate::runtime::{BirthSite, MintSite, Raises, RuntimeImage};
 use crate::symbols::Image;
+
+pub use choice::{Chosen, choose};
+pub use facts::analyse;
 
 use function::Functions;
 use place::{Place, Refused};
-use roles::Roles;
 
-/// The points of one image.
-#[derive(Clone, Debug, Default)]
-pub struct ImagePlan {
-    /// By place, one a role and place (births: one a spawn site).
-    pub points: Vec<AttachPoint>,
-    /// Events that will be absent or incomplete.
-    pub missing: Vec<Missing>,
-}
-
-/// Plans the points for the wanted events.
-pub fn plan(image: &Image<'_>, runtime: &RuntimeImage, wanted: EventSet) -> ImagePlan {
+/// Plans the points for all events.
+pub fn plan(image: &Image<'_>, runtime: &RuntimeImage) -> ImagePlan {
     let mut draft = Draft { image, functions: Functions::new(image), points: Vec::new(), refused: BTreeMap::new() };
-    let roles = Roles::for_events(wanted);
-    for role in roles.of_vtables() {
+    for role in roles::OF_VTABLES {
         draft.entries(role, &runtime.types);
     }
-    if roles.has(Role::Birth) {
-        draft.births(&runtime.births, &runtime.mints);
-    }
-    if roles.has(Role::Raise) {
-        draft.raises(runtime);
-    }
-    let missing = missing::list(runtime, wanted, &draft.refused);
-    let mut points = draft.points;
+    draft.births(&runtime.births, &runtime.mints);
+    draft.raises(runtime);
+    let Draft { mut points, refused, .. } = draft;
     points.sort_by_key(|p| (p.at, p.role, p.vtable));
-    ImagePlan { points, missing }
+    let unprobed = refused.into_iter().filter_map(|(role, places)| {
+        let Refused { at: first, reason } = *places.first()?;
+        Some(Unprobed { role, places: places.len(), first, reason: reason.to_owned() })
+    });
+    let born: HashSet<_> = runtime.births.iter().map(|b| b.vtable).collect();
+    ImagePlan {
+        points,
+        unprobed: unprobed.collect(),
+        types: runtime.types.len(),
+        unborn: runtime.types.iter().filter(|t| !born.contains(&t.vtable)).count(),
+        mints: runtime.mints.len(),
+        panics: match &runtime.raises {
+            Raises::At(_) => PanicPlaces::Found,
+            Raises::Aborts => PanicPlaces::Aborts,
+            Raises::Elsewhere(library) => PanicPlaces::Elsewhere(library.clone()),
+            Raises::NotFound => PanicPlaces::NotFound,
+        },
+    }
 }
 
 struct Draft<'i, 'd> {
@@ -116,23 +122,26 @@ impl Draft<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ProcAddr;
-    use crate::runtime::Raises;
+    use crate::model::{EventSet, ProcAddr};
     use crate::symbols::own;
 
     fn with_own<T>(test: impl FnOnce(&Image<'_>, RuntimeImage) -> T) -> T {
         test(own::image(), crate::runtime::own().clone())
     }
 
-    fn roles(plan: &ImagePlan) -> Vec<Role> {
-        let roles: std::collections::BTreeSet<_> = plan.points.iter().map(|p| p.role).collect();
+    fn chosen(image: &Image<'_>, runtime: &RuntimeImage, wanted: EventSet) -> Chosen {
+        choose(&plan(image, runtime), wanted)
+    }
+
+    fn roles(chosen: &Chosen) -> Vec<Role> {
+        let roles: std::collections::BTreeSet<_> = chosen.points.iter().map(|p| p.role).collect();
         roles.into_iter().collect()
     }
 
     #[test]
     fn each_point_sits_on_the_instruction_that_memory_holds() {
         with_own(|image, runtime| {
-            let points = plan(image, &runtime, EventSet::ALL).points;
+            let points = chosen(image, &runtime, EventSet::ALL).points;
             let bias = own::bias();
             for point in &points {
                 let running = own::memory(ProcAddr(bias.to_process(point.at).0), point.bytes.len());
@@ -148,7 +157,7 @@ mod tests {
     #[test]
     fn return_probes_sit_at_entries_of_task_functions_only() {
         with_own(|image, runtime| {
-            let points = plan(image, &runtime, EventSet::ALL).points;
+            let points = chosen(image, &runtime, EventSet::ALL).points;
             let returning = points.iter().filter(|p| p.role.programs().contains(&crate::model::Program::Leave));
             let entries: HashSet<_> = runtime
                 .types
@@ -166,7 +175,7 @@ mod tests {
         use Role::{Birth, Dealloc, DropAbortHandle, DropJoinHandle, Mint, Poll, Raise, Shutdown};
         with_own(|image, runtime| {
             let none = EventSet::NONE;
-            let of = |wanted| roles(&plan(image, &runtime, wanted));
+            let of = |wanted| roles(&chosen(image, &runtime, wanted));
             assert_eq!(of(none), []);
             assert_eq!(of(EventSet { init: true, ..none }), [Mint, Birth]);
             assert_eq!(of(EventSet { before: true, ..none }), [Poll]);
@@ -182,7 +191,7 @@ mod tests {
     #[test]
     fn births_and_mints_are_one_a_site() {
         with_own(|image, runtime| {
-            let points = plan(image, &runtime, EventSet { init: true, ..EventSet::NONE }).points;
+            let points = chosen(image, &runtime, EventSet { init: true, ..EventSet::NONE }).points;
             let count = |role| points.iter().filter(|p| p.role == role).count();
             assert_eq!((count(Role::Birth), count(Role::Mint)), (runtime.births.len(), runtime.mints.len()));
             assert!(points.iter().all(|p| (p.role == Role::Birth) == p.vtable.is_some()));
@@ -194,7 +203,7 @@ mod tests {
     fn what_cannot_be_seen_is_said() {
         with_own(|image, mut runtime| {
             let missing = |runtime: &RuntimeImage, wanted| -> Vec<(&'static str, String)> {
-                plan(image, runtime, wanted).missing.into_iter().map(|m| (m.event, m.reason)).collect()
+                chosen(image, runtime, wanted).missing.into_iter().map(|m| (m.event, m.reason)).collect()
             };
             assert_eq!(missing(&runtime, EventSet::ALL), []);
             let init = EventSet { init: true, ..EventSet::NONE };
@@ -221,7 +230,7 @@ mod tests {
             let data = runtime.types[0].vtable;
             runtime.types.truncate(1);
             runtime.types[0].functions.poll = data;
-            let planned = plan(image, &runtime, EventSet { before: true, ..EventSet::NONE });
+            let planned = chosen(image, &runtime, EventSet { before: true, ..EventSet::NONE });
             assert_eq!(planned.points, []);
             let [missing] = &planned.missing[..] else { panic!("one thing is missing") };
             assert!(missing.event == "before" && missing.reason.contains("no instruction"), "{missing:?}");

@@ -4,6 +4,10 @@
 
 use crate::model::{EventSet, Role, TaskFunctions, VirtAddr};
 
+/// Those that sit at a vtable function's entry.
+pub(super) const OF_VTABLES: [Role; 5] =
+    [Role::Poll, Role::Shutdown, Role::DropJoinHandle, Role::DropAbortHandle, Role::Dealloc];
+
 /// A set of roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Roles(EventSet);
@@ -30,13 +34,6 @@ impl Roles {
             Role::Dealloc => destroy,
             Role::Raise => resolve,
         }
-    }
-
-    /// Those that sit at a vtable function's entry.
-    pub(super) fn of_vtables(self) -> impl Iterator<Item = Role> {
-        [Role::Poll, Role::Shutdown, Role::DropJoinHandle, Role::DropAbortHandle, Role::Dealloc]
-            .into_iter()
-            .filter(move |role| self.has(*role))
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 
 use crate::attach::AttachError;
 use crate::census::CensusError;
-use crate::model::Pid;
+use crate::model::{Missing, Pid};
 use crate::symbols::ImageError;
 use crate::target::{LaunchError, MemoryError, TargetError};
 
@@ -131,6 +131,19 @@ pub enum Unsupported {
         /// In words.
         reason: String,
     },
+}
+
+impl Unsupported {
+    /// What is missing because of it in a process that can be observed all the same.
+    pub(super) fn besides(&self) -> Option<Missing> {
+        match self {
+            Self::TooOld { path, version, reason } => {
+                let reason = format!("{path} holds tokio {version} besides: {reason}");
+                Some(Missing { event: "init", reason })
+            }
+            Self::Image { .. } | Self::Unverified { .. } => None,
+        }
+    }
 }
 
 fn nothing(pid: Pid, exe: &str, reasons: &[Unsupported]) -> String {

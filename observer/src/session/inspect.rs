@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::census::{Bounds, CellTypes, Census, Doubt, High, How, ImageSpan, Series, Unlisted, Waits, spawn_location};
-use crate::model::{Bias, LiveTask, Ns, Pid, Place, ProcAddr, Site, TargetEntry, TaskType, VirtAddr};
+use crate::model::{Bias, ImageFacts, LiveTask, Ns, Pid, Place, ProcAddr, Site, TargetEntry, TaskType, VirtAddr};
 use crate::sink::{CensusReport, FuturesCount, SiteOf};
 use crate::target::{MemoryError, Module, Process};
 use crate::verdict::{History, Reading, SiteCount, WaitCount, count_by_site, count_waits};
 
 use super::error::{SessionError, Unsupported};
-use super::images::{Analysis, Images};
+use super::images::{Images, bias, enter, listed};
 use super::pace::{Interrupted, Pace};
 
 /// One process under inspection.
@@ -43,15 +43,11 @@ pub(super) struct Taken {
 
 impl Inspected {
     /// Looks at the process's images. `window` is how many readings are judged together.
-    pub(super) fn open(
-        process: Arc<Process>,
-        images: &mut Images<'_, ()>,
-        window: usize,
-    ) -> Result<Self, SessionError> {
+    pub(super) fn open(process: Arc<Process>, images: &mut Images<'_>, window: usize) -> Result<Self, SessionError> {
         let mut spans = Vec::new();
-        let entry = images.of_process(&process, |module, analysis, entry| {
+        let entry = images.of_process(&process, |module, facts, entry| {
             spans.push(ImageSpan::of(module));
-            one_image(&process, module, analysis, entry)
+            one_image(&process, module, facts, entry)
         })?;
         let types = CellTypes::of_target(&entry.types);
         let series = Some(Series::new(Arc::clone(&process), types.clone(), entry.counters.clone()));
@@ -170,20 +166,20 @@ impl Inspected {
 fn one_image(
     process: &Process,
     module: &Module,
-    analysis: &Analysis<()>,
+    facts: &ImageFacts,
     entry: &mut TargetEntry,
 ) -> Result<Result<(), Unsupported>, SessionError> {
-    let bias = match analysis.bias(module) {
+    let bias = match bias(facts, module) {
         Ok(bias) => bias,
         Err(refused) => return Ok(Err(refused)),
     };
-    let there = standing(process, &analysis.types, bias).map_err(|error| SessionError::memory(process.pid(), error))?;
+    let there = standing(process, &facts.types, bias).map_err(|error| SessionError::memory(process.pid(), error))?;
     if there.is_empty() {
         let reason = "none of its task types stands in memory as in the file".to_owned();
         return Ok(Err(Unsupported::Unverified { path: module.path.clone(), reason }));
     }
-    entry.images.push(analysis.entry(module, bias));
-    analysis.enter(bias, there, entry);
+    entry.images.push(listed(facts, module, bias));
+    enter(facts, bias, there, entry);
     Ok(Ok(()))
 }
 

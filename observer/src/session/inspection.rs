@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::model::{Ns, Pid};
-use crate::runtime::RuntimeImage;
 use crate::sink::{ProfileSample, Report, SiteSink, SitesEnd, SpawnsWatched, write_folded, write_pprof};
-use crate::symbols::Image;
 use crate::target::{Process, monotonic_now};
 use crate::verdict::SiteCount;
 
@@ -56,7 +54,7 @@ pub enum ProfileKind {
 /// All processes of one run.
 pub(super) struct Inspection<'a> {
     options: &'a InspectionOptions,
-    images: Images<'a, ()>,
+    pub(super) images: Images<'a>,
     window: usize,
     output: SitesOutput,
     began: Ns,
@@ -67,19 +65,16 @@ pub(super) struct Inspection<'a> {
     pub(super) targets: Vec<Inspected>,
 }
 
-/// Nothing but the types is wanted of an image.
-pub(super) fn nothing_besides(_: &Image<'_>, _: &RuntimeImage) {}
-
 impl<'a> Inspection<'a> {
     /// Opens what is named. Fails if nothing of it can be looked at. `window` is how many readings are judged together.
     pub(super) fn open(
         options: &'a InspectionOptions,
-        progress: &'a dyn Fn(&str),
+        say: &'a dyn Fn(u8, &str),
         output: SitesOutput,
         window: usize,
     ) -> Result<Self, SessionError> {
         let began = monotonic_now();
-        let images = Images::new(options.name_types, progress, &nothing_besides);
+        let images = Images::new(options.name_types, say);
         let (met, targets) = (HashSet::new(), Vec::new());
         let (unreadable, looked_at, first_error) = (0, 0, None);
         let mut all = Self { options, images, window, output, began, met, unreadable, looked_at, first_error, targets };

@@ -63,9 +63,8 @@ pub type Found = Vec<Verdict>;
 /// Judges the processes.
 pub fn sweep(options: &SweepOptions, output: SitesOutput) -> Result<Found, SessionError> {
     let say = progress(options.inspection.verbosity);
-    let analysing = |text: &str| say(2, text);
-    let inspection = Inspection::open(&options.inspection, &analysing, output, options.samples)?;
-    let spawns = if options.trace_spawns { Some(watch(&inspection, &say)?) } else { None };
+    let mut inspection = Inspection::open(&options.inspection, &say, output, options.samples)?;
+    let spawns = if options.trace_spawns { Some(watch(&mut inspection, &say)?) } else { None };
     let mut sweeping = Sweeping {
         options,
         inspection,
@@ -264,9 +263,9 @@ impl Sweeping<'_> {
 }
 
 /// Puts probes where tasks are born in the processes.
-fn watch(inspection: &Inspection<'_>, say: &dyn Fn(u8, &str)) -> Result<Watching, SessionError> {
+fn watch(inspection: &mut Inspection<'_>, say: &dyn Fn(u8, &str)) -> Result<Watching, SessionError> {
     let processes: Vec<_> = inspection.targets.iter().map(|target| Arc::clone(&target.process)).collect();
-    let spawns = Spawns::start(&processes, &SpawnOptions::default(), &|text| say(2, text))?;
+    let spawns = Spawns::of_images(&processes, &SpawnOptions::default(), &mut inspection.images)?;
     let points: usize =
         spawns.catalog().targets.iter().flat_map(|target| &target.images).map(|image| image.points).sum();
     say(1, &format!("{points} probes where tasks are born; processes that come later are not watched for spawns"));

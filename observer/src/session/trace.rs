@@ -15,6 +15,7 @@ use crate::sink::{End, EndReason, Start};
 use crate::target::{Launched, Process, Running, monotonic_now};
 
 use super::error::SessionError;
+use super::images::Images;
 use super::select::{Targets, select};
 use super::setup::{Looking, Setup, set_up};
 use super::stream::{Stream, WINDOW};
@@ -33,9 +34,8 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let say = progress(options.verbosity);
     // A launched program must be stopped, resumed and waited for on one thread: this one.
     let Targets { processes, launched } = select(&options.selection)?;
-    let looking =
-        Looking { events: options.events, names: options.names, spawners: false, progress: &|text| say(2, text) };
-    let setup = set_up(&processes, &looking)?;
+    let mut images = Images::new(options.names, &say);
+    let setup = set_up(&processes, &mut images, Looking { events: options.events, spawners: false })?;
     let mut probes = Probes::load(&attach::Options {
         mechanism: options.mechanism,
         ring_pages: options.ring_pages,

@@ -21,7 +21,7 @@ pub use error::{Capability, LaunchError, MemoryError, TargetError};
 pub use launch::{Launched, Running};
 pub use maps::{AddressRange, Backing, FileId, Mapping, MapsError, Permissions, parse_maps};
 pub use memory::Memory;
-pub use module::{LoadSegment, Module, code_bias};
+pub use module::{Module, code_bias};
 pub use pagemap::Pagemap;
 pub use process::{Process, StartTime};
 pub use syscall::{monotonic_now, page_size, prefer_huge_pages};

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use super::error::{Capability, TargetError};
 use super::maps::{Backing, FileId, Mapping};
 use super::syscall::page_size;
-use crate::model::{Bias, FileOffset, Pid, ProcAddr, VirtAddr};
+use crate::model::{Bias, FileOffset, LoadSegment, Pid, ProcAddr};
 
 /// A file larger than this is not read.
 const MAX_FILE: u64 = 2 << 30;
@@ -32,17 +32,6 @@ pub struct Module {
     pub file: FileId,
     /// Its mappings, in order of address; at least one is executable.
     pub mappings: Vec<Mapping>,
-}
-
-/// A `PT_LOAD` of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoadSegment {
-    /// `p_offset`.
-    pub offset: FileOffset,
-    /// `p_vaddr`.
-    pub address: VirtAddr,
-    /// `PF_X`.
-    pub executable: bool,
 }
 
 impl Module {
@@ -207,6 +196,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::VirtAddr;
     use crate::target::sleeper::Sleeper;
     use crate::target::{Process, parse_maps};
 

@@ -21,6 +21,7 @@ use crate::target::Process;
 use crate::unwind::{Habits, Polls, Told, trigger, unwind};
 
 use super::error::SessionError;
+use super::images::Images;
 use super::setup::{Looking, Setup, set_up};
 
 pub use births::{Born, Caps, Dropped, Stack};
@@ -99,9 +100,18 @@ impl Spawns {
         options: &SpawnOptions,
         progress: &dyn Fn(&str),
     ) -> Result<Self, SessionError> {
+        Self::of_images(processes, options, &mut Images::new(false, &|_, text| progress(text)))
+    }
+
+    /// As [`Spawns::start`], where the images may be known already.
+    pub(super) fn of_images(
+        processes: &[Arc<Process>],
+        options: &SpawnOptions,
+        images: &mut Images<'_>,
+    ) -> Result<Self, SessionError> {
         let events = EventSet { init: true, ..EventSet::NONE };
         let Setup { mut catalog, attachments, polls, .. } =
-            set_up(processes, &Looking { events, names: false, spawners: true, progress })?;
+            set_up(processes, images, Looking { events, spawners: true })?;
         for PointEntry { point, .. } in &mut catalog.points {
             *point = point.clone().with_spawner();
         }

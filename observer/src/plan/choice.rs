@@ -1,21 +1,34 @@
-//! What a plan cannot show, in words for whoever reads them at three in the morning.
+//! What of a plan the wanted events need, and what it cannot show of them, in words for whoever reads them at three in
+//! the morning.
 //!
 //! Does not know: how the points were found.
 
-use std::collections::{BTreeMap, HashSet};
-
-use super::place::Refused;
 use super::roles::Roles;
-use crate::model::{EventSet, Missing, Role};
-use crate::runtime::{Raises, RuntimeImage};
+use crate::model::{AttachPoint, EventSet, ImagePlan, Missing, PanicPlaces, Role, Unprobed};
+
+/// What the wanted events need of an image.
+#[derive(Clone, Debug, Default)]
+pub struct Chosen {
+    /// By place, one a role and place (births: one a spawn site).
+    pub points: Vec<AttachPoint>,
+    /// Events that will be absent or incomplete.
+    pub missing: Vec<Missing>,
+}
+
+/// Chooses the points for the wanted events.
+pub fn choose(plan: &ImagePlan, wanted: EventSet) -> Chosen {
+    let roles = Roles::for_events(wanted);
+    let points = plan.points.iter().filter(|point| roles.has(point.role)).cloned().collect();
+    Chosen { points, missing: missing(plan, wanted) }
+}
 
 /// Everything missing from the wanted events.
-pub(super) fn list(runtime: &RuntimeImage, wanted: EventSet, refused: &BTreeMap<Role, Vec<Refused>>) -> Vec<Missing> {
+fn missing(plan: &ImagePlan, wanted: EventSet) -> Vec<Missing> {
     let mut missing = Vec::new();
     let roles = Roles::for_events(wanted);
     if wanted.init {
-        missing.extend(births(runtime));
-        if runtime.mints.is_empty() {
+        missing.extend(births(plan));
+        if plan.mints == 0 {
             missing.push(Missing {
                 event: "init",
                 reason:
@@ -35,36 +48,32 @@ pub(super) fn list(runtime: &RuntimeImage, wanted: EventSet, refused: &BTreeMap<
         }
     }
     if wanted.resolve {
-        missing.extend(raises(&runtime.raises));
+        missing.extend(panics(&plan.panics));
     }
-    for (&role, places) in refused {
-        missing.extend(places.first().map(|first| unprobed(role, first, places.len())));
-    }
+    missing.extend(plan.unprobed.iter().filter(|unprobed| roles.has(unprobed.role)).map(unprobed_role));
     missing
 }
 
-fn births(runtime: &RuntimeImage) -> Option<Missing> {
-    let born: HashSet<_> = runtime.births.iter().map(|b| b.vtable).collect();
-    let unborn = runtime.types.iter().filter(|t| !born.contains(&t.vtable)).count();
-    (unborn > 0).then(|| Missing {
+fn births(plan: &ImagePlan) -> Option<Missing> {
+    (plan.unborn > 0).then(|| Missing {
         event: "init",
         reason: format!(
-            "{unborn} of {} future types have no spawn site that was found: the init of their tasks is inferred at the \
+            "{} of {} future types have no spawn site that was found: the init of their tasks is inferred at the \
              first poll",
-            runtime.types.len()
+            plan.unborn, plan.types
         ),
     })
 }
 
-fn raises(raises: &Raises) -> Option<Missing> {
-    let reason = match raises {
-        Raises::At(_) | Raises::Aborts => return None,
-        Raises::Elsewhere(library) => {
+fn panics(places: &PanicPlaces) -> Option<Missing> {
+    let reason = match places {
+        PanicPlaces::Found | PanicPlaces::Aborts => return None,
+        PanicPlaces::Elsewhere(library) => {
             format!(
                 "panics begin in {library}, which is not watched: a task that panicked is not told from one that returned"
             )
         }
-        Raises::NotFound => {
+        PanicPlaces::NotFound => {
             "the place where panics begin to unwind was not found: a task that panicked is not told from \
                              one that returned"
                 .to_owned()
@@ -74,8 +83,8 @@ fn raises(raises: &Raises) -> Option<Missing> {
 }
 
 /// Points of one role that cannot be attached.
-fn unprobed(role: Role, first: &Refused, count: usize) -> Missing {
-    let (event, what) = match role {
+fn unprobed_role(unprobed: &Unprobed) -> Missing {
+    let (event, what) = match unprobed.role {
         Role::Mint => ("init", "counting of task ids"),
         Role::Birth | Role::Spawn => ("init", "spawn sites"),
         Role::Poll => ("before", "poll functions"),
@@ -85,6 +94,6 @@ fn unprobed(role: Role, first: &Refused, count: usize) -> Missing {
         Role::Dealloc => ("destroy", "dealloc functions"),
         Role::Raise => ("outcome", "beginnings of panics"),
     };
-    let Refused { at, reason } = first;
-    Missing { event, reason: format!("{count} {what} cannot be probed, the first at {at}: {reason}") }
+    let Unprobed { places, first, reason, .. } = unprobed;
+    Missing { event, reason: format!("{places} {what} cannot be probed, the first at {first}: {reason}") }
 }
