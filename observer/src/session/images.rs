@@ -27,6 +27,7 @@ pub(super) enum Looked {
 /// All images of a session.
 pub(super) struct Images<'a> {
     known: HashMap<FileId, Looked>,
+    shared: HashMap<FileId, Arc<ImageEntry>>,
     look: Look<'a>,
 }
 
@@ -40,7 +41,7 @@ impl<'a> Images<'a> {
     /// `names` is whether future types are to be named; `say` is called with what is being done, and the least verbosity
     /// at which that is worth saying.
     pub(super) fn new(names: bool, say: &'a dyn Fn(u8, &str)) -> Self {
-        Self { known: HashMap::new(), look: Look { names, say } }
+        Self { known: HashMap::new(), shared: HashMap::new(), look: Look { names, say } }
     }
 
     /// What the file of a module holds. What cannot be looked at and is not the executable is missing, and holds nothing.
@@ -49,6 +50,14 @@ impl<'a> Images<'a> {
             Entry::Occupied(known) => Ok(known.get().clone()),
             Entry::Vacant(free) => Ok(free.insert(self.look.at(module, missing)?).clone()),
         }
+    }
+}
+
+impl Images<'_> {
+    /// The image as every process has it that is only looked at: without points.
+    pub(super) fn shared(&mut self, file: FileId, facts: &ImageFacts) -> Arc<ImageEntry> {
+        let entry = || Arc::new(entry_of(facts, Vec::new(), EventSet::NONE));
+        Arc::clone(self.shared.entry(file).or_insert_with(entry))
     }
 }
 

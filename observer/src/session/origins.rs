@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use crate::model::{Ancestor, Beyond, LiveTask, Origin, ProcAddr, Site, StackId, TargetEntry, Trigger};
+use crate::model::{Ancestor, Beyond, LiveTask, Origin, ProcAddr, Site, StackId, TargetEntry, TargetId, Trigger};
 use crate::sink::future_label;
 use crate::target::Process;
 
@@ -35,12 +35,11 @@ pub(super) fn origins(spawns: &mut Spawns, target: &Inspected, site: Site) -> Ve
 }
 
 /// Which of the watched processes it is.
-pub(super) fn number_of(spawns: &Spawns, process: &Process) -> Option<u16> {
-    let place = spawns.catalog().targets.iter().position(|entry| entry.pid == process.pid())?;
-    u16::try_from(place).ok()
+pub(super) fn number_of(spawns: &Spawns, process: &Process) -> Option<TargetId> {
+    spawns.catalog().of_process(process.pid())
 }
 
-fn born(target: u16, task: &LiveTask) -> Born {
+fn born(target: TargetId, task: &LiveTask) -> Born {
     Born { target, vtable: task.vtable, task: task.id }
 }
 
@@ -51,7 +50,7 @@ struct Group {
 }
 
 fn ancestors(spawns: &Spawns, entry: &TargetEntry, born: &Born) -> (Vec<Ancestor>, Beyond) {
-    let name = |vtable: &ProcAddr| entry.types.get(vtable).map_or_else(|| format!("unnamed {vtable}"), future_label);
+    let name = |vtable: &ProcAddr| entry.type_at(*vtable).map_or_else(|| format!("unnamed {vtable}"), future_label);
     let mut ancestors = Vec::new();
     for seen in spawns.chain(born).into_iter().take(ANCESTORS) {
         match &seen.trigger {

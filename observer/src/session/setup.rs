@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use crate::attach::{ImageRequest, Scope};
 use crate::model::{
-    AttachPoint, Bias, Catalog, EventSet, ImageEntry, ImageFacts, MappedImage, Missing, Pid, PointIndex, TargetEntry,
-    TargetId,
+    AttachPoint, Bias, Catalog, EventSet, ImageEntry, ImageFacts, MappedImage, Missing, Pid, PointIndex, PollBody,
+    TargetEntry, TargetId,
 };
 use crate::plan::{Chosen, choose};
-use crate::target::{FileId, Module, Process};
+use crate::target::{FileId, Process};
 use crate::unwind::Poll;
 
+use super::candidate::{Candidate, Use};
 use super::error::{SessionError, Unsupported};
-use super::images::{Images, Looked, bias, entry_of};
+use super::images::{Images, entry_of};
 use super::verify::{Verified, keep_verified};
 
 /// One image, the points wanted in it, and the processes they are wanted for.
@@ -66,21 +67,6 @@ pub(super) struct Looking {
     pub(super) spawners: bool,
 }
 
-/// A process, and the images in it that can be observed.
-struct Candidate<'a> {
-    process: &'a Process,
-    entry: TargetEntry,
-    uses: Vec<Use>,
-    refused: Vec<Unsupported>,
-}
-
-/// An image in a process.
-struct Use {
-    module: Module,
-    facts: Arc<ImageFacts>,
-    bias: Bias,
-}
-
 /// Looks at all targets. Fails if one of them has nothing to observe.
 pub(super) fn set_up(
     processes: &[Arc<Process>],
@@ -111,7 +97,7 @@ pub(super) fn set_up(
             what: "observe more than 65534 named processes at once",
             source: std::io::ErrorKind::InvalidInput.into(),
         })?;
-        let (entry, of_target) = candidate.settle(slot, &mut attachments)?;
+        let (entry, of_target) = settle(candidate, slot, &mut attachments)?;
         let target = catalog.begin(entry);
         catalog.put_in_slot(slot, target);
         targets.push(target);
@@ -122,48 +108,36 @@ pub(super) fn set_up(
     Ok(Setup { catalog, attachments: attachments.into_values().collect(), targets, polls })
 }
 
-impl<'a> Candidate<'a> {
-    fn of(process: &'a Process, images: &mut Images<'_>) -> Result<Self, SessionError> {
-        let mut entry = TargetEntry::new(process.pid(), process.exe().to_owned());
-        let (mut uses, mut refused) = (Vec::new(), Vec::new());
-        for module in process.modules()? {
-            match images.of_module(&module, &mut entry.missing)? {
-                Looked::Nothing => {}
-                Looked::Unsupported(reason) => refused.push(reason),
-                Looked::Runtime(facts) => match bias(&facts, &module) {
-                    Ok(bias) => uses.push(Use { module, facts, bias }),
-                    Err(reason) => refused.push(reason),
-                },
-            }
-        }
-        Ok(Self { process, entry, uses, refused })
+/// The target's entry, once it is clear which images are observed; and where the polls of its tasks are.
+fn settle(
+    mut candidate: Candidate<'_>,
+    slot: u16,
+    attachments: &mut BTreeMap<FileId, Attachment>,
+) -> Result<(TargetEntry, Vec<Poll>), SessionError> {
+    let mut polls = Vec::new();
+    for Use { module, facts, bias } in std::mem::take(&mut candidate.uses) {
+        let Some(attachment) = attachments.get_mut(&module.file) else {
+            let reason = "no point's memory equals the file".to_owned();
+            candidate.refused.push(Unsupported::Unverified { path: module.path, reason });
+            continue;
+        };
+        let path = module.attach_path()?;
+        attachment.users.push(User { pid: candidate.process.pid(), slot, path });
+        let image = Arc::clone(&attachment.image);
+        candidate.entry.images.push(MappedImage { image, path: module.path, bias });
+        polls.extend(facts.polls.iter().map(|body| poll(body, bias)));
     }
+    Ok((candidate.into_entry()?, polls))
+}
 
-    /// The target's entry, once it is clear which images are observed; and where the polls of its tasks are.
-    fn settle(
-        mut self,
-        slot: u16,
-        attachments: &mut BTreeMap<FileId, Attachment>,
-    ) -> Result<(TargetEntry, Vec<Poll>), SessionError> {
-        let mut polls = Vec::new();
-        for Use { module, facts, bias } in self.uses {
-            let Some(attachment) = attachments.get_mut(&module.file) else {
-                let reason = "no point's memory equals the file".to_owned();
-                self.refused.push(Unsupported::Unverified { path: module.path, reason });
-                continue;
-            };
-            let path = module.attach_path()?;
-            attachment.users.push(User { pid: self.process.pid(), slot, path });
-            let image = Arc::clone(&attachment.image);
-            self.entry.images.push(MappedImage { image, path: module.path, bias });
-            polls.extend(facts.polls.iter().map(|body| Poll::of(body, bias)));
-        }
-        if self.entry.images.is_empty() {
-            let TargetEntry { pid, exe, .. } = self.entry;
-            return Err(SessionError::Nothing { pid, exe, reasons: self.refused });
-        }
-        self.entry.missing.extend(self.refused.iter().filter_map(Unsupported::besides));
-        Ok((self.entry, polls))
+/// Where the code of a task's poll is in a process.
+fn poll(body: &PollBody, bias: Bias) -> Poll {
+    Poll {
+        start: bias.to_process(body.code.start),
+        end: bias.to_process(body.code.end),
+        vtables: body.vtables.iter().map(|vtable| bias.to_process(*vtable)).collect(),
+        align: body.align,
+        worker: body.worker,
     }
 }
 

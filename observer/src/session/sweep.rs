@@ -267,7 +267,7 @@ fn watch(inspection: &mut Inspection<'_>, say: &dyn Fn(u8, &str)) -> Result<Watc
     let processes: Vec<_> = inspection.targets.iter().map(|target| Arc::clone(&target.process)).collect();
     let spawns = Spawns::of_images(&processes, &SpawnOptions::default(), &mut inspection.images)?;
     let points: usize =
-        spawns.catalog().targets.iter().flat_map(|target| &target.images).map(|image| image.points).sum();
+        spawns.catalog().images().map(|image| image.points.len()).sum();
     say(1, &format!("{points} probes where tasks are born; processes that come later are not watched for spawns"));
     for missing in spawns.missing() {
         say(1, &format!("missing {}: {}", missing.event, missing.reason));

@@ -4,13 +4,13 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use crate::model::{Ns, ProcAddr, SpawnSeen, StackId, TaskId, Trigger, UnwindEnd};
+use crate::model::{Ns, ProcAddr, SpawnSeen, StackId, TargetId, TaskId, Trigger, UnwindEnd};
 
 /// One task of a session: ids are unique in one copy of the runtime only, which the type belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Born {
-    /// The process, as an index into the catalog's targets.
-    pub target: u16,
+    /// The process.
+    pub target: TargetId,
     /// The type, by its vtable in the process.
     pub vtable: ProcAddr,
     /// The task.
@@ -20,8 +20,8 @@ pub struct Born {
 /// The calls that led to a spawn.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stack {
-    /// The process, as an index into the catalog's targets.
-    pub target: u16,
+    /// The process.
+    pub target: TargetId,
     /// Innermost first: the spawn site, then where each call returns to.
     pub addresses: Vec<ProcAddr>,
     /// Why there are no more.
@@ -128,7 +128,7 @@ impl Births {
     }
 
     /// Forgets the tasks of a target that were born before this moment and neither live nor led to one that lives.
-    pub(super) fn forget_ended(&mut self, target: u16, before: Ns, live: &HashSet<(ProcAddr, TaskId)>) {
+    pub(super) fn forget_ended(&mut self, target: TargetId, before: Ns, live: &HashSet<(ProcAddr, TaskId)>) {
         let lives = |born: &Born, seen: &SpawnSeen| {
             born.target != target || seen.at >= before || live.contains(&(born.vtable, born.task))
         };
@@ -168,11 +168,11 @@ mod tests {
         let trigger = by.map_or(Trigger::NoTask, |id| Trigger::Task { id: TaskId(id), vtable: TYPE });
         let task = (task != 0).then_some(TaskId(task));
         let at = Ns(task.map_or(0, |task| task.0 * 10));
-        SpawnSeen { at, target: 0, tid: Tid(1), vtable: TYPE, task, stack: None, trigger }
+        SpawnSeen { at, target: TargetId(0), tid: Tid(1), vtable: TYPE, task, stack: None, trigger }
     }
 
     fn born(task: u64) -> Born {
-        Born { target: 0, vtable: TYPE, task: TaskId(task) }
+        Born { target: TargetId(0), vtable: TYPE, task: TaskId(task) }
     }
 
     fn births(tasks: usize, spawns: &[(u64, Option<u64>)]) -> Births {
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn the_same_calls_are_one_stack_and_too_many_different_ones_are_counted() {
         let mut births = births(9, &[]);
-        let stack = |at: u64| Stack { target: 0, addresses: vec![ProcAddr(at)], end: UnwindEnd::Root };
+        let stack = |at: u64| Stack { target: TargetId(0), addresses: vec![ProcAddr(at)], end: UnwindEnd::Root };
         let ids: Vec<Option<StackId>> = [1, 2, 1, 3, 2].into_iter().map(|at| births.stack_id(stack(at))).collect();
         let [first, second] = [0, 1].map(|n| Some(StackId(n)));
         assert_eq!(ids, [first, second, first, None, second]);
@@ -219,10 +219,10 @@ mod tests {
     #[test]
     fn who_ended_is_forgotten_unless_it_led_to_one_that_lives() {
         let mut births = births(9, &[(1, None), (2, Some(1)), (3, Some(2)), (4, None), (5, Some(4)), (6, None)]);
-        births.forget_ended(0, Ns(60), &HashSet::from([(TYPE, TaskId(3))]));
+        births.forget_ended(TargetId(0), Ns(60), &HashSet::from([(TYPE, TaskId(3))]));
         let left: Vec<u64> = (1..=6).filter(|task| births.of(&born(*task)).is_some()).collect();
         assert_eq!(left, [1, 2, 3, 6], "the last was born too late to be judged");
-        births.forget_ended(1, Ns(u64::MAX), &HashSet::new());
+        births.forget_ended(TargetId(1), Ns(u64::MAX), &HashSet::new());
         assert_eq!((births.len(), chain(&births, 3)), (4, vec![3, 2, 1]));
     }
 }

@@ -39,7 +39,7 @@ impl<'a> Look<'a> {
         code: &'a mut Code,
         tables: &'a mut Tables,
     ) -> Self {
-        let born = hit.minted.map(|id| (id, entry.types.get(&hit.vtable)));
+        let born = hit.minted.map(|id| (id, entry.type_at(hit.vtable)));
         Self { memory, entry, born, glimpse: hit.glimpse.as_ref(), code, tables }
     }
 
@@ -71,7 +71,7 @@ impl<'a> Look<'a> {
 impl unwind::Memory for Look<'_> {
     fn task(&mut self, header: ProcAddr) -> Option<CellWords> {
         let vtable = ProcAddr(self.word(header, VTABLE_AT)?);
-        let entry = self.entry.types.get(&vtable)?;
+        let entry = self.entry.type_at(vtable)?;
         let layout = &entry.task.layout;
         let word = |offset: u32| self.word(header, offset);
         let id = TaskId(word(layout.id)?);
@@ -93,7 +93,7 @@ impl unwind::Memory for Look<'_> {
             return *known;
         }
         // Most words are not even an image's data: that is known without a look into memory.
-        let is_data = !self.entry.types.contains_key(&at) && self.code.is_of_one_image(at, &[]);
+        let is_data = self.entry.type_at(at).is_none() && self.code.is_of_one_image(at, &[]);
         let functions = is_data.then(|| self.words::<WAKER_FUNCTIONS>(at)).flatten();
         let is_one = functions.is_some_and(|functions| self.code.is_of_one_image(at, &functions.map(ProcAddr)));
         if self.tables.0.len() >= MOST_TABLES {

@@ -9,20 +9,20 @@ mod look;
 mod spots;
 mod watching;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::attach::{self, ImageRequest, Links, Probes, Ring, Spawners};
 use crate::decode::decode_spawn;
 use crate::model::{
-    Caller, Catalog, EventSet, Missing, Ns, PointEntry, ProcAddr, SpawnHit, SpawnSeen, StackId, TaskId, Trigger, Untold,
+    Caller, Catalog, EventSet, Missing, Ns, ProcAddr, SpawnHit, SpawnSeen, StackId, TargetId, TaskId, Trigger, Untold,
 };
 use crate::target::Process;
 use crate::unwind::{Habits, Polls, Told, trigger, unwind};
 
 use super::error::SessionError;
 use super::images::Images;
-use super::setup::{Looking, Setup, set_up};
+use super::setup::{Attachment, Looking, Setup, set_up};
 
 pub use births::{Born, Caps, Dropped, Stack};
 pub use watching::Watching;
@@ -74,7 +74,7 @@ pub struct Spawns {
     links: Links,
     probes: Probes,
     catalog: Catalog,
-    targets: Vec<Target>,
+    targets: HashMap<TargetId, Target>,
     births: Births,
     spots: Spots,
     missing: Vec<Missing>,
@@ -110,27 +110,24 @@ impl Spawns {
         images: &mut Images<'_>,
     ) -> Result<Self, SessionError> {
         let events = EventSet { init: true, ..EventSet::NONE };
-        let Setup { mut catalog, attachments, polls, .. } =
+        let Setup { catalog, attachments, targets, mut polls } =
             set_up(processes, images, Looking { events, spawners: true })?;
-        for PointEntry { point, .. } in &mut catalog.points {
-            *point = point.clone().with_spawner();
-        }
-        let targets = processes.iter().zip(polls).map(|(process, polls)| {
+        let targets = processes.iter().zip(targets).map(|(process, target)| {
+            let polls = polls.remove(&target).unwrap_or_default();
             let mut code = Code::new(Arc::clone(process));
             // Read now, not when the first records wait.
             code.read_at(polls.iter().map(|poll| poll.start));
             let (polls, habits, tables) = (Polls::new(polls), Habits::default(), look::Tables::default());
-            Target { process: Arc::clone(process), polls, habits, code, tables }
+            (target, Target { process: Arc::clone(process), polls, habits, code, tables })
         });
-        let targets: Vec<Target> = targets.collect();
+        let targets: HashMap<TargetId, Target> = targets.collect();
         let mut probes = Probes::load(&attach::Options {
             mechanism: options.mechanism,
             ring_pages: options.ring_pages,
             spawners: Spawners::Reported,
             ..attach::Options::default()
         })?;
-        let requests: Vec<ImageRequest<'_>> =
-            attachments.iter().map(|attachment| attachment.request(&catalog)).collect();
+        let requests: Vec<ImageRequest<'_>> = attachments.iter().flat_map(Attachment::requests).collect();
         let links = probes.attach(&requests)?;
         let missing = links.refused().iter().map(|refused| Missing {
             event: "init",
@@ -165,7 +162,7 @@ impl Spawns {
             }
         }
         hits.sort_by_key(|hit| hit.at);
-        self.targets.iter_mut().for_each(|target| target.code.look_anew());
+        self.targets.values_mut().for_each(|target| target.code.look_anew());
         // Newest first: of the spawners it is theirs that have had the least time to end.
         let mut told: Vec<Option<(Told, Stack)>> = hits.iter().rev().map(|hit| self.understand(hit)).collect();
         told.reverse();
@@ -198,8 +195,8 @@ impl Spawns {
 
     /// Who made the spawn and through which calls. A hit that was decoded is of a target.
     fn understand(&mut self, hit: &SpawnHit) -> Option<(Told, Stack)> {
-        let entry = self.catalog.targets.get(usize::from(hit.target))?;
-        let Target { process, polls, habits, code, tables } = self.targets.get_mut(usize::from(hit.target))?;
+        let entry = self.catalog.target(hit.target)?;
+        let Target { process, polls, habits, code, tables } = self.targets.get_mut(&hit.target)?;
         let unwound = unwind(hit.registers, &hit.stack, |at| code.rule_at(at));
         let mut look = Look::new(process.memory(), entry, hit, code, tables);
         let told = trigger(&unwound, &hit.stack, polls, habits, &mut look);
@@ -225,13 +222,13 @@ impl Spawns {
     /// The calls of a stack with their names, innermost first. Reads the images again: to be asked of what is shown.
     pub fn callers(&mut self, id: StackId) -> Vec<Caller> {
         let Some(stack) = self.births.stack(id) else { return Vec::new() };
-        let target = self.targets.get_mut(usize::from(stack.target));
+        let target = self.targets.get_mut(&stack.target);
         target.map_or_else(Vec::new, |target| target.code.callers(&stack.addresses))
     }
 
     /// Forgets the tasks of a target that were born before this moment and are not among those that live, nor led to one
     /// of them: to be said after each census, so that room is taken by what lives only.
-    pub fn forget_ended(&mut self, target: u16, before: Ns, live: &HashSet<(ProcAddr, TaskId)>) {
+    pub fn forget_ended(&mut self, target: TargetId, before: Ns, live: &HashSet<(ProcAddr, TaskId)>) {
         self.births.forget_ended(target, before, live);
     }
 
@@ -247,7 +244,7 @@ impl Spawns {
         })
     }
 
-    /// The processes and their types, as the probes know them: a target's number is its place here.
+    /// The processes and their types, as the probes know them.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
     }
