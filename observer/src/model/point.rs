@@ -55,7 +55,10 @@ pub enum Cost {
     SingleStepped,
 }
 
-/// Index into [`super::Catalog::points`].
+/// In a cookie's slot: the record's process number tells whose hit it is.
+pub const BY_PROCESS: u16 = Cookie::BY_PROCESS;
+
+/// A point's number in its session, see [`super::Catalog::point`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PointIndex(pub u32);
 

@@ -22,6 +22,11 @@ pub fn choose(plan: &ImagePlan, wanted: EventSet) -> Chosen {
     Chosen { points, missing: missing(plan, wanted) }
 }
 
+/// Whether the wanted events need the polls to be watched: without that no trigger is known.
+pub fn watches_polls(wanted: EventSet) -> bool {
+    Roles::for_events(wanted).has(Role::Poll)
+}
+
 /// Everything missing from the wanted events.
 fn missing(plan: &ImagePlan, wanted: EventSet) -> Vec<Missing> {
     let mut missing = Vec::new();

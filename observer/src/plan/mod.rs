@@ -19,7 +19,7 @@ use crate::model::{AttachPoint, ImagePlan, MintRegister, PanicPlaces, Role, Task
 use crate::runtime::{BirthSite, MintSite, Raises, RuntimeImage};
 use crate::symbols::Image;
 
-pub use choice::{Chosen, choose};
+pub use choice::{Chosen, choose, watches_polls};
 pub use facts::analyse;
 
 use function::Functions;

@@ -34,6 +34,17 @@ pub enum SessionError {
     /// The process runs another program than at first.
     #[error("process {0} runs another program now than when it was opened")]
     Replaced(Pid),
+    /// A process's memory is not what the file of one of its images says.
+    #[error("the memory of process {pid} differs from {path} where probes would stand")]
+    Differs {
+        /// The process.
+        pid: Pid,
+        /// The image.
+        path: String,
+    },
+    /// All processes are asked for, from where only some can be seen.
+    #[error("all processes can be observed from the first pid namespace only, and this is one below it")]
+    InnerNamespace,
     /// The process is this program itself.
     #[error("process {0} is this observer itself")]
     Itself(Pid),

@@ -1,12 +1,20 @@
 //! Joins the arms: targets to a catalog and links, then rings to events, until something ends it.
 
+mod analyst;
+mod candidate;
+mod censuses;
 mod error;
+mod follow;
 mod images;
 mod inspect;
 mod inspection;
+mod machine;
 mod origins;
 mod pace;
+mod population;
+mod probing;
 mod ps;
+mod roster;
 mod select;
 mod setup;
 mod spawns;
@@ -20,7 +28,7 @@ mod watch;
 use std::io::Write;
 use std::time::Duration;
 
-use crate::model::{EventSet, Pid};
+use crate::model::{EventSet, Housing, Pid};
 use crate::sink::Sink;
 
 pub use crate::attach::{AttachError, Mechanism as Attaching, Work};
@@ -65,8 +73,31 @@ pub enum Selection {
         /// By name, as `/proc/PID/comm` has it.
         names: Vec<String>,
     },
+    /// All there are, those that begin later included.
+    Everyone(Within),
     /// One to be launched, program first.
     Launch(Vec<std::ffi::OsString>),
+}
+
+/// Which of all processes; without either, every one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Within {
+    /// Only those whose control group's path holds this.
+    pub cgroup: Option<String>,
+    /// Only those in the container whose id begins so.
+    pub container: Option<String>,
+}
+
+impl Within {
+    /// Whether a process that lives there is one of them. Where it lives must be known.
+    pub(crate) fn holds(&self, housing: &Housing) -> bool {
+        let holds = |wanted: &Option<String>, there: &Option<String>, fits: fn(&str, &str) -> bool| match wanted {
+            None => true,
+            Some(wanted) => there.as_deref().is_some_and(|there| fits(there, wanted)),
+        };
+        holds(&self.cgroup, &housing.cgroup, |there, wanted| there.contains(wanted))
+            && holds(&self.container, &housing.container, |there, wanted| there.starts_with(wanted))
+    }
 }
 
 /// Where events go.

@@ -5,8 +5,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::model::{Bias, Catalog, Housing, ImageEntry, ImageFacts, MappedImage, Missing, Pid, TargetEntry, TargetId};
-use crate::target::{FileId, code_bias};
+use crate::model::{Bias, Catalog, FileId, Housing, ImageEntry, ImageFacts, MappedImage, Missing, Pid, TargetEntry, TargetId};
+use crate::target::code_bias;
 
 use super::roster::{Arrival, Code, Resident, Roster};
 
@@ -152,6 +152,11 @@ impl Population {
             }
         }
         changes
+    }
+
+    /// The probes of an image are in for targets that have it already.
+    pub(super) fn settled(&mut self, file: FileId, facts: Arc<ImageFacts>, image: Arc<ImageEntry>) {
+        self.attached.insert(file, Attached { facts, image, missing: Vec::new() });
     }
 
     /// The probes of an image are in.

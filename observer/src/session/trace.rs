@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::attach::{self, Audience, ImageRequest, Links, Probes};
 use crate::lifecycle::{Lifecycle, Rules};
 use crate::model::{Catalog, Missing, Ns};
+use crate::plan::watches_polls;
 use crate::sink::{End, EndReason, Start};
 use crate::target::{Launched, Running, monotonic_now};
 
@@ -46,11 +47,11 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let attached = Attached::new(&mut probes, &setup)?;
     let Setup { catalog, attachments, targets, .. } = setup;
     let members = if everyone { Members::Everyone } else { Members::Named(processes.iter().map(|p| p.pid()).collect()) };
-    let rules = Rules { polls: options.events.needs_polls(), births: options.events.init, others: everyone };
+    let rules = Rules { polls: watches_polls(options.events), births: options.events.init, others: everyone };
     let population = Population::new(catalog, members);
     let mut stream = Stream::new(population, Lifecycle::new(rules), output.sink, output.out);
-    let mut follower = Follower::begin(options, &processes, attachments, &mut stream, &say);
-    attached.say_start(&mut stream, &probes, follower.as_ref())?;
+    let mut follower = Follower::begin(options, &processes, attachments, &mut stream, &say)?;
+    attached.say_start(&mut stream, &probes, &follower)?;
     let mut censuses = Censuses::default();
     for (target, process) in targets.iter().zip(&processes) {
         // What is launched has no past: there is nothing to look for.
@@ -63,15 +64,13 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         let watched = if everyone { None } else { Some(&processes[..]) };
         let watch = Watch::new(probes.rings(), watched, until)
             .map_err(|source| SessionError::System { what: "watch rings, targets and signals", source })?;
-        let (probes, stream, follower) = (&mut probes, &mut stream, follower.as_mut());
+        let (probes, stream, follower) = (&mut probes, &mut stream, &mut follower);
         Observing { probes, stream, follower, censuses, say: &say }.run(watch).await
     });
     let detaching = monotonic_now();
     // What is lost from here on, while nobody reads the rings, is not part of what is said.
     let filled = stream.fill(&mut probes, detaching);
-    if let Some(follower) = &mut follower {
-        follower.fill(&mut stream, &probes);
-    }
+    follower.fill(&mut stream, &probes);
     drop(links);
     drop(follower);
     let detach = monotonic_now().since(detaching);
@@ -115,10 +114,9 @@ impl Attached {
         &self,
         stream: &mut Stream,
         probes: &Probes,
-        follower: Option<&Follower<'_>>,
+        follower: &Follower<'_>,
     ) -> Result<(), SessionError> {
-        let missing: Vec<Missing> =
-            self.missing.iter().cloned().chain(follower.into_iter().flat_map(Follower::missing)).collect();
+        let missing: Vec<Missing> = self.missing.iter().cloned().chain(follower.missing()).collect();
         let targets: Vec<_> = stream.population.catalog().targets().map(|(_, entry)| Arc::clone(entry)).collect();
         let start = Start {
             at: self.at,
@@ -129,7 +127,7 @@ impl Attached {
             targets: targets.iter().map(|entry| &**entry).collect(),
             missing: &missing,
             attach: self.took,
-            following: follower.map_or("nothing", Follower::what),
+            following: follower.what(),
         };
         let (sink, out) = stream.sink();
         sink.start(&start, out).and_then(|()| out.flush()).map_err(SessionError::Output)
@@ -157,7 +155,7 @@ pub(super) fn refused(links: &Links, catalog: &Catalog) -> Vec<Missing> {
 struct Observing<'a, 'f> {
     probes: &'a mut Probes,
     stream: &'a mut Stream,
-    follower: Option<&'a mut Follower<'f>>,
+    follower: &'a mut Follower<'f>,
     censuses: Censuses,
     say: &'a dyn Fn(u8, &str),
 }
@@ -171,10 +169,8 @@ impl Observing<'_, '_> {
             if lost > 0 {
                 self.censuses.want_all();
             }
-            if let Some(follower) = &mut self.follower {
-                follower.fill(self.stream, self.probes);
-                follower.tend(self.stream, self.probes, now)?;
-            }
+            self.follower.fill(self.stream, self.probes);
+            self.follower.tend(self.stream, self.probes, now);
             self.censuses.tend(self.stream, now, self.say).await;
             let changes = self.stream.release(now.before(WINDOW.0)).map_err(SessionError::Output)?;
             changes.into_iter().for_each(|change| self.changed(change));
@@ -201,6 +197,7 @@ impl Observing<'_, '_> {
             }
             Change::Ends { id, pid, .. } => {
                 self.censuses.end(id);
+                self.follower.ended(pid);
                 // Calls that it was killed in would take room in the kernel for ever.
                 if let Err(error) = self.probes.forget(pid) {
                     (self.say)(1, &format!("process {pid} ended, and what the kernel side keeps of it stays: {error}"));

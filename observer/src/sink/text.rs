@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::model::{
-    AsyncId, Event, EventKind, EventSet, Naming, Ns, Place, Resource, ResourceFacts, Tid, TypeEntry, TypeId,
+    AsyncId, Event, EventKind, EventSet, Housing, MappedImage, Missing, Naming, Ns, Pid, Place, Resource,
+    ResourceFacts, TargetEntry, Tid, TypeEntry, TypeId,
 };
 
-use super::{End, Sink, Start};
+use super::{End, Gone, Sink, Start};
 
 /// How many groups of live resources the summary lists.
 const GROUPS_LISTED: usize = 10;
@@ -27,6 +28,7 @@ pub struct Text {
 /// What later lines about a live resource repeat.
 #[derive(Debug)]
 struct Live {
+    pid: Option<Pid>,
     label: String,
     /// Polls that are open, by their thread.
     polls: Vec<(Option<Tid>, Ns)>,
@@ -45,6 +47,7 @@ impl Text {
             "before" | "after" => AnsiColor::Cyan,
             "resolve" => AnsiColor::Blue,
             "destroy" => AnsiColor::Magenta,
+            "target" | "gone" => AnsiColor::Yellow,
             _ => AnsiColor::Red,
         };
         let padded = format!("{word:<8}");
@@ -121,7 +124,9 @@ impl Sink for Text {
     fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()> {
         let seconds = gone.at.since(self.began).0 as f64 / 1e9;
         // What lived in it ended with it.
-        self.live.retain(|_, live| live.pid != Some(gone.pid));
+        if gone.live > 0 {
+            self.live.retain(|_, live| live.pid != Some(gone.pid));
+        }
         let Gone { pid, why, live, .. } = gone;
         writeln!(out, "{seconds:>12.6}  {}    pid {pid} ({why}), {live} tasks alive in it", self.paint("gone"))
     }

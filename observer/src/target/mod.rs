@@ -4,6 +4,7 @@
 
 mod descriptors;
 mod error;
+mod hold;
 mod launch;
 mod maps;
 mod memory;
@@ -18,6 +19,7 @@ mod threads;
 
 pub use descriptors::{Watched, parse_watched};
 pub use error::{Capability, LaunchError, MemoryError, TargetError};
+pub use hold::Hold;
 pub use launch::{Launched, Running};
 pub use maps::{AddressRange, Backing, FileId, Mapping, MapsError, Permissions, parse_maps};
 pub use memory::Memory;

@@ -53,6 +53,11 @@ impl Module {
         }
     }
 
+    /// The very file, open.
+    pub fn open_file(&self) -> Result<File, TargetError> {
+        self.open().map(|(file, _)| file)
+    }
+
     /// A path under which everyone with our rights, the kernel included, finds this very file (not another that has
     /// its name now), while the process lives and keeps it mapped.
     pub fn attach_path(&self) -> Result<PathBuf, TargetError> {

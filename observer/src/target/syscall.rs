@@ -63,6 +63,28 @@ pub fn prefer_huge_pages<T>(vector: &mut Vec<T>) {
     unsafe { libc::madvise(start as *mut libc::c_void, (end - start) as usize, libc::MADV_HUGEPAGE) };
 }
 
+/// Leaves a signal that says "something can be read or written" without effect.
+pub fn ignore_io_signals() {
+    // SAFETY: SIG_IGN is a valid disposition, and nothing in this process waits for this signal.
+    unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+}
+
+/// Takes a read lease on an open file, or gives it back.
+pub fn set_read_lease(file: RawFd, take: bool) -> io::Result<()> {
+    let kind = if take { libc::F_RDLCK } else { libc::F_UNLCK };
+    // SAFETY: fcntl with an integer touches no memory of ours.
+    match unsafe { libc::fcntl(file, libc::F_SETLEASE, kind) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the file has a read lease that nobody asks for.
+pub fn has_read_lease(file: RawFd) -> bool {
+    // SAFETY: fcntl without a further argument touches no memory of ours.
+    unsafe { libc::fcntl(file, libc::F_GETLEASE) == libc::F_RDLCK }
+}
+
 /// A descriptor that names the process itself, not its number; readable from its end on.
 pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
     let number = libc::pid_t::try_from(pid.0).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
