@@ -12,7 +12,6 @@ mod links;
 mod mechanism;
 mod object;
 mod probes;
-mod ring;
 #[cfg(test)]
 mod tests;
 
@@ -23,4 +22,3 @@ pub use links::{ImageRequest, Links, Refused, Scope};
 pub use mechanism::Mechanism;
 pub use observer_common::Audience;
 pub use probes::{Counters, Drained, Options, Probes};
-pub use ring::Ring;

@@ -96,7 +96,8 @@ fn session_code(error: &SessionError) -> u8 {
             }
         },
         SessionError::NoSuchName(_) | SessionError::Replaced(_) => code::NO_PROCESS,
-        SessionError::Itself(_) => code::USAGE,
+        SessionError::Differs { .. } => code::RUN_TIME,
+        SessionError::Itself(_) | SessionError::InnerNamespace => code::USAGE,
         SessionError::Launch(LaunchError::NotPermitted { .. }) => code::NOT_PERMITTED,
         SessionError::Launch(_) => code::RUN_TIME,
         SessionError::Nothing { .. } => code::NOTHING,
@@ -122,6 +123,10 @@ fn session_step(error: &SessionError) -> String {
             "list the names with `ps -e -o pid,comm`; names longer than 15 characters are cut by the kernel"
         }
         SessionError::Replaced(_) => "run again: its new program will be looked at",
+        SessionError::Differs { .. } => "something patched the program; restart it to observe it",
+        SessionError::InnerNamespace => {
+            "name processes with --pid or --name, or run on the host (a container with `--pid=host`)"
+        }
         SessionError::Itself(_) => "name another process: an observer does not observe itself",
         SessionError::Launch(LaunchError::CommandNotFound { .. }) => "give the program's path, or one that is in PATH",
         SessionError::Launch(LaunchError::NotExecutable { .. }) => {

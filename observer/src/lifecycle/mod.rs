@@ -16,7 +16,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{AsyncId, Event, EventKind, Ns, Observation, TargetEntry, TargetId, Tid};
+use crate::model::{Event, EventKind, Ns, Observation, TargetEntry, TargetId, Tid};
 
 pub use reconcile::{Census, KnownCell};
 

@@ -155,15 +155,19 @@ impl Unsupported {
             Self::Image { .. } | Self::Unverified { .. } => None,
         }
     }
+
+    /// In one phrase.
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::TooOld { path, version, reason } => format!("{path} holds tokio {version}: {reason}"),
+            Self::Image { path, reason } => format!("{path} is {reason}"),
+            Self::Unverified { path, reason } => format!("{path} cannot be probed: {reason}"),
+        }
+    }
 }
 
 fn nothing(pid: Pid, exe: &str, reasons: &[Unsupported]) -> String {
-    let what = reasons.iter().map(|reason| match reason {
-        Unsupported::TooOld { path, version, reason } => format!("{path} holds tokio {version}: {reason}"),
-        Unsupported::Image { path, reason } => format!("{path} is {reason}"),
-        Unsupported::Unverified { path, reason } => format!("{path} cannot be probed: {reason}"),
-    });
-    let what: Vec<String> = what.collect();
+    let what: Vec<String> = reasons.iter().map(Unsupported::in_words).collect();
     if what.is_empty() {
         format!("process {pid} ({exe}) has no supported async runtime: no tokio task type in any of its images")
     } else {

@@ -7,12 +7,12 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use crate::model::{
-    Analysis, AttachPoint, Bias, EventSet, ImageEntry, ImageFacts, Missing, PanicPlaces, PanicSight, PointIndex,
+    Analysis, AttachPoint, Bias, EventSet, FileId, ImageEntry, ImageFacts, Missing, PanicPlaces, PanicSight, PointIndex,
     TypeEntry, TypeId,
 };
 use crate::plan;
 use crate::symbols::{Image, ImageError};
-use crate::target::{FileId, Module, TargetError};
+use crate::target::{Module, TargetError};
 
 use super::error::{SessionError, Unsupported};
 

@@ -234,17 +234,17 @@ impl Population {
 
     /// A process runs code of a file. If that is attached, it is a target.
     fn runs(&mut self, pid: Pid, file: FileId, why: Beginning) -> Option<Change> {
-        let Attached { facts, image, missing } = self.attached.get(&file)?;
+        let Attached { facts, image, missing } = self.attached.get(&file)?.clone();
         if matches!(&self.members, Members::Named(named) if !named.contains(&pid)) {
             return None;
         }
         let resident = self.roster.of(pid)?;
-        let (bias, path) = place(facts, resident, file)?;
-        let mapped = MappedImage { image: Arc::clone(image), path, bias };
+        let (bias, path) = place(&facts, resident, file)?;
+        let mapped = MappedImage { image, path, bias };
         let Some(id) = self.catalog.of_process(pid) else {
             let mut entry = TargetEntry::new(pid, resident.exe.to_string());
             entry.housing.clone_from(&resident.housing);
-            entry.missing.clone_from(missing);
+            entry.missing = missing;
             entry.images.push(mapped);
             return Some(Change::Begins { id: self.catalog.begin(entry), why });
         };
@@ -252,7 +252,6 @@ impl Population {
         if self.catalog.target(id).is_some_and(|entry| known(entry)) {
             return None;
         }
-        let missing = missing.clone();
         self.catalog.change(id, |entry| {
             entry.images.push(mapped);
             entry.missing.extend(missing);

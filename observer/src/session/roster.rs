@@ -5,8 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{FileOffset, Housing, Pid, ProcAddr};
-use crate::target::FileId;
+use crate::model::{FileId, FileOffset, Housing, Pid, ProcAddr};
 
 /// All processes that run code of a file that matters.
 #[derive(Debug, Default)]

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::attach::{ImageRequest, Scope};
 use crate::model::{
-    AttachPoint, Bias, Catalog, EventSet, ImageEntry, ImageFacts, MappedImage, Missing, Pid, PointIndex, PollBody,
+    AttachPoint, Bias, Catalog, EventSet, FileId, ImageEntry, ImageFacts, MappedImage, Missing, Pid, PointIndex, PollBody,
     TargetEntry, TargetId,
 };
 use crate::plan::{Chosen, choose};
-use crate::target::{FileId, Process};
+use crate::target::Process;
 use crate::unwind::Poll;
 
 use super::candidate::{Candidate, Use};

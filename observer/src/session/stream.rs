@@ -9,9 +9,8 @@ use bytes::{Bytes, BytesMut};
 use crate::attach::{AttachError, Probes};
 use crate::decode::{Malformed, Merger, decode};
 use crate::lifecycle::{Census, Lifecycle};
-use crate::model::{Event, Ns, Pid, TargetId, Tid};
+use crate::model::{Event, FileId, Ns, Pid, TargetId, Tid};
 use crate::sink::{Gone, Sink, Totals};
-use crate::target::FileId;
 
 use super::population::{Attached, Beginning, Change, Population, Step};
 use super::roster::Resident;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::model::Pid;
+use crate::session::{Selection, Within};
 
 use super::values::parse_pid;
 
@@ -16,6 +17,18 @@ pub(in crate::cli) struct Common {
     /// Look at the processes whose name is NAME, as `ps -o comm` shows it (repeatable)
     #[arg(short, long, value_name = "NAME")]
     pub(in crate::cli) name: Vec<String>,
+
+    /// Look at every process of the machine that runs a supported runtime
+    #[arg(short, long, conflicts_with_all = ["pid", "name"])]
+    pub(in crate::cli) all: bool,
+
+    /// With --all: only processes whose control group's path holds TEXT
+    #[arg(long, value_name = "TEXT", requires = "all")]
+    pub(in crate::cli) cgroup: Option<String>,
+
+    /// With --all: only processes of the container whose id begins with ID
+    #[arg(long, value_name = "ID", requires = "all")]
+    pub(in crate::cli) container: Option<String>,
 
     /// Write there; - is standard output. ps and sweep write the live tasks as a profile to a FILE that ends in .pb.gz
     /// (for pprof) or .folded (for flame graphs), and the rest to standard output
@@ -45,8 +58,12 @@ impl Common {
         if self.quiet { 0 } else { self.verbose.saturating_add(1) }
     }
 
-    /// Whether any process was named.
-    pub(in crate::cli) fn names_a_process(&self) -> bool {
-        !self.pid.is_empty() || !self.name.is_empty()
+    /// Which processes; `None` where none was named.
+    pub(in crate::cli) fn selection(&self) -> Option<Selection> {
+        let (pids, names) = (self.pid.clone(), self.name.clone());
+        match self.all {
+            true => Some(Selection::Everyone(Within { cgroup: self.cgroup.clone(), container: self.container.clone() })),
+            false => (!pids.is_empty() || !names.is_empty()).then_some(Selection::Running { pids, names }),
+        }
     }
 }
