@@ -44,6 +44,11 @@ impl<'a> Images<'a> {
         Self { known: HashMap::new(), shared: HashMap::new(), look: Look { names, say } }
     }
 
+    /// Whether it is known that this file holds nothing to look at.
+    pub(super) fn holds_nothing(&self, file: FileId) -> bool {
+        matches!(self.known.get(&file), Some(Looked::Nothing))
+    }
+
     /// What the file of a module holds. What cannot be looked at and is not the executable is missing, and holds nothing.
     pub(super) fn of_module(&mut self, module: &Module, missing: &mut Vec<Missing>) -> Result<Looked, SessionError> {
         match self.known.entry(module.file) {
