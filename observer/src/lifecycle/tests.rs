@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::model::{
-    AsyncId, Bias, Cell, CellWords, Event, EventKind, Frame, ImageEntry, LiveTask, MappedImage, Naming, Ns, Observation,
+    Bias, Cell, CellWords, Event, EventKind, Frame, ImageEntry, LiveTask, MappedImage, Ns, Observation,
     Pid, ProcAddr, Resource, Role, Seen, StageWords, TargetEntry, TargetId, TaskId, TaskState, Tid, TypeEntry, VirtAddr,
 };
 

@@ -45,7 +45,7 @@ mod tests {
         let bytes = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         SpawnHit {
             at: Ns(1),
-            target: 0,
+            target: crate::model::TargetId(0),
             tid: Tid(1),
             vtable: ProcAddr(0x9000),
             minted: None,
