@@ -6,6 +6,7 @@ pub mod model;
 pub mod target;
 pub mod symbols;
 pub mod unwind;
+pub mod perf;
 pub mod decode;
 pub mod lifecycle;
 pub mod runtime;

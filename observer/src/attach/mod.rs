@@ -10,7 +10,6 @@ mod links;
 mod mechanism;
 mod object;
 mod probes;
-mod ring;
 #[cfg(test)]
 mod tests;
 
@@ -19,4 +18,3 @@ pub use error::AttachError;
 pub use links::{ImageRequest, Links, Refused};
 pub use mechanism::Mechanism;
 pub use probes::{Counters, Drained, Options, Probes};
-pub use ring::Ring;

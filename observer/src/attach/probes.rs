@@ -11,8 +11,9 @@ use observer_common::Counter;
 use super::kernel_log::KernelLog;
 use super::mechanism::{Trial, try_multi};
 use super::object::{Object, Spawners, Work};
-use super::{AttachError, ImageRequest, Links, Mechanism, Ring, kernel};
+use super::{AttachError, ImageRequest, Links, Mechanism, kernel};
 use crate::model::{PointIndex, Program, Spot};
+use crate::perf::{Ring, Source, online_cpus};
 
 /// How to set up.
 #[derive(Clone, Copy, Debug)]
@@ -131,9 +132,14 @@ impl Probes {
     pub fn drain(&mut self, sink: &mut dyn FnMut(u32, &[u8])) -> Drained {
         let mut drained = Drained::default();
         for ring in &mut self.rings {
-            let (records, lost) = ring.drain(sink);
-            drained.records += records;
-            drained.lost_in_ring += lost;
+            let cpu = ring.cpu();
+            ring.drain(&mut |entry| {
+                if let Some(record) = entry.written() {
+                    drained.records += 1;
+                    sink(cpu, record);
+                }
+                drained.lost_in_ring += entry.lost().unwrap_or(0);
+            });
         }
         drained
     }
@@ -160,11 +166,10 @@ impl Probes {
 }
 
 fn open_rings(object: &Object, pages: usize) -> Result<Vec<Ring>, AttachError> {
-    let cpus = aya::util::online_cpus()
-        .map_err(|(_, source)| AttachError::System { what: "list the CPUs that are online", source })?;
+    let cpus = online_cpus()?;
     let mut rings = Vec::with_capacity(cpus.len());
     for cpu in cpus {
-        let ring = Ring::open(cpu, pages)?;
+        let ring = Ring::open(Source::BpfOutput, cpu, pages)?;
         let fd = std::os::fd::AsRawFd::as_raw_fd(&ring);
         kernel::update_map(object.records()?, cpu, fd as u32)
             .map_err(|source: io::Error| AttachError::refused("hand a ring to the programs", source))?;

@@ -19,6 +19,7 @@ use super::mechanism::own_file;
 use super::object::Object;
 use super::*;
 use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, Program, Role, VirtAddr};
+use crate::perf::{Ring, Source};
 
 mod attaching;
 mod records;

@@ -8,6 +8,7 @@ mod catalog;
 mod event;
 mod id;
 mod image;
+mod mapping;
 mod naming;
 mod origin;
 mod observation;
@@ -25,6 +26,7 @@ pub use catalog::{Catalog, ImageEntry, Missing, PointEntry, TargetEntry, TypeEnt
 pub use event::{Event, EventKind, EventSet, Outcome, ResourceFacts};
 pub use id::{AsyncId, Pid, TaskId, Tid};
 pub use image::{BuildId, TypeId};
+pub use mapping::{AddressRange, FileId};
 pub use naming::{Naming, Place, Unnamed};
 pub use observation::{Cell, CellWords, Frame, Observation, Seen, StageEvidence, StageWords};
 pub use origin::{Ancestor, Beyond, Origin};

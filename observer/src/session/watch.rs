@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
-use crate::attach::Ring;
+use crate::perf::Ring;
 use crate::target::Process;
 
 use super::stream::TICK;

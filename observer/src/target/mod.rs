@@ -16,10 +16,11 @@ mod stat;
 mod syscall;
 mod threads;
 
+pub use crate::model::{AddressRange, FileId};
 pub use descriptors::{Watched, parse_watched};
 pub use error::{Capability, LaunchError, MemoryError, TargetError};
 pub use launch::{Launched, Running};
-pub use maps::{AddressRange, Backing, FileId, Mapping, MapsError, Permissions, parse_maps};
+pub use maps::{Backing, Mapping, MapsError, Permissions, parse_maps};
 pub use memory::Memory;
 pub use module::{LoadSegment, Module};
 pub use pagemap::Pagemap;

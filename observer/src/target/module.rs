@@ -9,9 +9,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::error::{Capability, TargetError};
-use super::maps::{Backing, FileId, Mapping};
+use super::maps::{Backing, Mapping};
 use super::syscall::page_size;
-use crate::model::{Bias, FileOffset, Pid, ProcAddr, VirtAddr};
+use crate::model::{Bias, FileId, FileOffset, Pid, ProcAddr, VirtAddr};
 
 /// A file larger than this is not read.
 const MAX_FILE: u64 = 2 << 30;

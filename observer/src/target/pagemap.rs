@@ -5,9 +5,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::maps::AddressRange;
 use super::syscall::page_size;
-use crate::model::ProcAddr;
+use crate::model::{AddressRange, ProcAddr};
 
 /// Bits of an entry, `Documentation/admin-guide/mm/pagemap.rst`.
 const PRESENT: u64 = 1 << 63;

@@ -184,14 +184,14 @@ fn a_return_without_its_entry_is_reported_as_such() {
     let object = Object::load(false, Spawners::Unseen).unwrap();
     let mut programs = object.load_multi().unwrap();
     programs.retain(|program, _| *program == Program::Leave);
-    let mut ring = Ring::open(0, 8).unwrap();
+    let mut ring = Ring::open(Source::BpfOutput, 0, 8).unwrap();
     kernel::update_map(object.records().unwrap(), 0, ring.as_raw_fd() as u32).unwrap();
     let points = [point(Role::Poll, polled as *const () as usize)];
     let _links = Links::multi(&programs, &requests(&points)).unwrap();
     polled(&mut Cell::new(LIVE), LIVE);
 
     let mut seen = Vec::new();
-    ring.drain(&mut |_, bytes| seen.push(Seen::read(bytes)));
+    ring.drain(&mut |entry| seen.extend(entry.written().map(Seen::read)));
     assert_eq!(seen.len(), 1);
     assert_eq!((seen[0].kind, seen[0].flags, seen[0].subject), (Some(RecordKind::Leave), FLAG_SUBJECT_UNKNOWN, 0));
     assert_eq!((seen[0].length, seen[0].sp % 16), (RECORD_WITH_HEAD, 8));

@@ -12,11 +12,12 @@ mod watching;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::attach::{self, ImageRequest, Links, Probes, Ring, Spawners};
+use crate::attach::{self, ImageRequest, Links, Probes, Spawners};
 use crate::decode::decode_spawn;
 use crate::model::{
     Caller, Catalog, EventSet, Missing, Ns, PointEntry, ProcAddr, SpawnHit, SpawnSeen, StackId, TaskId, Trigger, Untold,
 };
+use crate::perf::Ring;
 use crate::target::Process;
 use crate::unwind::{Habits, Polls, Told, trigger, unwind};
 
