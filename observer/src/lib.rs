@@ -10,6 +10,7 @@ pub mod perf;
 pub mod decode;
 pub mod lifecycle;
 pub mod runtime;
+pub mod lives;
 pub mod census;
 pub mod verdict;
 pub mod plan;
