@@ -10,6 +10,7 @@ mod memory;
 mod module;
 mod pagemap;
 mod process;
+mod same_file;
 #[cfg(test)]
 pub(crate) mod sleeper;
 mod stat;
