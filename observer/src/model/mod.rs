@@ -5,6 +5,7 @@
 mod activity;
 mod address;
 mod catalog;
+mod enclosure;
 mod event;
 mod id;
 mod image;
@@ -23,6 +24,7 @@ mod waiting;
 pub use activity::Activity;
 pub use address::{Bias, FileOffset, ProcAddr, VirtAddr};
 pub use catalog::{Catalog, ImageEntry, Missing, PointEntry, TargetEntry, TypeEntry};
+pub use enclosure::{ContainerId, Enclosure, NamespaceId};
 pub use event::{Event, EventKind, EventSet, Outcome, ResourceFacts};
 pub use id::{AsyncId, Pid, TaskId, Tid};
 pub use image::{BuildId, TypeId};

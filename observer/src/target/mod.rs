@@ -1,10 +1,13 @@
-//! One process as the kernel shows it: `/proc`, its memory, its threads, its end; and a program started to be observed.
+//! One process as the kernel shows it: `/proc`, its memory, its threads, its end; which processes there are; and a
+//! program started to be observed.
 //!
 //! Floor 2: sees `model` only. Does not know: ELF, any runtime, probes. The process is only read, never written.
 
 mod descriptors;
+mod enclosure;
 mod error;
 mod launch;
+mod listing;
 mod maps;
 mod memory;
 mod module;
@@ -17,10 +20,11 @@ mod stat;
 mod syscall;
 mod threads;
 
-pub use crate::model::{AddressRange, FileId};
 pub use descriptors::{Watched, parse_watched};
+pub use enclosure::{container_in, enclosure_of, parse_cgroup, parse_ns_pid};
 pub use error::{Capability, LaunchError, MemoryError, TargetError};
 pub use launch::{Launched, Running};
+pub use listing::{CodeFile, Listed, Listing, code_files, list_processes};
 pub use maps::{Backing, Mapping, MapsError, Permissions, parse_maps};
 pub use memory::Memory;
 pub use module::{LoadSegment, Module};
@@ -28,3 +32,5 @@ pub use pagemap::Pagemap;
 pub use process::{Process, StartTime};
 pub use syscall::{monotonic_now, page_size, prefer_huge_pages};
 pub use threads::{StackPointer, Thread};
+
+pub use crate::model::{AddressRange, FileId};
