@@ -1,12 +1,14 @@
 //! Processes are heard of when they begin, exec, map code and end, as the kernel's own `/proc` says.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use observer::lives::{Change, Lives, News};
 use observer::model::{AddressRange, FileId, FileOffset, Ns, Pid};
-use observer::target::{Backing, Mapping, monotonic_now, parse_maps};
+use observer::target::{Backing, Mapping, Process, monotonic_now, parse_maps};
 use tests::wait::until;
 
 /// Code of a file, mapped: where, from which offset, of which file, under which name.
@@ -71,7 +73,7 @@ impl Killed {
     fn settled(self) -> Self {
         let pid = self.pid();
         until("the child sleeps", || {
-            fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?.starts_with(&SLEEPING).then_some(())
+            fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?.starts_with(SLEEPING).then_some(())
         });
         self
     }
@@ -89,6 +91,7 @@ impl Drop for Killed {
     }
 }
 
+/// What `/proc/PID/syscall` begins with then.
 const SLEEPING: &str = "230 ";
 
 /// A folder of the test, removed with it.
@@ -184,6 +187,40 @@ fn a_thread_is_not_taken_for_a_process() {
 }
 
 #[test]
+fn a_process_whose_other_thread_execs_goes_on_after_its_leaders_end() {
+    const SELF: &str = "ASYNC_OBSERVER_TEST_EXECS";
+    if std::env::var_os(SELF).is_some() {
+        let failed = std::thread::spawn(|| Command::new("sleep").arg("60").exec()).join();
+        panic!("exec came back: {failed:?}");
+    }
+    let Some(mut listener) = Listener::start() else { return };
+    let own = std::env::current_exe().expect("this test");
+    let name = "a_process_whose_other_thread_execs_goes_on_after_its_leaders_end";
+    let mut command = Command::new(own);
+    command.args(["--exact", name]).env(SELF, "yes").stdin(Stdio::null()).stdout(Stdio::null());
+    let mut child = Killed(command.spawn().expect("starting this test")).settled();
+    let pid = child.pid();
+    assert_eq!(fs::read_to_string(format!("/proc/{pid}/comm")).expect("our child"), "sleep\n");
+    child.end();
+    let is_end = |change: &Change| matches!(change, Change::Exited { pid: who, leader: true, .. } if *who == pid);
+    until("both ends", || {
+        listener.hear();
+        (listener.news.iter().filter(|news| is_end(&news.change)).count() == 2).then_some(())
+    });
+    let steps: Vec<bool> = listener
+        .news
+        .iter()
+        .filter_map(|news| match &news.change {
+            change if is_end(change) => Some(false),
+            Change::Execed { pid: who } if *who == pid => Some(true),
+            _ => None,
+        })
+        .collect();
+    // This test's program, the end of its first thread, `sleep`, the end.
+    assert_eq!(steps, [true, false, true, false]);
+}
+
+#[test]
 fn a_thousand_short_lives_are_heard_whole_or_the_loss_is_said() {
     // With fewer pages than the other tests, and so of its own.
     let Some(_) = Listener::start() else { return };
@@ -227,4 +264,81 @@ fn a_thousand_short_lives_are_heard_whole_or_the_loss_is_said() {
         assert_eq!((forked, execed, mapped, exited), (LIVES, LIVES, LIVES, LIVES));
     }
     assert!(exited as u64 + lost >= LIVES as u64, "{exited} ends, {lost} lost");
+}
+
+/// Runs a copy of `sleep` on an overlay in a mount namespace of its own, from its lower layer. The upper layer is on the
+/// same file system or on another.
+const ON_OVERLAY: &str = r#"
+    mount -t tmpfs none "$1" && mkdir "$1/lower" "$1/upper" "$1/merged" || exit 9
+    if [ "$2" = another ]; then mount -t tmpfs none "$1/upper" || exit 9; fi
+    mkdir "$1/upper/u" "$1/upper/w" && cp "$(command -v sleep)" "$1/lower/sleeper" || exit 9
+    mount -t overlay none -o "lowerdir=$1/lower,upperdir=$1/upper/u,workdir=$1/upper/w" "$1/merged" || exit 9
+    exec "$1/merged/sleeper" 60
+"#;
+
+#[test]
+fn an_executable_on_an_overlay_is_heard_of_and_is_opened_by_every_way() {
+    for upper in ["same", "another"] {
+        let Some(mut listener) = Listener::start() else { return };
+        let folder = Folder::new(&format!("overlay-{upper}"));
+        let place = folder.0.to_str().expect("a path of text");
+        let arguments = ["-m", "--propagation", "private", "sh", "-c", ON_OVERLAY, "sh", place, upper];
+        let mut child = Killed::start(Path::new("unshare"), &arguments);
+        let pid = child.pid();
+        let sleeps = until("the child sleeps or ends", || {
+            if child.0.try_wait().expect("our child").is_some() {
+                return Some(false);
+            }
+            let sleeps = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?.starts_with(SLEEPING);
+            sleeps.then_some(true)
+        });
+        if !sleeps {
+            eprintln!("NOT TESTED: no overlay can be mounted here");
+            return;
+        }
+        let program = folder.0.join("merged/sleeper");
+        listener.wait_for("the executable", |change| {
+            matches!(change, Change::Mapped { pid: who, path, .. } if *who == pid && Path::new(path) == program)
+        });
+        let is_program = |code: &Code| Path::new(&code.3) == program;
+        let heard: Vec<Code> = listener.mapped_by(pid).into_iter().filter(is_program).collect();
+        let truth: Vec<Code> = code_of(pid).into_iter().filter(is_program).collect();
+        let process = Process::open(pid).expect("our child");
+        let exe = process.modules().expect("its modules").into_iter().find(|module| module.is_exe).expect("one");
+        let stat = |path: String| {
+            let found = fs::metadata(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            (libc::major(found.dev()), libc::minor(found.dev()), found.ino())
+        };
+        let range = truth[0].0;
+        eprintln!(
+            "upper layer on {upper} file system: heard {:?}, maps {:?}, stat of root {:?}, exe {:?}, map_files {:?}",
+            heard[0].2,
+            truth[0].2,
+            stat(format!("/proc/{pid}/root{}", program.display())),
+            stat(format!("/proc/{pid}/exe")),
+            stat(format!("/proc/{pid}/map_files/{:x}-{:x}", range.start.0, range.end.0)),
+        );
+        // By map_files; then, as without the capability for it, by exe; then, as for a library, by name.
+        let whole = exe.read();
+        let mut by_exe = exe.clone();
+        by_exe.mappings.iter_mut().for_each(|mapping| mapping.range.end.0 += 1);
+        let mut by_name = by_exe.clone();
+        by_name.is_exe = false;
+        let (by_exe, by_name, path) = (by_exe.read(), by_name.read(), by_name.attach_path());
+        child.end();
+        let content = fs::read(which("sleep")).expect("the program that was copied");
+        for read in [whole, by_exe, by_name] {
+            assert!(read.expect("the executable") == content, "{upper}");
+        }
+        assert!(path.expect("a path").starts_with(format!("/proc/{pid}/root")));
+        // The file's numbers depend on the kernel's version; the place and the name do not.
+        let place = |code: &[Code]| -> Vec<_> { code.iter().map(|code| (code.0, code.1, code.3.clone())).collect() };
+        assert_eq!(place(&heard), place(&truth));
+    }
+}
+
+/// The program's file along `PATH`.
+fn which(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").expect("a PATH");
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file()).expect("the program")
 }

@@ -26,7 +26,8 @@ pub enum Change {
         child: Pid,
     },
     /// A process runs another program from now on. Its earlier mappings are gone, its new ones are told of next. Where
-    /// another thread than the leader did it, the leader's end was told of before: the process goes on.
+    /// another thread than the leader did it, the leader's end was told of before, and the thread goes on under the
+    /// leader's number: the process has not ended.
     Execed {
         /// The process.
         pid: Pid,
@@ -48,10 +49,11 @@ pub enum Change {
         range: AddressRange,
         /// Offset in the file of the first byte.
         offset: FileOffset,
-        /// Which file. On some file systems (overlayfs, btrfs) this is not what `/proc/PID/maps` or stat(2) name.
+        /// Which file. `/proc/PID/maps` says the same, but for overlayfs in Linux 6.8 to 6.17 without the fix
+        /// (fa4f4bae893f): there, maps names the overlay's device and this the layer's.
         file: FileId,
         /// Path as the kernel names it from the process's own root directory; ` (deleted)` is behind it where that is
-        /// so. Bytes that are not UTF-8 are replaced.
+        /// so; `//toolong` or `//enomem` where it had no room. Bytes that are not UTF-8 are replaced.
         path: String,
     },
     /// Entries had no room: what they said is not known.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{
-    AttachPoint, Bias, BuildId, Housing, PanicSight, Pid, PointIndex, ProcAddr, TargetId, TaskType, TypeId, VirtAddr,
+    AttachPoint, Bias, BuildId, Enclosure, PanicSight, Pid, PointIndex, ProcAddr, TargetId, TaskType, TypeId, VirtAddr,
 };
 
 /// Points, types and targets of one session.
@@ -30,8 +30,8 @@ pub struct TargetEntry {
     pub pid: Pid,
     /// Its executable, as `/proc` names it.
     pub exe: String,
-    /// Where it lives.
-    pub housing: Housing,
+    /// What encloses it: its namespaces, its container.
+    pub enclosure: Enclosure,
     /// Images with a supported runtime.
     pub images: Vec<MappedImage>,
     /// What will not be seen, and why.
@@ -95,7 +95,7 @@ pub struct Missing {
 impl TargetEntry {
     /// A process of which nothing is known yet.
     pub fn new(pid: Pid, exe: String) -> Self {
-        Self { pid, exe, housing: Housing::default(), images: Vec::new(), missing: Vec::new() }
+        Self { pid, exe, enclosure: Enclosure::default(), images: Vec::new(), missing: Vec::new() }
     }
 
     /// The type whose vtable is at this address, and the image that holds it.

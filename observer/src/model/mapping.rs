@@ -29,6 +29,9 @@ impl AddressRange {
 }
 
 /// Which file, as the kernel's mapping names it.
+///
+/// Not what stat(2) says on every file system (overlayfs, btrfs), and on an overlay whose layers are on several file
+/// systems not one file's alone: two files of different layers with the same inode number have the same name here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId {
     /// Major number of the device.

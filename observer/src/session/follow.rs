@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use crate::attach::Probes;
 use crate::lives::{Change as Happening, Lives, News};
-use crate::model::{BY_PROCESS, FileId, Housing, ImageFacts, Missing, Ns, Pid};
+use crate::model::{BY_PROCESS, Enclosure, FileId, Missing, Ns, Pid};
 use crate::target::{Process, is_running, monotonic_now};
 
 use super::analyst::{Analyst, Answer, Ask, Found};
 use super::error::SessionError;
 use super::images::Looked;
-use super::machine::list_residents;
+use super::machine::{Machine, look_at};
 use super::population::Step;
 use super::probing::{Probing, Runner, Wanted};
 use super::roster::Code;
@@ -65,7 +65,7 @@ enum Known {
     /// There is nothing to observe in it.
     Nothing,
     /// Its probes are in, or were and may come again.
-    Facts(Arc<ImageFacts>),
+    Facts,
 }
 
 /// How far looking at the machine's images has come.
@@ -153,11 +153,14 @@ impl<'a> Follower<'a> {
             }
         }
         for Attachment { file, facts, image, .. } in attachments {
-            self.files.insert(file, Known::Facts(Arc::clone(&facts)));
+            self.files.insert(file, Known::Facts);
             stream.population.settled(file, facts, image);
         }
         let began = monotonic_now();
-        let residents = list_residents(processes.iter().map(|process| process.pid()));
+        let mut residents = Vec::new();
+        for process in processes {
+            residents.extend(look_at(process.pid())?);
+        }
         stream.mark(began, Mark::Listed(residents));
         Ok(())
     }
@@ -165,8 +168,14 @@ impl<'a> Follower<'a> {
     /// Looks at all processes there are.
     fn list(&mut self, stream: &mut Stream) -> Result<(), SessionError> {
         let began = monotonic_now();
-        let mut residents = super::machine::list_machine()?;
-        residents.retain(|(pid, resident)| self.wants(*pid, &resident.housing));
+        let Machine { mut residents, not_permitted } = Machine::look()?;
+        if not_permitted > 0 {
+            (self.say)(
+                1,
+                &format!("{not_permitted} processes may not be looked at: needs CAP_SYS_PTRACE (or root)"),
+            );
+        }
+        residents.retain(|(pid, resident)| self.wants(*pid, &resident.enclosure));
         for (pid, resident) in &residents {
             for code in &resident.code {
                 self.runs(code.file, *pid, code);
@@ -177,9 +186,9 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    fn wants(&self, pid: Pid, housing: &Housing) -> bool {
+    fn wants(&self, pid: Pid, enclosure: &Enclosure) -> bool {
         match &self.members {
-            Whom::Everyone(within) => pid.0 != std::process::id() && within.holds(housing),
+            Whom::Everyone(within) => pid.0 != std::process::id() && within.holds(enclosure),
             Whom::Named(slots) => slots.contains_key(&pid),
         }
     }
@@ -230,8 +239,8 @@ impl<'a> Follower<'a> {
                     return;
                 }
                 // Now, because it may have ended when its turn comes.
-                let housing = super::machine::housing(pid);
-                if !self.wants(pid, &housing) {
+                let enclosure = super::machine::enclosure(pid);
+                if !self.wants(pid, &enclosure) {
                     // It may come to run what is probed for others: its hits are of no use.
                     if let Err(error) = probes.exclude(pid) {
                         (self.say)(2, &format!("process {pid} is reported although it is not wanted: {error}"));
@@ -240,7 +249,7 @@ impl<'a> Follower<'a> {
                 }
                 let code = Code { file, path: path.into(), start: range.start, length: range.len(), offset };
                 self.runs(file, pid, &code);
-                stream.mark(at, Mark::Step(pid, Step::Mapped(code, housing)));
+                stream.mark(at, Mark::Step(pid, Step::Mapped(code, enclosure)));
             }
             Happening::Lost { .. } => {}
         }
@@ -270,7 +279,7 @@ impl<'a> Follower<'a> {
     fn runs(&mut self, file: FileId, pid: Pid, code: &Code) {
         match self.files.get_mut(&file) {
             Some(Known::Asked(pids)) => pids.push(pid),
-            Some(Known::Facts(_)) => self.newcomers.push((file, pid)),
+            Some(Known::Facts) => self.newcomers.push((file, pid)),
             Some(Known::Nothing) => {}
             None => {
                 self.files.insert(file, Known::Asked(vec![pid]));
@@ -339,7 +348,7 @@ impl<'a> Follower<'a> {
         names.dedup();
         let asked = self.files.remove(&ask.file);
         for name in &names {
-            self.files.insert(*name, Known::Facts(Arc::clone(&facts)));
+            self.files.insert(*name, Known::Facts);
         }
         let Some(Known::Asked(pids)) = asked else { return };
         let mut runners: Vec<Runner> = pids.into_iter().filter_map(|pid| self.runner(pid)).collect();

@@ -13,7 +13,7 @@ use crate::verdict::SiteCount;
 use super::error::SessionError;
 use super::images::Images;
 use super::inspect::Inspected;
-use super::machine::list_machine;
+use super::machine::Machine;
 use super::origins::origins;
 use super::select::open_each;
 use super::spawns::Watching;
@@ -177,16 +177,16 @@ impl<'a> Inspection<'a> {
     fn admit_everyone(&mut self, within: &Within) -> Result<Vec<(Pid, SessionError)>, SessionError> {
         let known: HashSet<Pid> = self.targets.iter().map(Inspected::pid).collect();
         let mut refused = Vec::new();
-        for (pid, resident) in list_machine()? {
+        for (pid, resident) in Machine::look()?.residents {
             let own = pid.0 == std::process::id();
             let nothing = resident.code.iter().all(|code| self.images.holds_nothing(code.file));
-            if own || known.contains(&pid) || nothing || !within.holds(&resident.housing) {
+            if own || known.contains(&pid) || nothing || !within.holds(&resident.enclosure) {
                 continue;
             }
             let opened = Process::open(pid).map_err(SessionError::from).and_then(|process| self.inspected(process));
             match opened {
                 Ok(mut target) => {
-                    target.entry.housing = resident.housing;
+                    target.entry.enclosure = resident.enclosure;
                     self.targets.push(target);
                 }
                 Err(SessionError::Nothing { reasons, .. }) if reasons.is_empty() => {}

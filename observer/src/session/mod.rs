@@ -28,7 +28,7 @@ mod watch;
 use std::io::Write;
 use std::time::Duration;
 
-use crate::model::{EventSet, Housing, Pid};
+use crate::model::{Enclosure, EventSet, Pid};
 use crate::sink::Sink;
 
 pub use crate::attach::{AttachError, Mechanism as Attaching, Work};
@@ -89,14 +89,10 @@ pub struct Within {
 }
 
 impl Within {
-    /// Whether a process that lives there is one of them. Where it lives must be known.
-    pub(crate) fn holds(&self, housing: &Housing) -> bool {
-        let holds = |wanted: &Option<String>, there: &Option<String>, fits: fn(&str, &str) -> bool| match wanted {
-            None => true,
-            Some(wanted) => there.as_deref().is_some_and(|there| fits(there, wanted)),
-        };
-        holds(&self.cgroup, &housing.cgroup, |there, wanted| there.contains(wanted))
-            && holds(&self.container, &housing.container, |there, wanted| there.starts_with(wanted))
+    /// Whether a process that is enclosed so is one of them. What is not known of it is not what is asked for.
+    pub(crate) fn holds(&self, enclosure: &Enclosure) -> bool {
+        self.cgroup.as_deref().is_none_or(|text| enclosure.cgroup_contains(text))
+            && self.container.as_deref().is_none_or(|id| enclosure.container_begins_with(id))
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::model::{Bias, Catalog, FileId, Housing, ImageEntry, ImageFacts, MappedImage, Missing, Pid, TargetEntry, TargetId};
+use crate::model::{Bias, Catalog, Enclosure, FileId, ImageEntry, ImageFacts, MappedImage, Missing, Pid, TargetEntry, TargetId};
 use crate::target::code_bias;
 
 use super::roster::{Arrival, Code, Resident, Roster};
@@ -49,8 +49,8 @@ pub(super) enum Step {
     },
     /// It begins another program.
     Execed,
-    /// It maps code, living there.
-    Mapped(Code, Housing),
+    /// It maps code, enclosed by that.
+    Mapped(Code, Enclosure),
     /// It has ended.
     Ended,
 }
@@ -197,10 +197,10 @@ impl Population {
                 self.roster.execed(pid);
                 ended
             }
-            Step::Mapped(code, housing) => {
+            Step::Mapped(code, enclosure) => {
                 let file = code.file;
                 self.roster.mapped(pid, code.clone());
-                self.roster.housed(pid, housing);
+                self.roster.enclosed(pid, enclosure);
                 self.runs(pid, file, Beginning::Execed).into_iter().collect()
             }
             Step::Ended => {
@@ -243,7 +243,7 @@ impl Population {
         let mapped = MappedImage { image, path, bias };
         let Some(id) = self.catalog.of_process(pid) else {
             let mut entry = TargetEntry::new(pid, resident.exe.to_string());
-            entry.housing.clone_from(&resident.housing);
+            entry.enclosure.clone_from(&resident.enclosure);
             entry.missing = missing;
             entry.images.push(mapped);
             return Some(Change::Begins { id: self.catalog.begin(entry), why });

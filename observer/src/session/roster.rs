@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{FileId, FileOffset, Housing, Pid, ProcAddr};
+use crate::model::{Enclosure, FileId, FileOffset, Pid, ProcAddr};
 
 /// All processes that run code of a file that matters.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(super) struct Roster {
 pub(super) struct Resident {
     /// Its executable: the first file that it ran code of.
     pub(super) exe: Arc<str>,
-    pub(super) housing: Housing,
+    pub(super) enclosure: Enclosure,
     pub(super) arrival: Arrival,
     pub(super) code: Vec<Code>,
     /// Tells one program of a number from the next; given by the roster.
@@ -80,10 +80,10 @@ impl Roster {
         resident.code.push(code);
     }
 
-    /// Where a process lives, once it was read.
-    pub(super) fn housed(&mut self, pid: Pid, housing: &Housing) {
+    /// What encloses a process, once it was read.
+    pub(super) fn enclosed(&mut self, pid: Pid, enclosure: &Enclosure) {
         if let Some(resident) = self.processes.get_mut(&pid) {
-            resident.housing.clone_from(housing);
+            resident.enclosure.clone_from(enclosure);
         }
     }
 

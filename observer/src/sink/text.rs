@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::model::{
-    AsyncId, Event, EventKind, EventSet, Housing, MappedImage, Missing, Naming, Ns, Pid, Place, Resource,
+    AsyncId, Event, EventKind, EventSet, MappedImage, Missing, Naming, Ns, Pid, Place, Resource,
     ResourceFacts, TargetEntry, Tid, TypeEntry, TypeId,
 };
 
@@ -106,7 +106,7 @@ impl Sink for Text {
         self.began = start.at;
         self.many = start.targets.len() != 1 || start.following == "everyone";
         for target in &start.targets {
-            writeln!(out, "observing pid {} {}{}", target.pid, target.exe, housing(&target.housing))?;
+            writeln!(out, "observing pid {} {}{}", target.pid, target.exe, enclosure(target))?;
             self.images(target, start.missing, out)?;
         }
         let (attach, window) = (start.attach.0 as f64 / 1e6, start.window.0 / 1_000_000);
@@ -117,7 +117,7 @@ impl Sink for Text {
     fn target(&mut self, at: Ns, target: &TargetEntry, why: &'static str, out: &mut dyn Write) -> io::Result<()> {
         let seconds = at.since(self.began).0 as f64 / 1e9;
         let (word, pid, exe) = (self.paint("target"), target.pid, &target.exe);
-        writeln!(out, "{seconds:>12.6}  {word}  pid {pid} {exe}{} ({why})", housing(&target.housing))?;
+        writeln!(out, "{seconds:>12.6}  {word}  pid {pid} {exe}{} ({why})", enclosure(target))?;
         self.images(target, &[], out)
     }
 
@@ -206,14 +206,15 @@ impl Sink for Text {
     }
 }
 
-/// Where a process lives, if that is not where we do.
-fn housing(housing: &Housing) -> String {
+/// What encloses a process, if that is not what encloses us.
+fn enclosure(target: &TargetEntry) -> String {
     let mut said = String::new();
-    if let Some(container) = &housing.container {
-        said.push_str(&format!(", container {}", container.get(..12).unwrap_or(container)));
+    if let Some(container) = &target.enclosure.container {
+        let id = container.as_str();
+        said.push_str(&format!(", container {}", id.get(..12).unwrap_or(id)));
     }
-    if let Some(own) = housing.own_pid {
-        said.push_str(&format!(", pid {own} in there"));
+    if let Some(own) = target.enclosure.ns_pid.filter(|own| *own != target.pid) {
+        said.push_str(&format!(", pid {own} in its own namespace"));
     }
     said
 }

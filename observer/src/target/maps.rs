@@ -77,7 +77,8 @@ pub fn parse_maps(text: &str) -> Result<Vec<Mapping>, MapsError> {
         .collect()
 }
 
-fn parse_line(line: &str) -> Result<Mapping, &'static str> {
+/// One line; the field that could not be read otherwise.
+pub(super) fn parse_line(line: &str) -> Result<Mapping, &'static str> {
     let (range, rest) = field(line).ok_or("range")?;
     let (permissions, rest) = field(rest).ok_or("permissions")?;
     let (offset, rest) = field(rest).ok_or("offset")?;

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::error::{Capability, TargetError};
 use super::maps::{Backing, Mapping};
+use super::same_file::is_mapped_as;
 use super::syscall::page_size;
 use crate::model::{Bias, FileId, FileOffset, LoadSegment, Pid, ProcAddr};
 
@@ -84,9 +84,9 @@ impl Module {
         for (path, same_by_itself) in self.ways() {
             match File::open(&path) {
                 Ok(file) if same_by_itself => return Ok((file, path)),
-                Ok(file) => match file.metadata() {
-                    Ok(found) if self.is(&found) => return Ok((file, path)),
-                    Ok(_) => last = io::Error::other("another file has this name now"),
+                Ok(file) => match is_mapped_as(&file, self.file) {
+                    Ok(true) => return Ok((file, path)),
+                    Ok(false) => last = io::Error::other("another file has this name now"),
                     Err(error) => last = error,
                 },
                 Err(error) => {
@@ -117,12 +117,6 @@ impl Module {
         let by_exe = self.is_exe.then(|| (PathBuf::from(format!("/proc/{pid}/exe")), false));
         let by_name = (PathBuf::from(format!("/proc/{pid}/root{}", self.path)), false);
         by_range.into_iter().chain(by_exe).chain([by_name]).collect()
-    }
-
-    fn is(&self, found: &std::fs::Metadata) -> bool {
-        let device = found.dev();
-        let same_device = (libc::major(device), libc::minor(device)) == (self.file.major, self.file.minor);
-        same_device && found.ino() == self.file.inode && found.is_file()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Does not know: what they are for. All `unsafe` of this floor is here.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -83,6 +84,31 @@ pub fn set_read_lease(file: RawFd, take: bool) -> io::Result<()> {
 pub fn has_read_lease(file: RawFd) -> bool {
     // SAFETY: fcntl without a further argument touches no memory of ours.
     unsafe { libc::fcntl(file, libc::F_GETLEASE) == libc::F_RDLCK }
+}
+
+/// The first page of a file, mapped for nobody to look into. Dropping it unmaps it.
+pub struct MappedPage(ProcAddr);
+
+impl MappedPage {
+    /// Maps it.
+    pub fn of(file: &File) -> io::Result<Self> {
+        // SAFETY: a new private mapping at an address of the kernel's choice; nothing is overwritten.
+        let at =
+            unsafe { libc::mmap(std::ptr::null_mut(), 1, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
+        if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Self(ProcAddr(at as u64))) }
+    }
+
+    /// Where.
+    pub fn at(&self) -> ProcAddr {
+        self.0
+    }
+}
+
+impl Drop for MappedPage {
+    fn drop(&mut self) {
+        // SAFETY: this value's own mapping, with the length it was made with; nothing ever pointed into it.
+        unsafe { libc::munmap(self.0.0 as *mut libc::c_void, 1) };
+    }
 }
 
 /// A descriptor that names the process itself, not its number; readable from its end on.

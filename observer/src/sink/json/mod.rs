@@ -10,7 +10,7 @@ use crate::model::{Event, EventKind, EventSet, Ns, ResourceFacts, TargetEntry};
 
 use super::{End, Gone, Sink, Start};
 
-pub(in crate::sink) use target::{HousingObject, TargetObject};
+pub(in crate::sink) use target::{EnclosureObject, TargetObject};
 
 /// Version of the objects, in every one of them.
 const VERSION: u64 = 1;

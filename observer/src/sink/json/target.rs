@@ -2,22 +2,22 @@
 
 use serde::Serialize;
 
-use crate::model::{Housing, MappedImage, Missing, TargetEntry};
+use crate::model::{ContainerId, Enclosure, MappedImage, Missing, Pid, TargetEntry};
 
 #[derive(Serialize)]
 pub(in crate::sink) struct TargetObject<'a> {
     pid: u32,
     #[serde(flatten)]
-    housing: HousingObject<'a>,
+    enclosure: EnclosureObject<'a>,
     exe: &'a str,
     images: Vec<ImageObject<'a>>,
     missing: Vec<MissingObject<'a>>,
 }
 
-/// Where a process lives; what is not known is absent.
+/// What encloses a process; what is not known is absent.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::sink) struct HousingObject<'a> {
+pub(in crate::sink) struct EnclosureObject<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     ns_pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ impl<'a> TargetObject<'a> {
         let missing = common.iter().chain(&target.missing);
         Self {
             pid: target.pid.0,
-            housing: HousingObject::new(&target.housing),
+            enclosure: EnclosureObject::new(target.pid, &target.enclosure),
             exe: &target.exe,
             images: images.collect(),
             missing: missing.map(|missing| MissingObject { event: missing.event, reason: &missing.reason }).collect(),
@@ -73,12 +73,13 @@ impl<'a> TargetObject<'a> {
     }
 }
 
-impl<'a> HousingObject<'a> {
-    pub(in crate::sink) fn new(housing: &'a Housing) -> Self {
+impl<'a> EnclosureObject<'a> {
+    pub(in crate::sink) fn new(pid: Pid, enclosure: &'a Enclosure) -> Self {
         Self {
-            ns_pid: housing.own_pid.map(|pid| pid.0),
-            container_id: housing.container.as_deref(),
-            cgroup: housing.cgroup.as_deref(),
+            // In our own namespace it would say the same again.
+            ns_pid: enclosure.ns_pid.filter(|own| *own != pid).map(|own| own.0),
+            container_id: enclosure.container.as_ref().map(ContainerId::as_str),
+            cgroup: enclosure.cgroup.as_deref(),
         }
     }
 }
