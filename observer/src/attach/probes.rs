@@ -23,7 +23,7 @@ pub struct Options {
     pub ring_pages: usize,
     /// Whether the programs do their work.
     pub work: Work,
-    /// Whether births can be reported with their spawners.
+    /// Whether ids can be reported with those who take them.
     pub spawners: Spawners,
     /// Let the kernel side speak, see [`Probes::kernel_log`].
     pub kernel_log: bool,
@@ -50,7 +50,7 @@ pub struct Drained {
 pub struct Counters {
     /// Records that could not be written, for whatever reason: no room, or no ring for that CPU.
     pub lost: u64,
-    /// Probe hits of every kind. `hits - records read - lost` are hits without a record (mints) and records unread.
+    /// Probe hits of every kind. `hits - records read - lost` are hits without a record (the event arm's mints) and records unread.
     pub hits: u64,
     /// Entries whose return will not know its header.
     pub entries_forgotten: u64,
@@ -138,7 +138,7 @@ impl Probes {
         drained
     }
 
-    /// From now on, births at this point are reported with the memory that the word at this spot points to.
+    /// From now on, spawns at this point are reported with the memory that the word at this spot points to.
     pub fn look_at(&mut self, point: PointIndex, spot: Spot) -> Result<(), AttachError> {
         kernel::update_map(self.object.spots()?, point.0, spot.to_u64())
             .map_err(|source| AttachError::refused("tell the programs where to look", source))

@@ -15,10 +15,10 @@ pub struct SpawnSeen {
     pub target: u16,
     /// The spawner's thread.
     pub tid: Tid,
-    /// The new task's type, by its vtable in the process.
-    pub vtable: ProcAddr,
-    /// The new task; `None` where the mint of its id was not seen.
-    pub task: Option<TaskId>,
+    /// Which copy of the runtime gave the id, as an index into the target's images: ids are unique in one copy only.
+    pub image: usize,
+    /// The new task.
+    pub task: TaskId,
     /// The calls that led to it; `None` where there were too many different ones to keep.
     pub stack: Option<StackId>,
     /// The task that made it.

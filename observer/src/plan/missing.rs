@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::place::Refused;
 use super::roles::Roles;
 use crate::model::{EventSet, Missing, Role};
-use crate::runtime::{Raises, RuntimeImage};
+use crate::runtime::{IdCounter, Raises, RuntimeImage};
 
 /// Everything missing from the wanted events.
 pub(super) fn list(runtime: &RuntimeImage, wanted: EventSet, refused: &BTreeMap<Role, Vec<Refused>>) -> Vec<Missing> {
@@ -41,6 +41,21 @@ pub(super) fn list(runtime: &RuntimeImage, wanted: EventSet, refused: &BTreeMap<
         missing.extend(places.first().map(|first| unprobed(role, first, places.len())));
     }
     missing
+}
+
+/// Everything missing from who spawned what.
+pub(super) fn of_spawns(runtime: &RuntimeImage, refused: &BTreeMap<Role, Vec<Refused>>) -> Vec<Missing> {
+    let reason = match runtime.ids {
+        IdCounter::At(_) => None,
+        IdCounter::NotFound => Some("the place where tokio counts task ids was not found".to_owned()),
+        IdCounter::Several(count) => Some(format!("{count} counters could be the one of task ids")),
+    };
+    let nowhere = reason.map(|reason| Missing {
+        event: "spawns",
+        reason: format!("{reason}: no spawn of this image can be led back to the calls that made it"),
+    });
+    let unprobed = refused.iter().filter_map(|(&role, places)| Some(unprobed(role, places.first()?, places.len())));
+    nowhere.into_iter().chain(unprobed).collect()
 }
 
 fn births(runtime: &RuntimeImage) -> Option<Missing> {
@@ -77,7 +92,8 @@ fn raises(raises: &Raises) -> Option<Missing> {
 fn unprobed(role: Role, first: &Refused, count: usize) -> Missing {
     let (event, what) = match role {
         Role::Mint => ("init", "counting of task ids"),
-        Role::Birth | Role::Spawn => ("init", "spawn sites"),
+        Role::Birth => ("init", "spawn sites"),
+        Role::Spawn => ("spawns", "places where task ids are taken"),
         Role::Poll => ("before", "poll functions"),
         Role::Shutdown => ("resolve", "shutdown functions"),
         Role::DropJoinHandle => ("destroy", "join handle functions"),

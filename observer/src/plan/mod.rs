@@ -14,7 +14,7 @@ mod roles;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::model::{AttachPoint, EventSet, MintRegister, Missing, Role, TaskType, VirtAddr};
-use crate::runtime::{BirthSite, MintSite, RuntimeImage};
+use crate::runtime::{BirthSite, IdCounter, MintSite, RuntimeImage};
 use crate::symbols::Image;
 
 use function::Functions;
@@ -32,7 +32,7 @@ pub struct ImagePlan {
 
 /// Plans the points for the wanted events.
 pub fn plan(image: &Image<'_>, runtime: &RuntimeImage, wanted: EventSet) -> ImagePlan {
-    let mut draft = Draft { image, functions: Functions::new(image), points: Vec::new(), refused: BTreeMap::new() };
+    let mut draft = Draft::new(image);
     let roles = Roles::for_events(wanted);
     for role in roles.of_vtables() {
         draft.entries(role, &runtime.types);
@@ -44,9 +44,18 @@ pub fn plan(image: &Image<'_>, runtime: &RuntimeImage, wanted: EventSet) -> Imag
         draft.raises(runtime);
     }
     let missing = missing::list(runtime, wanted, &draft.refused);
-    let mut points = draft.points;
-    points.sort_by_key(|p| (p.at, p.role, p.vtable));
-    ImagePlan { points, missing }
+    draft.finish(missing)
+}
+
+/// Plans the points that tell who spawns: one wherever a task takes its id, and nothing else.
+pub fn plan_spawns(image: &Image<'_>, runtime: &RuntimeImage) -> ImagePlan {
+    let mut draft = Draft::new(image);
+    if let IdCounter::At(counter) = runtime.ids {
+        let of_ids: Vec<MintSite> = runtime.mints.iter().filter(|mint| mint.counter == counter).copied().collect();
+        draft.mints(Role::Spawn, &of_ids, &HashSet::new());
+    }
+    let missing = missing::of_spawns(runtime, &draft.refused);
+    draft.finish(missing)
 }
 
 struct Draft<'i, 'd> {
@@ -56,7 +65,17 @@ struct Draft<'i, 'd> {
     refused: BTreeMap<Role, Vec<Refused>>,
 }
 
-impl Draft<'_, '_> {
+impl<'i, 'd> Draft<'i, 'd> {
+    fn new(image: &'i Image<'d>) -> Self {
+        Self { image, functions: Functions::new(image), points: Vec::new(), refused: BTreeMap::new() }
+    }
+
+    fn finish(self, missing: Vec<Missing>) -> ImagePlan {
+        let mut points = self.points;
+        points.sort_by_key(|p| (p.at, p.role, p.vtable));
+        ImagePlan { points, missing }
+    }
+
     /// One point at the exact entry of each distinct function: a return probe elsewhere would corrupt the stack.
     fn entries(&mut self, role: Role, types: &[TaskType]) {
         let mut far: BTreeMap<VirtAddr, BTreeSet<u8>> = BTreeMap::new();
@@ -83,9 +102,13 @@ impl Draft<'_, '_> {
             taken.extend(place.as_ref().ok().map(|p| p.at));
             self.point(Role::Birth, place, Some(birth.vtable), None, 0);
         }
+        self.mints(Role::Mint, mints, &taken);
+    }
+
+    fn mints(&mut self, role: Role, mints: &[MintSite], births: &HashSet<VirtAddr>) {
         for mint in mints {
-            let place = place::of_mint(self.image, &mut self.functions, mint, &taken);
-            self.point(Role::Mint, place, None, Some(mint.register), 0);
+            let place = place::of_mint(self.image, &mut self.functions, mint, births);
+            self.point(role, place, None, Some(mint.register), 0);
         }
     }
 
@@ -187,6 +210,26 @@ mod tests {
             assert_eq!((count(Role::Birth), count(Role::Mint)), (runtime.births.len(), runtime.mints.len()));
             assert!(points.iter().all(|p| (p.role == Role::Birth) == p.vtable.is_some()));
             assert!(points.iter().all(|p| (p.role == Role::Mint) == p.register.is_some()));
+        });
+    }
+
+    #[test]
+    fn spawns_cost_one_point_where_an_id_is_taken_and_no_other() {
+        with_own(|image, mut runtime| {
+            let IdCounter::At(counter) = runtime.ids else { panic!("{:?}", runtime.ids) };
+            let mints = runtime.mints.iter().filter(|mint| mint.counter == counter).count();
+            let ImagePlan { points, missing } = plan_spawns(image, &runtime);
+            assert_eq!((points.len(), missing), (mints, vec![]));
+            assert!(points.iter().all(|p| p.role == Role::Spawn && p.register.is_some() && p.vtable.is_none()));
+            let places: HashSet<VirtAddr> = points.iter().map(|p| p.at).collect();
+            assert_eq!(places.len(), mints, "each at a place of its own");
+            for (ids, word) in [(IdCounter::NotFound, "not found"), (IdCounter::Several(2), "2 counters")] {
+                runtime.ids = ids;
+                let ImagePlan { points, missing } = plan_spawns(image, &runtime);
+                assert_eq!(points, []);
+                let [Missing { event: "spawns", reason }] = &missing[..] else { panic!("one thing is missing") };
+                assert!(reason.contains(word), "{reason}");
+            }
         });
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::attach::ImageRequest;
 use crate::lifecycle::PanicSight;
 use crate::model::{AttachPoint, Catalog, Cost, EventSet, Missing, Pid, PointEntry, PointIndex, PollBody, TargetEntry};
-use crate::plan::{ImagePlan, plan};
+use crate::plan::{ImagePlan, plan, plan_spawns};
 use crate::runtime::{Raises, RuntimeImage, poll_bodies};
 use crate::target::{Module, Process};
 use crate::unwind::Poll;
@@ -54,7 +54,7 @@ pub(super) struct Setup {
 pub(super) struct Looking<'a> {
     pub(super) events: EventSet,
     pub(super) names: bool,
-    /// Births are to be reported with their spawners.
+    /// Instead of events, spawns are to be reported with their spawners.
     pub(super) spawners: bool,
     /// Called with what is being done, for a progress line.
     pub(super) progress: &'a dyn Fn(&str),
@@ -64,7 +64,7 @@ pub(super) struct Looking<'a> {
 pub(super) fn set_up(processes: &[Arc<Process>], looking: &Looking<'_>) -> Result<Setup, SessionError> {
     let probing = |image: &crate::symbols::Image<'_>, found: &RuntimeImage| Probing {
         panics: panic_sight(&found.raises, looking.events),
-        plan: plan(image, found, looking.events),
+        plan: if looking.spawners { plan_spawns(image, found) } else { plan(image, found, looking.events) },
         polls: if looking.spawners { poll_bodies(image, &found.types) } else { Vec::new() },
     };
     let mut images = Images::new(looking.names, looking.progress, &probing);
@@ -107,7 +107,8 @@ fn one_image(
     let memory = process.memory();
     let verified =
         keep_verified(&mut points, bias, &memory).map_err(|error| SessionError::memory(process.pid(), error))?;
-    if points.is_empty() {
+    // Where nothing was planned, the plan says why.
+    if points.is_empty() && !plan.points.is_empty() {
         let reason = "no point's memory equals the file".to_owned();
         return Ok(Err(Unsupported::Unverified { path: module.path.clone(), reason }));
     }

@@ -1,10 +1,11 @@
-//! Who spawned what: one probe at each spawn site and one where the task's id is taken, so two hits in a task's life.
+//! Who spawned what: a probe at each place where a task takes its id, so one hit in a task's life.
 //!
-//! Each hit brings the spawner's registers and stack. Its callers are unwound here, the task among them is told by memory that is
+//! Each hit brings the id, and the spawner's registers and stack. Its callers are unwound here, the task among them is told by memory that is
 //! read soon after. The sooner [`Spawns::drain`] is called, the fewer spawners have ended by then.
 
 mod births;
 mod code;
+mod copies;
 mod look;
 mod spots;
 mod watching;
@@ -12,10 +13,10 @@ mod watching;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::attach::{self, ImageRequest, Links, Probes, Ring, Spawners};
+use crate::attach::{self, Counters, ImageRequest, Links, Probes, Ring, Spawners};
 use crate::decode::decode_spawn;
 use crate::model::{
-    Caller, Catalog, EventSet, Missing, Ns, PointEntry, ProcAddr, SpawnHit, SpawnSeen, StackId, TaskId, Trigger, Untold,
+    Caller, Catalog, EventSet, Missing, Ns, ProcAddr, SpawnHit, SpawnSeen, StackId, TaskId, Trigger, Untold,
 };
 use crate::target::Process;
 use crate::unwind::{Habits, Polls, Told, trigger, unwind};
@@ -28,6 +29,7 @@ pub use watching::Watching;
 
 use births::Births;
 use code::Code;
+use copies::Copies;
 use look::Look;
 use spots::Spots;
 
@@ -52,6 +54,8 @@ impl Default for SpawnOptions {
 /// What was seen so far, and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpawnCounts {
+    /// How often the targets hit a probe.
+    pub hits: u64,
     /// Spawns that were seen.
     pub seen: u64,
     /// Spawns whose record found no room.
@@ -66,7 +70,7 @@ pub struct SpawnCounts {
     pub dropped: Dropped,
 }
 
-/// Probes at the spawn sites of some processes, and what they brought. Dropping it takes the probes out.
+/// Probes where the tasks of some processes take their ids, and what they brought. Dropping it takes the probes out.
 pub struct Spawns {
     // Before the probes, which its links are made with.
     #[expect(dead_code, reason = "held for its drop")]
@@ -99,12 +103,9 @@ impl Spawns {
         options: &SpawnOptions,
         progress: &dyn Fn(&str),
     ) -> Result<Self, SessionError> {
-        let events = EventSet { init: true, ..EventSet::NONE };
-        let Setup { mut catalog, attachments, polls, .. } =
+        let events = EventSet::NONE;
+        let Setup { catalog, attachments, polls, .. } =
             set_up(processes, &Looking { events, names: false, spawners: true, progress })?;
-        for PointEntry { point, .. } in &mut catalog.points {
-            *point = point.clone().with_spawner();
-        }
         let targets = processes.iter().zip(polls).map(|(process, polls)| {
             let mut code = Code::new(Arc::clone(process));
             // Read now, not when the first records wait.
@@ -122,17 +123,17 @@ impl Spawns {
         let requests: Vec<ImageRequest<'_>> =
             attachments.iter().map(|attachment| attachment.request(&catalog)).collect();
         let links = probes.attach(&requests)?;
-        let missing = links.refused().iter().map(|refused| Missing {
-            event: "init",
+        let refused = links.refused().iter().map(|refused| Missing {
+            event: "spawns",
             reason: format!("the kernel took no probe at one of its points ({})", refused.reason),
         });
-        let missing = missing.collect();
+        let missing = catalog.targets.iter().flat_map(|target| target.missing.iter().cloned()).chain(refused).collect();
         Ok(Self {
             links,
             probes,
             targets,
+            births: Births::new(options.caps, Copies::of(&catalog)),
             catalog,
-            births: Births::new(options.caps),
             spots: Spots::default(),
             missing,
             seen: 0,
@@ -176,9 +177,9 @@ impl Spawns {
         for (hit, (Told { trigger, .. }, stack)) in
             hits.into_iter().zip(told).filter_map(|(hit, told)| Some((hit, told?)))
         {
-            let SpawnHit { at, target, tid, vtable, minted: task, .. } = hit;
+            let SpawnHit { at, target, image, tid, task, .. } = hit;
             let stack = self.births.stack_id(stack);
-            let spawn = SpawnSeen { at, target, tid, vtable, task, stack, trigger };
+            let spawn = SpawnSeen { at, target, image, tid, task, stack, trigger };
             self.births.keep(spawn.clone());
             seen.push(spawn);
         }
@@ -195,6 +196,11 @@ impl Spawns {
         let told = trigger(&unwound, &hit.stack, polls, habits, &mut look);
         let addresses: Vec<ProcAddr> = unwound.frames.iter().map(|frame| frame.ip).collect();
         Some((told, Stack { target: hit.target, addresses, end: unwound.end }))
+    }
+
+    /// A task by its type and id; `None` where its type is of no image that is watched.
+    pub fn born(&self, target: u16, vtable: ProcAddr, task: TaskId) -> Option<Born> {
+        self.births.born(target, vtable, task)
     }
 
     /// What was seen of this task's spawn.
@@ -227,9 +233,11 @@ impl Spawns {
 
     /// Figures so far.
     pub fn counts(&self) -> Result<SpawnCounts, SessionError> {
+        let Counters { hits, lost, .. } = self.probes.counters()?;
         Ok(SpawnCounts {
+            hits,
             seen: self.seen,
-            lost: self.probes.counters()?.lost,
+            lost,
             malformed: self.malformed,
             untaught: self.untaught,
             kept: self.births.len() as u64,
@@ -242,7 +250,7 @@ impl Spawns {
         &self.catalog
     }
 
-    /// Spawns that will not be seen, and why, besides what the catalog's targets say.
+    /// Spawns that will not be seen, and why.
     pub fn missing(&self) -> &[Missing] {
         &self.missing
     }
