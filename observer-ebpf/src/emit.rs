@@ -78,6 +78,12 @@ impl Hit {
         self.cookie as u32
     }
 
+    /// Which register the cookie names.
+    #[inline(always)]
+    pub fn register(&self) -> u8 {
+        Cookie::from_u64(self.cookie).register
+    }
+
     /// Which word of the cell the cookie asks for besides the head, 0 for none.
     #[inline(always)]
     pub fn far(&self) -> u8 {

@@ -46,7 +46,7 @@ pub fn birth(ctx: ProbeContext) -> u32 {
 
 /// The id that this thread minted last, and forgets it; 0 for none.
 #[inline(always)]
-pub fn minted(thread: u64) -> u64 {
+fn minted(thread: u64) -> u64 {
     // SAFETY: the value is copied at once; only this thread writes or removes it.
     let minted = unsafe { MINTED.get(thread) }.copied();
     if minted.is_some() {
@@ -59,7 +59,7 @@ pub fn minted(thread: u64) -> u64 {
 /// The register with this number in the x86-64 encoding. Each arm is its own instruction in assembly, because the
 /// compiler would merge the loads into one from a computed offset, which the verifier refuses on a program's context.
 #[inline(always)]
-fn register(regs: *const pt_regs, number: u8) -> Option<u64> {
+pub fn register(regs: *const pt_regs, number: u8) -> Option<u64> {
     macro_rules! pick {
         ($($n:literal => $field:ident),*) => {
             match number {

@@ -143,7 +143,7 @@ impl Links {
                     continue;
                 }
                 let Some(fd) = programs.get(&program) else {
-                    // Who passes fewer programs wants fewer probes; births, though, would be missing without a word.
+                    // Who passes fewer programs wants fewer probes; spawns, though, would be missing without a word.
                     if program == Program::Spawn {
                         return Err(not_loaded(program));
                     }

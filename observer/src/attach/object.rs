@@ -51,7 +51,7 @@ pub enum Work {
     Nothing,
 }
 
-/// Whether births can be reported with their spawners: a program of its own, and memory to put its records together.
+/// Whether ids can be reported with those who take them: a program of its own, and memory to put its records together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Spawners {
     /// Points of [`Role::Spawn`](crate::model::Role::Spawn) are not attached.

@@ -30,7 +30,7 @@ pub struct Options {
     pub processes: u32,
     /// Calls in progress that can be remembered at one moment; what is beyond is counted as forgotten.
     pub calls: u32,
-    /// Whether births can be reported with their spawners.
+    /// Whether ids can be reported with those who take them.
     pub spawners: Spawners,
     /// Let the kernel side speak, see [`Probes::kernel_log`].
     pub kernel_log: bool,
@@ -66,7 +66,8 @@ pub struct Drained {
 pub struct Counters {
     /// Records that could not be written, for whatever reason: no room, or no ring for that CPU.
     pub lost: u64,
-    /// Probe hits of every kind, without foreign ones. `hits - records read - lost` are hits without a record (mints) and records unread.
+    /// Probe hits of every kind, without foreign ones. `hits - records read - lost` are hits without a record (the event
+    /// arm's mints) and records unread.
     pub hits: u64,
     /// Entries whose return will not know its header.
     pub entries_forgotten: u64,
@@ -166,7 +167,7 @@ impl Probes {
         drained
     }
 
-    /// From now on, births at this point are reported with the memory that the word at this spot points to.
+    /// From now on, spawns at this point are reported with the memory that the word at this spot points to.
     pub fn look_at(&mut self, point: PointIndex, spot: Spot) -> Result<(), AttachError> {
         kernel_maps::update(self.object.spots()?, point.0, spot.to_u64())
             .map_err(|source| AttachError::refused("tell the programs where to look", source))

@@ -8,8 +8,8 @@ use observer_common::{
 };
 
 use crate::model::{
-    Catalog, Cell, CellWords, Frame, Ns, Observation, Pid, PointIndex, ProcAddr, Role, Seen, StageWords, TargetEntry,
-    TaskId, TaskState, Tid,
+    AttachPoint, Catalog, Cell, CellWords, Frame, ImageEntry, Ns, Observation, Pid, PointIndex, ProcAddr, Role, Seen,
+    StageWords, TargetEntry, TargetId, TaskId, TaskState, Tid,
 };
 
 /// Why bytes are no observation.
@@ -33,6 +33,9 @@ pub enum Malformed {
     /// A stack that lies beyond the end of memory.
     #[error("a stack beyond the end of memory")]
     Stack,
+    /// A spawn whose point's register is none, or holds no id.
+    #[error("a spawn without a task id")]
+    NoId,
     /// The point's type is not among the target's types.
     #[error("a spawn site's type is not in the catalog")]
     Type,
@@ -43,13 +46,26 @@ pub(super) fn timestamp(bytes: &[u8]) -> Option<Ns> {
     word(bytes, 0).map(Ns)
 }
 
-/// Understands one record. `bytes` may be longer than the record: perf pads samples.
-pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed> {
-    if bytes.len() < RECORD_BARE {
-        return Err(Malformed::Short(bytes.len()));
-    }
-    let short = || Malformed::Short(bytes.len());
-    let base: [u64; RECORD_BARE / 8] = words(bytes, 0).ok_or_else(short)?;
+/// What every record begins with, and the point that it names.
+pub(super) struct Base<'c> {
+    pub(super) at: Ns,
+    pub(super) cookie: Cookie,
+    pub(super) sp: u64,
+    pub(super) subject: u64,
+    pub(super) pid: Pid,
+    pub(super) tid: Tid,
+    pub(super) kind: RecordKind,
+    pub(super) flags: u16,
+    pub(super) far: u64,
+    pub(super) image: &'c Arc<ImageEntry>,
+    pub(super) point: &'c AttachPoint,
+    pub(super) id: TargetId,
+    pub(super) target: &'c TargetEntry,
+}
+
+/// Understands a record's beginning.
+pub(super) fn base<'c>(bytes: &[u8], catalog: &'c Catalog) -> Result<Base<'c>, Malformed> {
+    let base: [u64; RECORD_BARE / 8] = words(bytes, 0).ok_or(Malformed::Short(bytes.len()))?;
     let [ts, cookie, sp, subject, threads, kinds, far] = base;
     let kind = RecordKind::from_u16(kinds as u16).ok_or(Malformed::Kind(kinds as u16))?;
     let flags = (kinds >> 16) as u16;
@@ -61,11 +77,21 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
         slot => catalog.in_slot(slot).ok_or(Malformed::Point)?,
     };
     let target = catalog.target(id).ok_or(Malformed::Process(pid))?;
+    let (at, tid) = (Ns(ts), Tid(threads as u32));
+    Ok(Base { at, cookie, sp, subject, pid, tid, kind, flags, far, image, point, id, target })
+}
+
+/// Understands one record of the event arm. `bytes` may be longer than the record: perf pads samples.
+pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed> {
+    let short = || Malformed::Short(bytes.len());
+    let Base { at, sp, subject, pid, tid, kind, flags, far, image, point, id, target, .. } = base(bytes, catalog)?;
     let role = point.role;
     let frame = Frame(sp);
     let seen = match kind {
-        RecordKind::Birth | RecordKind::Spawn => {
-            if !matches!(role, Role::Birth | Role::Spawn) {
+        // Nobody who wants events plants points that write these.
+        RecordKind::Spawn => return Err(Malformed::Kind(kind as u16)),
+        RecordKind::Birth => {
+            if role != Role::Birth {
                 return Err(Malformed::RoleMismatch);
             }
             // A process that maps the image and is not known to: one that was forked, or whose news came late.
@@ -97,7 +123,7 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
             }
         }
     };
-    Ok(Observation { at: Ns(ts), target: id, tid: Tid(threads as u32), seen })
+    Ok(Observation { at, target: id, tid, seen })
 }
 
 /// The cell that the head's words show, by the layout of the type that its vtable word names.

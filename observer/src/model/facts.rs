@@ -71,8 +71,21 @@ pub struct ImagePlan {
     pub unborn: usize,
     /// Places where task ids are minted.
     pub mints: usize,
+    /// What is known of where task ids are taken.
+    pub ids: IdPlaces,
     /// What is known of panics.
     pub panics: PanicPlaces,
+}
+
+/// Whether it is known where tasks take their ids: who spawns is told there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdPlaces {
+    /// The places are among the points, as spawns.
+    Found,
+    /// No counter that looks like the one of task ids.
+    NotFound,
+    /// So many, of which none is known to be the one.
+    Several(usize),
 }
 
 /// Places of one role that cannot be probed.

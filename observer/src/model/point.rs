@@ -11,7 +11,7 @@ pub enum Role {
     Mint,
     /// A spawner takes the address of this point's task vtable: one task of that type is born.
     Birth,
-    /// As [`Role::Birth`], reported with the spawner's registers and stack.
+    /// As [`Role::Mint`], but that the id is reported, with the spawner's registers and stack.
     Spawn,
     /// `vtable.poll`: entry and return.
     Poll,
@@ -34,7 +34,7 @@ pub enum Program {
     Mint,
     /// Reports a birth.
     Birth,
-    /// Reports a birth and its spawner.
+    /// Reports a task id and who takes it.
     Spawn,
     /// Reports the entry of a vtable function and remembers its header for the return.
     Enter,
@@ -75,9 +75,9 @@ pub struct AttachPoint {
     pub bytes: Vec<u8>,
     /// What one hit costs.
     pub cost: Cost,
-    /// The type born here, for [`Role::Birth`] and [`Role::Spawn`].
+    /// The type born here, for [`Role::Birth`].
     pub vtable: Option<VirtAddr>,
-    /// Where the id is, for [`Role::Mint`].
+    /// Where the id is, for [`Role::Mint`] and [`Role::Spawn`].
     pub register: Option<MintRegister>,
     /// Which word of the cell holds the id, where that lies behind a record's head; 0 where the head holds it.
     pub far: u8,
@@ -110,11 +110,6 @@ impl Role {
 }
 
 impl AttachPoint {
-    /// The same point, but that a birth is reported with its spawner.
-    pub fn with_spawner(self) -> Self {
-        Self { role: if self.role == Role::Birth { Role::Spawn } else { self.role }, ..self }
-    }
-
     /// What the kernel carries to the probe for this point.
     pub fn cookie(&self, target: u16, index: PointIndex) -> Cookie {
         Cookie { point: index.0, target, register: self.register.map_or(0, |r| r.0), far: self.far }

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::{Ns, Place, ProcAddr, TargetId, TaskId, Tid, UnwindEnd, VirtAddr};
+use super::{Ns, Place, PointIndex, ProcAddr, TargetId, TaskId, Tid, UnwindEnd, VirtAddr};
 
 /// One spawn that was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +15,11 @@ pub struct SpawnSeen {
     pub target: TargetId,
     /// The spawner's thread.
     pub tid: Tid,
-    /// The new task's type, by its vtable in the process.
-    pub vtable: ProcAddr,
-    /// The new task; `None` where the mint of its id was not seen.
-    pub task: Option<TaskId>,
+    /// Which copy of the runtime gave the id, by the number of the first point of the image that holds it: ids are unique
+    /// in one copy only.
+    pub image: PointIndex,
+    /// The new task.
+    pub task: TaskId,
     /// The calls that led to it; `None` where there were too many different ones to keep.
     pub stack: Option<StackId>,
     /// The task that made it.

@@ -84,7 +84,7 @@ impl StackCopy {
     }
 }
 
-/// One spawn, as a probe at a spawn site reports it.
+/// One spawn, as a probe reports it where the task's id is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpawnHit {
     /// When.
@@ -93,17 +93,17 @@ pub struct SpawnHit {
     pub target: TargetId,
     /// The spawner's thread.
     pub tid: Tid,
-    /// The new task's type, by its vtable in the process.
-    pub vtable: ProcAddr,
-    /// The new task's id, where its mint was seen.
-    pub minted: Option<TaskId>,
+    /// Which copy of the runtime gave the id, by the number of the first point of the image that holds it.
+    pub image: PointIndex,
+    /// The new task's id.
+    pub task: TaskId,
     /// The spawner's registers.
     pub registers: Registers,
     /// The spawner's stack.
     pub stack: StackCopy,
     /// The memory of what may be the spawner, as it was at the hit; `None` where nobody knew yet where to find it.
     pub glimpse: Option<Glimpse>,
-    /// The spawn site.
+    /// The place.
     pub point: PointIndex,
 }
 

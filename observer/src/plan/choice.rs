@@ -4,7 +4,7 @@
 //! Does not know: how the points were found.
 
 use super::roles::Roles;
-use crate::model::{AttachPoint, EventSet, ImagePlan, Missing, PanicPlaces, Role, Unprobed};
+use crate::model::{AttachPoint, EventSet, IdPlaces, ImagePlan, Missing, PanicPlaces, Role, Unprobed};
 
 /// What the wanted events need of an image.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,12 @@ pub fn choose(plan: &ImagePlan, wanted: EventSet) -> Chosen {
     let roles = Roles::for_events(wanted);
     let points = plan.points.iter().filter(|point| roles.has(point.role)).cloned().collect();
     Chosen { points, missing: missing(plan, wanted) }
+}
+
+/// Chooses the points that tell who spawns: one wherever a task takes its id, and nothing else.
+pub fn choose_spawns(plan: &ImagePlan) -> Chosen {
+    let points = plan.points.iter().filter(|point| point.role == Role::Spawn).cloned().collect();
+    Chosen { points, missing: missing_spawns(plan) }
 }
 
 /// Whether the wanted events need the polls to be watched: without that no trigger is known.
@@ -59,6 +65,20 @@ fn missing(plan: &ImagePlan, wanted: EventSet) -> Vec<Missing> {
     missing
 }
 
+/// Everything missing from who spawned what.
+fn missing_spawns(plan: &ImagePlan) -> Vec<Missing> {
+    let reason = match plan.ids {
+        IdPlaces::Found => None,
+        IdPlaces::NotFound => Some("the place where tokio counts task ids was not found".to_owned()),
+        IdPlaces::Several(count) => Some(format!("{count} counters could be the one of task ids")),
+    };
+    let nowhere = reason.map(|reason| Missing {
+        event: "spawns",
+        reason: format!("{reason}: no spawn of this image can be led back to the calls that made it"),
+    });
+    nowhere.into_iter().chain(plan.unprobed.iter().filter(|of| of.role == Role::Spawn).map(unprobed_role)).collect()
+}
+
 fn births(plan: &ImagePlan) -> Option<Missing> {
     (plan.unborn > 0).then(|| Missing {
         event: "init",
@@ -91,7 +111,8 @@ fn panics(places: &PanicPlaces) -> Option<Missing> {
 fn unprobed_role(unprobed: &Unprobed) -> Missing {
     let (event, what) = match unprobed.role {
         Role::Mint => ("init", "counting of task ids"),
-        Role::Birth | Role::Spawn => ("init", "spawn sites"),
+        Role::Birth => ("init", "spawn sites"),
+        Role::Spawn => ("spawns", "places where task ids are taken"),
         Role::Poll => ("before", "poll functions"),
         Role::Shutdown => ("resolve", "shutdown functions"),
         Role::DropJoinHandle => ("destroy", "join handle functions"),

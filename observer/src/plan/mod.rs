@@ -15,23 +15,29 @@ mod roles;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::model::{AttachPoint, ImagePlan, MintRegister, PanicPlaces, Role, TaskType, Unprobed, VirtAddr};
-use crate::runtime::{BirthSite, MintSite, Raises, RuntimeImage};
+use crate::model::{
+    AttachPoint, IdPlaces, ImagePlan, MintRegister, PanicPlaces, Role, TaskType, Unprobed, VirtAddr,
+};
+use crate::runtime::{BirthSite, IdCounter, MintSite, Raises, RuntimeImage};
 use crate::symbols::Image;
 
-pub use choice::{Chosen, choose, watches_polls};
+pub use choice::{Chosen, choose, choose_spawns, watches_polls};
 pub use facts::analyse;
 
 use function::Functions;
 use place::{Place, Refused};
 
-/// Plans the points for all events.
+/// Plans the points for all events, and for who wants to know who spawns.
 pub fn plan(image: &Image<'_>, runtime: &RuntimeImage) -> ImagePlan {
     let mut draft = Draft { image, functions: Functions::new(image), points: Vec::new(), refused: BTreeMap::new() };
     for role in roles::OF_VTABLES {
         draft.entries(role, &runtime.types);
     }
     draft.births(&runtime.births, &runtime.mints);
+    if let IdCounter::At(counter) = runtime.ids {
+        let of_ids: Vec<MintSite> = runtime.mints.iter().filter(|mint| mint.counter == counter).copied().collect();
+        draft.mints(Role::Spawn, &of_ids, &HashSet::new());
+    }
     draft.raises(runtime);
     let Draft { mut points, refused, .. } = draft;
     points.sort_by_key(|p| (p.at, p.role, p.vtable));
@@ -46,6 +52,11 @@ pub fn plan(image: &Image<'_>, runtime: &RuntimeImage) -> ImagePlan {
         types: runtime.types.len(),
         unborn: runtime.types.iter().filter(|t| !born.contains(&t.vtable)).count(),
         mints: runtime.mints.len(),
+        ids: match runtime.ids {
+            IdCounter::At(_) => IdPlaces::Found,
+            IdCounter::NotFound => IdPlaces::NotFound,
+            IdCounter::Several(count) => IdPlaces::Several(count),
+        },
         panics: match &runtime.raises {
             Raises::At(_) => PanicPlaces::Found,
             Raises::Aborts => PanicPlaces::Aborts,
@@ -62,7 +73,7 @@ struct Draft<'i, 'd> {
     refused: BTreeMap<Role, Vec<Refused>>,
 }
 
-impl Draft<'_, '_> {
+impl<'i, 'd> Draft<'i, 'd> {
     /// One point at the exact entry of each distinct function: a return probe elsewhere would corrupt the stack.
     fn entries(&mut self, role: Role, types: &[TaskType]) {
         let mut far: BTreeMap<VirtAddr, BTreeSet<u8>> = BTreeMap::new();
@@ -89,9 +100,13 @@ impl Draft<'_, '_> {
             taken.extend(place.as_ref().ok().map(|p| p.at));
             self.point(Role::Birth, place, Some(birth.vtable), None, 0);
         }
+        self.mints(Role::Mint, mints, &taken);
+    }
+
+    fn mints(&mut self, role: Role, mints: &[MintSite], births: &HashSet<VirtAddr>) {
         for mint in mints {
-            let place = place::of_mint(self.image, &mut self.functions, mint, &taken);
-            self.point(Role::Mint, place, None, Some(mint.register), 0);
+            let place = place::of_mint(self.image, &mut self.functions, mint, births);
+            self.point(role, place, None, Some(mint.register), 0);
         }
     }
 
@@ -196,6 +211,26 @@ mod tests {
             assert_eq!((count(Role::Birth), count(Role::Mint)), (runtime.births.len(), runtime.mints.len()));
             assert!(points.iter().all(|p| (p.role == Role::Birth) == p.vtable.is_some()));
             assert!(points.iter().all(|p| (p.role == Role::Mint) == p.register.is_some()));
+        });
+    }
+
+    #[test]
+    fn spawns_cost_one_point_where_an_id_is_taken_and_no_other() {
+        with_own(|image, mut runtime| {
+            let IdCounter::At(counter) = runtime.ids else { panic!("{:?}", runtime.ids) };
+            let mints = runtime.mints.iter().filter(|mint| mint.counter == counter).count();
+            let Chosen { points, missing } = choose_spawns(&plan(image, &runtime));
+            assert_eq!((points.len(), missing), (mints, vec![]));
+            assert!(points.iter().all(|p| p.role == Role::Spawn && p.register.is_some() && p.vtable.is_none()));
+            let places: HashSet<VirtAddr> = points.iter().map(|p| p.at).collect();
+            assert_eq!(places.len(), mints, "each at a place of its own");
+            for (ids, word) in [(IdCounter::NotFound, "not found"), (IdCounter::Several(2), "2 counters")] {
+                runtime.ids = ids;
+                let Chosen { points, missing } = choose_spawns(&plan(image, &runtime));
+                assert_eq!(points, []);
+                let [crate::model::Missing { event: "spawns", reason }] = &missing[..] else { panic!("one thing is missing") };
+                assert!(reason.contains(word), "{reason}");
+            }
         });
     }
 

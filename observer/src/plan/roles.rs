@@ -27,7 +27,7 @@ impl Roles {
         let EventSet { init, before, after, resolve, destroy } = self.0;
         match role {
             Role::Mint | Role::Birth => init,
-            // Made of a birth by who wants the spawner, too.
+            // Who wants to know the spawners wants nothing else: `plan_spawns`.
             Role::Spawn => false,
             Role::Poll => before || after || resolve || destroy,
             Role::Shutdown | Role::DropJoinHandle | Role::DropAbortHandle => resolve || destroy,

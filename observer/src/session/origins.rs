@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use crate::model::{Ancestor, Beyond, LiveTask, Origin, ProcAddr, Site, StackId, TargetEntry, TargetId, Trigger};
+use crate::model::{Ancestor, Beyond, Origin, ProcAddr, Site, StackId, TargetEntry, TargetId, Trigger};
 use crate::sink::future_label;
 use crate::target::Process;
 
@@ -18,7 +18,7 @@ pub(super) fn origins(spawns: &mut Spawns, target: &Inspected, site: Site) -> Ve
     let Some(number) = number_of(spawns, &target.process) else { return Vec::new() };
     let mut groups: HashMap<Option<StackId>, Group> = HashMap::new();
     for task in target.tasks.iter().filter(|task| Site::of(task) == site && !task.state.is_complete()) {
-        let born = born(number, task);
+        let Some(born) = spawns.born(number, task.vtable, task.id) else { continue };
         let Some(seen) = spawns.of_task(&born) else { continue };
         let group = groups.entry(seen.stack).or_insert(Group { example: born, tasks: 0, stuck: 0 });
         group.tasks += 1;
@@ -37,10 +37,6 @@ pub(super) fn origins(spawns: &mut Spawns, target: &Inspected, site: Site) -> Ve
 /// Which of the watched processes it is.
 pub(super) fn number_of(spawns: &Spawns, process: &Process) -> Option<TargetId> {
     spawns.catalog().of_process(process.pid())
-}
-
-fn born(target: TargetId, task: &LiveTask) -> Born {
-    Born { target, vtable: task.vtable, task: task.id }
 }
 
 struct Group {

@@ -9,7 +9,7 @@ use crate::model::{
     AttachPoint, Bias, Catalog, EventSet, FileId, ImageEntry, ImageFacts, MappedImage, Missing, Pid, PointIndex, PollBody,
     TargetEntry, TargetId,
 };
-use crate::plan::{Chosen, choose};
+use crate::plan::{Chosen, choose, choose_spawns};
 use crate::target::Process;
 use crate::unwind::Poll;
 
@@ -63,7 +63,7 @@ pub(super) struct Setup {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Looking {
     pub(super) events: EventSet,
-    /// Births are to be reported with their spawners.
+    /// Instead of events, spawns are to be reported with their spawners.
     pub(super) spawners: bool,
 }
 
@@ -148,7 +148,12 @@ fn verified_points(
     looking: Looking,
     candidates: &mut [Candidate<'_>],
 ) -> Result<Option<Vec<AttachPoint>>, SessionError> {
-    let Chosen { mut points, missing } = choose(&facts.plan, looking.events);
+    let Chosen { mut points, missing } = match looking.spawners {
+        true => choose_spawns(&facts.plan),
+        false => choose(&facts.plan, looking.events),
+    };
+    // Where nothing was planned, what is missing says why.
+    let planned = !points.is_empty();
     for candidate in candidates.iter_mut() {
         for Use { module, bias, .. } in candidate.uses.iter().filter(|used| used.module.file == file) {
             let memory = candidate.process.memory();
@@ -158,10 +163,7 @@ fn verified_points(
             candidate.entry.missing.extend(differing(&module.path, verified));
         }
     }
-    if looking.spawners {
-        points = points.into_iter().map(AttachPoint::with_spawner).collect();
-    }
-    Ok((!points.is_empty()).then_some(points))
+    Ok((!points.is_empty() || !planned).then_some(points))
 }
 
 /// What is missing where memory is not the file's.

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{CellWords, Glimpse, ProcAddr, SpawnHit, TargetEntry, TaskId, TaskState, TypeEntry};
+use crate::model::{CellWords, Glimpse, MappedImage, ProcAddr, SpawnHit, TargetEntry, TaskId, TaskState, TypeEntry};
 use crate::target;
 use crate::unwind;
 
@@ -25,7 +25,9 @@ pub(super) struct Tables(HashMap<ProcAddr, bool>);
 pub(super) struct Look<'a> {
     memory: target::Memory<'a>,
     entry: &'a TargetEntry,
-    born: Option<(TaskId, Option<&'a TypeEntry>)>,
+    born: TaskId,
+    /// The copy of the runtime that it is of.
+    copy: Option<&'a MappedImage>,
     glimpse: Option<&'a Glimpse>,
     code: &'a mut Code,
     tables: &'a mut Tables,
@@ -39,8 +41,8 @@ impl<'a> Look<'a> {
         code: &'a mut Code,
         tables: &'a mut Tables,
     ) -> Self {
-        let born = hit.minted.map(|id| (id, entry.type_at(hit.vtable)));
-        Self { memory, entry, born, glimpse: hit.glimpse.as_ref(), code, tables }
+        let copy = entry.images.iter().find(|mapped| mapped.image.first_point == hit.image);
+        Self { memory, entry, born: hit.task, copy, glimpse: hit.glimpse.as_ref(), code, tables }
     }
 
     /// A word of a header, by its offset: as it was at the hit where the probe copied it, else as it is now.
@@ -61,10 +63,7 @@ impl<'a> Look<'a> {
     /// Whether the task was there when the other was born. Ids count up in one copy of the runtime, and are never given
     /// twice: whoever has a smaller one and lives now was there then.
     fn is_older(&self, entry: &TypeEntry, id: TaskId) -> bool {
-        match self.born {
-            Some((born, Some(of))) if of.id.build_id == entry.id.build_id => id < born,
-            Some(_) | None => true,
-        }
+        self.copy.is_none_or(|copy| copy.image.build_id != entry.id.build_id || id < self.born)
     }
 }
 

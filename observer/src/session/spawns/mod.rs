@@ -1,10 +1,11 @@
-//! Who spawned what: one probe at each spawn site and one where the task's id is taken, so two hits in a task's life.
+//! Who spawned what: a probe at each place where a task takes its id, so one hit in a task's life.
 //!
-//! Each hit brings the spawner's registers and stack. Its callers are unwound here, the task among them is told by memory that is
+//! Each hit brings the id, and the spawner's registers and stack. Its callers are unwound here, the task among them is told by memory that is
 //! read soon after. The sooner [`Spawns::drain`] is called, the fewer spawners have ended by then.
 
 mod births;
 mod code;
+mod copies;
 mod look;
 mod spots;
 mod watching;
@@ -12,7 +13,7 @@ mod watching;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::attach::{self, ImageRequest, Links, Probes, Spawners};
+use crate::attach::{self, Counters, ImageRequest, Links, Probes, Spawners};
 use crate::decode::decode_spawn;
 use crate::model::{
     Caller, Catalog, EventSet, Missing, Ns, ProcAddr, SpawnHit, SpawnSeen, StackId, TargetId, TaskId, Trigger, Untold,
@@ -30,6 +31,7 @@ pub use watching::Watching;
 
 use births::Births;
 use code::Code;
+use copies::Copies;
 use look::Look;
 use spots::Spots;
 
@@ -54,6 +56,8 @@ impl Default for SpawnOptions {
 /// What was seen so far, and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpawnCounts {
+    /// How often the targets hit a probe.
+    pub hits: u64,
     /// Spawns that were seen.
     pub seen: u64,
     /// Spawns whose record found no room.
@@ -68,7 +72,7 @@ pub struct SpawnCounts {
     pub dropped: Dropped,
 }
 
-/// Probes at the spawn sites of some processes, and what they brought. Dropping it takes the probes out.
+/// Probes where the tasks of some processes take their ids, and what they brought. Dropping it takes the probes out.
 pub struct Spawns {
     // Before the probes, which its links are made with.
     #[expect(dead_code, reason = "held for its drop")]
@@ -110,7 +114,7 @@ impl Spawns {
         options: &SpawnOptions,
         images: &mut Images<'_>,
     ) -> Result<Self, SessionError> {
-        let events = EventSet { init: true, ..EventSet::NONE };
+        let events = EventSet::NONE;
         let Setup { catalog, attachments, targets, mut polls } =
             set_up(processes, images, Looking { events, spawners: true })?;
         let targets = processes.iter().zip(targets).map(|(process, target)| {
@@ -130,17 +134,17 @@ impl Spawns {
         })?;
         let requests: Vec<ImageRequest<'_>> = attachments.iter().flat_map(Attachment::requests).collect();
         let links = probes.attach(&requests)?;
-        let missing = links.refused().iter().map(|refused| Missing {
-            event: "init",
+        let refused = links.refused().iter().map(|refused| Missing {
+            event: "spawns",
             reason: format!("the kernel took no probe at one of its points ({})", refused.reason),
         });
-        let missing = missing.collect();
+        let missing = catalog.targets().flat_map(|(_, target)| target.missing.iter().cloned()).chain(refused).collect();
         Ok(Self {
             links,
             probes,
             targets,
+            births: Births::new(options.caps, Copies::of(&catalog)),
             catalog,
-            births: Births::new(options.caps),
             spots: Spots::default(),
             missing,
             seen: 0,
@@ -184,9 +188,9 @@ impl Spawns {
         for (hit, (Told { trigger, .. }, stack)) in
             hits.into_iter().zip(told).filter_map(|(hit, told)| Some((hit, told?)))
         {
-            let SpawnHit { at, target, tid, vtable, minted: task, .. } = hit;
+            let SpawnHit { at, target, image, tid, task, .. } = hit;
             let stack = self.births.stack_id(stack);
-            let spawn = SpawnSeen { at, target, tid, vtable, task, stack, trigger };
+            let spawn = SpawnSeen { at, target, image, tid, task, stack, trigger };
             self.births.keep(spawn.clone());
             seen.push(spawn);
         }
@@ -203,6 +207,11 @@ impl Spawns {
         let told = trigger(&unwound, &hit.stack, polls, habits, &mut look);
         let addresses: Vec<ProcAddr> = unwound.frames.iter().map(|frame| frame.ip).collect();
         Some((told, Stack { target: hit.target, addresses, end: unwound.end }))
+    }
+
+    /// A task by its type and id; `None` where its type is of no image that is watched.
+    pub fn born(&self, target: TargetId, vtable: ProcAddr, task: TaskId) -> Option<Born> {
+        self.births.born(target, vtable, task)
     }
 
     /// What was seen of this task's spawn.
@@ -235,9 +244,11 @@ impl Spawns {
 
     /// Figures so far.
     pub fn counts(&self) -> Result<SpawnCounts, SessionError> {
+        let Counters { hits, lost, .. } = self.probes.counters()?;
         Ok(SpawnCounts {
+            hits,
             seen: self.seen,
-            lost: self.probes.counters()?.lost,
+            lost,
             malformed: self.malformed,
             untaught: self.untaught,
             kept: self.births.len() as u64,
@@ -250,7 +261,7 @@ impl Spawns {
         &self.catalog
     }
 
-    /// Spawns that will not be seen, and why, besides what the catalog's targets say.
+    /// Spawns that will not be seen, and why.
     pub fn missing(&self) -> &[Missing] {
         &self.missing
     }
