@@ -61,6 +61,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         ring_pages: args.ring_pages,
         work: if args.empty_probes { Work::Nothing } else { Work::Report },
         names: !no_names,
+        caching: args.common.caching(),
         verbosity: args.common.verbosity(),
     };
     trace(&options, Output { sink, out })?;
@@ -105,6 +106,7 @@ fn inspection(common: &Common) -> Result<InspectionOptions, Failure> {
         pids: common.pid.clone(),
         names: common.name.clone(),
         name_types: !common.no_names,
+        caching: common.caching(),
         verbosity: common.verbosity(),
     })
 }

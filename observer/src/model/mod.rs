@@ -26,7 +26,7 @@ pub use catalog::{Catalog, ImageEntry, Missing, PointEntry, TargetEntry, TypeEnt
 pub use event::{Event, EventKind, EventSet, Outcome, ResourceFacts};
 pub use facts::{Analysis, ImageFacts, ImagePlan, LoadSegment, PanicPlaces, Unprobed};
 pub use id::{AsyncId, Pid, TaskId, Tid};
-pub use image::{BuildId, TypeId};
+pub use image::{BuildId, TypeId, content_hash};
 pub use naming::{Naming, Place, Unnamed};
 pub use observation::{Cell, CellWords, Frame, Observation, Seen, StageEvidence, StageWords};
 pub use origin::{Ancestor, Beyond, Origin};

@@ -24,5 +24,5 @@ pub use memory::Memory;
 pub use module::Module;
 pub use pagemap::Pagemap;
 pub use process::{Process, StartTime};
-pub use syscall::{monotonic_now, page_size, prefer_huge_pages};
+pub use syscall::{effective_user, monotonic_now, page_size, prefer_huge_pages};
 pub use threads::{StackPointer, Thread};
