@@ -174,9 +174,11 @@ fn a_program_that_was_changed_under_its_build_id_is_analysed_anew() {
 fn a_folder_that_is_deleted_under_way_harms_nobody() {
     let (fixture, place) = (leaks(), Scratch::new("cache-deleted"));
     let folder = place.path().join("cache");
-    let observer = Observer::attach(fixture.pid(), &["--cache-dir", folder.to_str().expect("it is text")]);
+    let folder_text = folder.to_str().expect("it is text");
+    let observer = Observer::attach(fixture.pid(), &["--cache-dir", folder_text, "-d", "500ms"]);
     std::fs::remove_dir_all(&folder).expect("it was made");
-    assert!(observer.stop().total("existing") > 0 || !folder.exists());
+    assert!(observer.stream().of("init").count() > 100, "its tasks are said all the same");
+    assert!(!folder.exists(), "what is known already is not kept again");
     assert!(!analysed(&ps(fixture.pid(), &folder)).is_empty());
 }
 
