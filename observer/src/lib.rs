@@ -15,6 +15,7 @@ pub mod census;
 pub mod verdict;
 pub mod plan;
 pub mod sink;
+pub mod cache;
 pub mod attach;
 pub mod session;
 pub mod cli;

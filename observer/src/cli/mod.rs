@@ -58,6 +58,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         ring_pages: args.ring_pages,
         work: if args.empty_probes { Work::Nothing } else { Work::Report },
         names: !no_names,
+        caching: args.common.caching(),
         verbosity: args.common.verbosity(),
     };
     trace(&options, Output { sink, out })?;
@@ -98,6 +99,7 @@ fn inspection(common: &Common) -> Result<InspectionOptions, Failure> {
     Ok(InspectionOptions {
         selection: common.selection().ok_or(Failure::NothingSelected)?,
         name_types: !common.no_names,
+        caching: common.caching(),
         verbosity: common.verbosity(),
     })
 }

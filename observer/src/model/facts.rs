@@ -2,10 +2,12 @@
 //!
 //! Does not know: processes, files, how any of it was found.
 
+use serde::{Deserialize, Serialize};
+
 use super::{AttachPoint, BuildId, FileOffset, PollBody, Role, TaskType, VirtAddr};
 
 /// What looking at one image came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Analysis {
     /// No task of a known runtime can live in it.
     Nothing,
@@ -21,7 +23,7 @@ pub enum Analysis {
 }
 
 /// An image with a runtime that can be observed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageFacts {
     /// Its identity.
     pub build_id: BuildId,
@@ -48,7 +50,7 @@ pub struct ImageFacts {
 }
 
 /// A `PT_LOAD` of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadSegment {
     /// `p_offset`.
     pub offset: FileOffset,
@@ -59,7 +61,7 @@ pub struct LoadSegment {
 }
 
 /// The points of one image for all events; a session chooses among them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImagePlan {
     /// By place, one a role and place (births: one a spawn site).
     pub points: Vec<AttachPoint>,
@@ -78,7 +80,7 @@ pub struct ImagePlan {
 }
 
 /// Whether it is known where tasks take their ids: who spawns is told there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IdPlaces {
     /// The places are among the points, as spawns.
     Found,
@@ -89,7 +91,7 @@ pub enum IdPlaces {
 }
 
 /// Places of one role that cannot be probed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unprobed {
     /// The role.
     pub role: Role,
@@ -102,7 +104,7 @@ pub struct Unprobed {
 }
 
 /// Whether a panic is seen where it begins to unwind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PanicPlaces {
     /// The places are known, and are among the points.
     Found,

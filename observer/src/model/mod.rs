@@ -32,7 +32,7 @@ pub use enclosure::{ContainerId, Enclosure, NamespaceId};
 pub use event::{Event, EventKind, EventSet, Outcome, ResourceFacts};
 pub use facts::{Analysis, IdPlaces, ImageFacts, ImagePlan, LoadSegment, PanicPlaces, Unprobed};
 pub use id::{AsyncId, Pid, TargetId, TaskId, Tid};
-pub use image::{BuildId, TypeId};
+pub use image::{BuildId, TypeId, content_hash};
 pub use mapping::{AddressRange, FileId};
 pub use naming::{Naming, Place, Unnamed};
 pub use observation::{Cell, CellWords, Frame, Observation, Seen, StageEvidence, StageWords};

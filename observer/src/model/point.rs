@@ -1,11 +1,13 @@
 //! Attach points: what a probe sits on and what a hit of it means.
 
+use serde::{Deserialize, Serialize};
+
 use observer_common::{Cookie, MintRegister};
 
 use super::{FileOffset, VirtAddr};
 
 /// What a hit of the point means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// A task id was just taken from the runtime's counter by this thread. Writes no record.
     Mint,
@@ -47,7 +49,7 @@ pub enum Program {
 }
 
 /// What one hit costs the target, by the class of the instruction under the breakpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cost {
     /// The kernel emulates the instruction: one trap.
     Emulated,
@@ -63,7 +65,7 @@ pub const BY_PROCESS: u16 = Cookie::BY_PROCESS;
 pub struct PointIndex(pub u32);
 
 /// One verified place in one image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachPoint {
     /// What a hit means.
     pub role: Role,
@@ -78,9 +80,25 @@ pub struct AttachPoint {
     /// The type born here, for [`Role::Birth`].
     pub vtable: Option<VirtAddr>,
     /// Where the id is, for [`Role::Mint`] and [`Role::Spawn`].
+    #[serde(with = "register")]
     pub register: Option<MintRegister>,
     /// Which word of the cell holds the id, where that lies behind a record's head; 0 where the head holds it.
     pub far: u8,
+}
+
+/// The register as its number: whose type it is knows nothing of serde.
+mod register {
+    use observer_common::MintRegister;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls has this form")]
+    pub(super) fn serialize<S: Serializer>(register: &Option<MintRegister>, to: S) -> Result<S::Ok, S::Error> {
+        register.map(|register| register.0).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<MintRegister>, D::Error> {
+        Ok(Option::deserialize(from)?.map(MintRegister))
+    }
 }
 
 impl Role {

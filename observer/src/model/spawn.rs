@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Ns, Place, PointIndex, ProcAddr, TargetId, TaskId, Tid, UnwindEnd, VirtAddr};
 
 /// One spawn that was seen.
@@ -65,7 +67,7 @@ pub enum Untold {
 }
 
 /// The code of a task's poll: the function that the vtable names, or one that it only jumps to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PollBody {
     /// From its first byte to behind its last.
     pub code: Range<VirtAddr>,

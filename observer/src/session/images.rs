@@ -11,9 +11,10 @@ use crate::model::{
     TypeEntry, TypeId,
 };
 use crate::plan;
-use crate::symbols::{Image, ImageError};
+use crate::symbols::{Glance, Image, ImageError};
 use crate::target::{Module, TargetError};
 
+use super::disk::{Caching, Disk, read_at};
 use super::error::{SessionError, Unsupported};
 
 /// The outcome of looking at one image.
@@ -34,14 +35,16 @@ pub(super) struct Images<'a> {
 /// How an image is looked at.
 struct Look<'a> {
     names: bool,
+    disk: Disk,
     say: &'a dyn Fn(u8, &str),
 }
 
 impl<'a> Images<'a> {
     /// `names` is whether future types are to be named; `say` is called with what is being done, and the least verbosity
     /// at which that is worth saying.
-    pub(super) fn new(names: bool, say: &'a dyn Fn(u8, &str)) -> Self {
-        Self { known: HashMap::new(), shared: HashMap::new(), look: Look { names, say } }
+    pub(super) fn new(names: bool, caching: &Caching, say: &'a dyn Fn(u8, &str)) -> Self {
+        let look = Look { names, disk: Disk::new(caching), say };
+        Self { known: HashMap::new(), shared: HashMap::new(), look }
     }
 
     /// Whether it is known that this file holds nothing to look at.
@@ -67,31 +70,51 @@ impl Images<'_> {
 }
 
 impl Look<'_> {
-    fn at(&self, module: &Module, missing: &mut Vec<Missing>) -> Result<Looked, SessionError> {
-        let bytes = match module.read() {
-            Ok(bytes) => bytes,
+    fn at(&mut self, module: &Module, missing: &mut Vec<Missing>) -> Result<Looked, SessionError> {
+        match self.analysis(module) {
+            Ok(Ok(analysis)) => Ok(Looked::of(module, analysis)),
+            // Data files are mapped executable by some programs: no image, nothing missing.
+            Ok(Err(ImageError::NotElf)) if !module.is_exe => Ok(Looked::Nothing),
+            Ok(Err(reason)) if module.is_exe => {
+                Ok(Looked::Unsupported(Unsupported::Image { path: module.path.clone(), reason }))
+            }
+            Ok(Err(reason)) => {
+                let reason = format!("{} is {reason}; tasks of that image are not seen", module.path);
+                missing.push(Missing { event: "init", reason });
+                Ok(Looked::Nothing)
+            }
             // Not the executable: what it might hold is missing, the rest can be observed.
             Err(error @ (TargetError::ModuleGone { .. } | TargetError::ModuleTooLarge { .. })) if !module.is_exe => {
                 missing.push(Missing { event: "init", reason: format!("{error}; tasks of that image are not seen") });
-                return Ok(Looked::Nothing);
+                Ok(Looked::Nothing)
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What is known of the image, or found out now by reading it whole.
+    fn analysis(&mut self, module: &Module) -> Result<Result<Analysis, ImageError>, TargetError> {
+        let file = module.file()?;
+        let glance = match Glance::of(|range| read_at(&file, range)) {
+            Ok(glance) => glance,
+            Err(reason) => return Ok(Err(reason)),
         };
+        let key = glance.and_then(|glance| self.disk.key(&glance, &file, self.names));
+        if let Some(analysis) = key.as_ref().and_then(|key| self.disk.find(key, &file, &module.path, self.say)) {
+            (self.say)(2, &format!("{} is known from before", module.path));
+            return Ok(Ok(analysis));
+        }
+        let bytes = module.read_file(&file)?;
         let image = match Image::parse(&bytes) {
             Ok(image) => image,
-            // Data files are mapped executable by some programs: no image, nothing missing.
-            Err(ImageError::NotElf) if !module.is_exe => return Ok(Looked::Nothing),
-            Err(reason) if module.is_exe => {
-                return Ok(Looked::Unsupported(Unsupported::Image { path: module.path.clone(), reason }));
-            }
-            Err(reason) => {
-                let reason = format!("{} is {reason}; tasks of that image are not seen", module.path);
-                missing.push(Missing { event: "init", reason });
-                return Ok(Looked::Nothing);
-            }
+            Err(reason) => return Ok(Err(reason)),
         };
         (self.say)(2, &format!("analysing {} ({} MiB)", module.path, bytes.len() >> 20));
-        Ok(Looked::of(module, plan::analyse(&image, self.names)))
+        let analysis = plan::analyse(&image, self.names);
+        if let Some(key) = key {
+            self.disk.keep(&key, &analysis, &bytes, self.say);
+        }
+        Ok(Ok(analysis))
     }
 }
 

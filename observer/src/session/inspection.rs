@@ -10,6 +10,7 @@ use crate::sink::{ProfileSample, Report, SiteSink, SitesEnd, SpawnsWatched, writ
 use crate::target::{Process, TargetError, monotonic_now};
 use crate::verdict::SiteCount;
 
+use super::disk::Caching;
 use super::error::SessionError;
 use super::images::Images;
 use super::inspect::Inspected;
@@ -27,6 +28,8 @@ pub struct InspectionOptions {
     pub selection: Selection,
     /// Whether future types are to be named.
     pub name_types: bool,
+    /// Where what is known of images is kept.
+    pub caching: Caching,
     /// Diagnostics on standard error: 0 none, 1 progress, 2 details.
     pub verbosity: u8,
 }
@@ -73,7 +76,7 @@ impl<'a> Inspection<'a> {
         window: usize,
     ) -> Result<Self, SessionError> {
         let began = monotonic_now();
-        let images = Images::new(options.name_types, say);
+        let images = Images::new(options.name_types, &options.caching, say);
         let (met, targets) = (HashSet::new(), Vec::new());
         let (unreadable, looked_at, first_error) = (0, 0, None);
         let mut all = Self { options, images, window, output, began, met, unreadable, looked_at, first_error, targets };

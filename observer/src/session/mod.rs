@@ -3,6 +3,7 @@
 mod analyst;
 mod candidate;
 mod censuses;
+mod disk;
 mod error;
 mod follow;
 mod images;
@@ -34,6 +35,7 @@ use crate::sink::Sink;
 pub use crate::attach::{AttachError, Mechanism as Attaching, Work};
 pub use crate::target::{Capability, LaunchError, TargetError};
 pub use crate::verdict::Verdict;
+pub use disk::Caching;
 pub use error::{SessionError, Unsupported};
 pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};
 pub use ps::{PsOptions, ps};
@@ -59,6 +61,8 @@ pub struct Options {
     pub ring_pages: usize,
     /// Whether future types are to be named.
     pub names: bool,
+    /// Where what is known of images is kept.
+    pub caching: Caching,
     /// Diagnostics on standard error: 0 none, 1 progress, 2 details, 3 what the kernel side logs.
     pub verbosity: u8,
 }

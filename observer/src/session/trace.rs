@@ -34,7 +34,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     }
     // A launched program must be stopped, resumed and waited for on one thread: this one.
     let Targets { processes, launched } = select(&options.selection)?;
-    let mut images = Images::new(options.names, &say);
+    let mut images = Images::new(options.names, &options.caching, &say);
     let setup = set_up(&processes, &mut images, Looking { events: options.events, spawners: false })?;
     let mut probes = Probes::load(&attach::Options {
         mechanism: options.mechanism,

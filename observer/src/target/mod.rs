@@ -33,7 +33,7 @@ pub use module::{Module, code_bias};
 pub use pagemap::Pagemap;
 pub use process::{Process, StartTime};
 pub use stat::is_running;
-pub use syscall::{monotonic_now, page_size, prefer_huge_pages};
+pub use syscall::{effective_user, monotonic_now, page_size, prefer_huge_pages};
 pub use threads::{StackPointer, Thread};
 
 pub use crate::model::{AddressRange, FileId};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::PathBuf;
 
 use super::error::{Capability, TargetError};
@@ -37,7 +37,16 @@ pub struct Module {
 impl Module {
     /// The file's content.
     pub fn read(&self) -> Result<Vec<u8>, TargetError> {
-        let (file, _) = self.open()?;
+        self.read_file(&self.file()?)
+    }
+
+    /// The very file that is mapped.
+    pub fn file(&self) -> Result<File, TargetError> {
+        self.open().map(|(file, _)| file)
+    }
+
+    /// The content of the module's file as it was opened, from its beginning.
+    pub fn read_file(&self, mut file: &File) -> Result<Vec<u8>, TargetError> {
         let failed = |source| TargetError::Io { pid: self.pid, what: self.path.clone(), source };
         let bytes = file.metadata().map_err(failed)?.len();
         let too_large = |bytes| TargetError::ModuleTooLarge { path: self.path.clone(), bytes, limit: MAX_FILE };
@@ -45,6 +54,7 @@ impl Module {
             return Err(too_large(bytes));
         }
         let mut content = Vec::with_capacity(bytes as usize);
+        file.rewind().map_err(failed)?;
         // It may grow while it is read.
         file.take(MAX_FILE + 1).read_to_end(&mut content).map_err(failed)?;
         match content.len() as u64 {

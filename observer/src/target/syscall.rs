@@ -38,6 +38,12 @@ fn now(clock: libc::clockid_t) -> Ns {
     Ns(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
+/// The user whose files this process makes.
+pub fn effective_user() -> u32 {
+    // SAFETY: no argument, no failure.
+    unsafe { libc::geteuid() }
+}
+
 /// The unit of times in `/proc`; 0 where the system does not tell.
 pub fn ticks_a_second() -> u64 {
     // SAFETY: sysconf has no preconditions.

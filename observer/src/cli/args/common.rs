@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::model::Pid;
-use crate::session::{Selection, Within};
+use crate::session::{Caching, Selection, Within};
 
 use super::values::parse_pid;
 
@@ -43,6 +43,15 @@ pub(in crate::cli) struct Common {
     #[arg(long)]
     pub(in crate::cli) no_names: bool,
 
+    /// Keep what is known of programs and libraries in this folder (otherwise $XDG_CACHE_HOME/async-observer, or
+    /// /var/cache/async-observer for root, or ~/.cache/async-observer; it may be deleted at any time)
+    #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
+    pub(in crate::cli) cache_dir: Option<PathBuf>,
+
+    /// Analyse programs and libraries anew, and keep nothing of it on disk
+    #[arg(long)]
+    pub(in crate::cli) no_cache: bool,
+
     /// Say less on standard error
     #[arg(short, long, conflicts_with = "verbose")]
     pub(in crate::cli) quiet: bool,
@@ -56,6 +65,15 @@ impl Common {
     /// 0 nothing, 1 progress, more: details.
     pub(in crate::cli) fn verbosity(&self) -> u8 {
         if self.quiet { 0 } else { self.verbose.saturating_add(1) }
+    }
+
+    /// Where what is known of images is kept.
+    pub(in crate::cli) fn caching(&self) -> Caching {
+        match &self.cache_dir {
+            _ if self.no_cache => Caching::Off,
+            Some(folder) => Caching::In(folder.clone()),
+            None => Caching::Usual,
+        }
     }
 
     /// Which processes; `None` where none was named.

@@ -22,6 +22,7 @@ use crate::perf::Ring;
 use crate::target::Process;
 use crate::unwind::{Habits, Polls, Told, trigger, unwind};
 
+use super::disk::Caching;
 use super::error::SessionError;
 use super::images::Images;
 use super::setup::{Attachment, Looking, Setup, set_up};
@@ -105,7 +106,7 @@ impl Spawns {
         options: &SpawnOptions,
         progress: &dyn Fn(&str),
     ) -> Result<Self, SessionError> {
-        Self::of_images(processes, options, &mut Images::new(false, &|_, text| progress(text)))
+        Self::of_images(processes, options, &mut Images::new(false, &Caching::Off, &|_, text| progress(text)))
     }
 
     /// As [`Spawns::start`], where the images may be known already.
