@@ -155,12 +155,30 @@ pub(super) fn open_bpf_output(cpu: u32, watermark: u32) -> io::Result<OwnedFd> {
     attr.sample_type = perf_event_sample_format::PERF_SAMPLE_RAW as u64;
     attr.set_watermark(1);
     attr.__bindgen_anon_2.wakeup_watermark = watermark;
+    open_event(&attr, cpu)
+}
+
+/// Opens the event through which the kernel tells of every process on this CPU: its start, its exec, what it maps, its end.
+pub(super) fn open_every_process(cpu: u32) -> io::Result<OwnedFd> {
+    // SAFETY: all zeroes is a valid value of this plain struct.
+    let mut attr: perf_event_attr = unsafe { std::mem::zeroed() };
+    attr.type_ = perf_type_id::PERF_TYPE_SOFTWARE as u32;
+    attr.size = size_of::<perf_event_attr>() as u32;
+    attr.config = perf_sw_ids::PERF_COUNT_SW_DUMMY as u64;
+    attr.set_task(1);
+    attr.set_comm_exec(1);
+    attr.set_mmap2(1);
+    open_event(&attr, cpu)
+}
+
+/// An event of every process on this CPU.
+fn open_event(attr: &perf_event_attr, cpu: u32) -> io::Result<OwnedFd> {
     let every_process: libc::pid_t = -1;
     let no_group: libc::c_int = -1;
     let flags = libc::c_ulong::from(PERF_FLAG_FD_CLOEXEC);
     // SAFETY: `attr` outlives the call and says its own size.
     let fd = unsafe {
-        libc::syscall(libc::SYS_perf_event_open, &raw const attr, every_process, cpu as libc::c_int, no_group, flags)
+        libc::syscall(libc::SYS_perf_event_open, &raw const *attr, every_process, cpu as libc::c_int, no_group, flags)
     };
     if fd < 0 {
         return Err(io::Error::last_os_error());

@@ -4,6 +4,7 @@
 //! [`Links`] holds the breakpoints in their targets and takes them out when it is dropped.
 
 mod error;
+mod filtered;
 mod kernel;
 mod kernel_log;
 mod links;
@@ -11,6 +12,7 @@ mod mechanism;
 mod object;
 mod probes;
 mod ring;
+mod trial;
 #[cfg(test)]
 mod tests;
 
@@ -20,3 +22,4 @@ pub use links::{ImageRequest, Links, Refused};
 pub use mechanism::Mechanism;
 pub use probes::{Counters, Drained, Options, Probes};
 pub use ring::Ring;
+pub use trial::{Trials, Tried, UnderFilter};

@@ -11,7 +11,7 @@ use observer_common::Counter;
 use super::kernel_log::KernelLog;
 use super::mechanism::{Trial, try_multi};
 use super::object::{Object, Spawners, Work};
-use super::{AttachError, ImageRequest, Links, Mechanism, Ring, kernel};
+use super::{AttachError, ImageRequest, Links, Mechanism, Ring, kernel, ring};
 use crate::model::{PointIndex, Program, Spot};
 
 /// How to set up.
@@ -61,6 +61,7 @@ pub struct Probes {
     object: Object,
     loaded: Loaded,
     rings: Vec<Ring>,
+    ring_pages: usize,
     log: Option<KernelLog>,
     /// Hits of our own trial, which are nobody's business.
     own_hits: u64,
@@ -94,10 +95,10 @@ impl Probes {
                 Loaded::Plain
             }
         };
-        let rings = open_rings(&object, options.ring_pages)?;
+        let (rings, ring_pages) = open_rings(&object, options.ring_pages)?;
         let own_hits = object.counter(Counter::Hits)?;
         let log = if options.kernel_log { Some(KernelLog::open(object.ebpf())?) } else { None };
-        Ok(Self { object, loaded, rings, log, own_hits })
+        Ok(Self { object, loaded, rings, ring_pages, log, own_hits })
     }
 
     /// How points are attached.
@@ -124,6 +125,11 @@ impl Probes {
     /// unread; the rest is there without that, so drain by a timer, too.
     pub fn rings(&self) -> &[Ring] {
         &self.rings
+    }
+
+    /// Size of each ring, pages: less than was asked for, if this user may not lock so much memory.
+    pub fn ring_pages(&self) -> usize {
+        self.ring_pages
     }
 
     /// Hands every record there is to `sink`, with its CPU. Records of one CPU come in the order in which they were
@@ -159,16 +165,14 @@ impl Probes {
     }
 }
 
-fn open_rings(object: &Object, pages: usize) -> Result<Vec<Ring>, AttachError> {
+fn open_rings(object: &Object, pages: usize) -> Result<(Vec<Ring>, usize), AttachError> {
     let cpus = aya::util::online_cpus()
         .map_err(|(_, source)| AttachError::System { what: "list the CPUs that are online", source })?;
-    let mut rings = Vec::with_capacity(cpus.len());
-    for cpu in cpus {
-        let ring = Ring::open(cpu, pages)?;
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&ring);
-        kernel::update_map(object.records()?, cpu, fd as u32)
+    let (rings, pages) = ring::open_each(&cpus, pages)?;
+    for ring in &rings {
+        let fd = std::os::fd::AsRawFd::as_raw_fd(ring);
+        kernel::update_map(object.records()?, ring.cpu(), fd as u32)
             .map_err(|source: io::Error| AttachError::refused("hand a ring to the programs", source))?;
-        rings.push(ring);
     }
-    Ok(rings)
+    Ok((rings, pages))
 }

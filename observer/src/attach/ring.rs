@@ -19,6 +19,9 @@ const HEADER: usize = size_of::<perf_event_header>();
 /// Where the number is in a "lost" entry: behind header and event id.
 const LOST_AT: usize = HEADER + 8;
 
+/// Rings are not made smaller than this: a record of a spawner with its stack takes up to eight pages.
+const LEAST_PAGES: usize = 16;
+
 /// One ring.
 pub struct Ring {
     cpu: u32,
@@ -154,6 +157,19 @@ impl AsFd for Ring {
 impl AsRawFd for Ring {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+/// Opens a ring for each of these CPUs. Where so much memory may not be locked, in the largest size that may: gives the size,
+/// pages, too.
+pub(super) fn open_each(cpus: &[u32], pages: usize) -> Result<(Vec<Ring>, usize), AttachError> {
+    let mut pages = pages;
+    loop {
+        let opened: Result<Vec<Ring>, AttachError> = cpus.iter().map(|cpu| Ring::open(*cpu, pages)).collect();
+        match opened {
+            Err(AttachError::LockedMemory { .. }) if pages > LEAST_PAGES => pages /= 2,
+            opened => return opened.map(|rings| (rings, pages)),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod activity;
 mod address;
+mod capability;
 mod catalog;
 mod event;
 mod id;
@@ -21,6 +22,7 @@ mod waiting;
 
 pub use activity::Activity;
 pub use address::{Bias, FileOffset, ProcAddr, VirtAddr};
+pub use capability::{Capability, CapabilitySet};
 pub use catalog::{Catalog, ImageEntry, Missing, PointEntry, TargetEntry, TypeEntry};
 pub use event::{Event, EventKind, EventSet, Outcome, ResourceFacts};
 pub use id::{AsyncId, Pid, TaskId, Tid};

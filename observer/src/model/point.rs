@@ -55,6 +55,16 @@ pub enum Cost {
     SingleStepped,
 }
 
+impl Cost {
+    /// How many times the cheapest hit it costs, as measured in a virtual machine; less on bare metal.
+    pub fn factor(self) -> u32 {
+        match self {
+            Self::Emulated => 1,
+            Self::SingleStepped => 35,
+        }
+    }
+}
+
 /// Index into [`super::Catalog::points`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PointIndex(pub u32);

@@ -1,11 +1,13 @@
 //! Joins the arms: targets to a catalog and links, then rings to events, until something ends it.
 
+mod doctor;
 mod error;
 mod images;
 mod inspect;
 mod inspection;
 mod origins;
 mod pace;
+mod privileges;
 mod ps;
 mod select;
 mod setup;
@@ -20,14 +22,19 @@ mod watch;
 use std::io::Write;
 use std::time::Duration;
 
-use crate::model::{EventSet, Pid};
+use crate::model::{EventSet, Ns, Pid};
 use crate::sink::Sink;
 
 pub use crate::attach::{AttachError, Mechanism as Attaching, Work};
-pub use crate::target::{Capability, LaunchError, TargetError};
+pub use crate::target::{LaunchError, TargetError};
 pub use crate::verdict::Verdict;
+pub use doctor::{
+    Cause, Detail, Diagnosis, DoctorOptions, Machine, Missing, Need, NotTried, Observed, Outcome, Points, Reads, Risk,
+    Row, doctor,
+};
 pub use error::{SessionError, Unsupported};
 pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};
+pub use privileges::{lacking, own_capabilities};
 pub use ps::{PsOptions, ps};
 pub use spawns::{Born, Caps, Dropped, SpawnCounts, SpawnOptions, Spawns, Stack};
 pub use sweep::{Course, Found, SweepOptions, sweep};
@@ -90,6 +97,11 @@ fn progress(verbosity: u8) -> impl Fn(u8, &str) {
 fn event_loop() -> Result<tokio::runtime::Runtime, SessionError> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     built.map_err(|source| SessionError::System { what: "start the event loop", source })
+}
+
+/// CLOCK_MONOTONIC, as all times on output.
+pub fn now() -> Ns {
+    crate::target::monotonic_now()
 }
 
 /// The release as `uname -r` prints it.

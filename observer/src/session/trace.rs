@@ -15,6 +15,7 @@ use crate::sink::{End, EndReason, Start};
 use crate::target::{Launched, Process, Running, monotonic_now};
 
 use super::error::SessionError;
+use super::privileges::{Stage, keep};
 use super::select::{Targets, select};
 use super::setup::{Looking, Setup, set_up};
 use super::stream::{Stream, WINDOW};
@@ -44,6 +45,11 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         ..attach::Options::default()
     })?;
     let attached = Attached::new(&mut probes, &setup)?;
+    if probes.ring_pages() < options.ring_pages {
+        let (had, wanted) = (probes.ring_pages(), options.ring_pages);
+        say(1, &format!("rings of {had} pages instead of {wanted}: this user may not lock more memory (`ulimit -l`)"));
+    }
+    keep(Stage::Attached(probes.mechanism()), &say);
     let rules = Rules { polls: polls_observed(&setup), births: setup.births, panics: setup.panics };
     let catalog = &setup.catalog;
     let lifecycle = Lifecycle::new(catalog.clone(), rules);

@@ -5,24 +5,32 @@
 mod descriptors;
 mod error;
 mod launch;
+mod machine;
 mod maps;
 mod memory;
 mod module;
 mod pagemap;
+mod privileges;
 mod process;
 #[cfg(test)]
 pub(crate) mod sleeper;
 mod stat;
+mod status;
 mod syscall;
 mod threads;
+mod trials;
 
 pub use descriptors::{Watched, parse_watched};
-pub use error::{Capability, LaunchError, MemoryError, TargetError};
+pub use error::{LaunchError, MemoryError, TargetError};
 pub use launch::{Launched, Running};
+pub use machine::{Settings, Tracing, try_tracing};
 pub use maps::{AddressRange, Backing, FileId, Mapping, MapsError, Permissions, parse_maps};
 pub use memory::Memory;
 pub use module::{LoadSegment, Module};
 pub use pagemap::Pagemap;
+pub use privileges::{in_first_user_namespace, keep_only, own_status};
 pub use process::{Process, StartTime};
-pub use syscall::{monotonic_now, page_size, prefer_huge_pages};
+pub use status::{Seccomp, Status};
+pub use syscall::{Readers, monotonic_now, page_size, prefer_huge_pages};
 pub use threads::{StackPointer, Thread};
+pub use trials::{TrialError, try_any_file, try_map_files, try_reading};

@@ -8,10 +8,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::error::{Capability, TargetError};
+use super::error::TargetError;
 use super::maps::{Backing, FileId, Mapping};
 use super::syscall::page_size;
-use crate::model::{Bias, FileOffset, Pid, ProcAddr, VirtAddr};
+use crate::model::{Bias, Capability, FileOffset, Pid, ProcAddr, VirtAddr};
 
 /// A file larger than this is not read.
 const MAX_FILE: u64 = 2 << 30;

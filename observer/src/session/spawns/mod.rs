@@ -237,6 +237,11 @@ impl Spawns {
         })
     }
 
+    /// How the probes are attached.
+    pub fn mechanism(&self) -> attach::Mechanism {
+        self.probes.mechanism()
+    }
+
     /// The processes and their types, as the probes know them: a target's number is its place here.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
