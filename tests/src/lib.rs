@@ -14,6 +14,8 @@ pub mod stream;
 
 pub mod look;
 pub mod places;
+pub mod diagnosis;
+pub mod rights;
 pub mod verdicts;
 
 pub mod life;
