@@ -15,6 +15,8 @@ pub mod swap;
 
 pub mod look;
 pub mod places;
+pub mod diagnosis;
+pub mod rights;
 pub mod verdicts;
 
 pub mod life;

@@ -10,6 +10,9 @@ const EVENTS: &str = include_str!("../../observer/schema/events.schema.json");
 /// The schema of `ps --json` and `sweep --json`.
 const SITES: &str = include_str!("../../observer/schema/sites.schema.json");
 
+/// The schema of `doctor --json`.
+const DOCTOR: &str = include_str!("../../observer/schema/doctor.schema.json");
+
 /// What is wrong with a line of `trace`, or nothing.
 pub fn fault(line: &Value) -> Option<String> {
     static VALIDATOR: OnceLock<Validator> = OnceLock::new();
@@ -20,6 +23,12 @@ pub fn fault(line: &Value) -> Option<String> {
 pub fn look_fault(line: &Value) -> Option<String> {
     static VALIDATOR: OnceLock<Validator> = OnceLock::new();
     first_fault(VALIDATOR.get_or_init(|| validator(SITES)), line)
+}
+
+/// What is wrong with a line of `doctor`, or nothing.
+pub fn diagnosis_fault(line: &Value) -> Option<String> {
+    static VALIDATOR: OnceLock<Validator> = OnceLock::new();
+    first_fault(VALIDATOR.get_or_init(|| validator(DOCTOR)), line)
 }
 
 fn validator(schema: &str) -> Validator {
@@ -85,5 +94,16 @@ mod tests {
             "evidence": {"words": "no waker", "lowestTaskId": "3", "highestTaskId": "3", "seenForMs": 1.5, "apartMs": 1.5}});
         let wrong = "\"withHandle\" is a required property at /evidence";
         assert_eq!(look_fault(&finding).as_deref(), Some(wrong), "each verdict has its own evidence");
+    }
+
+    #[test]
+    fn a_need_that_is_missing_says_why_and_the_next_step() {
+        let mut need = json!({"v": 1, "event": "need", "ts": 5, "need": "rings", "for": "records", "optional": false,
+            "result": "works"});
+        assert_eq!(diagnosis_fault(&need), None);
+        need["result"] = json!("missing");
+        need["why"] = json!("it is not permitted");
+        need["errno"] = json!(1);
+        assert_eq!(diagnosis_fault(&need).as_deref(), Some("\"nextStep\" is a required property at "));
     }
 }

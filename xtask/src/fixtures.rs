@@ -176,7 +176,9 @@ fn bare(root: &Path, destination: &Path) -> Result<()> {
         gcc.args(options).arg("-o").arg(destination.join(to)).arg(source.join(from));
         succeed(&mut gcc)
     };
-    gcc(&["-O1", "-static"], "no_runtime.c", "no-runtime")?;
+    for (from, to) in [("no_runtime.c", "no-runtime"), ("refusing.c", "refusing"), ("tracer.c", "tracer")] {
+        gcc(&["-O1", "-static"], from, to)?;
+    }
     gcc(&["-m32", "-static", "-nostdlib"], "thirty_two.S", "thirty-two")
 }
 

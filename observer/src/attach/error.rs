@@ -3,19 +3,19 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::model::Pid;
+use crate::model::{Capability, Pid};
 use crate::perf::PerfError;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// The kernel says no to this user.
-    #[error("not permitted to {what}: needs {capability}")]
+    #[error("not permitted to {what}: needs {} (or root)", Capability::sentence(needs))]
     NotPermitted {
         /// What was tried.
         what: &'static str,
         /// The capabilities that allow it.
-        capability: &'static str,
+        needs: &'static [Capability],
         /// As the kernel said it.
         source: io::Error,
     },
@@ -90,24 +90,24 @@ pub enum AttachError {
 }
 
 /// Needed for everything but plain uprobes.
-const BPF: &str = "CAP_BPF and CAP_PERFMON (or root)";
+const BPF: &[Capability] = &[Capability::Bpf, Capability::Perfmon];
 /// Kernels since the fix of CVE-2025-38466 ask for more where each probe is a perf event.
-const PLAIN: &str = "CAP_SYS_ADMIN (or root)";
+const PLAIN: &[Capability] = &[Capability::SysAdmin];
 
 impl AttachError {
     /// By the error number, for what bpf(2) refused.
     pub(super) fn refused(what: &'static str, source: io::Error) -> Self {
-        Self::with_capability(what, BPF, source)
+        Self::with(what, BPF, source)
     }
 
     /// As [`Self::refused`], for a plain uprobe.
     pub(super) fn plain_refused(what: &'static str, source: io::Error) -> Self {
-        Self::with_capability(what, PLAIN, source)
+        Self::with(what, PLAIN, source)
     }
 
-    fn with_capability(what: &'static str, capability: &'static str, source: io::Error) -> Self {
+    fn with(what: &'static str, needs: &'static [Capability], source: io::Error) -> Self {
         match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => Self::NotPermitted { what, capability, source },
+            Some(libc::EPERM | libc::EACCES) => Self::NotPermitted { what, needs, source },
             Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP | libc::E2BIG) => Self::KernelCannot { what, source },
             _ => Self::System { what, source },
         }
@@ -122,7 +122,7 @@ pub(super) fn is_alive(pid: Pid) -> bool {
 impl From<PerfError> for AttachError {
     fn from(error: PerfError) -> Self {
         match error {
-            PerfError::NotPermitted { what, source } => Self::NotPermitted { what, capability: BPF, source },
+            PerfError::NotPermitted { what, source } => Self::NotPermitted { what, needs: BPF, source },
             PerfError::KernelCannot { what, source } => Self::KernelCannot { what, source },
             PerfError::LockedMemory { what, source } => Self::LockedMemory { what, source },
             PerfError::RingSize { pages } => Self::RingSize { pages },

@@ -9,6 +9,7 @@ use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
@@ -292,12 +293,12 @@ fn plain(uprobe: &mut UProbe, request: &ImageRequest<'_>, offset: u64, cookie: u
     })
 }
 
-/// The image's path for the kernel. Opened once first: the kernel's own refusal does not tell a file that cannot be
-/// read from a user who may not attach.
+/// The image's path for the kernel. Looked up once first: the kernel's own refusal does not tell a file that cannot be
+/// found from a user who may not attach. Not opened for reading, which the kernel does not ask for.
 fn openable(request: &ImageRequest<'_>) -> Result<CString, AttachError> {
     let path = request.path;
     let unreadable = |source| AttachError::FileUnreadable { path: path.to_owned(), source };
-    File::open(path).map_err(|error| match request.scope.ended() {
+    File::options().read(true).custom_flags(libc::O_PATH).open(path).map_err(|error| match request.scope.ended() {
         Some(pid) => AttachError::TargetGone { pid },
         None => unreadable(error),
     })?;

@@ -5,6 +5,7 @@
 
 mod audience;
 mod error;
+mod filtered;
 mod kernel;
 mod kernel_log;
 mod kernel_maps;
@@ -12,6 +13,7 @@ mod links;
 mod mechanism;
 mod object;
 mod probes;
+mod trial;
 #[cfg(test)]
 mod tests;
 
@@ -22,3 +24,4 @@ pub use links::{ImageRequest, Links, Refused, Scope};
 pub use mechanism::Mechanism;
 pub use observer_common::Audience;
 pub use probes::{Counters, Drained, Options, Probes};
+pub use trial::{Trials, Tried, UnderFilter};

@@ -80,6 +80,7 @@ pub struct Probes {
     object: Object,
     loaded: Loaded,
     rings: Vec<Ring>,
+    ring_pages: usize,
     log: Option<KernelLog>,
     /// Hits of our own trial, which are nobody's business.
     own_hits: u64,
@@ -114,10 +115,10 @@ impl Probes {
                 Loaded::Plain
             }
         };
-        let rings = open_rings(&object, options.ring_pages)?;
+        let (rings, ring_pages) = open_rings(&object, options.ring_pages)?;
         let (own_hits, own_foreign) = (object.counter(Counter::Hits)?, object.counter(Counter::Foreign)?);
         let log = if options.kernel_log { Some(KernelLog::open(object.ebpf())?) } else { None };
-        let probes = Self { object, loaded, rings, log, own_hits, own_foreign };
+        let probes = Self { object, loaded, rings, ring_pages, log, own_hits, own_foreign };
         if options.audience == Audience::NotExcluded {
             probes.exclude(Pid(std::process::id()))?;
         }
@@ -148,6 +149,11 @@ impl Probes {
     /// unread; the rest is there without that, so drain by a timer, too.
     pub fn rings(&self) -> &[Ring] {
         &self.rings
+    }
+
+    /// Size of each ring, pages: less than was asked for, if this user may not lock so much memory.
+    pub fn ring_pages(&self) -> usize {
+        self.ring_pages
     }
 
     /// Hands every record there is to `sink`, with its CPU. Records of one CPU come in the order in which they were
@@ -193,15 +199,12 @@ impl Probes {
     }
 }
 
-fn open_rings(object: &Object, pages: usize) -> Result<Vec<Ring>, AttachError> {
-    let cpus = online_cpus()?;
-    let mut rings = Vec::with_capacity(cpus.len());
-    for cpu in cpus {
-        let ring = Ring::open(Source::BpfOutput, cpu, pages)?;
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&ring);
-        kernel_maps::update(object.records()?, cpu, fd as u32)
+fn open_rings(object: &Object, pages: usize) -> Result<(Vec<Ring>, usize), AttachError> {
+    let (rings, pages) = Ring::open_each(Source::BpfOutput, &online_cpus()?, pages)?;
+    for ring in &rings {
+        let fd = std::os::fd::AsRawFd::as_raw_fd(ring);
+        kernel_maps::update(object.records()?, ring.cpu(), fd as u32)
             .map_err(|source: io::Error| AttachError::refused("hand a ring to the programs", source))?;
-        rings.push(ring);
     }
-    Ok(rings)
+    Ok((rings, pages))
 }

@@ -88,7 +88,7 @@ impl Seen {
 }
 
 /// Root, alone among the tests of this file, and on one CPU, so that one ring sees everything in order.
-fn live() -> Option<MutexGuard<'static, ()>> {
+pub(super) fn live() -> Option<MutexGuard<'static, ()>> {
     static ALONE: Mutex<()> = Mutex::new(());
     // SAFETY: no arguments.
     if unsafe { libc::geteuid() } != 0 {

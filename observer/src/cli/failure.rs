@@ -4,7 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::session::{AttachError, LaunchError, SessionError, TargetError, Unsupported};
+use crate::model::Capability;
+use crate::session::{
+    AttachError, Cause, LaunchError, Missing, Outcome, SessionError, TargetError, Unsupported, lacking,
+    own_capabilities,
+};
 
 /// Why the program ends without having done what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +67,15 @@ impl Failure {
         ExitCode::from(self.code())
     }
 
+    /// The exit code of observing what a doctor finds missing.
+    pub(super) fn code_of(outcome: &Outcome) -> u8 {
+        match outcome {
+            Outcome::Missing(Missing { cause: Cause::Session(error), .. }) => session_code(error),
+            Outcome::Missing(_) => code::NOT_PERMITTED,
+            Outcome::Works(_) | Outcome::Risk(_) | Outcome::NotTried(_) => 0,
+        }
+    }
+
     fn code(&self) -> u8 {
         match self {
             Self::NothingSelected => code::USAGE,
@@ -116,7 +129,8 @@ fn session_code(error: &SessionError) -> u8 {
     }
 }
 
-fn session_step(error: &SessionError) -> String {
+/// What to do about it.
+pub(super) fn session_step(error: &SessionError) -> String {
     let step = match error {
         SessionError::Target(error) => return target_step(error),
         SessionError::NoSuchName(_) => {
@@ -149,13 +163,27 @@ fn target_step(error: &TargetError) -> String {
         TargetError::IsThread { process, .. } => format!("use --pid {process}"),
         TargetError::KernelThread { .. } => "choose a user process; kernel threads run no async runtime".to_owned(),
         TargetError::NotPermitted { capability, .. } | TargetError::ModuleGone { capability, .. } => {
-            format!("run as root, or with {} besides CAP_BPF and CAP_PERFMON", capability.as_str())
+            permission_step(&[*capability])
         }
         TargetError::ModuleTooLarge { .. } => "report it with the file's size: no such image was met before".to_owned(),
         TargetError::Malformed { .. } | TargetError::Io { .. } => {
             "run again; if it stays, report it with the output of -v".to_owned()
         }
     }
+}
+
+/// What is needed is not had, or it is and something else refuses.
+fn permission_step(needs: &[Capability]) -> String {
+    let lacking = lacking(needs);
+    if lacking.is_empty() {
+        return "this user has the capabilities for it, so something else refuses: `async-observer doctor` says what"
+            .to_owned();
+    }
+    format!(
+        "run as root, or with {} (this user's capabilities: {}); `async-observer doctor` says what else is missing",
+        Capability::sentence(&lacking),
+        own_capabilities()
+    )
 }
 
 fn nothing_step(reasons: &[Unsupported]) -> String {
@@ -174,9 +202,7 @@ fn nothing_step(reasons: &[Unsupported]) -> String {
 
 fn attach_step(error: &AttachError) -> String {
     let step = match error {
-        AttachError::NotPermitted { capability, .. } => {
-            return format!("run as root, or with {capability} and CAP_SYS_PTRACE");
-        }
+        AttachError::NotPermitted { needs, .. } => return permission_step(needs),
         AttachError::KernelCannot { .. } => {
             "needs Linux 5.15 or later with CONFIG_BPF_SYSCALL and CONFIG_UPROBE_EVENTS"
         }

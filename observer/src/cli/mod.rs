@@ -1,6 +1,8 @@
 //! The command line: arguments are text, options are ready objects, parsing does nothing.
 
+mod advice;
 mod args;
+mod doctor;
 mod failure;
 
 use std::ffi::OsString;
@@ -37,6 +39,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Trace(args) => run_trace(args),
         Command::Ps(args) => run_ps(&args),
         Command::Sweep(args) => run_sweep(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     ran.unwrap_or_else(|failure| failure.report())
 }

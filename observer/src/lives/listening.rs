@@ -33,8 +33,8 @@ impl Lives {
     /// Begins to listen on every CPU that is online, with rings of `pages` pages each, a power of two. What happens
     /// from when this returns is told; what happened before has to be looked up, after.
     pub fn listen(pages: usize) -> Result<Self, PerfError> {
-        let open = |cpu| Ring::open(Source::SideBand, cpu, pages);
-        let rings = online_cpus()?.into_iter().map(open).collect::<Result<_, _>>()?;
+        // Smaller ones lose news sooner, and say so.
+        let (rings, _) = Ring::open_each(Source::SideBand, &online_cpus()?, pages)?;
         Ok(Self { rings, order: InTimeOrder::default() })
     }
 

@@ -4,6 +4,7 @@
 
 mod activity;
 mod address;
+mod capability;
 mod catalog;
 mod enclosure;
 mod event;
@@ -27,6 +28,7 @@ mod waiting;
 
 pub use activity::Activity;
 pub use address::{Bias, FileOffset, ProcAddr, VirtAddr};
+pub use capability::{Capability, CapabilitySet};
 pub use catalog::{Catalog, ImageEntry, MappedImage, Missing, TargetEntry, TypeEntry};
 pub use enclosure::{ContainerId, Enclosure, NamespaceId};
 pub use event::{Event, EventKind, EventSet, Outcome, ResourceFacts};

@@ -60,6 +60,16 @@ pub enum Cost {
 /// In a cookie's slot: the record's process number tells whose hit it is.
 pub const BY_PROCESS: u16 = Cookie::BY_PROCESS;
 
+impl Cost {
+    /// How many times the cheapest hit it costs, as measured in a virtual machine; less on bare metal.
+    pub fn factor(self) -> u32 {
+        match self {
+            Self::Emulated => 1,
+            Self::SingleStepped => 35,
+        }
+    }
+}
+
 /// A point's number in its session, see [`super::Catalog::point`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PointIndex(pub u32);

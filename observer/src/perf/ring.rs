@@ -31,7 +31,23 @@ pub struct Ring {
 // SAFETY: the mapping is this value's own, and reading it takes `&mut self`.
 unsafe impl Send for Ring {}
 
+/// Rings are not made smaller than this: a record of a spawner with its stack takes up to eight pages.
+const LEAST_PAGES: usize = 16;
+
 impl Ring {
+    /// Opens a ring for each of these CPUs. Where so much memory may not be locked, in the largest size that may: gives the
+    /// size, pages, too.
+    pub fn open_each(source: Source, cpus: &[u32], pages: usize) -> Result<(Vec<Self>, usize), PerfError> {
+        let mut pages = pages;
+        loop {
+            let opened: Result<Vec<Self>, PerfError> = cpus.iter().map(|cpu| Self::open(source, *cpu, pages)).collect();
+            match opened {
+                Err(PerfError::LockedMemory { .. }) if pages > LEAST_PAGES => pages /= 2,
+                opened => return opened.map(|rings| (rings, pages)),
+            }
+        }
+    }
+
     /// Opens the ring of `cpu` with `pages` pages, a power of two, for all processes.
     pub fn open(source: Source, cpu: u32, pages: usize) -> Result<Self, PerfError> {
         // SAFETY: no pointers.

@@ -89,6 +89,18 @@ impl SessionError {
         said
     }
 
+    /// The number of the kernel's refusal that is behind it, if one is.
+    pub fn errno(&self) -> Option<i32> {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(number) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+                return Some(number);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
     /// A census of a process failed.
     pub(super) fn census(pid: Pid, error: CensusError) -> Self {
         match error {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::attach::Probes;
 use crate::lives::{Change as Happening, Lives, News};
+use crate::perf::PerfError;
 use crate::model::{BY_PROCESS, Enclosure, FileId, Missing, Ns, Pid};
 use crate::target::{Process, is_running, monotonic_now};
 
@@ -23,7 +24,7 @@ use super::stream::{Mark, Stream};
 use super::{Options, Selection, Within};
 
 /// Pages of each CPU's ring of news: a thousand forks and execs between two looks.
-const NEWS_PAGES: usize = 128;
+pub(super) const NEWS_PAGES: usize = 128;
 /// A process is taken for ended so long after its first thread ended, if no other thread of it lives: until then its
 /// other threads may still be seen at their ends.
 const DYING: Ns = Ns(200_000_000);
@@ -77,12 +78,12 @@ struct Progress {
 }
 
 impl<'a> Follower<'a> {
-    /// Begins to follow, before anything that is found by looking is looked for. `None` where there is nothing to follow
-    /// with, which is said.
+    /// Begins to follow, with news since before anything that is found by looking is looked for. Without news, that is
+    /// said, and what is there now is all.
     pub(super) fn begin(
         options: &'a Options,
-        processes: &[Arc<Process>],
-        attachments: Vec<Attachment>,
+        lives: Result<Lives, PerfError>,
+        (processes, attachments): (&[Arc<Process>], Vec<Attachment>),
         stream: &mut Stream,
         say: &'a dyn Fn(u8, &str),
     ) -> Result<Self, SessionError> {
@@ -93,7 +94,7 @@ impl<'a> Follower<'a> {
             }
         };
         let mut missing = Vec::new();
-        let lives = match Lives::listen(NEWS_PAGES) {
+        let lives = match lives {
             Ok(lives) => Some(lives),
             Err(error) => {
                 let what = match members {

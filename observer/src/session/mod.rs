@@ -4,6 +4,7 @@ mod analyst;
 mod candidate;
 mod censuses;
 mod disk;
+mod doctor;
 mod error;
 mod follow;
 mod images;
@@ -13,6 +14,7 @@ mod machine;
 mod origins;
 mod pace;
 mod population;
+mod privileges;
 mod probing;
 mod ps;
 mod roster;
@@ -29,15 +31,20 @@ mod watch;
 use std::io::Write;
 use std::time::Duration;
 
-use crate::model::{Enclosure, EventSet, Pid};
+use crate::model::{Enclosure, EventSet, Ns, Pid};
 use crate::sink::Sink;
 
 pub use crate::attach::{AttachError, Mechanism as Attaching, Work};
-pub use crate::target::{Capability, LaunchError, TargetError};
+pub use crate::target::{LaunchError, TargetError};
 pub use crate::verdict::Verdict;
 pub use disk::Caching;
+pub use doctor::{
+    Cause, Detail, Diagnosis, DoctorOptions, Machine, Missing, Need, NotTried, Observed, Outcome, Points, Reads, Risk,
+    Row, doctor,
+};
 pub use error::{SessionError, Unsupported};
 pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};
+pub use privileges::{lacking, own_capabilities};
 pub use ps::{PsOptions, ps};
 pub use spawns::{Born, Caps, Dropped, SpawnCounts, SpawnOptions, Spawns, Stack};
 pub use sweep::{Course, Found, SweepOptions, sweep};
@@ -121,6 +128,11 @@ fn progress(verbosity: u8) -> impl Fn(u8, &str) {
 fn event_loop() -> Result<tokio::runtime::Runtime, SessionError> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     built.map_err(|source| SessionError::System { what: "start the event loop", source })
+}
+
+/// CLOCK_MONOTONIC, as all times on output.
+pub fn now() -> Ns {
+    crate::target::monotonic_now()
 }
 
 /// The release as `uname -r` prints it.

@@ -12,6 +12,7 @@ use super::error::SessionError;
 use super::inspect::{Inspected, Taken};
 use super::inspection::{Inspection, InspectionOptions, SitesOutput};
 use super::pace::{Interrupted, Pace};
+use super::privileges::{Stage, keep};
 use super::view::View;
 use super::{event_loop, progress};
 
@@ -34,6 +35,7 @@ pub struct PsOptions {
 /// Lists what lives in the processes.
 pub fn ps(options: &PsOptions, output: SitesOutput) -> Result<(), SessionError> {
     let say = progress(options.inspection.verbosity);
+    keep(Stage::Reading, &say);
     let mut inspection = Inspection::open(&options.inspection, &say, output, 2)?;
     let looked = event_loop()?.block_on(async {
         let mut pace = Pace::new(None).map_err(|source| SessionError::System { what: "watch signals", source })?;

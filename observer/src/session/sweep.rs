@@ -17,6 +17,7 @@ use super::inspect::Inspected;
 use super::inspection::{Inspection, InspectionOptions, SitesOutput};
 use super::origins::{number_of, origins};
 use super::pace::{Interrupted, Pace};
+use super::privileges::{Stage, keep};
 use super::spawns::{Dropped, SpawnCounts, SpawnOptions, Spawns, Watching};
 use super::view::View;
 use super::{event_loop, progress};
@@ -63,6 +64,7 @@ pub type Found = Vec<Verdict>;
 /// Judges the processes.
 pub fn sweep(options: &SweepOptions, output: SitesOutput) -> Result<Found, SessionError> {
     let say = progress(options.inspection.verbosity);
+    keep(if options.trace_spawns { Stage::Attaching } else { Stage::Reading }, &say);
     let mut inspection = Inspection::open(&options.inspection, &say, output, options.samples)?;
     let spawns = if options.trace_spawns { Some(watch(&mut inspection, &say)?) } else { None };
     let mut sweeping = Sweeping {
@@ -266,6 +268,8 @@ impl Sweeping<'_> {
 fn watch(inspection: &mut Inspection<'_>, say: &dyn Fn(u8, &str)) -> Result<Watching, SessionError> {
     let processes: Vec<_> = inspection.targets.iter().map(|target| Arc::clone(&target.process)).collect();
     let spawns = Spawns::of_images(&processes, &SpawnOptions::default(), &mut inspection.images)?;
+    // The thread that reads the rings takes over what this one has.
+    keep(Stage::Attached(spawns.mechanism()), say);
     let points: usize =
         spawns.catalog().images().map(|image| image.points.len()).sum();
     say(

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::attach::{self, Audience, ImageRequest, Links, Probes};
 use crate::lifecycle::{Lifecycle, Rules};
+use crate::lives::Lives;
 use crate::model::{Catalog, Missing, Ns};
 use crate::plan::watches_polls;
 use crate::sink::{End, EndReason, Start};
@@ -15,9 +16,10 @@ use crate::target::{Launched, Running, monotonic_now};
 
 use super::censuses::Censuses;
 use super::error::SessionError;
-use super::follow::Follower;
+use super::follow::{Follower, NEWS_PAGES};
 use super::images::Images;
 use super::population::{Beginning, Change, Members, Population};
+use super::privileges::{Stage, keep};
 use super::select::{Targets, select};
 use super::setup::{Attachment, Looking, Setup, set_up};
 use super::stream::{Stream, WINDOW};
@@ -45,12 +47,19 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         ..attach::Options::default()
     })?;
     let attached = Attached::new(&mut probes, &setup)?;
+    if probes.ring_pages() < options.ring_pages {
+        let (had, wanted) = (probes.ring_pages(), options.ring_pages);
+        say(1, &format!("rings of {had} pages instead of {wanted}: this user may not lock more memory (`ulimit -l`)"));
+    }
+    let lives = Lives::listen(NEWS_PAGES);
+    let mechanism = probes.mechanism();
+    keep(if everyone { Stage::Following(mechanism) } else { Stage::Attached(mechanism) }, &say);
     let Setup { catalog, attachments, targets, .. } = setup;
     let members = if everyone { Members::Everyone } else { Members::Named(processes.iter().map(|p| p.pid()).collect()) };
     let rules = Rules { polls: watches_polls(options.events), births: options.events.init, others: everyone };
     let population = Population::new(catalog, members);
     let mut stream = Stream::new(population, Lifecycle::new(rules), output.sink, output.out);
-    let mut follower = Follower::begin(options, &processes, attachments, &mut stream, &say)?;
+    let mut follower = Follower::begin(options, lives, (&processes, attachments), &mut stream, &say)?;
     attached.say_start(&mut stream, &probes, &follower)?;
     let mut censuses = Censuses::default();
     for (target, process) in targets.iter().zip(&processes) {

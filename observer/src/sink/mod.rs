@@ -2,6 +2,7 @@
 //!
 //! Does not know where events come from, nor where the bytes go: the writer is an argument.
 
+mod doctor;
 mod json;
 mod sites;
 mod text;
@@ -11,6 +12,7 @@ use std::io::{self, Write};
 
 use crate::model::{Event, Missing, Ns, Pid, TargetEntry};
 
+pub use doctor::{DoctorJson, DoctorReport, DoctorResult, DoctorRow, DoctorSink, DoctorText, Fact, PointsOf};
 pub use json::Json;
 pub use sites::{
     CensusReport, FuturesCount, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::model::{Pid, ProcAddr};
+use crate::model::{Capability, Pid, ProcAddr};
 
 /// Why a process cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -105,28 +105,6 @@ impl TargetError {
                 Self::NotPermitted { pid, what, capability: Capability::SysPtrace, source }
             }
             _ => Self::Io { pid, what, source },
-        }
-    }
-}
-
-/// The capability that permits what was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Capability {
-    /// Reading another user's process.
-    SysPtrace,
-    /// Opening `/proc/PID/map_files`, the very inode that is mapped.
-    CheckpointRestore,
-    /// Opening files that the user may not read.
-    DacReadSearch,
-}
-
-impl Capability {
-    /// As `capabilities(7)` writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SysPtrace => "CAP_SYS_PTRACE",
-            Self::CheckpointRestore => "CAP_CHECKPOINT_RESTORE",
-            Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
         }
     }
 }

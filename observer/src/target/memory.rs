@@ -7,10 +7,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::error::{Capability, MemoryError};
+use super::error::MemoryError;
 use super::process::Process;
 use super::syscall;
-use crate::model::ProcAddr;
+use crate::model::{Capability, ProcAddr};
 
 /// Addresses at most this far apart are read together, gap and all: copying a page costs less than another call.
 const NEAR: u64 = 4 << 10;

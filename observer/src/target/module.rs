@@ -7,11 +7,11 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::PathBuf;
 
-use super::error::{Capability, TargetError};
+use super::error::TargetError;
 use super::maps::{Backing, Mapping};
 use super::same_file::is_mapped_as;
 use super::syscall::page_size;
-use crate::model::{Bias, FileId, FileOffset, LoadSegment, Pid, ProcAddr};
+use crate::model::{Bias, Capability, FileId, FileOffset, LoadSegment, Pid, ProcAddr};
 
 /// A file larger than this is not read.
 const MAX_FILE: u64 = 2 << 30;

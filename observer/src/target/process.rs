@@ -14,9 +14,10 @@ use super::memory::Memory;
 use super::module::{self, Module};
 use super::pagemap::Pagemap;
 use super::stat::Stat;
+use super::status::Status;
 use super::syscall;
 use super::threads::{self, Thread};
-use crate::model::{Ns, Pid};
+use crate::model::{Capability, Ns, Pid};
 
 /// Text of one `/proc` file that is read at most; a process with a million mappings stays below.
 const MAX_TEXT: u64 = 256 << 20;
@@ -135,6 +136,17 @@ impl Process {
         Ok(module::group(self.pid, &self.exe, entry, &self.maps()?))
     }
 
+    /// Who it is, what it may do and what has a hand on it, now.
+    pub fn status(&self) -> Result<Status, TargetError> {
+        let text = self.text("status")?;
+        Status::parse(&text).ok_or_else(|| self.malformed("status", "a field is missing".to_owned()))
+    }
+
+    /// What names one of its namespaces (`pid`, `mnt`, `user`, ...), the same for all processes in it.
+    pub fn namespace(&self, kind: &str) -> Result<String, TargetError> {
+        Ok(self.link(&format!("ns/{kind}"))?.to_string_lossy().into_owned())
+    }
+
     /// Its threads now, each with its stack pointer where the kernel tells.
     pub fn threads(&self) -> Result<Vec<Thread>, TargetError> {
         threads::list(self)
@@ -178,9 +190,22 @@ impl Process {
     /// What a failure of one of its files means.
     pub(super) fn refused(&self, name: &str, source: io::Error) -> TargetError {
         let pid = self.pid;
-        match self.has_ended() {
-            true => TargetError::Vanished { pid },
-            false => TargetError::of_file(pid, format!("/proc/{pid}/{name}"), source),
+        let what = format!("/proc/{pid}/{name}");
+        match source.raw_os_error() {
+            _ if self.has_ended() => TargetError::Vanished { pid },
+            Some(libc::EACCES | libc::EPERM) => {
+                TargetError::NotPermitted { pid, what, capability: self.capability_for_files(), source }
+            }
+            _ => TargetError::of_file(pid, what, source),
+        }
+    }
+
+    /// Who may follow `exe` may read the process: then it is the file's mode that stands in the way, as that of `auxv` does,
+    /// which lets only the process's own user in.
+    fn capability_for_files(&self) -> Capability {
+        match fs::read_link(self.path("exe")) {
+            Ok(_) => Capability::DacReadSearch,
+            Err(_) => Capability::SysPtrace,
         }
     }
 

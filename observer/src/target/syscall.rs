@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 
-use crate::model::{Ns, Pid, ProcAddr};
+use crate::model::{CapabilitySet, Ns, Pid, ProcAddr};
 
 /// From here on a vector is large.
 const HUGE: u64 = 4 << 20;
@@ -198,5 +198,139 @@ fn trace_request(request: libc::c_uint, pid: Pid, signal: i32) -> io::Result<()>
     match unsafe { libc::ptrace(request, pid.0 as libc::pid_t, 0, libc::c_long::from(signal)) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+/// What a thread may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Now.
+    pub effective: CapabilitySet,
+    /// If it takes it up.
+    pub permitted: CapabilitySet,
+    /// What a program that it becomes would take over.
+    pub inheritable: CapabilitySet,
+}
+
+/// `struct __user_cap_header_struct`.
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+/// `struct __user_cap_data_struct`, the lower half of the bits and then the upper.
+type CapabilityWords = [[u32; 3]; 2];
+
+/// `_LINUX_CAPABILITY_VERSION_3`, for this thread.
+const OWN_CAPABILITIES: CapabilityHeader = CapabilityHeader { version: 0x2008_0522, pid: 0 };
+
+/// What the calling thread may do.
+pub fn capabilities() -> io::Result<Capabilities> {
+    let (mut header, mut words): (_, CapabilityWords) = (OWN_CAPABILITIES, [[0; 3]; 2]);
+    // SAFETY: both outlive the call and have the layout of this version; the kernel fills two triples.
+    if unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let set = |which: usize| CapabilitySet(u64::from(words[0][which]) | u64::from(words[1][which]) << 32);
+    Ok(Capabilities { effective: set(0), permitted: set(1), inheritable: set(2) })
+}
+
+/// Sets what the calling thread, and no other, may do.
+pub fn set_capabilities(to: Capabilities) -> io::Result<()> {
+    let half = |shift: u32| [to.effective, to.permitted, to.inheritable].map(|set| (set.0 >> shift) as u32);
+    let words: CapabilityWords = [half(0), half(32)];
+    let header = OWN_CAPABILITIES;
+    // SAFETY: both outlive the call and have the layout of this version.
+    match unsafe { libc::syscall(libc::SYS_capset, &raw const header, words.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A copy of this process that only waits, to try on it what is done to others. Dropping it ends it.
+#[derive(Debug)]
+pub struct Copied {
+    pid: Pid,
+    ours: OwnedFd,
+}
+
+/// Whom a copy of this process lets read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Those of the same user, as usual.
+    SameUser,
+    /// Only those who may read anybody.
+    Privileged,
+}
+
+impl Copied {
+    /// Forks. It is ready when this returns.
+    pub fn start(readers: Readers) -> io::Result<Self> {
+        let mut ends: [RawFd; 2] = [-1; 2];
+        // SAFETY: room for the two descriptors.
+        if unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0, ends.as_mut_ptr()) } < 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: two new descriptors that nobody else knows.
+        let [ours, theirs] = ends.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        // SAFETY: what the child does until it ends is async-signal-safe: system calls, no allocation, no return.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => {
+                let mut byte = 1u8;
+                // SAFETY: as above. When our end is closed, for whatever reason, the read ends, and so does the child.
+                unsafe {
+                    libc::close(ours.as_raw_fd());
+                    if readers == Readers::Privileged {
+                        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
+                    }
+                    libc::write(theirs.as_raw_fd(), (&raw const byte).cast(), 1);
+                    while libc::read(theirs.as_raw_fd(), (&raw mut byte).cast(), 1) < 0
+                        && *libc::__errno_location() == libc::EINTR
+                    {}
+                    libc::_exit(0)
+                }
+            }
+            pid => {
+                drop(theirs);
+                let copied = Self { pid: Pid(pid.cast_unsigned()), ours };
+                io::Read::read_exact(&mut std::fs::File::from(copied.ours.try_clone()?), &mut [0])?;
+                Ok(copied)
+            }
+        }
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let pid = self.pid.0.cast_signed();
+        // SAFETY: our own child, which is reaped nowhere else; no status is asked for.
+        unsafe {
+            libc::kill(pid, libc::SIGKILL);
+            while libc::waitpid(pid, std::ptr::null_mut(), 0) < 0 && *libc::__errno_location() == libc::EINTR {}
+        }
+    }
+}
+
+/// A file in memory, of this user, whose mode lets nobody read it.
+pub fn unreadable_file() -> io::Result<OwnedFd> {
+    // SAFETY: a name that ends in a zero byte.
+    let fd = unsafe { libc::memfd_create(c"async-observer-doctor".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else knows.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: a valid descriptor and a number.
+    match unsafe { libc::fchmod(fd.as_raw_fd(), 0) } {
+        0 => Ok(fd),
+        _ => Err(io::Error::last_os_error()),
     }
 }

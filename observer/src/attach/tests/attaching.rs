@@ -140,7 +140,7 @@ fn without_privileges_the_error_names_the_capabilities() {
     let Some(_alone) = live() else { return };
     let error = with_capabilities(&[], || Probes::load(&Options::default()).err());
     assert!(
-        matches!(&error, Some(AttachError::NotPermitted { capability, .. }) if capability.contains("CAP_BPF")),
+        matches!(&error, Some(AttachError::NotPermitted { needs, .. }) if needs.contains(&crate::model::Capability::Bpf)),
         "{error:?}"
     );
 }

@@ -1,6 +1,7 @@
 //! What can be said on the command line, and how it is explained.
 
 mod common;
+mod doctor;
 mod sites;
 mod trace;
 mod values;
@@ -8,6 +9,7 @@ mod values;
 use clap::{Parser, Subcommand};
 
 pub(super) use common::Common;
+pub(super) use doctor::Doctor;
 pub(super) use sites::{Ps, Sweep};
 pub(super) use trace::Trace;
 
@@ -33,6 +35,9 @@ pub(super) enum Command {
     /// Find stuck, leaking and suspect tasks, with evidence; no probe is attached
     #[command(after_help = SWEEP_EXAMPLES)]
     Sweep(Sweep),
+    /// Try what observing needs, each real system call: what works, what is missing, the next step for each
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
 }
 
 const EXAMPLES: &str = "\
@@ -40,6 +45,7 @@ Examples:
   sudo async-observer --pid 4242              every event of process 4242, until ^C
   sudo async-observer ps --pid 4242           which tasks live in it now, by type and place
   sudo async-observer sweep --pid 4242        which of them are stuck or leaking, with evidence
+  sudo async-observer doctor                  what works on this machine, and what is missing
 
 Exit codes:
   0 done (also when the target ends)   1 run-time error   2 usage   3 no such process, or it is gone
@@ -67,6 +73,15 @@ Examples:
   sudo async-observer sweep --pid 4242 --trace-spawns           and where the growing ones are spawned
   sudo async-observer sweep --pid 4242 --fail-on stuck,leaking  exit code 10 if found, for pipelines
   sudo async-observer sweep --pid 4242 -o leaks.pb.gz && go tool pprof -top leaks.pb.gz";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  sudo async-observer doctor                          what works on this machine, and the next step for what does not
+  sudo async-observer doctor --pid 4242               and what would be observed in process 4242
+  async-observer doctor --json                        one JSON object a line
+
+Nothing is attached to any process but copies of the doctor itself, which it ends.
+The exit code is 0 if anything can be observed (of the processes named, if any are), else that of observing: 3, 4, 5 or 6.";
 
 #[cfg(test)]
 mod tests {

@@ -257,6 +257,11 @@ impl Spawns {
         })
     }
 
+    /// How the probes are attached.
+    pub fn mechanism(&self) -> attach::Mechanism {
+        self.probes.mechanism()
+    }
+
     /// The processes and their types, as the probes know them.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
