@@ -59,6 +59,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         duration: args.duration.map(|duration| duration.0),
         mechanism: args.attach_with.map(Into::into),
         ring_pages: args.ring_pages,
+        most_memory: args.max_memory,
         work: if args.empty_probes { Work::Nothing } else { Work::Report },
         names: !no_names,
         caching: args.common.caching(),

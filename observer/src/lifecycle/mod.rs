@@ -29,8 +29,8 @@ pub struct Lifecycle {
     targets: HashMap<TargetId, Resources>,
     rules: Rules,
     mint: Mint,
-    /// Entries at which no task of a known type stood, in targets that are gone.
-    foreign: u64,
+    /// In targets that are gone.
+    before: Tally,
 }
 
 /// What the session attached, as far as the rules depend on it.
@@ -42,6 +42,8 @@ pub struct Rules {
     pub births: bool,
     /// There may be other processes than those that are known: nobody can tell whose records are lost.
     pub others: bool,
+    /// There is room for resources that are new.
+    pub room: bool,
 }
 
 /// Counts that are no events.
@@ -51,12 +53,14 @@ pub struct Tally {
     pub live: u64,
     /// Entries at which no task of a known type stood.
     pub foreign: u64,
+    /// Births, and first sights of tasks, that were not taken in for want of room.
+    pub unfollowed: u64,
 }
 
 impl Lifecycle {
     /// Begins with nothing known.
     pub fn new(rules: Rules) -> Self {
-        Self { targets: HashMap::new(), rules, mint: Mint::default(), foreign: 0 }
+        Self { targets: HashMap::new(), rules, mint: Mint::default(), before: Tally::default() }
     }
 
     /// What is known of a target, from now on.
@@ -71,7 +75,8 @@ impl Lifecycle {
     /// they ended with it, and nobody saw them freed.
     pub fn target_ended(&mut self, id: TargetId) -> u64 {
         let Some(ended) = self.targets.remove(&id) else { return 0 };
-        self.foreign += ended.foreign;
+        self.before.foreign += ended.foreign;
+        self.before.unfollowed += ended.unfollowed;
         ended.table.len() as u64
     }
 
@@ -84,8 +89,17 @@ impl Lifecycle {
 
     /// Counts that are no events.
     pub fn tally(&self) -> Tally {
-        let live = self.targets.values().map(|resources| resources.table.len() as u64).sum();
-        Tally { live, foreign: self.foreign + self.targets.values().map(|resources| resources.foreign).sum::<u64>() }
+        self.targets.values().fold(self.before, |sum, resources| Tally {
+            live: sum.live + resources.table.len() as u64,
+            foreign: sum.foreign + resources.foreign,
+            unfollowed: sum.unfollowed + resources.unfollowed,
+        })
+    }
+
+    /// Whether there is room for resources that are new. Those that are known stay known.
+    pub fn has_room(&mut self, room: bool) {
+        self.rules.room = room;
+        self.targets.values_mut().for_each(|resources| resources.rules.room = room);
     }
 
     /// Takes one observation and says the events that follow from it, see [`Resources::observe`].

@@ -58,7 +58,7 @@ impl Resources {
         for task in found {
             let key = Key { vtable: task.vtable, id: task.id };
             if !buried.contains(&key) {
-                there.insert(self.found(census, key, task, out));
+                there.extend(self.found(census, key, task, out));
             }
         }
         for id in self.vanished(census, &there) {
@@ -79,8 +79,12 @@ impl Resources {
         self.table.iter().any(|(_, task)| task.doubtful)
     }
 
-    fn found(&mut self, census: &Census, key: Key, task: &LiveTask, out: &mut Vec<Event>) -> AsyncId {
+    fn found(&mut self, census: &Census, key: Key, task: &LiveTask, out: &mut Vec<Event>) -> Option<AsyncId> {
         let known = self.table.find(&key).or_else(|| self.table.identify(&key));
+        if known.is_none() && !self.rules.room {
+            self.unfollowed += 1;
+            return None;
+        }
         let id = known.unwrap_or_else(|| {
             let moment = Moment { at: census.ended, tid: Tid(0) };
             let id = self.table.add(Task::met(moment, key.vtable, key.id));
@@ -115,7 +119,7 @@ impl Resources {
         if complete && self.lossy {
             self.conclude_resolve(census, id, out);
         }
-        id
+        Some(id)
     }
 
     /// Who is in the table, was not seen since the census began, and is not in memory.

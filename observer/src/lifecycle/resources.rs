@@ -23,17 +23,19 @@ pub(super) struct Resources {
     pub(super) entry: Arc<TargetEntry>,
     pub(super) table: Table,
     threads: HashMap<Tid, Thread>,
-    rules: Rules,
+    pub(super) rules: Rules,
     /// Records were lost: what was not seen may have happened.
     pub(super) lossy: bool,
     /// Entries at which no task of a known type stood.
     pub(super) foreign: u64,
+    /// See [`super::Tally::unfollowed`].
+    pub(super) unfollowed: u64,
 }
 
 impl Resources {
     /// Begins with nothing known.
     pub(super) fn new(entry: Arc<TargetEntry>, rules: Rules, mint: Mint) -> Self {
-        Self { entry, table: Table::new(mint), threads: HashMap::new(), rules, lossy: false, foreign: 0 }
+        Self { entry, table: Table::new(mint), threads: HashMap::new(), rules, lossy: false, foreign: 0, unfollowed: 0 }
     }
 
     /// A thread has ended: nothing of its own is open any more.
@@ -77,6 +79,10 @@ impl Resources {
     fn born(&mut self, moment: Moment, vtable: ProcAddr, minted: Option<TaskId>, out: &mut Vec<Event>) {
         // An id that is already taken was not this task's: the mint of this birth was not seen.
         let minted = minted.filter(|id| self.table.find(&Key { vtable, id: *id }).is_none());
+        if !self.rules.room {
+            self.unfollowed += 1;
+            return;
+        }
         let trigger = self.trigger(moment);
         let id = self.table.add(Task::born(moment, vtable, minted));
         let facts = self.facts(vtable, minted, None);
@@ -96,7 +102,7 @@ impl Resources {
         if role == Role::Dealloc && self.table.find(&key).is_none() {
             return;
         }
-        let id = self.meet(moment, key, header, words.state, out);
+        let Some(id) = self.meet(moment, key, header, words.state, out) else { return };
         let Some(task) = self.table.get_mut(id) else { return };
         task.seen_at = moment.at;
         task.doubtful = false;
@@ -196,9 +202,21 @@ impl Resources {
         self.bury_if_done(moment, id, out);
     }
 
-    /// The task at this header: known by its id, or by a birth that still waits for its first sight, or new to us.
-    fn meet(&mut self, moment: Moment, key: Key, header: ProcAddr, state: TaskState, out: &mut Vec<Event>) -> AsyncId {
+    /// The task at this header: known by its id, or by a birth that still waits for its first sight, or new to us. `None`
+    /// where there is no room for a new one.
+    fn meet(
+        &mut self,
+        moment: Moment,
+        key: Key,
+        header: ProcAddr,
+        state: TaskState,
+        out: &mut Vec<Event>,
+    ) -> Option<AsyncId> {
         let known = self.table.find(&key).or_else(|| self.table.identify(&key));
+        if known.is_none() && !self.rules.room {
+            self.unfollowed += 1;
+            return None;
+        }
         let id = known.unwrap_or_else(|| {
             let id = self.table.add(Task::met(moment, key.vtable, key.id));
             let existing = self.rules.births && !self.lossy;
@@ -217,7 +235,7 @@ impl Resources {
             // It was complete when first met: its end was before our time.
             task.resolved = true;
         }
-        id
+        Some(id)
     }
 
     fn resolve(&mut self, moment: Moment, id: AsyncId, outcome: Outcome, inferred: bool, out: &mut Vec<Event>) {

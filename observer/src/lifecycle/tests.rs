@@ -31,7 +31,7 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let mut life = Lifecycle::new(Rules { polls: true, births: true, others: false });
+        let mut life = Lifecycle::new(Rules { polls: true, births: true, others: false, room: true });
         life.target(TARGET, target());
         Self { life, now: 0, said: Vec::new() }
     }

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use crate::census::{self, CellTypes, Census, CensusError};
 use crate::lifecycle::{self, KnownCell};
 use crate::model::{AsyncId, Ns, ProcAddr, TargetEntry, TargetId};
-use crate::target::Process;
+use crate::target::{MemoryError, Process, TargetError};
 
 use super::stream::Stream;
 
@@ -76,8 +76,15 @@ impl Censuses {
                     }
                     Ok(Err(error)) => {
                         let pid = entry.pid;
+                        // Of a process that has ended meanwhile nothing is missing.
+                        let ended = matches!(
+                            error,
+                            CensusError::Target(
+                                TargetError::NoSuchProcess { .. } | TargetError::Vanished { .. } | TargetError::Zombie { .. }
+                            ) | CensusError::Memory(MemoryError::Vanished { .. })
+                        );
                         say(
-                            1,
+                            if ended { 2 } else { 1 },
                             &format!("no census of process {pid}: {error}; existing tasks appear at their first poll"),
                         );
                     }

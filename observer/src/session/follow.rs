@@ -13,6 +13,7 @@ use crate::model::{BY_PROCESS, Enclosure, FileId, Missing, Ns, Pid};
 use crate::target::{Process, is_running, monotonic_now};
 
 use super::analyst::{Analyst, Answer, Ask, Found};
+use super::budget::Level;
 use super::error::SessionError;
 use super::images::Looked;
 use super::machine::{Machine, look_at};
@@ -30,6 +31,8 @@ pub(super) const NEWS_PAGES: usize = 128;
 const DYING: Ns = Ns(200_000_000);
 /// And is looked at again after so long, if one does.
 const UNDEAD: Ns = Ns(1_000_000_000);
+/// Files of which it is remembered that they hold nothing.
+const MOST_FILES: usize = 1 << 16;
 /// Between two looks at which probes nobody runs into any more.
 const HOUSEKEEPING: Ns = Ns(1_000_000_000);
 
@@ -46,6 +49,7 @@ pub(super) struct Follower<'a> {
     /// Processes whose first thread has ended, and when to look whether the others have.
     dying: HashMap<Pid, Ns>,
     next_housekeeping: Ns,
+    level: Level,
     missing: Vec<Missing>,
     progress: Progress,
     say: &'a dyn Fn(u8, &str),
@@ -116,6 +120,7 @@ impl<'a> Follower<'a> {
             newcomers: Vec::new(),
             dying: HashMap::new(),
             next_housekeeping: Ns(0),
+            level: Level::Nothing,
             missing,
             progress: Progress::default(),
             say,
@@ -241,7 +246,7 @@ impl<'a> Follower<'a> {
                 }
                 // Now, because it may have ended when its turn comes.
                 let enclosure = super::machine::enclosure(pid);
-                if !self.wants(pid, &enclosure) {
+                if !self.wants(pid, &enclosure) || self.level >= Level::Processes {
                     // It may come to run what is probed for others: its hits are of no use.
                     if let Err(error) = probes.exclude(pid) {
                         (self.say)(2, &format!("process {pid} is reported although it is not wanted: {error}"));
@@ -254,6 +259,11 @@ impl<'a> Follower<'a> {
             }
             Happening::Lost { .. } => {}
         }
+    }
+
+    /// From now on this is done without.
+    pub(super) fn degrade(&mut self, level: Level) {
+        self.level = level;
     }
 
     fn follows(&self, pid: Pid) -> bool {
@@ -372,6 +382,10 @@ impl<'a> Follower<'a> {
     }
 
     fn holds_nothing(&mut self, names: &[FileId], stream: &mut Stream) {
+        if self.files.len() >= MOST_FILES {
+            // Whoever runs one again is looked at again.
+            self.files.retain(|_, known| !matches!(known, Known::Nothing));
+        }
         for name in names {
             self.files.insert(*name, Known::Nothing);
             stream.population.forget_file(*name);

@@ -1,6 +1,7 @@
 //! Joins the arms: targets to a catalog and links, then rings to events, until something ends it.
 
 mod analyst;
+mod budget;
 mod candidate;
 mod censuses;
 mod disk;
@@ -66,6 +67,8 @@ pub struct Options {
     pub work: Work,
     /// Size of each CPU's ring, pages.
     pub ring_pages: usize,
+    /// Resident memory of this program, bytes, at which it begins to do without.
+    pub most_memory: u64,
     /// Whether future types are to be named.
     pub names: bool,
     /// Where what is known of images is kept.

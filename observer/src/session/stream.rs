@@ -12,12 +12,16 @@ use crate::lifecycle::{Census, Lifecycle};
 use crate::model::{Event, FileId, Ns, Pid, TargetId, Tid};
 use crate::sink::{Gone, Sink, Totals};
 
+use super::budget::Level;
 use super::population::{Attached, Beginning, Change, Population, Step};
 use super::roster::Resident;
 
 /// For how long records are held back to be put in order: longer than a thread may be descheduled between a probe's
 /// clock and its write to the ring. It is the latency of every event.
 pub(super) const WINDOW: Ns = Ns(100_000_000);
+
+/// And for how long where memory is short.
+pub(super) const SHORT_WINDOW: Ns = Ns(20_000_000);
 
 /// How often the rings are looked at when no watermark wakes us.
 pub(super) const TICK: Duration = Duration::from_millis(20);
@@ -230,12 +234,19 @@ impl Stream {
             malformed: self.totals.malformed + tally.foreign,
             late: self.merger.late(),
             live: tally.live,
+            unfollowed: tally.unfollowed,
             ..self.totals
         };
         (totals, self.malformed)
     }
 
-    /// A target that is there no more, or is.
+    /// Says what is done without from now on, and does without it.
+    pub(super) fn degrade(&mut self, at: Ns, level: Level, reason: &str) -> io::Result<()> {
+        self.lifecycle.has_room(level < Level::Tasks);
+        self.sink.degraded(at, level.as_str(), reason, &mut self.out)
+    }
+
+    /// Whether this is a target.
     pub(super) fn has(&self, id: TargetId) -> bool {
         self.population.catalog().target(id).is_some()
     }

@@ -12,8 +12,9 @@ use crate::lives::Lives;
 use crate::model::{Catalog, Missing, Ns};
 use crate::plan::watches_polls;
 use crate::sink::{End, EndReason, Start};
-use crate::target::{Launched, Running, monotonic_now};
+use crate::target::{Launched, Running, monotonic_now, own_memory};
 
+use super::budget::{Budget, Level};
 use super::censuses::Censuses;
 use super::error::SessionError;
 use super::follow::{Follower, NEWS_PAGES};
@@ -22,9 +23,12 @@ use super::population::{Beginning, Change, Members, Population};
 use super::privileges::{Stage, keep};
 use super::select::{Targets, select};
 use super::setup::{Attachment, Looking, Setup, set_up};
-use super::stream::{Stream, WINDOW};
+use super::stream::{SHORT_WINDOW, Stream, WINDOW};
 use super::watch::{Watch, Woken};
 use super::{Options, Output, Selection, event_loop, kernel_release, progress};
+
+/// Between two looks at the memory in use.
+const LOOK: Ns = Ns(500_000_000);
 
 /// Observes until something ends it: the wanted time, a signal, or the targets' end.
 pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
@@ -56,10 +60,17 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     keep(if everyone { Stage::Following(mechanism) } else { Stage::Attached(mechanism) }, &say);
     let Setup { catalog, attachments, targets, .. } = setup;
     let members = if everyone { Members::Everyone } else { Members::Named(processes.iter().map(|p| p.pid()).collect()) };
-    let rules = Rules { polls: watches_polls(options.events), births: options.events.init, others: everyone };
+    let rules = Rules { polls: watches_polls(options.events), births: options.events.init, others: everyone, room: true };
     let population = Population::new(catalog, members);
     let mut stream = Stream::new(population, Lifecycle::new(rules), output.sink, output.out);
     let mut follower = Follower::begin(options, lives, (&processes, attachments), &mut stream, &say)?;
+    let until = options.duration.map(|duration| Instant::now() + duration);
+    // Before the start is said: who reads it may send a signal at once.
+    let watch = {
+        let _inside = runtime.enter();
+        Watch::new(probes.rings(), if everyone { None } else { Some(&processes[..]) }, until)
+            .map_err(|source| SessionError::System { what: "watch rings, targets and signals", source })?
+    };
     attached.say_start(&mut stream, &probes, &follower)?;
     let mut censuses = Censuses::default();
     for (target, process) in targets.iter().zip(&processes) {
@@ -68,13 +79,10 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     }
     let running = launched.map(Launched::resume).transpose()?;
     let Attached { links, .. } = attached;
-    let until = options.duration.map(|duration| Instant::now() + duration);
     let reason = runtime.block_on(async {
-        let watched = if everyone { None } else { Some(&processes[..]) };
-        let watch = Watch::new(probes.rings(), watched, until)
-            .map_err(|source| SessionError::System { what: "watch rings, targets and signals", source })?;
         let (probes, stream, follower) = (&mut probes, &mut stream, &mut follower);
-        Observing { probes, stream, follower, censuses, say: &say }.run(watch).await
+        let budget = Budget::new(options.most_memory);
+        Observing { probes, stream, follower, censuses, budget, next_look: Ns(0), say: &say }.run(watch).await
     });
     let detaching = monotonic_now();
     // What is lost from here on, while nobody reads the rings, is not part of what is said.
@@ -166,6 +174,9 @@ struct Observing<'a, 'f> {
     stream: &'a mut Stream,
     follower: &'a mut Follower<'f>,
     censuses: Censuses,
+    budget: Budget,
+    /// When to look at the memory in use next.
+    next_look: Ns,
     say: &'a dyn Fn(u8, &str),
 }
 
@@ -181,7 +192,9 @@ impl Observing<'_, '_> {
             self.follower.fill(self.stream, self.probes);
             self.follower.tend(self.stream, self.probes, now);
             self.censuses.tend(self.stream, now, self.say).await;
-            let changes = self.stream.release(now.before(WINDOW.0)).map_err(SessionError::Output)?;
+            self.look_at_budget(now)?;
+            let window = if self.budget.level() >= Level::Window { SHORT_WINDOW } else { WINDOW };
+            let changes = self.stream.release(now.before(window.0)).map_err(SessionError::Output)?;
             changes.into_iter().for_each(|change| self.changed(change));
             for text in self.probes.kernel_log() {
                 (self.say)(3, &format!("kernel side: {text}"));
@@ -193,6 +206,18 @@ impl Observing<'_, '_> {
                 Woken::Exited => return Ok(EndReason::Exited),
             }
         }
+    }
+
+    fn look_at_budget(&mut self, now: Ns) -> Result<(), SessionError> {
+        if now < self.next_look {
+            return Ok(());
+        }
+        self.next_look = Ns(now.0 + LOOK.0);
+        // What cannot be read binds nothing: it is this program's own file.
+        let Some(resident) = own_memory() else { return Ok(()) };
+        let Some(level) = self.budget.used(resident) else { return Ok(()) };
+        self.follower.degrade(level);
+        self.stream.degrade(now, level, &self.budget.reason(resident)).map_err(SessionError::Output)
     }
 
     fn changed(&mut self, change: Change) {

@@ -101,6 +101,8 @@ pub trait Sink {
     fn target(&mut self, at: Ns, target: &TargetEntry, why: &'static str, out: &mut dyn Write) -> io::Result<()>;
     /// A process is observed no longer.
     fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()>;
+    /// A budget is met: what is done without from now on, in a word, and why.
+    fn degraded(&mut self, at: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()>;
     /// One event.
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
     /// The stream ends.

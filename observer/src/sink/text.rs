@@ -131,6 +131,11 @@ impl Sink for Text {
         writeln!(out, "{seconds:>12.6}  {}    pid {pid} ({why}), {live} tasks alive in it", self.paint("gone"))
     }
 
+    fn degraded(&mut self, at: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()> {
+        let seconds = at.since(self.began).0 as f64 / 1e9;
+        writeln!(out, "{seconds:>12.6}  {}  from now on without: {what}; {reason}", self.paint("degraded"))
+    }
+
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         let seconds = event.at.since(self.began).0 as f64 / 1e9;
         let pid = event.pid.filter(|_| self.many).map_or(String::new(), |pid| format!("pid {pid}  "));

@@ -27,6 +27,8 @@ pub struct Totals {
     pub targets: u64,
     /// Resources that were alive when their process ended or began another program.
     pub ended_with_process: u64,
+    /// Births, and first sights of tasks, that were not taken in because the memory bound was met.
+    pub unfollowed: u64,
     /// Records of processes that were not known to run the code that they ran.
     pub unplaced: u64,
 }

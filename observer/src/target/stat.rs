@@ -2,6 +2,7 @@
 //!
 //! Does not know: any other file of it.
 
+use super::syscall::page_size;
 use crate::model::Pid;
 
 /// Flag of a kernel thread in the kernel's `include/linux/sched.h` (`PF_KTHREAD`), in every kernel since 2.6.27.
@@ -44,6 +45,12 @@ pub fn is_running(pid: Pid) -> bool {
         std::fs::read_to_string(thread.path().join("stat"))
             .is_ok_and(|text| Stat::parse(&text).is_some_and(|stat| !stat.is_dead()))
     })
+}
+
+/// This program's resident memory, bytes.
+pub fn own_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(page_size())
 }
 
 #[cfg(test)]

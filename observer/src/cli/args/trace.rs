@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::Common;
-use super::values::{EventList, How, Span, parse_pages};
+use super::values::{EventList, How, Span, parse_memory, parse_pages};
 
 /// Options of `trace`.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,6 +26,11 @@ pub(in crate::cli) struct Trace {
     /// Size of each CPU's ring in pages of 4 KiB, a power of two
     #[arg(long, value_name = "PAGES", default_value_t = 1024, value_parser = parse_pages)]
     pub(in crate::cli) ring_pages: usize,
+
+    /// Memory that this program may use: 64M to 1024G. Near it, less is said, in this order: order (records are held back
+    /// for a shorter time), processes (new ones are not observed), tasks (new ones are not followed)
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_memory)]
+    pub(in crate::cli) max_memory: u64,
 
     /// Attach probes that do nothing, to measure what the hits alone cost
     #[arg(long, hide = true)]

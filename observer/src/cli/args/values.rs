@@ -83,6 +83,19 @@ pub(super) fn parse_pages(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Least and most memory that can be allowed, MiB.
+const MEMORY: std::ops::RangeInclusive<u64> = 64..=1 << 20;
+
+pub(super) fn parse_memory(text: &str) -> Result<u64, String> {
+    let (number, mebibytes) = match text.strip_suffix(['G', 'g']) {
+        Some(number) => (number, 1 << 10),
+        None => (text.strip_suffix(['M', 'm']).unwrap_or_default(), 1),
+    };
+    let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(mebibytes));
+    let size = size.filter(|size| MEMORY.contains(size)).ok_or("64M to 1024G, for example 256M or 2G")?;
+    Ok(size << 20)
+}
+
 /// A column to sort by.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(in crate::cli) enum SortBy {
@@ -145,6 +158,14 @@ mod tests {
     fn what_is_no_event_is_refused_by_name() {
         let error = "init,birth".parse::<EventList>().expect_err("birth is no event");
         assert!(error.contains("`birth`"), "{error}");
+    }
+
+    #[test]
+    fn memory_has_a_unit_and_bounds() {
+        assert_eq!((parse_memory("256M"), parse_memory("2G")), (Ok(256 << 20), Ok(2 << 30)));
+        for wrong in ["", "M", "63M", "1025G", "100", "-1G", "99999999999999999999G"] {
+            assert!(parse_memory(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -87,6 +87,10 @@ impl Sink for Json {
         line(out, "gone", gone.at, GoneObject { pid: gone.pid.0, reason: gone.why, live: Integer(gone.live) })
     }
 
+    fn degraded(&mut self, at: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()> {
+        line(out, "degraded", at, DegradedObject { what, reason })
+    }
+
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
         let totals = &end.totals;
         let totals = TotalsObject {
@@ -102,6 +106,7 @@ impl Sink for Json {
             targets: Integer(totals.targets),
             ended_with_process: Integer(totals.ended_with_process),
             unplaced: Integer(totals.unplaced),
+            unfollowed: Integer(totals.unfollowed),
         };
         let object = EndObject { reason: end.reason.as_str(), detach_ms: milliseconds(end.detach), totals };
         line(out, "end", end.at, object)
@@ -194,6 +199,12 @@ struct ChangedTarget<'a> {
 }
 
 #[derive(Serialize)]
+struct DegradedObject<'a> {
+    what: &'a str,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
 struct GoneObject<'a> {
     pid: u32,
     reason: &'a str,
@@ -215,6 +226,7 @@ struct TotalsObject {
     targets: Integer,
     ended_with_process: Integer,
     unplaced: Integer,
+    unfollowed: Integer,
 }
 
 impl<'a> ResourceObject<'a> {
