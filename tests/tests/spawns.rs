@@ -61,7 +61,8 @@ fn run(cell: &str) -> Run {
 impl Run {
     /// The functions of the program's own that are in a stack, innermost first, by where their code begins.
     fn own_functions(&self, callers: &[Caller]) -> Vec<&str> {
-        let bias = self.spawns.catalog().targets[0].images[0].bias;
+        let (_, target) = self.spawns.catalog().targets().next().expect("one target");
+        let bias = target.images[0].bias;
         let starts = callers.iter().filter_map(|caller| caller.image.as_ref()?.function);
         starts.filter_map(|start| Some(self.functions.get(&bias.to_process(start).0)?.as_str())).collect()
     }
@@ -109,7 +110,7 @@ fn check(cell: &str, named: bool) {
                 faults.push(format!("{id}: spawned in {by}, the first own function is {first:?}: {callers:#?}"));
             }
         }
-        let born = Born { target: 0, image: seen.image, task: id };
+        let born = Born { target: seen.target, image: seen.image, task: id };
         let chain: Vec<Option<u64>> = run.spawns.chain(&born).iter().map(|seen| Some(seen.task.0)).collect();
         let mut expected = vec![Some(id.0)];
         while let Some(Some(last)) = expected.last().copied()
