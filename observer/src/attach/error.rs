@@ -88,10 +88,10 @@ pub enum AttachError {
     },
 }
 
-/// Needed for everything but plain uprobes.
+/// Needed for everything but trace events.
 const BPF: &str = "CAP_BPF and CAP_PERFMON (or root)";
-/// Kernels since the fix of CVE-2025-38466 ask for more where each probe is a perf event.
-const PLAIN: &str = "CAP_SYS_ADMIN (or root)";
+/// Definitions are root's files, and kernels since the fix of CVE-2025-38466 ask for more where perf opens uprobes.
+const EVENTS: &str = "CAP_SYS_ADMIN (or root)";
 
 impl AttachError {
     /// By the error number, for what bpf(2) or perf_event_open(2) refused.
@@ -99,9 +99,13 @@ impl AttachError {
         Self::with_capability(what, BPF, source)
     }
 
-    /// As [`Self::refused`], for a plain uprobe.
-    pub(super) fn plain_refused(what: &'static str, source: io::Error) -> Self {
-        Self::with_capability(what, PLAIN, source)
+    /// As [`Self::refused`], for trace events.
+    pub(super) fn event_refused(what: &'static str, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            // No tracefs, or no uprobes in it.
+            Some(libc::ENODEV | libc::ENOENT) => Self::KernelCannot { what, source },
+            _ => Self::with_capability(what, EVENTS, source),
+        }
     }
 
     fn with_capability(what: &'static str, capability: &'static str, source: io::Error) -> Self {

@@ -13,14 +13,18 @@ mod mechanism;
 mod object;
 mod probes;
 mod ring;
+mod sites;
 #[cfg(test)]
 mod tests;
+mod trace_event;
+mod tracefs;
 
 pub use self::object::{Spawners, Work};
 pub use audience::sees_every_process;
 pub use error::AttachError;
-pub use links::{ImageRequest, Links, Refused, Scope};
+pub use links::{Links, Refused};
 pub use mechanism::Mechanism;
 pub use observer_common::Audience;
 pub use probes::{Counters, Drained, Options, Probes};
 pub use ring::Ring;
+pub use sites::{ImageRequest, Scope};

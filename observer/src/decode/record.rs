@@ -1,8 +1,8 @@
 //! One record's bytes, understood by the catalog's points and types.
 
 use observer_common::{
-    Cookie, FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, FLAG_SUBJECT_UNKNOWN, HEAD_WORDS, RECORD_BARE, RECORD_FULL,
-    RECORD_WITH_HEAD, RecordKind, STAGE_WORDS,
+    Cookie, FLAG_BY_ADDRESS, FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, FLAG_SUBJECT_UNKNOWN, HEAD_WORDS,
+    RECORD_BARE, RECORD_FULL, RECORD_WITH_HEAD, RecordKind, STAGE_WORDS,
 };
 
 use crate::model::{
@@ -19,8 +19,8 @@ pub enum Malformed {
     /// A kind that this build does not know.
     #[error("unknown record kind {0}")]
     Kind(u16),
-    /// A cookie whose point or target is not in the catalog.
-    #[error("a cookie names no point of this session")]
+    /// A cookie, or an address, whose point or target is not in the catalog.
+    #[error("a record names no point of this session")]
     Point,
     /// The point's role does not write records of this kind.
     #[error("a record of a kind that its point does not write")]
@@ -48,9 +48,9 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
     let [ts, cookie, sp, subject, threads, kinds, far] = base;
     let kind = RecordKind::from_u16(kinds as u16).ok_or(Malformed::Kind(kinds as u16))?;
     let flags = (kinds >> 16) as u16;
-    let cookie = Cookie::from_u64(cookie);
-    let entry = catalog.point(PointIndex(cookie.point)).ok_or(Malformed::Point)?;
-    let target = catalog.targets.get(usize::from(cookie.target)).ok_or(Malformed::Point)?;
+    let Origin { target: number, point } = origin(kind, cookie, kinds, catalog)?;
+    let entry = catalog.point(point).ok_or(Malformed::Point)?;
+    let target = catalog.targets.get(usize::from(number)).ok_or(Malformed::Point)?;
     let role = entry.point.role;
     let frame = Frame(sp);
     let seen = match kind {
@@ -84,7 +84,26 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
             }
         }
     };
-    Ok(Observation { at: Ns(ts), target: cookie.target, tid: Tid(threads as u32), seen })
+    Ok(Observation { at: Ns(ts), target: number, tid: Tid(threads as u32), seen })
+}
+
+/// Where a record comes from.
+pub(super) struct Origin {
+    pub(super) target: u16,
+    pub(super) point: PointIndex,
+}
+
+/// By the record's cookie; or, where one probe sits at many points, by the address that stands in the cookie's place.
+/// `kinds` is the word of kind, flags and target.
+pub(super) fn origin(kind: RecordKind, cookie: u64, kinds: u64, catalog: &Catalog) -> Result<Origin, Malformed> {
+    if (kinds >> 16) as u16 & FLAG_BY_ADDRESS == 0 {
+        let Cookie { point, target, .. } = Cookie::from_u64(cookie);
+        return Ok(Origin { target, point: PointIndex(point) });
+    }
+    let target = u16::try_from(kinds >> 32).map_err(|_| Malformed::Point)?;
+    let places = &catalog.targets.get(usize::from(target)).ok_or(Malformed::Point)?.places;
+    let point = places.find(ProcAddr(cookie), kind).ok_or(Malformed::Point)?;
+    Ok(Origin { target, point })
 }
 
 /// The cell that the head's words show, by the layout of the type that its vtable word names.

@@ -2,12 +2,10 @@
 //!
 //! Does not know: how a stack is unwound.
 
-use observer_common::{Cookie, FLAG_NO_SCRATCH, FLAG_STACK_CUT, RECORD_BARE, RecordKind, SPAWN_BARE, STACK_MOST};
+use observer_common::{FLAG_NO_SCRATCH, FLAG_STACK_CUT, RECORD_BARE, RecordKind, SPAWN_BARE, STACK_MOST};
 
-use super::record::{Malformed, decode, word, words};
-use crate::model::{
-    Catalog, CopyEnd, Glimpse, Observation, PointIndex, ProcAddr, Registers, Seen, SpawnHit, StackCopy,
-};
+use super::record::{Malformed, decode, origin, word, words};
+use crate::model::{Catalog, CopyEnd, Glimpse, Observation, ProcAddr, Registers, Seen, SpawnHit, StackCopy};
 
 /// Words of a record before the stack, by where they stand.
 const COOKIE: usize = 8;
@@ -20,8 +18,8 @@ const KIND: usize = 40;
 pub fn decode_spawn(bytes: &[u8], catalog: &Catalog) -> Result<SpawnHit, Malformed> {
     let Observation { at, target, tid, seen } = decode(bytes, catalog)?;
     let short = || Malformed::Short(bytes.len());
-    let kind = word(bytes, KIND).ok_or_else(short)?;
-    let (kind, flags) = (kind as u16, (kind >> 16) as u16);
+    let kinds = word(bytes, KIND).ok_or_else(short)?;
+    let (kind, flags) = (kinds as u16, (kinds >> 16) as u16);
     let Seen::Birth { vtable, minted } = seen else { return Err(Malformed::Kind(kind)) };
     if RecordKind::from_u16(kind) != Some(RecordKind::Spawn) {
         return Err(Malformed::Kind(kind));
@@ -48,7 +46,8 @@ pub fn decode_spawn(bytes: &[u8], catalog: &Catalog) -> Result<SpawnHit, Malform
     let spawner = word(bytes, SPAWNER).ok_or_else(short)?;
     let words = words(bytes, SPAWNER + 8).ok_or_else(short)?;
     let glimpse = (spawner != 0).then_some(Glimpse { at: ProcAddr(spawner), words });
-    let point = PointIndex(Cookie::from_u64(word(bytes, COOKIE).ok_or_else(short)?).point);
+    let cookie = word(bytes, COOKIE).ok_or_else(short)?;
+    let point = origin(RecordKind::Spawn, cookie, kinds, catalog)?.point;
     Ok(SpawnHit { at, target, tid, vtable, minted, registers, stack, glimpse, point })
 }
 
@@ -56,13 +55,14 @@ pub fn decode_spawn(bytes: &[u8], catalog: &Catalog) -> Result<SpawnHit, Malform
 mod tests {
     use std::collections::HashMap;
 
-    use observer_common::PAGE;
+    use observer_common::{Cookie, FLAG_BY_ADDRESS, PAGE};
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::{
         AttachPoint, Bias, BuildId, CellLayout, Cost, FileOffset, ImageEntry, Kept, Naming, Ns, Pid, PointEntry,
-        Resource, Role, TargetEntry, TaskFunctions, TaskId, TaskType, Tid, TypeEntry, TypeId, Unnamed, VirtAddr,
+        PointIndex, Resource, Role, TargetEntry, TaskFunctions, TaskId, TaskType, Tid, TypeEntry, TypeId, Unnamed,
+        VirtAddr,
     };
 
     const VTABLE: VirtAddr = VirtAddr(0x9000);
@@ -147,6 +147,24 @@ mod tests {
         );
         assert_eq!(hit.stack.end, CopyEnd::Bound);
         assert_eq!(hit.glimpse, Some(Glimpse { at: ProcAddr(0xabc0), words: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10] }));
+    }
+
+    #[test]
+    fn a_record_that_says_an_address_is_of_the_point_that_lies_there() {
+        let mut catalog = catalog();
+        let spawned_at = AttachPoint { at: VirtAddr(0x40), ..catalog.points[0].point.clone() };
+        catalog.targets[0].places.insert(BIAS, PointIndex(0), &spawned_at);
+        let said = |address: u64, target: u64| {
+            let mut bytes = record(RecordKind::Spawn, FLAG_BY_ADDRESS, 0, 0x7000, 0, &[]);
+            bytes[COOKIE..COOKIE + 8].copy_from_slice(&address.to_ne_bytes());
+            bytes[KIND + 4..KIND + 8].copy_from_slice(&(target as u32).to_ne_bytes());
+            decode_spawn(&bytes, &catalog)
+        };
+        let hit = said(BIAS.to_process(VirtAddr(0x40)).0, 0).unwrap();
+        assert_eq!((hit.point, hit.target, hit.vtable), (PointIndex(0), 0, BIAS.to_process(VTABLE)));
+        assert_eq!(said(0x40, 0).unwrap_err(), Malformed::Point);
+        assert_eq!(said(BIAS.to_process(VirtAddr(0x40)).0, 1).unwrap_err(), Malformed::Point);
+        assert_eq!(said(BIAS.to_process(VirtAddr(0x40)).0, 1 << 16).unwrap_err(), Malformed::Point);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{AttachPoint, Bias, BuildId, Pid, PointIndex, ProcAddr, TaskType, TypeId};
+use super::{AttachPoint, Bias, BuildId, Pid, PointIndex, PointMap, ProcAddr, TaskType, TypeId};
 
 /// Points, types and targets of one session.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,8 @@ pub struct TargetEntry {
     pub types: HashMap<ProcAddr, TypeEntry>,
     /// The runtimes' static counters that numbers are taken from one by one: task ids, ids of task lists, others.
     pub counters: Vec<ProcAddr>,
+    /// Its points by address, where the way of attaching lets records say addresses only.
+    pub places: PointMap,
     /// What will not be seen, and why.
     pub missing: Vec<Missing>,
 }
@@ -85,7 +87,15 @@ pub struct Missing {
 impl TargetEntry {
     /// A process of which nothing is known yet.
     pub fn new(pid: Pid, exe: String) -> Self {
-        Self { pid, exe, images: Vec::new(), types: HashMap::new(), counters: Vec::new(), missing: Vec::new() }
+        Self {
+            pid,
+            exe,
+            images: Vec::new(),
+            types: HashMap::new(),
+            counters: Vec::new(),
+            places: PointMap::default(),
+            missing: Vec::new(),
+        }
     }
 }
 

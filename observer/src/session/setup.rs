@@ -43,6 +43,20 @@ impl Attachment {
     }
 }
 
+impl Catalog {
+    /// Enters every point into its target's map by address.
+    pub(super) fn place_points(&mut self, attachments: &[Attachment]) {
+        for attachment in attachments {
+            let Some(target) = self.targets.get_mut(usize::from(attachment.target)) else { continue };
+            for index in &attachment.points {
+                let Some(PointEntry { image, point }) = self.points.get(index.0 as usize) else { continue };
+                let Some(bias) = target.images.get(*image).map(|image| image.bias) else { continue };
+                target.places.insert(bias, *index, point);
+            }
+        }
+    }
+}
+
 /// What the setup arm ends in, before attaching.
 pub(super) struct Setup {
     pub(super) catalog: Catalog,

@@ -35,7 +35,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let Targets { processes, launched } = select(&options.selection)?;
     let looking =
         Looking { events: options.events, names: options.names, spawners: false, progress: &|text| say(2, text) };
-    let setup = set_up(&processes, &looking)?;
+    let mut setup = set_up(&processes, &looking)?;
     let mut probes = Probes::load(&attach::Options {
         mechanism: options.mechanism,
         ring_pages: options.ring_pages,
@@ -43,6 +43,9 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         kernel_log: options.verbosity >= 3,
         ..attach::Options::default()
     })?;
+    if probes.mechanism().says_addresses() {
+        setup.catalog.place_points(&setup.attachments);
+    }
     let attached = Attached::new(&mut probes, &setup)?;
     let rules = Rules { polls: polls_observed(&setup), births: setup.births, panics: setup.panics };
     let catalog = &setup.catalog;

@@ -119,6 +119,9 @@ impl Spawns {
             spawners: Spawners::Reported,
             ..attach::Options::default()
         })?;
+        if probes.mechanism().says_addresses() {
+            catalog.place_points(&attachments);
+        }
         let requests: Vec<ImageRequest<'_>> =
             attachments.iter().map(|attachment| attachment.request(&catalog)).collect();
         let links = probes.attach(&requests)?;
