@@ -68,8 +68,8 @@ pub struct Entered {
     pub at: u64,
     /// Its process.
     pub tgid: u32,
-    /// Always zero; keeps the layout free of padding.
-    pub reserved: u32,
+    /// The cookie's target. A return probe for one process runs in others, too, on kernels of the age of 6.1.
+    pub target: u32,
 }
 
 /// Adds one. Atomic although the row is this CPU's own: a uprobe's program can be preempted by another thread's. In

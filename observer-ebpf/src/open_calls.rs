@@ -13,7 +13,7 @@ const DEEPEST: u32 = 4;
 /// Remembers a call with its header; whether there was room.
 #[inline(always)]
 pub fn open(hit: &Hit, subject: u64) -> bool {
-    let entered = Entered { subject, at: hit.at, tgid: hit.tgid(), reserved: 0 };
+    let entered = Entered { subject, at: hit.at, tgid: hit.tgid(), target: hit.target() };
     if !by_address() {
         let call = Call { sp: hit.sp, tid: hit.tid(), which: hit.point() };
         return ENTERED.insert(call, entered, u64::from(BPF_ANY)).is_ok();
@@ -36,7 +36,7 @@ pub fn open(hit: &Hit, subject: u64) -> bool {
     false
 }
 
-/// The call that returns, whose frame was this, and forgets it.
+/// The call that returns, whose frame was this, and forgets it; `None` if it is not known, or another probe's.
 #[inline(always)]
 pub fn close(hit: &Hit, sp: u64) -> Option<Entered> {
     if !by_address() {
@@ -58,6 +58,9 @@ pub fn close(hit: &Hit, sp: u64) -> Option<Entered> {
         }
     }
     let (call, entered) = latest?;
+    if entered.target != hit.target() {
+        return None;
+    }
     // As above.
     let _ = ENTERED.remove(call);
     Some(entered)

@@ -49,7 +49,7 @@ pub(super) struct Entered {
     pub(super) subject: u64,
     pub(super) at: u64,
     pub(super) tgid: u32,
-    pub(super) reserved: u32,
+    pub(super) target: u32,
 }
 
 /// Calls read at once. More than any of the map's buckets holds, or the kernel would stop at that one.

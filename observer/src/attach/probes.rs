@@ -165,7 +165,8 @@ impl Probes {
         drained
     }
 
-    /// From now on, births at this point are reported with the memory that the word at this spot points to.
+    /// From now on, births at this point are reported with the memory that the word at this spot points to. Where records
+    /// say addresses ([`Mechanism::says_addresses`]) no point is known at a hit, and this changes nothing.
     pub fn look_at(&mut self, point: PointIndex, spot: Spot) -> Result<(), AttachError> {
         kernel_maps::update(self.object.spots()?, point.0, spot.to_u64())
             .map_err(|source| AttachError::refused("tell the programs where to look", source))
