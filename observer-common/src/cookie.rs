@@ -19,6 +19,8 @@ pub struct Cookie {
 }
 
 impl Cookie {
+    /// As `point`: the probe sits at many points, and the address of each hit tells which.
+    pub const BY_ADDRESS: u32 = u32::MAX;
     /// As `target`: the point is every process's, and the record's `tgid` tells whose hit it is.
     pub const BY_PROCESS: u16 = u16::MAX;
 

@@ -18,6 +18,10 @@ pub const FLAG_NO_SCRATCH: u16 = 8;
 /// The copy of the stack ends before its bound, because the next page could not be read.
 pub const FLAG_STACK_CUT: u16 = 16;
 
+/// The probe has one cookie for many points: the record's `cookie` is the address of the probed instruction, which for
+/// [`RecordKind::Leave`] is that of the entry, and its `target` is the cookie's.
+pub const FLAG_BY_ADDRESS: u16 = 32;
+
 /// What kind of probe wrote the record. Which function it sits on is in the cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
@@ -55,7 +59,7 @@ pub struct Record {
     /// CLOCK_MONOTONIC, nanoseconds. Taken when the probe was hit, but for [`RecordKind::Leave`] after the memory was
     /// read: whoever freed the memory that a return finds gone has entered before this time.
     pub ts: u64,
-    /// The attach point, see [`crate::Cookie`].
+    /// The attach point, see [`crate::Cookie`]; with [`FLAG_BY_ADDRESS`] an address.
     pub cookie: u64,
     /// The thread's stack pointer at the function's entry (for [`RecordKind::Leave`] that of the entry, too).
     pub sp: u64,
@@ -69,8 +73,8 @@ pub struct Record {
     pub kind: u16,
     /// `FLAG_*` bits.
     pub flags: u16,
-    /// Always zero; keeps the layout free of padding.
-    pub reserved: u32,
+    /// With [`FLAG_BY_ADDRESS`] the cookie's target, else zero.
+    pub target: u32,
     /// For [`RecordKind::Spawn`]: how many bytes at the stack's beginning could not be read, and are zero. For the others:
     /// the word that the cookie's `far` asks for, 0 where it asks for none: the task id of a cell whose future is so
     /// strongly aligned that the id lies behind the head.

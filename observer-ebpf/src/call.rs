@@ -3,14 +3,13 @@
 //! Does not know which function it is: the cookie tells user space.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use observer_common::{Counter, FLAG_SUBJECT_UNKNOWN, RECORD_FULL, RECORD_WITH_HEAD, RecordKind};
 
-use crate::emit::{Draft, Hit};
-use crate::header;
-use crate::maps::{self, Call, ENTERED, Entered};
+use crate::emit::{Draft, Hit, by_address};
+use crate::maps::{self, Entered};
+use crate::{header, open_calls};
 
 /// Bytes that a return has popped when its probe is hit: the return address.
 const RETURN_ADDRESS: u64 = 8;
@@ -20,9 +19,7 @@ const RETURN_ADDRESS: u64 = 8;
 pub fn enter(ctx: ProbeContext) -> u32 {
     let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
     let subject = first_argument(&ctx);
-    let call = Call { sp: hit.sp, tid: hit.tid(), point: hit.point() };
-    let entered = Entered { subject, tgid: hit.tgid(), reserved: 0 };
-    if ENTERED.insert(call, entered, u64::from(BPF_ANY)).is_err() {
+    if !open_calls::open(&hit, subject) {
         maps::count(Counter::EntriesForgotten);
     }
     report_entry(&ctx, &hit, subject);
@@ -43,18 +40,18 @@ pub fn enter_only(ctx: ProbeContext) -> u32 {
 pub fn leave(ctx: RetProbeContext) -> u32 {
     let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
     let sp = hit.sp.wrapping_sub(RETURN_ADDRESS);
-    let call = Call { sp, tid: hit.tid(), point: hit.point() };
-    let mut draft = Draft::new();
-
-    // SAFETY: the value is copied at once; only this thread writes or removes it.
-    let Some(Entered { subject, .. }) = unsafe { ENTERED.get(call) }.copied() else {
-        header::clear_head(draft.record());
-        draft.describe(&hit, RecordKind::Leave, FLAG_SUBJECT_UNKNOWN, sp, 0, 0);
-        draft.send::<RECORD_WITH_HEAD, _>(&ctx);
+    let Some(Entered { subject, at, .. }) = open_calls::close(&hit, sp) else {
+        if !by_address() {
+            let mut draft = Draft::new();
+            header::clear_head(draft.record());
+            draft.describe(&hit, RecordKind::Leave, FLAG_SUBJECT_UNKNOWN, sp, 0, 0);
+            draft.send::<RECORD_WITH_HEAD, _>(&ctx);
+        }
+        // Else nobody knows which function has returned, and there is nothing to say.
         return 0;
     };
-    // It was there a moment ago and is this thread's own: removing cannot fail.
-    let _ = ENTERED.remove(call);
+    let hit = Hit { at, ..hit };
+    let mut draft = Draft::new();
 
     let far = header::far_word(subject, hit.far());
     let flags = header::copy_head(draft.record(), subject);

@@ -5,13 +5,24 @@
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{BPF_F_CURRENT_CPU, pt_regs};
 use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_perf_event_output};
-use observer_common::{Cookie, Counter, Record, RecordKind};
+use aya_ebpf::{EbpfContext, Global};
+use observer_common::{Cookie, Counter, FLAG_BY_ADDRESS, Record, RecordKind};
 
 use crate::audience;
 use crate::maps::{self, RECORDS};
+
+/// Not zero where one probe sits at many points, so that records must say the address. Constant once the programs are
+/// loaded.
+#[unsafe(no_mangle)]
+static BY_ADDRESS: Global<u8> = Global::new(0);
+
+/// Whether records say the address instead of the cookie.
+#[inline(always)]
+pub fn by_address() -> bool {
+    BY_ADDRESS.load() != 0
+}
 
 /// A record on the stack, of which only the part to be sent gets written. It is not kept in a per-CPU scratch row,
 /// because a uprobe's program can be preempted in the middle of it.
@@ -26,6 +37,8 @@ pub struct Hit {
     pub ts: u64,
     /// Which point.
     pub cookie: u64,
+    /// The probed instruction; at a return, that of the entry once it is known.
+    pub at: u64,
     /// Process and thread, as the helper packs them.
     pub pid_tgid: u64,
     /// Stack pointer now.
@@ -46,6 +59,8 @@ impl Hit {
             ts: unsafe { bpf_ktime_get_ns() },
             // SAFETY: the program's own context.
             cookie: unsafe { bpf_get_attach_cookie(ctx.as_ptr()) },
+            // SAFETY: as above.
+            at: unsafe { (*regs).rip },
             pid_tgid,
             // SAFETY: the program's own context, which is the registers.
             sp: unsafe { (*regs).rsp },
@@ -82,6 +97,12 @@ impl Hit {
     #[inline(always)]
     pub fn register(&self) -> u8 {
         Cookie::from_u64(self.cookie).register
+    }
+
+    /// The cookie's target.
+    #[inline(always)]
+    pub fn target(&self) -> u32 {
+        u32::from(Cookie::from_u64(self.cookie).target)
     }
 
     /// Which word of the cell the cookie asks for besides the head, 0 for none.
@@ -130,14 +151,14 @@ pub unsafe fn describe(record: *mut Record, hit: &Hit, kind: RecordKind, flags: 
     // SAFETY: the caller's promise; every field is plain.
     unsafe {
         (*record).ts = hit.ts;
-        (*record).cookie = hit.cookie;
+        (*record).cookie = if by_address() { hit.at } else { hit.cookie };
         (*record).sp = sp;
         (*record).subject = subject;
         (*record).tid = hit.tid();
         (*record).tgid = hit.tgid();
         (*record).kind = kind as u16;
-        (*record).flags = flags;
-        (*record).reserved = 0;
+        (*record).flags = if by_address() { flags | FLAG_BY_ADDRESS } else { flags };
+        (*record).target = if by_address() { hit.target() } else { 0 };
         (*record).far = far;
     }
 }

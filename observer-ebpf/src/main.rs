@@ -1,8 +1,8 @@
 //! Kernel side of async-observer: one program per probed moment, each of which reports what it saw and counts.
 //!
 //! Nothing is decided here, no runtime and no version of one is known, and no kernel structure is read: the only inputs
-//! are the registers, the attach cookie and the target's memory. The same programs load as plain uprobes and as
-//! uprobe_multi, see `observer::attach`.
+//! are the registers, the attach cookie and the target's memory. The same programs load for uprobe_multi and for
+//! perf events, see `observer::attach`.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -16,6 +16,7 @@ mod emit;
 mod header;
 mod maps;
 mod nothing;
+mod open_calls;
 mod panic;
 mod spawn;
 mod spawner;

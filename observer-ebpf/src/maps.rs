@@ -45,8 +45,7 @@ pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(16_384, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
 
-/// One call in progress. The point is part of it, because a function that begins with a jump to another probed one
-/// shares its stack pointer with it.
+/// One call in progress.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Call {
@@ -54,8 +53,9 @@ pub struct Call {
     pub sp: u64,
     /// The thread.
     pub tid: u32,
-    /// The function's point, as in the cookie.
-    pub point: u32,
+    /// What tells calls at one frame apart: a function that begins with a jump to another probed one shares its stack
+    /// pointer with it. The point, as in the cookie; or how many calls are open there already.
+    pub which: u32,
 }
 
 /// What is remembered of a call.
@@ -64,10 +64,12 @@ pub struct Call {
 pub struct Entered {
     /// The header it was given.
     pub subject: u64,
+    /// The function's probed instruction.
+    pub at: u64,
     /// Its process.
     pub tgid: u32,
-    /// Always zero; keeps the layout free of padding.
-    pub reserved: u32,
+    /// The cookie's target. A return probe for one process runs in others, too, on kernels of the age of 6.1.
+    pub target: u32,
 }
 
 /// Adds one. Atomic although the row is this CPU's own: a uprobe's program can be preempted by another thread's. In

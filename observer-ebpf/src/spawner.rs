@@ -68,15 +68,20 @@ fn report(ctx: &ProbeContext, hit: &Hit, subject: u64, record: *mut SpawnRecord)
         // stack pointer yet has not written there, and a probe brings no page in.
         let mut length = PAGE as u64 - (from & (PAGE as u64 - 1));
         let mut unread = 0;
+        // A flag, although `unread == length` says the same: kernels of the age of 6.1 go on into branches that such a
+        // comparison excludes, and then refuse the program.
+        let mut nothing_read = false;
         let mut flags = 0;
         if bpf_probe_read_user(stack.cast(), length as u32, from as *const _) != 0 {
             unread = length;
+            nothing_read = true;
         }
         for _ in 0..STACK_PAGES {
             let (to, at) = (stack.add(length as usize), from.wrapping_add(length));
             if bpf_probe_read_user(to.cast(), PAGE as u32, at as *const _) == 0 {
                 length += PAGE as u64;
-            } else if unread == length {
+                nothing_read = false;
+            } else if nothing_read {
                 length += PAGE as u64;
                 unread = length;
             } else {
@@ -84,7 +89,7 @@ fn report(ctx: &ProbeContext, hit: &Hit, subject: u64, record: *mut SpawnRecord)
                 break;
             }
         }
-        if unread == length {
+        if nothing_read {
             (length, unread, flags) = (0, 0, FLAG_STACK_CUT);
         }
         let registers = registers(ctx.regs);

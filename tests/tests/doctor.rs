@@ -31,7 +31,7 @@ fn as_root_everything_that_is_needed_works() {
         "bpf-programs",
         "rings",
         "uprobe-multi",
-        "uprobes",
+        "trace-events",
         "tracefs",
         "seccomp-returns",
         "follow-processes",
@@ -172,9 +172,9 @@ fn a_kernel_that_has_no_links_is_told_from_a_user_who_may_not() {
     const BPF_LINK_CREATE: u32 = 28;
     let found = doctor(&mut refusing(libc::SYS_bpf, Some(BPF_LINK_CREATE), libc::EINVAL, &program()));
     found.assert(None, "bpf-programs", "works", &[], "");
-    found.assert(None, "uprobe-multi", "missing", &["this kernel cannot attach uprobe_multi links"], "plain uprobes");
+    found.assert(None, "uprobe-multi", "missing", &["this kernel cannot attach uprobe_multi links"], "trace events");
     // What the other way needs besides perf is such a link, too, but it was tried.
-    found.assert(None, "uprobes", "missing", &["this kernel cannot attach probes"], "CONFIG_UPROBE_EVENTS");
+    found.assert(None, "trace-events", "missing", &["this kernel cannot attach probes"], "CONFIG_UPROBE_EVENTS");
     found.assert(None, "seccomp-returns", "notTried", &["only with uprobe-multi"], "");
     assert_eq!((found.end()["live"].is_null(), found.code), (true, 0));
 }

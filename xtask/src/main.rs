@@ -13,6 +13,7 @@ mod fixtures;
 mod floors;
 mod preflight;
 mod test;
+mod vm;
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about = "The project's own commands", max_term_width = 120)]
@@ -33,6 +34,8 @@ enum Word {
     Fixtures(fixtures::Options),
     /// Runs the whole test suite; live tests run, or it fails
     Test,
+    /// Runs live tests on other kernels, in virtual machines
+    Vm(vm::Options),
     /// Checks that no import climbs a floor
     Floors,
 }
@@ -55,6 +58,7 @@ fn run(word: Word) -> Result<()> {
         Word::Ebpf(options) => ebpf::run(&options),
         Word::Fixtures(options) => fixtures::run(&options),
         Word::Test => test::run(&root),
+        Word::Vm(options) => vm::run(&root, &options),
         Word::Floors => floors::run(&root),
     }
 }

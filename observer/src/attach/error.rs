@@ -89,10 +89,10 @@ pub enum AttachError {
     },
 }
 
-/// Needed for everything but plain uprobes.
+/// Needed for everything but trace events.
 const BPF: &[Capability] = &[Capability::Bpf, Capability::Perfmon];
-/// Kernels since the fix of CVE-2025-38466 ask for more where each probe is a perf event.
-const PLAIN: &[Capability] = &[Capability::SysAdmin];
+/// Definitions are root's files, and kernels since the fix of CVE-2025-38466 ask for more where perf opens uprobes.
+const EVENTS: &[Capability] = &[Capability::SysAdmin];
 
 impl AttachError {
     /// By the error number, for what bpf(2) refused.
@@ -100,9 +100,13 @@ impl AttachError {
         Self::with(what, BPF, source)
     }
 
-    /// As [`Self::refused`], for a plain uprobe.
-    pub(super) fn plain_refused(what: &'static str, source: io::Error) -> Self {
-        Self::with(what, PLAIN, source)
+    /// As [`Self::refused`], for trace events.
+    pub(super) fn event_refused(what: &'static str, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            // No tracefs, or no uprobes in it.
+            Some(libc::ENODEV | libc::ENOENT) => Self::KernelCannot { what, source },
+            _ => Self::with(what, EVENTS, source),
+        }
     }
 
     fn with(what: &'static str, needs: &'static [Capability], source: io::Error) -> Self {

@@ -39,7 +39,7 @@ struct MapBatch {
 pub(super) struct Call {
     pub(super) sp: u64,
     pub(super) tid: u32,
-    pub(super) point: u32,
+    pub(super) which: u32,
 }
 
 /// Mirrors the kernel side's `Entered`: what is remembered of it.
@@ -47,8 +47,9 @@ pub(super) struct Call {
 #[repr(C)]
 pub(super) struct Entered {
     pub(super) subject: u64,
+    pub(super) at: u64,
     pub(super) tgid: u32,
-    pub(super) reserved: u32,
+    pub(super) target: u32,
 }
 
 /// Calls read at once. More than any of the map's buckets holds, or the kernel would stop at that one.

@@ -13,8 +13,10 @@ use std::thread;
 use observer_common::{Counter, MintRegister};
 
 use super::AttachError;
-use super::links::{ImageRequest, Links, Scope};
+use super::kernel::AttachedBy;
+use super::links::{Links, Way};
 use super::object::Object;
+use super::sites::{ImageRequest, Scope};
 use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, Program, Role, VirtAddr};
 
 /// How probes come to their points.
@@ -22,16 +24,21 @@ use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, Program, Role
 pub enum Mechanism {
     /// One link holds any number of points; it comes and goes in milliseconds.
     UprobeMulti,
-    /// One perf event a point. Taking one out again costs about a tenth of a second.
-    PlainUprobes,
+    /// One trace event for all points that one program sees in one image; it comes and goes in about a tenth of a second.
+    Tracefs,
 }
 
 impl Mechanism {
+    /// Whether records say addresses instead of points: one probe's cookie cannot name them all.
+    pub fn says_addresses(self) -> bool {
+        self == Self::Tracefs
+    }
+
     /// The word used on output.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UprobeMulti => "uprobe_multi",
-            Self::PlainUprobes => "uprobe",
+            Self::Tracefs => "tracefs",
         }
     }
 }
@@ -44,9 +51,9 @@ pub(super) enum Trial {
     Lacks(io::Error),
 }
 
-/// Tries. The error is one that would meet plain uprobes, too.
+/// Tries. The error is one that would meet trace events, too.
 pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
-    let programs = match object.load_multi() {
+    let programs = match object.load_programs(AttachedBy::Multi) {
         Ok(programs) => programs,
         Err(AttachError::KernelCannot { source, .. }) => return Ok(Trial::Lacks(source)),
         Err(other) => return Err(other),
@@ -71,7 +78,7 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
     // Foreign or not, as the audience may have it.
     let hits = || Ok::<u64, AttachError>(object.counter(Counter::Hits)? + object.counter(Counter::Foreign)?);
     let before = hits()?;
-    let links = match Links::multi(&programs, &[request]) {
+    let links = match Links::attach(&programs, &Way::Multi, &[request]) {
         Ok(links) => links,
         Err(AttachError::KernelCannot { source, .. }) => return Ok(Trial::Lacks(source)),
         Err(other) => return Err(other),

@@ -13,15 +13,19 @@ mod links;
 mod mechanism;
 mod object;
 mod probes;
+mod sites;
 mod trial;
 #[cfg(test)]
 mod tests;
+mod trace_event;
+mod tracefs;
 
 pub use self::object::{Spawners, Work};
 pub use audience::sees_every_process;
 pub use error::AttachError;
-pub use links::{ImageRequest, Links, Refused, Scope};
+pub use links::{Links, Refused};
 pub use mechanism::Mechanism;
 pub use observer_common::Audience;
 pub use probes::{Counters, Drained, Options, Probes};
+pub use sites::{ImageRequest, Scope};
 pub use trial::{Trials, Tried, UnderFilter};

@@ -1,18 +1,18 @@
-//! The embedded kernel object: its maps through aya, its programs either way.
+//! The embedded kernel object: its maps through aya, its programs by hand.
 //!
-//! aya 0.14 cannot load a program for uprobe_multi (it has no say over the expected attach type), so for that mechanism
-//! the same bytes are parsed a second time with aya-obj and bound to the maps that aya created.
+//! aya 0.14 cannot load a program for uprobe_multi (it has no say over the expected attach type), so the same bytes are
+//! parsed a second time with aya-obj and bound to the maps that aya created.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use aya::maps::{Map, MapData, PerCpuArray};
-use aya::programs::{ProgramError, UProbe};
 use aya::{Ebpf, EbpfLoader};
 use observer_common::Counter;
 
 use super::error::chain;
-use super::{AttachError, Options, kernel};
+use super::kernel::AttachedBy;
+use super::{AttachError, Mechanism, Options, kernel};
 use crate::model::Program;
 
 static BYTES: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/observer.bpf.o"));
@@ -25,6 +25,7 @@ const COUNTERS: &str = "COUNTERS";
 const ENTERED: &str = "ENTERED";
 const PROCESSES: &str = "PROCESSES";
 const AUDIENCE: &str = "AUDIENCE";
+const BY_ADDRESS: &str = "BY_ADDRESS";
 const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 /// The most talkative level, which lets everything through.
 const LOG_ALL: u8 = u8::MAX;
@@ -63,13 +64,15 @@ pub enum Spawners {
 
 impl Object {
     /// Creates the maps.
-    pub(super) fn load(options: &Options) -> Result<Self, AttachError> {
+    pub(super) fn load(options: &Options, mechanism: Mechanism) -> Result<Self, AttachError> {
         let spawners = options.spawners;
         let level = if options.kernel_log { LOG_ALL } else { LOG_NOTHING };
         let audience = options.audience as u8;
         let mut loader = EbpfLoader::new();
-        // Constants are a map, too: programs loaded the other way are bound to the same.
-        loader.btf(None).override_global(LOG_LEVEL, &level, true).override_global(AUDIENCE, &audience, true);
+        let by_address = u8::from(mechanism == Mechanism::Tracefs);
+        // Constants are a map, too, and programs are bound to it as to the others.
+        loader.btf(None).override_global(LOG_LEVEL, &level, true);
+        loader.override_global(AUDIENCE, &audience, true).override_global(BY_ADDRESS, &by_address, true);
         loader.map_max_entries(PROCESSES, options.processes).map_max_entries(ENTERED, options.calls);
         if spawners == Spawners::Unseen {
             loader.map_max_entries(SCRATCH, 1);
@@ -133,39 +136,8 @@ impl Object {
         PROGRAMS.into_iter().filter(move |program| *program != Program::Spawn || spawners == Spawners::Reported)
     }
 
-    /// Loads every wanted program for plain uprobes, which aya then attaches.
-    pub(super) fn load_plain(&mut self) -> Result<(), AttachError> {
-        for program in self.programs() {
-            if self.is_loaded(program)? {
-                continue;
-            }
-            self.plain(program)?.load().map_err(|error| match error {
-                ProgramError::LoadError { io_error, verifier_log } if is_verdict(&io_error) => AttachError::Verifier {
-                    program: name(program, self.work),
-                    log: verifier_log.to_string(),
-                    source: io_error,
-                },
-                ProgramError::LoadError { io_error, .. } => AttachError::refused("load programs", io_error),
-                other => AttachError::Object(chain(&other)),
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Programs that do nothing stand for several.
-    fn is_loaded(&mut self, program: Program) -> Result<bool, AttachError> {
-        Ok(self.plain(program)?.fd().is_ok())
-    }
-
-    /// One program as aya has it.
-    pub(super) fn plain(&mut self, program: Program) -> Result<&mut UProbe, AttachError> {
-        let name = name(program, self.work);
-        let found = self.ebpf.program_mut(name).ok_or_else(|| AttachError::Object(format!("no program {name}")))?;
-        found.try_into().map_err(|error: ProgramError| AttachError::Object(chain(&error)))
-    }
-
-    /// Loads every wanted program for uprobe_multi links.
-    pub(super) fn load_multi(&self) -> Result<HashMap<Program, OwnedFd>, AttachError> {
+    /// Loads every wanted program.
+    pub(super) fn load_programs(&self, by: AttachedBy) -> Result<HashMap<Program, OwnedFd>, AttachError> {
         let broken = |error: &dyn std::error::Error| AttachError::Object(chain(error));
         let mut object = aya_obj::Object::parse(BYTES).map_err(|e| broken(&e))?;
         let maps: Vec<(String, RawFd, aya_obj::Map)> = object
@@ -186,7 +158,7 @@ impl Object {
             let name = name(program, self.work);
             let entry = object.programs.get(name).and_then(|p| Some((p, object.functions.get(&p.function_key())?)));
             let (parsed, function) = entry.ok_or_else(|| AttachError::Object(format!("no program {name}")))?;
-            let fd = kernel::load_multi_program(name, &function.instructions, &parsed.license).map_err(|rejected| {
+            let fd = kernel::load_program(name, &function.instructions, &parsed.license, by).map_err(|rejected| {
                 if is_verdict(&rejected.source) && !rejected.log.is_empty() {
                     AttachError::Verifier { program: name, log: rejected.log, source: rejected.source }
                 } else {

@@ -5,12 +5,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use observer_common::Counter;
 
+use super::kernel::AttachedBy;
 use super::kernel_log::KernelLog;
+use super::links::Way;
 use super::mechanism::{Trial, try_multi};
 use super::object::{Object, Spawners, Work};
+use super::tracefs::Tracefs;
 use super::{AttachError, Audience, ImageRequest, Links, Mechanism, kernel_maps};
 use crate::model::{Pid, PointIndex, Program, Spot};
 use crate::perf::{Ring, Source, online_cpus};
@@ -78,7 +82,8 @@ pub struct Counters {
 /// The kernel side, loaded, with its rings open. Dropping it unloads what no [`Links`] holds any more.
 pub struct Probes {
     object: Object,
-    loaded: Loaded,
+    programs: HashMap<Program, OwnedFd>,
+    way: Way,
     rings: Vec<Ring>,
     ring_pages: usize,
     log: Option<KernelLog>,
@@ -87,38 +92,41 @@ pub struct Probes {
     own_foreign: u64,
 }
 
-enum Loaded {
-    Multi(HashMap<Program, OwnedFd>),
-    Plain,
-}
-
 impl Probes {
     /// Loads maps and programs, finds out the mechanism and opens a ring for each CPU.
     pub fn load(options: &Options) -> Result<Self, AttachError> {
-        let mut object = Object::load(options)?;
-        let loaded = match options.mechanism {
-            Some(Mechanism::PlainUprobes) => None,
-            wanted => match try_multi(&object)? {
-                Trial::Works(programs) => Some(programs),
-                Trial::Lacks(source) if wanted == Some(Mechanism::UprobeMulti) => {
-                    return Err(AttachError::KernelCannot { what: "attach uprobe_multi links", source });
+        let found = match options.mechanism {
+            Some(Mechanism::Tracefs) => None,
+            wanted => {
+                let mut object = Object::load(options, Mechanism::UprobeMulti)?;
+                match try_multi(&object)? {
+                    Trial::Works(programs) if options.work == Work::Report => Some((object, programs)),
+                    Trial::Works(_) => {
+                        object.set_work(options.work);
+                        let programs = object.load_programs(AttachedBy::Multi)?;
+                        Some((object, programs))
+                    }
+                    Trial::Lacks(source) if wanted == Some(Mechanism::UprobeMulti) => {
+                        return Err(AttachError::KernelCannot { what: "attach uprobe_multi links", source });
+                    }
+                    Trial::Lacks(_) => None,
                 }
-                Trial::Lacks(_) => None,
-            },
+            }
         };
-        object.set_work(options.work);
-        let loaded = match loaded {
-            Some(_) if options.work == Work::Nothing => Loaded::Multi(object.load_multi()?),
-            Some(programs) => Loaded::Multi(programs),
+        let (mut object, programs, way) = match found {
+            Some((object, programs)) => (object, programs, Way::Multi),
             None => {
-                object.load_plain()?;
-                Loaded::Plain
+                let tracefs = Tracefs::open()?;
+                let mut object = Object::load(options, Mechanism::Tracefs)?;
+                object.set_work(options.work);
+                let programs = object.load_programs(AttachedBy::PerfEvent)?;
+                (object, programs, Way::Tracefs(Arc::new(tracefs)))
             }
         };
         let (rings, ring_pages) = open_rings(&object, options.ring_pages)?;
         let (own_hits, own_foreign) = (object.counter(Counter::Hits)?, object.counter(Counter::Foreign)?);
         let log = if options.kernel_log { Some(KernelLog::open(object.ebpf())?) } else { None };
-        let probes = Self { object, loaded, rings, ring_pages, log, own_hits, own_foreign };
+        let probes = Self { object, programs, way, rings, ring_pages, log, own_hits, own_foreign };
         if options.audience == Audience::NotExcluded {
             probes.exclude(Pid(std::process::id()))?;
         }
@@ -127,9 +135,9 @@ impl Probes {
 
     /// How points are attached.
     pub fn mechanism(&self) -> Mechanism {
-        match self.loaded {
-            Loaded::Multi(_) => Mechanism::UprobeMulti,
-            Loaded::Plain => Mechanism::PlainUprobes,
+        match self.way {
+            Way::Multi => Mechanism::UprobeMulti,
+            Way::Tracefs(_) => Mechanism::Tracefs,
         }
     }
 
@@ -139,10 +147,7 @@ impl Probes {
     /// Births come last, after all that can end a life; returns come before entries: a call that is seen entering is
     /// seen leaving, while a call that was entered in between leaves with its subject unknown.
     pub fn attach(&mut self, requests: &[ImageRequest<'_>]) -> Result<Links, AttachError> {
-        match &self.loaded {
-            Loaded::Multi(programs) => Links::multi(programs, requests),
-            Loaded::Plain => Links::plain(&mut self.object, requests),
-        }
+        Links::attach(&self.programs, &self.way, requests)
     }
 
     /// The rings, one a CPU that was online at the start, to wait for. One becomes readable when a quarter of it is
@@ -173,7 +178,8 @@ impl Probes {
         drained
     }
 
-    /// From now on, spawns at this point are reported with the memory that the word at this spot points to.
+    /// From now on, spawns at this point are reported with the memory that the word at this spot points to. Where records
+    /// say addresses ([`Mechanism::says_addresses`]) no point is known at a hit, and this changes nothing.
     pub fn look_at(&mut self, point: PointIndex, spot: Spot) -> Result<(), AttachError> {
         kernel_maps::update(self.object.spots()?, point.0, spot.to_u64())
             .map_err(|source| AttachError::refused("tell the programs where to look", source))

@@ -10,15 +10,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use observer_common::{
-    Cookie, FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, FLAG_SUBJECT_UNKNOWN, HEAD_WORDS, MintRegister, RECORD_BARE,
-    RECORD_FULL, RECORD_WITH_HEAD, RecordKind, STAGE_WORDS,
+    Cookie, FLAG_BY_ADDRESS, FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, FLAG_SUBJECT_UNKNOWN, HEAD_WORDS,
+    MintRegister, RECORD_BARE, RECORD_FULL, RECORD_WITH_HEAD, RecordKind, STAGE_WORDS,
 };
 
-use super::links::Links;
+use super::kernel::AttachedBy;
+use super::links::{Links, Way};
 use super::mechanism::own_file;
 use super::object::Object;
 use super::*;
-use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, Program, Role, VirtAddr};
+use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, PointMap, ProcAddr, Program, Role, VirtAddr};
 use crate::perf::{Ring, Source};
 
 mod attaching;
@@ -27,6 +28,7 @@ mod forked;
 mod records;
 mod rings;
 mod spawners;
+mod trace_events;
 
 const EXE: &str = "/proc/self/exe";
 /// A state word with one reference.
@@ -71,16 +73,25 @@ struct Seen {
 impl Seen {
     fn read(bytes: &[u8]) -> Self {
         let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap());
+        let kind = RecordKind::from_u16(word(40) as u16);
+        let flags = (word(40) >> 16) as u16;
+        let mut cookie = Cookie::from_u64(word(8));
+        if flags & FLAG_BY_ADDRESS != 0 {
+            let places = PLACES.lock().unwrap();
+            let (places, points) = places.as_ref().unwrap();
+            let index = places.find(VirtAddr(word(8)), kind.unwrap()).expect("a point at that address");
+            cookie = points[index.0 as usize].cookie((word(40) >> 32) as u16, index);
+        }
         Self {
             length: bytes.len(),
             ts: word(0),
-            cookie: Cookie::from_u64(word(8)),
+            cookie,
             sp: word(16),
             subject: word(24),
             tid: word(32) as u32,
             tgid: (word(32) >> 32) as u32,
-            kind: RecordKind::from_u16(word(40) as u16),
-            flags: (word(40) >> 16) as u16,
+            kind,
+            flags: flags & !FLAG_BY_ADDRESS,
             far: word(48),
             words: (RECORD_BARE..bytes.len()).step_by(8).map(word).collect(),
         }
@@ -128,7 +139,8 @@ fn point(role: Role, address: usize) -> AttachPoint {
     let offset = own_file(EXE, address).unwrap().offset;
     AttachPoint {
         role,
-        at: VirtAddr(0),
+        // As if linked where it is loaded.
+        at: VirtAddr(address as u64),
         offset,
         bytes: vec![],
         cost: Cost::Emulated,
@@ -138,7 +150,12 @@ fn point(role: Role, address: usize) -> AttachPoint {
     }
 }
 
+/// Where the points asked for last lie: for records that say an address.
+static PLACES: Mutex<Option<(PointMap, Vec<AttachPoint>)>> = Mutex::new(None);
+
 fn requests(points: &[AttachPoint]) -> [ImageRequest<'_>; 1] {
+    let places = PointMap::of((0..).map(PointIndex).zip(points));
+    *PLACES.lock().unwrap() = Some((places, points.to_vec()));
     let points = points.iter().enumerate().map(|(i, point)| (PointIndex(i as u32), point)).collect();
     [ImageRequest { scope: Scope::Process { pid: Pid(std::process::id()), target: 9 }, path: Path::new(EXE), points }]
 }
@@ -152,11 +169,11 @@ fn best(ring_pages: usize) -> Probes {
     Probes::load(&Options { ring_pages, ..Options::default() }).unwrap()
 }
 
-/// Those that work here; plain uprobes always do.
+/// Those that work here; trace events always do.
 fn mechanisms() -> Vec<Mechanism> {
     match best(1).mechanism() {
-        Mechanism::UprobeMulti => vec![Mechanism::UprobeMulti, Mechanism::PlainUprobes],
-        Mechanism::PlainUprobes => vec![Mechanism::PlainUprobes],
+        Mechanism::UprobeMulti => vec![Mechanism::UprobeMulti, Mechanism::Tracefs],
+        Mechanism::Tracefs => vec![Mechanism::Tracefs],
     }
 }
 

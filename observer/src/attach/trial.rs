@@ -7,13 +7,17 @@ use std::hint::black_box;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use observer_common::Counter;
 
 use super::filtered::{Fate, Filtered};
-use super::links::{ImageRequest, Links, Scope};
+use super::kernel::AttachedBy;
+use super::links::{Links, Way};
 use super::mechanism::{Trial, own_file, try_multi};
 use super::object::{Object, Spawners};
+use super::sites::{ImageRequest, Scope};
+use super::tracefs::Tracefs;
 use super::{AttachError, Mechanism, Options};
 use crate::perf::{Ring, Source, online_cpus};
 use crate::model::{AttachPoint, Cost, MintRegister, Pid, PointIndex, Program, Role, VirtAddr};
@@ -51,8 +55,8 @@ pub struct Trials {
     pub rings: Tried<usize>,
     /// A uprobe_multi link, hit by another thread than the first.
     pub multi: Tried,
-    /// A plain uprobe, hit. Needed only where the link does not work.
-    pub plain: Tried,
+    /// A trace event, hit. Needed only where the link does not work.
+    pub events: Tried,
     /// A return probe in a process with a seccomp filter.
     pub filtered: Tried<UnderFilter>,
     /// An event of every process on one CPU: how processes are followed as they come and go.
@@ -73,11 +77,11 @@ impl Trials {
             programs: Tried::Blocked,
             rings: Tried::Blocked,
             multi: Tried::Blocked,
-            plain: Tried::Blocked,
+            events: Tried::Blocked,
             filtered: Tried::Blocked,
             following: Tried::Blocked,
         };
-        let tried = match Object::load(&Options { spawners: Spawners::Reported, ..Options::default() }) {
+        let tried = match Object::load(&Options { spawners: Spawners::Reported, ..Options::default() }, Mechanism::UprobeMulti) {
             Ok(object) => Self { maps: Tried::Works(()), ..programs(object, blocked(Tried::Blocked)) },
             Err(error) => blocked(Tried::Fails(error)),
         };
@@ -87,9 +91,9 @@ impl Trials {
     /// How probes would be attached, if they can be.
     pub fn mechanism(&self) -> Option<Mechanism> {
         let rest = [&self.maps, &self.programs].into_iter().all(Tried::works) && self.rings.works();
-        match (rest, self.multi.works(), self.plain.works()) {
+        match (rest, self.multi.works(), self.events.works()) {
             (true, true, _) => Some(Mechanism::UprobeMulti),
-            (true, false, true) => Some(Mechanism::PlainUprobes),
+            (true, false, true) => Some(Mechanism::Tracefs),
             _ => None,
         }
     }
@@ -107,7 +111,7 @@ impl<T> Tried<T> {
 }
 
 /// What needs maps: programs, and both ways of attaching them.
-fn programs(mut object: Object, none: Trials) -> Trials {
+fn programs(object: Object, none: Trials) -> Trials {
     let multi = match try_multi(&object) {
         Ok(Trial::Works(programs)) => {
             let filtered = match under_filter(programs) {
@@ -117,7 +121,7 @@ fn programs(mut object: Object, none: Trials) -> Trials {
             return Trials {
                 programs: Tried::Works(()),
                 multi: Tried::Works(()),
-                plain: Tried::NotNeeded,
+                events: Tried::NotNeeded,
                 filtered,
                 ..none
             };
@@ -127,11 +131,12 @@ fn programs(mut object: Object, none: Trials) -> Trials {
         }
         Err(error) => Tried::Fails(error),
     };
-    if let Err(error) = object.load_plain() {
-        return Trials { programs: Tried::Fails(error), ..none };
+    // With maps of its own: they are of another size.
+    drop(object);
+    match events() {
+        Err(error @ AttachError::Verifier { .. }) => Trials { programs: Tried::Fails(error), multi, ..none },
+        tried => Trials { programs: Tried::Works(()), multi, events: Tried::of(tried), ..none },
     }
-    let plain = Tried::of(plain(&mut object));
-    Trials { programs: Tried::Works(()), multi, plain, ..none }
 }
 
 /// Opens all rings, in ever smaller sizes until they fit.
@@ -139,13 +144,16 @@ fn rings(pages: usize) -> Result<usize, AttachError> {
     Ok(Ring::open_each(Source::BpfOutput, &online_cpus()?, pages)?.1)
 }
 
-/// A plain uprobe on ourselves.
-fn plain(object: &mut Object) -> Result<(), AttachError> {
+/// A trace event on ourselves.
+fn events() -> Result<(), AttachError> {
+    let way = Way::Tracefs(Arc::new(Tracefs::open()?));
+    let object = Object::load(&Options::default(), Mechanism::Tracefs)?;
+    let programs = object.load_programs(AttachedBy::PerfEvent)?;
     let own = own_file("/proc/self/exe", stepped_on as *const () as usize)?;
     let point = AttachPoint { register: Some(MintRegister(0)), ..point(Role::Mint, own.offset) };
     let before = object.counter(Counter::Hits)?;
     let request = request(std::process::id(), &point, own.path);
-    let links = Links::plain(object, &[request])?;
+    let links = Links::attach(&programs, &way, &[request])?;
     refused(&links)?;
     stepped_on(1);
     match object.counter(Counter::Hits)? {
@@ -162,7 +170,7 @@ fn under_filter(mut programs: HashMap<Program, OwnedFd>) -> Result<UnderFilter, 
     let child = Filtered::start(step).map_err(failed)?;
     let own = own_file("/proc/self/exe", stepped_on as *const () as usize)?;
     let point = point(Role::Poll, own.offset);
-    let links = Links::multi(&programs, &[request(child.pid(), &point, own.path)])?;
+    let links = Links::attach(&programs, &Way::Multi, &[request(child.pid(), &point, own.path)])?;
     refused(&links)?;
     match child.finish().map_err(failed)? {
         Fate::Ended => Ok(UnderFilter::Lives),
@@ -228,10 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_uprobe_is_tried_where_there_is_no_better_way() {
+    fn a_trace_event_is_tried_where_there_is_no_better_way() {
         let Some(_alone) = live() else { return };
-        let mut object = Object::load(&Options::default()).unwrap();
-        object.load_plain().unwrap();
-        plain(&mut object).unwrap();
+        events().unwrap();
     }
 }

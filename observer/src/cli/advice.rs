@@ -21,8 +21,8 @@ fn need(need: Need) -> (&'static str, &'static str) {
         Need::Programs => ("bpf-programs", "live stream: the programs that run at a probe"),
         Need::Rings => ("rings", "live stream: the way of its records, 4 MiB a CPU"),
         Need::UprobeMulti => ("uprobe-multi", "live stream: all probes of an image in one link"),
-        Need::PlainUprobes => ("uprobes", "live stream: one perf event a probe, slow to take out again"),
-        Need::Tracefs => ("tracefs", "probes on kernels that have no other way"),
+        Need::TraceEvents => ("trace-events", "live stream where uprobe-multi is missing: trace events of many sites"),
+        Need::Tracefs => ("tracefs", "trace events; where it is not mounted, it is mounted for this program alone"),
         Need::ReturnsUnderFilter => ("seccomp-returns", "return probes in programs with a seccomp filter"),
         Need::Following => ("follow-processes", "seeing processes come and go, in the whole system"),
         Need::OtherUsers => ("others-memory", "ps, sweep, live stream: processes of other users"),
@@ -139,12 +139,12 @@ fn cause(cause: &Cause, need: Need) -> (String, String) {
             "report it with this output and the kernel's log".to_owned(),
         ),
         Cause::NotMounted => (
-            "the tracing file system is not mounted; only kernels with neither uprobe-multi nor uprobes need it".to_owned(),
-            "if both are missing above: mount -t tracefs tracefs /sys/kernel/tracing".to_owned(),
+            "the tracing file system is not mounted; trace events mount it for themselves".to_owned(),
+            "if trace events are missing above: mount -t tracefs tracefs /sys/kernel/tracing".to_owned(),
         ),
         Cause::Session(error) => {
             let step = match need {
-                Need::UprobeMulti => "nothing: plain uprobes take its place (Linux 6.6 and later have it)".to_owned(),
+                Need::UprobeMulti => "nothing: trace events take its place (Linux 6.6 and later have it)".to_owned(),
                 _ => failure::session_step(error),
             };
             (error.in_full(), step)

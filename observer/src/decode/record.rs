@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use observer_common::{
-    Cookie, FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, FLAG_SUBJECT_UNKNOWN, HEAD_WORDS, RECORD_BARE, RECORD_FULL,
-    RECORD_WITH_HEAD, RecordKind, STAGE_WORDS,
+    Cookie, FLAG_BY_ADDRESS, FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, FLAG_SUBJECT_UNKNOWN, HEAD_WORDS,
+    RECORD_BARE, RECORD_FULL, RECORD_WITH_HEAD, RecordKind, STAGE_WORDS,
 };
 
 use crate::model::{
@@ -21,8 +21,8 @@ pub enum Malformed {
     /// A kind that this build does not know.
     #[error("unknown record kind {0}")]
     Kind(u16),
-    /// A cookie whose point or slot is not in the catalog.
-    #[error("a cookie names no point of this session")]
+    /// A cookie, or an address, whose point or slot is not in the catalog.
+    #[error("a record names no point of this session")]
     Point,
     /// A process that is no target, or not known to map the point's image.
     #[error("a record of process {0}, which is not known to run this code")]
@@ -49,7 +49,7 @@ pub(super) fn timestamp(bytes: &[u8]) -> Option<Ns> {
 /// What every record begins with, and the point that it names.
 pub(super) struct Base<'c> {
     pub(super) at: Ns,
-    pub(super) cookie: Cookie,
+    pub(super) index: PointIndex,
     pub(super) sp: u64,
     pub(super) subject: u64,
     pub(super) pid: Pid,
@@ -69,16 +69,22 @@ pub(super) fn base<'c>(bytes: &[u8], catalog: &'c Catalog) -> Result<Base<'c>, M
     let [ts, cookie, sp, subject, threads, kinds, far] = base;
     let kind = RecordKind::from_u16(kinds as u16).ok_or(Malformed::Kind(kinds as u16))?;
     let flags = (kinds >> 16) as u16;
-    let cookie = Cookie::from_u64(cookie);
-    let (image, point) = catalog.point(PointIndex(cookie.point)).ok_or(Malformed::Point)?;
     let pid = Pid((threads >> 32) as u32);
-    let id = match cookie.target {
+    let says_address = flags & FLAG_BY_ADDRESS != 0;
+    // Where one probe sits at many points, the address stands in the cookie's place.
+    let slot = if says_address { (kinds >> 32) as u16 } else { Cookie::from_u64(cookie).target };
+    let id = match slot {
         Cookie::BY_PROCESS => catalog.of_process(pid).ok_or(Malformed::Process(pid))?,
         slot => catalog.in_slot(slot).ok_or(Malformed::Point)?,
     };
     let target = catalog.target(id).ok_or(Malformed::Process(pid))?;
+    let index = match says_address {
+        true => target.point_at(ProcAddr(cookie), kind).ok_or(Malformed::Process(pid))?,
+        false => PointIndex(Cookie::from_u64(cookie).point),
+    };
+    let (image, point) = catalog.point(index).ok_or(Malformed::Point)?;
     let (at, tid) = (Ns(ts), Tid(threads as u32));
-    Ok(Base { at, cookie, sp, subject, pid, tid, kind, flags, far, image, point, id, target })
+    Ok(Base { at, index, sp, subject, pid, tid, kind, flags, far, image, point, id, target })
 }
 
 /// Understands one record of the event arm. `bytes` may be longer than the record: perf pads samples.

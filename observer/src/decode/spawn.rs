@@ -7,14 +7,14 @@ use std::sync::Arc;
 use observer_common::{FLAG_NO_SCRATCH, FLAG_STACK_CUT, RECORD_BARE, RecordKind, SPAWN_BARE, STACK_MOST};
 
 use super::record::{Base, Malformed, base, word, words};
-use crate::model::{Catalog, CopyEnd, Glimpse, PointIndex, ProcAddr, Registers, Role, SpawnHit, StackCopy, TaskId};
+use crate::model::{Catalog, CopyEnd, Glimpse, ProcAddr, Registers, Role, SpawnHit, StackCopy, TaskId};
 
 /// Where a spawn's record has the address of its spawner's header.
 const SPAWNER: usize = RECORD_BARE + 56;
 
 /// Understands a record of [`RecordKind::Spawn`]. `bytes` may be longer than the record: perf pads samples.
 pub fn decode_spawn(bytes: &[u8], catalog: &Catalog) -> Result<SpawnHit, Malformed> {
-    let Base { at, cookie, sp, subject, tid, kind, flags, far: unread, image, point, id, target, .. } = base(bytes, catalog)?;
+    let Base { at, index, sp, subject, tid, kind, flags, far: unread, image, point, id, target, .. } = base(bytes, catalog)?;
     let short = || Malformed::Short(bytes.len());
     if kind != RecordKind::Spawn {
         return Err(Malformed::Kind(kind as u16));
@@ -48,18 +48,18 @@ pub fn decode_spawn(bytes: &[u8], catalog: &Catalog) -> Result<SpawnHit, Malform
     let spawner = word(bytes, SPAWNER).ok_or_else(short)?;
     let words = words(bytes, SPAWNER + 8).ok_or_else(short)?;
     let glimpse = (spawner != 0).then_some(Glimpse { at: ProcAddr(spawner), words });
-    let (image, task, point) = (image.first_point, TaskId(subject), PointIndex(cookie.point));
-    Ok(SpawnHit { at, target: id, tid, image, task, registers, stack, glimpse, point })
+    let (image, task) = (image.first_point, TaskId(subject));
+    Ok(SpawnHit { at, target: id, tid, image, task, registers, stack, glimpse, point: index })
 }
 
 #[cfg(test)]
 mod tests {
-    use observer_common::{Cookie, MintRegister, PAGE};
+    use observer_common::{Cookie, FLAG_BY_ADDRESS, MintRegister, PAGE};
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::{
-        AttachPoint, Bias, ImageEntry, Kept, MappedImage, Ns, Pid, Role, TargetEntry, TargetId, Tid,
+        AttachPoint, Bias, ImageEntry, Kept, MappedImage, Ns, Pid, PointIndex, Role, TargetEntry, TargetId, Tid,
     };
 
     /// One target with one image, which takes ids at the first point, and polls at the second.
@@ -97,6 +97,26 @@ mod tests {
         );
         assert_eq!(hit.stack.end, CopyEnd::Bound);
         assert_eq!(hit.glimpse, Some(Glimpse { at: ProcAddr(0xabc0), words: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10] }));
+    }
+
+    #[test]
+    fn a_record_that_says_an_address_is_of_the_point_that_lies_there() {
+        const BIAS: Bias = Bias(0x10_0000);
+        let (cookie, kind) = (8, 40);
+        let mut catalog = catalog();
+        catalog.change(TargetId(0), |target| target.images[0].bias = BIAS);
+        let said = |address: ProcAddr, slot: u32| {
+            let mut bytes = record(RecordKind::Spawn, FLAG_BY_ADDRESS, 0, 0x7000, 0, &[]);
+            bytes[cookie..cookie + 8].copy_from_slice(&address.0.to_ne_bytes());
+            bytes[kind + 4..kind + 8].copy_from_slice(&slot.to_ne_bytes());
+            decode_spawn(&bytes, &catalog)
+        };
+        let at = AttachPoint::sample(Role::Spawn).at;
+        let hit = said(BIAS.to_process(at), 0).unwrap();
+        assert_eq!((hit.point, hit.target), (PointIndex(0), TargetId(0)));
+        assert_eq!(said(ProcAddr(at.0), 0).unwrap_err(), Malformed::Process(Pid(7)));
+        assert_eq!(said(BIAS.to_process(at), 1).unwrap_err(), Malformed::Point);
+        assert_eq!(said(BIAS.to_process(at), u32::from(Cookie::BY_PROCESS)).unwrap().target, TargetId(0));
     }
 
     #[test]

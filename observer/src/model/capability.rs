@@ -61,7 +61,7 @@ pub enum Capability {
     IpcLock = 14,
     /// Reading another user's process.
     SysPtrace = 19,
-    /// Most of what has no capability of its own: attaching plain uprobes.
+    /// Most of what has no capability of its own: attaching trace events.
     SysAdmin = 21,
     /// Holding back who wants to write to another user's file.
     Lease = 28,

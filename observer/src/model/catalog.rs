@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{
-    AttachPoint, Bias, BuildId, Enclosure, PanicSight, Pid, PointIndex, ProcAddr, TargetId, TaskType, TypeId, VirtAddr,
+    AttachPoint, Bias, BuildId, Enclosure, PanicSight, Pid, PointIndex, PointMap, ProcAddr, RecordKind, TargetId, TaskType,
+    TypeId, VirtAddr,
 };
 
 /// Points, types and targets of one session.
@@ -72,6 +73,8 @@ pub struct ImageEntry {
     pub first_point: PointIndex,
     /// The points that are attached.
     pub points: Vec<AttachPoint>,
+    /// The same by address, for records that say addresses only. Entered by [`Catalog::add_image`].
+    pub places: PointMap,
 }
 
 /// One future type of one image.
@@ -107,6 +110,11 @@ impl TargetEntry {
     /// The type whose vtable is at this address.
     pub fn type_at(&self, vtable: ProcAddr) -> Option<&TypeEntry> {
         Some(self.holder_of(vtable)?.1)
+    }
+
+    /// The point at this address whose records are of this kind.
+    pub fn point_at(&self, at: ProcAddr, kind: RecordKind) -> Option<PointIndex> {
+        self.images.iter().find_map(|mapped| mapped.image.places.find(mapped.bias.to_virtual(at), kind))
     }
 
     /// All types, by their vtables in this process.
@@ -191,6 +199,7 @@ impl Catalog {
     pub fn add_image(&mut self, mut image: ImageEntry) -> Arc<ImageEntry> {
         let first = self.next_point;
         image.first_point = PointIndex(first);
+        image.places = PointMap::of((first..).map(PointIndex).zip(&image.points));
         // An image without points takes a number, too: it is known by it.
         self.next_point = first.saturating_add(image.points.len().max(1) as u32);
         let image = Arc::new(image);

@@ -17,6 +17,7 @@ mod origin;
 mod panics;
 mod observation;
 mod point;
+mod point_map;
 #[cfg(test)]
 mod sample;
 mod site;
@@ -41,6 +42,7 @@ pub use observation::{Cell, CellWords, Frame, Observation, Seen, StageEvidence, 
 pub use origin::{Ancestor, Beyond, Origin};
 pub use panics::PanicSight;
 pub use point::{BY_PROCESS, AttachPoint, Cost, PointIndex, Program, Role};
+pub use point_map::PointMap;
 pub use site::Site;
 pub use spawn::{Caller, FunctionName, ImagePlace, PollBody, SpawnSeen, StackId, Trigger, Untold, first_own};
 pub use stack::{Cfa, CopyEnd, Glimpse, Kept, NoRule, Registers, Saved, SpawnHit, StackCopy, UnwindEnd, UnwindRule};
@@ -48,4 +50,4 @@ pub use task_type::{CellLayout, LiveTask, Resource, TaskFunctions, TaskState, Ta
 pub use time::Ns;
 pub use waiting::{Peers, UnknownWaiting, Waiting};
 
-pub use observer_common::{MintRegister, Spot};
+pub use observer_common::{MintRegister, RecordKind, Spot};

@@ -1,7 +1,7 @@
 //! For tests: plain values of the vocabulary, as small as can be, that tests of every floor change to their needs.
 
 use super::{
-    AttachPoint, BuildId, CellLayout, Cost, FileOffset, ImageEntry, Naming, PanicSight, PointIndex, Resource, Role,
+    AttachPoint, BuildId, CellLayout, Cost, FileOffset, ImageEntry, Naming, PanicSight, PointIndex, PointMap, Resource, Role,
     TaskFunctions, TaskType, TypeEntry, TypeId, Unnamed, VirtAddr,
 };
 
@@ -74,6 +74,7 @@ impl ImageEntry {
             panics: PanicSight::Probed,
             first_point: PointIndex(0),
             points: Vec::new(),
+            places: PointMap::default(),
         }
     }
 }

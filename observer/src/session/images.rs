@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::model::{
     Analysis, AttachPoint, Bias, EventSet, FileId, ImageEntry, ImageFacts, Missing, PanicPlaces, PanicSight, PointIndex,
-    TypeEntry, TypeId,
+    PointMap,     TypeEntry, TypeId,
 };
 use crate::plan;
 use crate::symbols::{Glance, Image, ImageError};
@@ -163,5 +163,6 @@ pub(super) fn entry_of(facts: &ImageFacts, points: Vec<AttachPoint>, wanted: Eve
         },
         first_point: PointIndex(0),
         points,
+        places: PointMap::default(),
     }
 }

@@ -30,9 +30,9 @@ impl Stage {
             Self::Reading => &[],
             Self::Attaching => &[Bpf, Perfmon, IpcLock, SysAdmin],
             Self::Attached(Mechanism::UprobeMulti) => &[Bpf, Perfmon],
-            Self::Attached(Mechanism::PlainUprobes) => &[Bpf, Perfmon, SysAdmin],
+            Self::Attached(Mechanism::Tracefs) => &[Bpf, Perfmon, SysAdmin],
             Self::Following(Mechanism::UprobeMulti) => &[Bpf, Perfmon, Lease],
-            Self::Following(Mechanism::PlainUprobes) => &[Bpf, Perfmon, Lease, SysAdmin],
+            Self::Following(Mechanism::Tracefs) => &[Bpf, Perfmon, Lease, SysAdmin],
         };
         [&READING, more].concat()
     }
@@ -65,12 +65,12 @@ mod tests {
     #[test]
     fn each_stage_needs_no_more_than_the_one_before_it() {
         let all = |stages: [Stage; 3]| stages.map(|stage| CapabilitySet::of(&stage.needs()));
-        for mechanism in [Mechanism::UprobeMulti, Mechanism::PlainUprobes] {
+        for mechanism in [Mechanism::UprobeMulti, Mechanism::Tracefs] {
             let [attaching, attached, reading] = all([Stage::Attaching, Stage::Attached(mechanism), Stage::Reading]);
             assert_eq!(attached.and(attaching), attached);
             assert_eq!(reading.and(attached), reading);
             assert!(!reading.allows(Capability::Bpf));
-            assert_eq!(attached.allows(Capability::SysAdmin), mechanism == Mechanism::PlainUprobes);
+            assert_eq!(attached.allows(Capability::SysAdmin), mechanism == Mechanism::Tracefs);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One child. It is killed if the test forgets it.
 pub(super) struct Forked {
@@ -49,11 +50,14 @@ pub(super) fn forked(run: impl Fn(&Child)) -> Forked {
     match unsafe { libc::fork() } {
         0 => {
             let child = Child { told: tell.as_raw_fd(), wait: wait.as_raw_fd() };
-            if child.wait() {
-                run(&child);
-            }
+            // A panic must not go on as a second test.
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                if child.wait() {
+                    run(&child)
+                }
+            }));
             // SAFETY: no pointers.
-            unsafe { libc::_exit(0) }
+            unsafe { libc::_exit(i32::from(ended.is_err())) }
         }
         -1 => panic!("no child: {}", std::io::Error::last_os_error()),
         pid => Forked { pid, go, told, waited: false },

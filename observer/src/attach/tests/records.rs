@@ -88,7 +88,11 @@ fn nested_calls_leave_with_their_own_header() {
 #[test]
 fn a_thunk_and_the_function_it_jumps_to_keep_apart() {
     let Some(_alone) = live() else { return };
-    let mut probes = best(8);
+    mechanisms().into_iter().for_each(thunk_and_target);
+}
+
+fn thunk_and_target(mechanism: Mechanism) {
+    let mut probes = probes(mechanism, 8);
     let points = [
         point(Role::Poll, async_observer_test_thunk as *const () as usize),
         point(Role::DropJoinHandle, async_observer_test_behind as *const () as usize),
@@ -149,7 +153,9 @@ fn memory_that_cannot_be_read_is_said_not_guessed() {
     let (seen, _) = drain(&mut probes);
     assert_eq!((seen.len(), seen[0].flags, seen[0].length), (1, FLAG_HEAD_UNREADABLE, RECORD_WITH_HEAD));
     assert_eq!(seen[0].words, [0; HEAD_WORDS]);
-    assert_eq!(probes.kernel_log(), [format!("unreadable header 10 at point 0 in thread {}", tid())]);
+    // Where a probe sits at many points, the kernel side does not know which it was.
+    let point = if probes.mechanism() == Mechanism::Tracefs { Cookie::BY_ADDRESS } else { 0 };
+    assert_eq!(probes.kernel_log(), [format!("unreadable header 10 at point {point} in thread {}", tid())]);
 
     // SAFETY: a new mapping of two pages, of which the second is taken away again.
     let last_words = unsafe {
@@ -178,16 +184,16 @@ fn memory_that_cannot_be_read_is_said_not_guessed() {
 #[test]
 fn a_return_without_its_entry_is_reported_as_such() {
     let Some(_alone) = live() else { return };
-    if best(1).mechanism() == Mechanism::PlainUprobes {
-        return; // there, the two come and go together
+    if best(1).mechanism() == Mechanism::Tracefs {
+        return; // there, nobody knows what has returned
     }
-    let object = Object::load(&Options::default()).unwrap();
-    let mut programs = object.load_multi().unwrap();
+    let object = Object::load(&Options::default(), Mechanism::UprobeMulti).unwrap();
+    let mut programs = object.load_programs(AttachedBy::Multi).unwrap();
     programs.retain(|program, _| *program == Program::Leave);
     let mut ring = Ring::open(Source::BpfOutput, 0, 8).unwrap();
     kernel_maps::update(object.records().unwrap(), 0, ring.as_raw_fd() as u32).unwrap();
     let points = [point(Role::Poll, polled as *const () as usize)];
-    let _links = Links::multi(&programs, &requests(&points)).unwrap();
+    let _links = Links::attach(&programs, &Way::Multi, &requests(&points)).unwrap();
     polled(&mut Cell::new(LIVE), LIVE);
 
     let mut seen = Vec::new();
@@ -202,10 +208,7 @@ fn a_return_without_its_entry_is_reported_as_such() {
 fn a_birth_gets_the_id_minted_last_on_its_thread_from_any_register() {
     let Some(_alone) = live() else { return };
     for mechanism in mechanisms() {
-        // Plain uprobes come out slowly, and their programs are the same.
-        let registers = if mechanism == Mechanism::UprobeMulti { 16 } else { 2 };
-        let points: Vec<AttachPoint> =
-            (0..registers).flat_map(|n| [mint_of(n), place(Role::Birth, 2 * n + 1)]).collect();
+        let points: Vec<AttachPoint> = (0..16).flat_map(|n| [mint_of(n), place(Role::Birth, 2 * n + 1)]).collect();
         let mut probes = probes(mechanism, 8);
         let _links = probes.attach(&requests(&points)).unwrap();
         // SAFETY: it saves what it must and returns.
@@ -216,7 +219,7 @@ fn a_birth_gets_the_id_minted_last_on_its_thread_from_any_register() {
             assert_eq!((record.cookie.point as usize, record.subject), (2 * n + 1, held), "register {n}");
             assert_eq!((record.kind, record.length, record.tid), (Some(RecordKind::Birth), RECORD_BARE, tid()));
         }
-        assert_eq!((seen.len(), probes.counters().unwrap().hits), (registers, 2 * registers as u64));
+        assert_eq!((seen.len(), probes.counters().unwrap().hits), (16, 32));
     }
 }
 

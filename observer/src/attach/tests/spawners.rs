@@ -78,6 +78,9 @@ fn the_memory_that_a_known_spot_points_to_is_copied_at_the_hit() {
     let marks = call_with_marks(async_observer_test_registers, cell.address());
     let first = spawned(drain(&mut probes).0);
     assert_eq!((first.spawner, first.head), (0, vec![0; HEAD_WORDS]), "nobody has said yet where to look");
+    if probes.mechanism().says_addresses() {
+        return; // nobody knows the point at the hit
+    }
     let at = first.stack.windows(4).position(|words| words == marks).unwrap() as u32 + 3;
     probes.look_at(PointIndex(0), Spot::Stack(8 * at)).unwrap();
     call_with_marks(async_observer_test_registers, cell.address());

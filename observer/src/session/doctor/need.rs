@@ -18,8 +18,8 @@ pub enum Need {
     Rings,
     /// One link for any number of points.
     UprobeMulti,
-    /// One perf event a point.
-    PlainUprobes,
+    /// One trace event for many points.
+    TraceEvents,
     /// The tracing file system.
     Tracefs,
     /// Return probes in a process with a seccomp filter.
