@@ -19,7 +19,7 @@ use super::links::{Links, Way};
 use super::mechanism::own_file;
 use super::object::Object;
 use super::*;
-use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, PointMap, ProcAddr, Program, Role, VirtAddr};
+use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, PointMap, Program, Role, VirtAddr};
 use crate::perf::{Ring, Source};
 
 mod attaching;
