@@ -19,8 +19,8 @@ use super::object::{Object, Spawners};
 use super::sites::{ImageRequest, Scope};
 use super::tracefs::Tracefs;
 use super::{AttachError, Mechanism, Options};
-use crate::perf::{Ring, Source, online_cpus};
 use crate::model::{AttachPoint, Cost, MintRegister, Pid, PointIndex, Program, Role, VirtAddr};
+use crate::perf::{Ring, Source, online_cpus};
 
 /// The outcome of one trial.
 #[derive(Debug)]
@@ -81,10 +81,12 @@ impl Trials {
             filtered: Tried::Blocked,
             following: Tried::Blocked,
         };
-        let tried = match Object::load(&Options { spawners: Spawners::Reported, ..Options::default() }, Mechanism::UprobeMulti) {
-            Ok(object) => Self { maps: Tried::Works(()), ..programs(object, blocked(Tried::Blocked)) },
-            Err(error) => blocked(Tried::Fails(error)),
-        };
+        let tried =
+            match Object::load(&Options { spawners: Spawners::Reported, ..Options::default() }, Mechanism::UprobeMulti)
+            {
+                Ok(object) => Self { maps: Tried::Works(()), ..programs(object, blocked(Tried::Blocked)) },
+                Err(error) => blocked(Tried::Fails(error)),
+            };
         Self { rings, following, ..tried }
     }
 

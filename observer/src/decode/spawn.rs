@@ -14,7 +14,8 @@ const SPAWNER: usize = RECORD_BARE + 56;
 
 /// Understands a record of [`RecordKind::Spawn`]. `bytes` may be longer than the record: perf pads samples.
 pub fn decode_spawn(bytes: &[u8], catalog: &Catalog) -> Result<SpawnHit, Malformed> {
-    let Base { at, index, sp, subject, tid, kind, flags, far: unread, image, point, id, target, .. } = base(bytes, catalog)?;
+    let Base { at, index, sp, subject, tid, kind, flags, far: unread, image, point, id, target, .. } =
+        base(bytes, catalog)?;
     let short = || Malformed::Short(bytes.len());
     if kind != RecordKind::Spawn {
         return Err(Malformed::Kind(kind as u16));

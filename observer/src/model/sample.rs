@@ -1,8 +1,8 @@
 //! For tests: plain values of the vocabulary, as small as can be, that tests of every floor change to their needs.
 
 use super::{
-    AttachPoint, BuildId, CellLayout, Cost, FileOffset, ImageEntry, Naming, PanicSight, PointIndex, PointMap, Resource, Role,
-    TaskFunctions, TaskType, TypeEntry, TypeId, Unnamed, VirtAddr,
+    AttachPoint, BuildId, CellLayout, Cost, FileOffset, ImageEntry, Naming, PanicSight, PointIndex, PointMap, Resource,
+    Role, TaskFunctions, TaskType, TypeEntry, TypeId, Unnamed, VirtAddr,
 };
 
 impl AttachPoint {

@@ -80,7 +80,9 @@ impl Censuses {
                         let ended = matches!(
                             error,
                             CensusError::Target(
-                                TargetError::NoSuchProcess { .. } | TargetError::Vanished { .. } | TargetError::Zombie { .. }
+                                TargetError::NoSuchProcess { .. }
+                                    | TargetError::Vanished { .. }
+                                    | TargetError::Zombie { .. }
                             ) | CensusError::Memory(MemoryError::Vanished { .. })
                         );
                         say(

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::attach::Probes;
 use crate::lives::{Change as Happening, Lives, News};
-use crate::perf::PerfError;
 use crate::model::{BY_PROCESS, Enclosure, FileId, Missing, Ns, Pid};
+use crate::perf::PerfError;
 use crate::target::{Process, is_running, monotonic_now};
 
 use super::analyst::{Analyst, Answer, Ask, Found};
@@ -178,7 +178,9 @@ impl<'a> Follower<'a> {
         if not_permitted > 0 {
             (self.say)(
                 1,
-                &format!("{not_permitted} processes may not be looked at, and are not observed (CAP_SYS_PTRACE permits most)"),
+                &format!(
+                    "{not_permitted} processes may not be looked at, and are not observed (CAP_SYS_PTRACE permits most)"
+                ),
             );
         }
         residents.retain(|(pid, resident)| self.wants(*pid, &resident.enclosure));

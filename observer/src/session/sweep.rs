@@ -270,8 +270,7 @@ fn watch(inspection: &mut Inspection<'_>, say: &dyn Fn(u8, &str)) -> Result<Watc
     let spawns = Spawns::of_images(&processes, &SpawnOptions::default(), &mut inspection.images)?;
     // The thread that reads the rings takes over what this one has.
     keep(Stage::Attached(spawns.mechanism()), say);
-    let points: usize =
-        spawns.catalog().images().map(|image| image.points.len()).sum();
+    let points: usize = spawns.catalog().images().map(|image| image.points.len()).sum();
     say(
         1,
         &format!("{points} probes where tasks take their ids; processes that come later are not watched for spawns"),

@@ -59,8 +59,10 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let mechanism = probes.mechanism();
     keep(if everyone { Stage::Following(mechanism) } else { Stage::Attached(mechanism) }, &say);
     let Setup { catalog, attachments, targets, .. } = setup;
-    let members = if everyone { Members::Everyone } else { Members::Named(processes.iter().map(|p| p.pid()).collect()) };
-    let rules = Rules { polls: watches_polls(options.events), births: options.events.init, others: everyone, room: true };
+    let members =
+        if everyone { Members::Everyone } else { Members::Named(processes.iter().map(|p| p.pid()).collect()) };
+    let rules =
+        Rules { polls: watches_polls(options.events), births: options.events.init, others: everyone, room: true };
     let population = Population::new(catalog, members);
     let mut stream = Stream::new(population, Lifecycle::new(rules), output.sink, output.out);
     let mut follower = Follower::begin(options, lives, (&processes, attachments), &mut stream, &say)?;
@@ -127,12 +129,7 @@ impl Attached {
         Ok(Self { links, at, wall: SystemTime::now(), took: at.since(began), missing })
     }
 
-    fn say_start(
-        &self,
-        stream: &mut Stream,
-        probes: &Probes,
-        follower: &Follower<'_>,
-    ) -> Result<(), SessionError> {
+    fn say_start(&self, stream: &mut Stream, probes: &Probes, follower: &Follower<'_>) -> Result<(), SessionError> {
         let missing: Vec<Missing> = self.missing.iter().cloned().chain(follower.missing()).collect();
         let targets: Vec<_> = stream.population.catalog().targets().map(|(_, entry)| Arc::clone(entry)).collect();
         let start = Start {
