@@ -96,24 +96,13 @@ impl Lives {
         Self::follow(stream, true)
     }
 
+    /// The same for the events of one process, without the totals that only a stream has.
+    pub fn of_process(events: &[Value]) -> Self {
+        Self::walk(events, false).0
+    }
+
     fn follow(stream: &Stream, lossy: bool) -> Self {
-        let mut lives = Self::default();
-        let mut open: HashMap<u64, Vec<u64>> = HashMap::new();
-        let mut said: HashMap<&str, u64> = HashMap::new();
-        let mut latest: HashMap<u64, u64> = HashMap::new();
-        for line in &stream.lines {
-            let event = word(line, "event");
-            *said.entry(event).or_default() += 1;
-            if matches!(event, "start" | "end" | "lost") {
-                continue;
-            }
-            let (id, at) = (number(line, "asyncId"), number(line, "ts"));
-            let before = latest.insert(id, at);
-            if before.is_some_and(|before| at < before) {
-                lives.faults.push(format!("id {id}: {event} goes back in time"));
-            }
-            lives.take(event, id, at, line, &mut open, lossy);
-        }
+        let (mut lives, said) = Self::walk(&stream.lines, lossy);
         for event in ["init", "before", "after", "resolve", "destroy"] {
             let (total, said) = (stream.total(event), said.get(event).copied().unwrap_or(0));
             if total != said {
@@ -125,6 +114,28 @@ impl Lives {
             lives.faults.push(format!("end says {} live, {live} were not destroyed", stream.total("live")));
         }
         lives
+    }
+
+    /// Follows every life; gives how often each event was said.
+    fn walk(lines: &[Value], lossy: bool) -> (Self, HashMap<&str, u64>) {
+        let mut lives = Self::default();
+        let mut open: HashMap<u64, Vec<u64>> = HashMap::new();
+        let mut said: HashMap<&str, u64> = HashMap::new();
+        let mut latest: HashMap<u64, u64> = HashMap::new();
+        for line in lines {
+            let event = word(line, "event");
+            *said.entry(event).or_default() += 1;
+            if matches!(event, "start" | "end" | "lost" | "target" | "gone" | "degraded") {
+                continue;
+            }
+            let (id, at) = (number(line, "asyncId"), number(line, "ts"));
+            let before = latest.insert(id, at);
+            if before.is_some_and(|before| at < before) {
+                lives.faults.push(format!("id {id}: {event} goes back in time"));
+            }
+            lives.take(event, id, at, line, &mut open, lossy);
+        }
+        (lives, said)
     }
 
     fn take(&mut self, event: &str, id: u64, at: u64, line: &Value, open: &mut HashMap<u64, Vec<u64>>, lossy: bool) {
