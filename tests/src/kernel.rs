@@ -28,7 +28,8 @@ impl Objects {
     /// What a process holds: what its descriptors are, and the maps of its programs.
     pub fn held_by(pid: u32) -> Self {
         let mut held = Self::default();
-        let folder = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process is there and ours to look at");
+        let folder =
+            std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process is there and ours to look at");
         for text in folder.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok()) {
             for (name, id) in text.lines().filter_map(|line| line.split_once(":\t")) {
                 let kind = match name {
@@ -69,7 +70,8 @@ impl Objects {
 }
 
 fn show(kind: &str) -> Vec<Value> {
-    let said = Command::new(path("bpftool", "bpftool")).args(["--json", kind, "show"]).output().expect("bpftool starts");
+    let said =
+        Command::new(path("bpftool", "bpftool")).args(["--json", kind, "show"]).output().expect("bpftool starts");
     let text = String::from_utf8_lossy(&said.stdout);
     assert!(said.status.success(), "bpftool {kind} show: {text} {}", String::from_utf8_lossy(&said.stderr));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("bpftool {kind} show said no JSON ({error}): {text}"))

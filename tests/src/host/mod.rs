@@ -7,5 +7,6 @@ pub mod book;
 pub mod director;
 pub mod observed;
 pub mod program;
+pub mod vitals;
 
 pub mod agreement;

@@ -103,7 +103,8 @@ impl Program {
             }
             Self::Node => {
                 let mut command = Command::new("node");
-                let load = "const m = { exports: {} }; process.dlopen(m, process.argv[1]); m.exports.run(process.argv[2])";
+                let load =
+                    "const m = { exports: {} }; process.dlopen(m, process.argv[1]); m.exports.run(process.argv[2])";
                 command.args(["-e", load]).arg(file).arg(words());
                 command
             }
