@@ -27,10 +27,20 @@ impl Objects {
 
     /// What a process holds: what its descriptors are, and the maps of its programs.
     pub fn held_by(pid: u32) -> Self {
+        Self::held_by_each([pid])
+    }
+
+    /// What processes hold that run now.
+    pub fn held_by_anyone() -> Self {
+        let entries = std::fs::read_dir("/proc").expect("processes can be listed");
+        Self::held_by_each(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
+    }
+
+    fn held_by_each(pids: impl IntoIterator<Item = u32>) -> Self {
         let mut held = Self::default();
-        let folder =
-            std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process is there and ours to look at");
-        for text in folder.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok()) {
+        // Who is gone holds nothing.
+        let folders = pids.into_iter().filter_map(|pid| std::fs::read_dir(format!("/proc/{pid}/fdinfo")).ok());
+        for text in folders.flatten().filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok()) {
             for (name, id) in text.lines().filter_map(|line| line.split_once(":\t")) {
                 let kind = match name {
                     "link_id" => &mut held.links,
@@ -47,6 +57,15 @@ impl Objects {
             }
         }
         held
+    }
+
+    /// Those that are not in the other.
+    pub fn without(&self, other: &Self) -> Self {
+        Self {
+            links: &self.links - &other.links,
+            programs: &self.programs - &other.programs,
+            maps: &self.maps - &other.maps,
+        }
     }
 
     /// Those that are in both.
