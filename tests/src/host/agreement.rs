@@ -68,3 +68,43 @@ pub fn differences_of_ended(life: &Life, seen: &Seen) -> Vec<String> {
 fn sum(life: &Life, of: impl Fn(&Book) -> Count) -> Count {
     life.books.iter().map(of).fold(Count::default(), Count::and)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::host::observed::Observed;
+
+    /// A life of five kinds of futures and two of closures, each spawned once, seen with so many births and ends.
+    fn compared(done: bool, dropped: u64, born: u64, died: u64) -> Vec<String> {
+        let book = Book::even(done, Count { calling: 1, spawned: 1, dropped });
+        let life = Life { token: "3".into(), pid: 7, books: vec![book] };
+        let mut lines = vec![json!({"event": "target", "ts": 1, "pid": 7, "exe": "/bin/app", "images": []})];
+        for id in 1..=born {
+            let kind = if id > 5 { "TOKIO_BLOCKING" } else { "TOKIO_TASK" };
+            lines.push(json!({"event": "init", "ts": 2, "pid": 7, "tid": 7, "asyncId": id, "triggerAsyncId": 0, "type": kind,
+                "executionAsyncId": 0, "existing": false, "resource": {"taskId": id.to_string(), "typeId": format!("ab+{id}")}}));
+        }
+        for id in (born - died + 1)..=born {
+            lines.push(json!({"event": "destroy", "ts": 3, "pid": 7, "tid": 7, "asyncId": id}));
+        }
+        lines.push(json!({"event": "gone", "ts": 4, "pid": 7, "reason": "exit", "live": born - died}));
+        differences_of_ended(&life, &Observed::of(&lines).by_pid[&7][0])
+    }
+
+    #[test]
+    fn a_life_that_was_not_killed_is_compared_exactly() {
+        let wrong = compared(true, 1, 6, 6);
+        assert!(wrong.contains(&"3 (7): TOKIO_BLOCKING born: 1, its book says 2 to 2".into()), "{wrong:?}");
+        let wrong = compared(true, 1, 7, 6);
+        assert!(wrong.contains(&"3 (7): TOKIO_TASK destroyed: 4, its book says 5 to 5".into()), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_killed_life_may_lack_the_ends_that_its_threads_were_amid_and_no_more() {
+        assert_eq!(compared(false, 1, 7, 3), Vec::<String>::new());
+        assert_eq!(compared(false, 1, 7, 2), ["3 (7): TOKIO_TASK destroyed: 0, its book says 1 to 5"]);
+        assert_eq!(compared(false, 0, 7, 1), ["3 (7): TOKIO_BLOCKING destroyed: 1, its book says 0 to 0"]);
+    }
+}
