@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitStatus;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::fixture::path;
@@ -21,6 +22,9 @@ const ROUNDS: usize = 3;
 const MORE: usize = 24;
 /// A process is killed when it has spawned so many tasks.
 const AMID: u64 = 60;
+
+/// After so long without a word nothing more is said.
+const SILENCE: Duration = Duration::from_secs(10);
 
 fn steps(text: &str) -> Vec<String> {
     text.split_whitespace().map(String::from).collect()
@@ -126,13 +130,7 @@ fn two_hundred_processes_that_come_and_go_are_told_life_by_life() {
     let lives = director.lives();
     let mut by_pid: BTreeMap<u32, Vec<&Life>> = BTreeMap::new();
     lives.iter().for_each(|life| by_pid.entry(life.pid).or_default().push(life));
-    until("as many lives of each process are gone as it had", || {
-        let mut gone: BTreeMap<u32, usize> = BTreeMap::new();
-        for line in observer.said().iter().filter(|line| line.contains("\"event\":\"gone\"")) {
-            *gone.entry(pid_of(&parsed(line))).or_default() += 1;
-        }
-        by_pid.iter().all(|(pid, lives)| gone.get(pid).is_some_and(|gone| *gone >= lives.len())).then_some(())
-    });
+    wait_for_ends(&observer, &by_pid);
     let held = Objects::held_by(observer.pid());
     assert!(held.without(&known).is_empty(), "points belong to files, not to processes: {held:?} after {known:?}");
 
@@ -178,6 +176,24 @@ fn wait_for_target(observer: &Observer, pid: u32) {
         line.contains("\"event\":\"target\"") && line.contains("\"buildId\"") && pid_of(&parsed(line)) == pid
     });
     assert!(said.is_some(), "the observer ended before {pid} was a target");
+}
+
+/// Waits until as many lives of each process are said to be gone as it had. Where nothing more is said, there is nothing more
+/// to wait for: what is missing is told by the comparison.
+fn wait_for_ends(observer: &Observer, by_pid: &BTreeMap<u32, Vec<&Life>>) {
+    let (mut told, mut since) = (0, Instant::now());
+    until("the ends of all lives, or silence", || {
+        let said = observer.said();
+        if said.len() != told {
+            (told, since) = (said.len(), Instant::now());
+        }
+        let mut gone: BTreeMap<u32, usize> = BTreeMap::new();
+        for line in said.iter().filter(|line| line.contains("\"event\":\"gone\"")) {
+            *gone.entry(pid_of(&parsed(line))).or_default() += 1;
+        }
+        let all = by_pid.iter().all(|(pid, lives)| gone.get(pid).is_some_and(|gone| *gone >= lives.len()));
+        (all || since.elapsed() > SILENCE).then_some(())
+    });
 }
 
 fn parsed(line: &str) -> Value {
