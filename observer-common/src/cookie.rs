@@ -5,20 +5,23 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MintRegister(pub u8);
 
-/// `point` (low 32 bits), `target` (16 bits), `register` (8 bits, mint points only), `far` (8 bits, entries and returns).
+/// `point` (low 32 bits), `target` (16 bits), `register` (8 bits, where ids are taken only), `far` (8 bits, entries and returns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
     /// Index into the catalog's points.
     pub point: u32,
-    /// Index into the catalog's targets.
+    /// Index into slots, or [`Cookie::BY_PROCESS`].
     pub target: u16,
-    /// Register to read at a mint point, 0 elsewhere.
+    /// Register to read where a task id is taken, 0 elsewhere.
     pub register: u8,
     /// Which word from the header on to report as `Record::far`; 0 for none: the head holds what is needed.
     pub far: u8,
 }
 
 impl Cookie {
+    /// As `target`: the point is every process's, and the record's `tgid` tells whose hit it is.
+    pub const BY_PROCESS: u16 = u16::MAX;
+
     /// As the kernel carries it.
     pub const fn to_u64(self) -> u64 {
         self.point as u64 | (self.target as u64) << 32 | (self.register as u64) << 48 | (self.far as u64) << 56

@@ -4,10 +4,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod audience;
 mod cookie;
 mod counters;
 mod record;
 
+pub use audience::{Audience, Standing};
 pub use cookie::{Cookie, MintRegister};
 pub use counters::Counter;
 pub use record::{

@@ -30,7 +30,7 @@ pub enum RecordKind {
     Leave = 3,
     /// A Rust panic began to unwind on this thread.
     Raise = 4,
-    /// As [`RecordKind::Birth`], with the spawner's [`Registers`] and its stack from `sp` on: see [`SpawnRecord`].
+    /// A spawner took a task id, which is `subject`: with its [`Registers`] and its stack from `sp` on, see [`SpawnRecord`].
     Spawn = 5,
 }
 

@@ -10,7 +10,7 @@ use observer_common::{Counter, FLAG_SUBJECT_UNKNOWN, RECORD_FULL, RECORD_WITH_HE
 
 use crate::emit::{Draft, Hit};
 use crate::header;
-use crate::maps::{self, Call, ENTERED};
+use crate::maps::{self, Call, ENTERED, Entered};
 
 /// Bytes that a return has popped when its probe is hit: the return address.
 const RETURN_ADDRESS: u64 = 8;
@@ -18,10 +18,11 @@ const RETURN_ADDRESS: u64 = 8;
 /// Reports the entry and remembers the header for the return.
 #[uprobe]
 pub fn enter(ctx: ProbeContext) -> u32 {
-    let hit = Hit::take(&ctx, ctx.regs);
+    let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
     let subject = first_argument(&ctx);
     let call = Call { sp: hit.sp, tid: hit.tid(), point: hit.point() };
-    if ENTERED.insert(call, subject, u64::from(BPF_ANY)).is_err() {
+    let entered = Entered { subject, tgid: hit.tgid(), reserved: 0 };
+    if ENTERED.insert(call, entered, u64::from(BPF_ANY)).is_err() {
         maps::count(Counter::EntriesForgotten);
     }
     report_entry(&ctx, &hit, subject);
@@ -31,7 +32,7 @@ pub fn enter(ctx: ProbeContext) -> u32 {
 /// Reports the entry of a function whose return nobody asks for.
 #[uprobe]
 pub fn enter_only(ctx: ProbeContext) -> u32 {
-    let hit = Hit::take(&ctx, ctx.regs);
+    let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
     report_entry(&ctx, &hit, first_argument(&ctx));
     0
 }
@@ -40,13 +41,13 @@ pub fn enter_only(ctx: ProbeContext) -> u32 {
 /// user space to see.
 #[uretprobe]
 pub fn leave(ctx: RetProbeContext) -> u32 {
-    let hit = Hit::take(&ctx, ctx.regs);
+    let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
     let sp = hit.sp.wrapping_sub(RETURN_ADDRESS);
     let call = Call { sp, tid: hit.tid(), point: hit.point() };
     let mut draft = Draft::new();
 
     // SAFETY: the value is copied at once; only this thread writes or removes it.
-    let Some(subject) = unsafe { ENTERED.get(call) }.copied() else {
+    let Some(Entered { subject, .. }) = unsafe { ENTERED.get(call) }.copied() else {
         header::clear_head(draft.record());
         draft.describe(&hit, RecordKind::Leave, FLAG_SUBJECT_UNKNOWN, sp, 0, 0);
         draft.send::<RECORD_WITH_HEAD, _>(&ctx);

@@ -10,6 +10,7 @@ use aya_ebpf::bindings::{BPF_F_CURRENT_CPU, pt_regs};
 use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_perf_event_output};
 use observer_common::{Cookie, Counter, Record, RecordKind};
 
+use crate::audience;
 use crate::maps::{self, RECORDS};
 
 /// A record on the stack, of which only the part to be sent gets written. It is not kept in a per-CPU scratch row,
@@ -32,19 +33,23 @@ pub struct Hit {
 }
 
 impl Hit {
-    /// Counts the hit and takes its time.
+    /// Counts the hit and takes its time; `None` for one of a process that is not to be reported.
     #[inline(always)]
-    pub fn take<C: EbpfContext>(ctx: &C, regs: *const pt_regs) -> Self {
+    pub fn take<C: EbpfContext>(ctx: &C, regs: *const pt_regs) -> Option<Self> {
+        let pid_tgid = bpf_get_current_pid_tgid();
+        if !audience::admits(pid_tgid) {
+            return None;
+        }
         maps::count(Counter::Hits);
-        Self {
+        Some(Self {
             // SAFETY: the helper takes nothing.
             ts: unsafe { bpf_ktime_get_ns() },
             // SAFETY: the program's own context.
             cookie: unsafe { bpf_get_attach_cookie(ctx.as_ptr()) },
-            pid_tgid: bpf_get_current_pid_tgid(),
+            pid_tgid,
             // SAFETY: the program's own context, which is the registers.
             sp: unsafe { (*regs).rsp },
-        }
+        })
     }
 
     /// The same hit, with the time now. A program can be preempted between its first instruction and its reading of
@@ -53,6 +58,12 @@ impl Hit {
     pub fn dated_now(self) -> Self {
         // SAFETY: the helper takes nothing.
         Self { ts: unsafe { bpf_ktime_get_ns() }, ..self }
+    }
+
+    /// Process id.
+    #[inline(always)]
+    pub fn tgid(&self) -> u32 {
+        (self.pid_tgid >> 32) as u32
     }
 
     /// Thread id.
@@ -65,6 +76,12 @@ impl Hit {
     #[inline(always)]
     pub fn point(&self) -> u32 {
         self.cookie as u32
+    }
+
+    /// Which register the cookie names.
+    #[inline(always)]
+    pub fn register(&self) -> u8 {
+        Cookie::from_u64(self.cookie).register
     }
 
     /// Which word of the cell the cookie asks for besides the head, 0 for none.
@@ -116,8 +133,8 @@ pub unsafe fn describe(record: *mut Record, hit: &Hit, kind: RecordKind, flags: 
         (*record).cookie = hit.cookie;
         (*record).sp = sp;
         (*record).subject = subject;
-        (*record).tid = hit.pid_tgid as u32;
-        (*record).tgid = (hit.pid_tgid >> 32) as u32;
+        (*record).tid = hit.tid();
+        (*record).tgid = hit.tgid();
         (*record).kind = kind as u16;
         (*record).flags = flags;
         (*record).reserved = 0;

@@ -10,6 +10,7 @@
 #[cfg(not(bpf_target_arch = "x86_64"))]
 compile_error!("the programs read x86-64 registers; build with `cargo xtask ebpf`");
 
+mod audience;
 mod call;
 mod emit;
 mod header;

@@ -16,9 +16,9 @@ pub static RECORDS: PerfEventByteArray = PerfEventByteArray::new(0);
 #[map]
 pub static MINTED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(65_536, 0);
 
-/// Entered calls to the header they were given, until their return.
+/// Entered calls, until their return. Those of a process that was killed in the middle of them are removed by user space.
 #[map]
-pub static ENTERED: HashMap<Call, u64> = HashMap::with_max_entries(65_536, 0);
+pub static ENTERED: HashMap<Call, Entered> = HashMap::with_max_entries(65_536, 0);
 
 /// Rows a CPU where a record is put together that is too large for a program's stack.
 pub const SCRATCH_ROWS: u32 = 4;
@@ -37,6 +37,10 @@ pub static SCRATCH_TAKEN: HashMap<u32, u64> = HashMap::with_max_entries(4096, 0)
 #[map]
 pub static SPOTS: HashMap<u32, u64> = HashMap::with_max_entries(16_384, 0);
 
+/// What is to be done with hits of these processes, as [`observer_common::Standing`]. Written by user space only.
+#[map]
+pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(16_384, 0);
+
 /// One row for each [`Counter`].
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
@@ -52,6 +56,18 @@ pub struct Call {
     pub tid: u32,
     /// The function's point, as in the cookie.
     pub point: u32,
+}
+
+/// What is remembered of a call.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Entered {
+    /// The header it was given.
+    pub subject: u64,
+    /// Its process.
+    pub tgid: u32,
+    /// Always zero; keeps the layout free of padding.
+    pub reserved: u32,
 }
 
 /// Adds one. Atomic although the row is this CPU's own: a uprobe's program can be preempted by another thread's. In

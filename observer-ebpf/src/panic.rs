@@ -11,7 +11,7 @@ use crate::emit::{Draft, Hit};
 /// Reports it.
 #[uprobe]
 pub fn raise(ctx: ProbeContext) -> u32 {
-    let hit = Hit::take(&ctx, ctx.regs);
+    let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
     let mut draft = Draft::new();
     draft.describe(&hit, RecordKind::Raise, 0, hit.sp, 0, 0);
     draft.send::<RECORD_BARE, _>(&ctx);

@@ -12,18 +12,23 @@ use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use observer_common::{Cookie, Counter, RECORD_BARE, RecordKind};
 
+use crate::audience;
 use crate::emit::{Draft, Hit};
 use crate::maps::{self, MINTED};
 
 /// Remembers the id that the cookie's register holds, for this thread's next birth.
 #[uprobe]
 pub fn mint(ctx: ProbeContext) -> u32 {
+    let thread = bpf_get_current_pid_tgid();
+    if !audience::admits(thread) {
+        return 0;
+    }
     maps::count(Counter::Hits);
     // SAFETY: the program's own context.
     let cookie = Cookie::from_u64(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
     if let Some(id) = register(ctx.regs, cookie.register) {
         // A full map evicts the thread that minted longest ago, so this cannot fail for want of room.
-        let _ = MINTED.insert(bpf_get_current_pid_tgid(), id, u64::from(BPF_ANY));
+        let _ = MINTED.insert(thread, id, u64::from(BPF_ANY));
     }
     0
 }
@@ -32,7 +37,7 @@ pub fn mint(ctx: ProbeContext) -> u32 {
 /// not seen must not get another task's.
 #[uprobe]
 pub fn birth(ctx: ProbeContext) -> u32 {
-    let hit = Hit::take(&ctx, ctx.regs);
+    let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
     let mut draft = Draft::new();
     draft.describe(&hit, RecordKind::Birth, 0, hit.sp, minted(hit.pid_tgid), 0);
     draft.send::<RECORD_BARE, _>(&ctx);
@@ -41,7 +46,7 @@ pub fn birth(ctx: ProbeContext) -> u32 {
 
 /// The id that this thread minted last, and forgets it; 0 for none.
 #[inline(always)]
-pub fn minted(thread: u64) -> u64 {
+fn minted(thread: u64) -> u64 {
     // SAFETY: the value is copied at once; only this thread writes or removes it.
     let minted = unsafe { MINTED.get(thread) }.copied();
     if minted.is_some() {
@@ -54,7 +59,7 @@ pub fn minted(thread: u64) -> u64 {
 /// The register with this number in the x86-64 encoding. Each arm is its own instruction in assembly, because the
 /// compiler would merge the loads into one from a computed offset, which the verifier refuses on a program's context.
 #[inline(always)]
-fn register(regs: *const pt_regs, number: u8) -> Option<u64> {
+pub fn register(regs: *const pt_regs, number: u8) -> Option<u64> {
     macro_rules! pick {
         ($($n:literal => $field:ident),*) => {
             match number {

@@ -1,6 +1,6 @@
-//! A task comes to life, with who spawns it: the registers, and the stack as far as a record goes.
+//! A task's id is taken, with who takes it: the registers, and the stack as far as a record goes.
 //!
-//! Does not know how a stack is unwound: user space does that.
+//! Does not know how a stack is unwound: user space does that. Nor which type is born: at this moment nobody does.
 
 use core::ptr::addr_of_mut;
 
@@ -16,7 +16,7 @@ use observer_common::{
 
 use crate::emit::{self, Hit};
 use crate::maps::{SCRATCH, SCRATCH_ROWS, SCRATCH_TAKEN, SPOTS};
-use crate::spawn::minted;
+use crate::spawn::register;
 
 /// A spawn's record without a stack.
 #[repr(C)]
@@ -27,11 +27,12 @@ struct Bare {
     head: [u64; HEAD_WORDS],
 }
 
-/// Reports a birth as `birth` does, with its spawner.
+/// Reports the id that the cookie's register holds, with the spawner.
 #[uprobe]
 pub fn spawn(ctx: ProbeContext) -> u32 {
-    let hit = Hit::take(&ctx, ctx.regs);
-    let subject = minted(hit.pid_tgid);
+    let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
+    // No task has the id 0: user space says that the cookie names no register.
+    let subject = register(ctx.regs, hit.register()).unwrap_or(0);
     // SAFETY: the helper takes nothing.
     let first = unsafe { bpf_get_smp_processor_id() }.wrapping_mul(SCRATCH_ROWS);
     for row in 0..SCRATCH_ROWS {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use observer::census::{CellType, CellTypes, Census, ImageIndex, Series};
-use observer::model::{FileOffset, Pid, ProcAddr, Resource};
+use observer::model::{LoadSegment, Pid, ProcAddr, Resource};
 use observer::runtime::{self, Found};
-use observer::symbols::Image;
-use observer::target::{LoadSegment, Process};
+use observer::symbols::{Image, Segment};
+use observer::target::Process;
 
 /// What an analysis of a process's images found.
 pub struct Inside {
@@ -29,12 +29,7 @@ impl Inside {
             let Ok(bytes) = module.read() else { continue };
             let Ok(image) = Image::parse(&bytes) else { continue };
             let Found::Runtime(found) = runtime::analyse(&image) else { continue };
-            let segment = |segment: &observer::symbols::Segment| LoadSegment {
-                offset: FileOffset(segment.file().start as u64),
-                address: segment.start(),
-                executable: segment.is_executable(),
-            };
-            let segments: Vec<LoadSegment> = image.segments().iter().map(segment).collect();
+            let segments: Vec<LoadSegment> = image.segments().iter().map(Segment::load).collect();
             let bias = module.bias(&segments).expect("its mappings fit its segments");
             let cell = |task: &observer::model::TaskType| CellType {
                 layout: task.layout,

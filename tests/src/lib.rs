@@ -11,6 +11,7 @@ pub mod inside;
 
 pub mod schema;
 pub mod stream;
+pub mod swap;
 
 pub mod look;
 pub mod places;

@@ -4,16 +4,23 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::fixture::Scratch;
 use crate::look::Look;
 use crate::stream::Stream;
 use crate::wait::{Collected, until};
+
+/// Where programs look for the folder of a user's caches.
+pub const CACHES: &str = "XDG_CACHE_HOME";
 
 /// A running observer. Dropping it kills it.
 pub struct Observer {
     child: Child,
     stdout: Collected,
     stderr: Collected,
+    #[expect(dead_code, reason = "the folder is deleted with it")]
+    caches: Scratch,
 }
 
 /// What an observer left behind.
@@ -66,13 +73,19 @@ impl Observer {
         Self::run_as(Command::new(program()).args(arguments))
     }
 
-    /// Runs a command that is or becomes the program.
+    /// Runs a command that is or becomes the program. Unless the command says otherwise, it has a folder of its own for
+    /// caches: neither the user's, nor another test's.
     pub fn run_as(command: &mut Command) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let caches = Scratch::new(&format!("caches-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        if !command.get_envs().any(|(name, _)| name == CACHES) {
+            command.env(CACHES, caches.path());
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} could not start: {error}"));
         let stdout = Collected::from(child.stdout.take().expect("is piped"));
         let stderr = Collected::from(child.stderr.take().expect("is piped"));
-        Self { child, stdout, stderr }
+        Self { child, stdout, stderr, caches }
     }
 
     /// Attaches to a process and waits until its probes are in place, which its `start` line says.

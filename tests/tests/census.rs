@@ -1,9 +1,14 @@
 //! Censuses, by scans and by walks, against the runtime's own count of its tasks.
 
 use observer::census::{Census, CensusError, Doubt, High, How, Rejection, Unlisted};
+use observer::model::ProcAddr;
+use observer::target::AddressRange;
 use serde_json::Value;
 use tests::fixture::Fixture;
 use tests::inside::Inside;
+use tests::observer::Observer;
+use tests::stream::word;
+use tests::swap::{Swap, page_out};
 
 fn crowd(cell: &str, allocator: &str, arguments: &[&str]) -> Fixture {
     Fixture::start(cell, &format!("crowd-{allocator}"), arguments)
@@ -191,4 +196,78 @@ fn signal(fixture: &Fixture, signal: i32) {
     let pid = libc::pid_t::try_from(fixture.pid()).expect("a pid");
     // SAFETY: a system call with two integers; the process is our own child and not waited for yet.
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
+#[test]
+fn of_memory_that_is_swapped_out_every_task_is_counted_in_bounded_time() {
+    let swap = Swap::on(128 << 20);
+    let mut fixture = crowd("newest-release", "glibc", &["tasks=50000"]);
+    let inside = Inside::of(fixture.pid());
+    let told = fixture.answer("alive");
+    let mut series = inside.series();
+    for how in [How::Scan, How::Walk] {
+        let out = page_out(fixture.pid());
+        assert!(out > 16 << 20, "only {out} bytes were swapped out");
+        let census = series.take().expect("a census");
+        assert_eq!(census.how, how);
+        assert_exact(&census, &inside, &told, "swapped out");
+        // What comes from a disk takes as long as a disk takes, but it ends.
+        let took = census.ended.since(census.started).0;
+        assert!(took < 60_000_000_000, "{took} ns for {out} bytes");
+    }
+    let told = fixture.answer("more 100");
+    assert_exact(&series.take().expect("a census"), &inside, &told, "and it goes on");
+    drop(swap);
+}
+
+/// A crowd among pages that nobody can read, and where they are.
+fn among_holes(argument: &str) -> (Fixture, Vec<ProcAddr>) {
+    let fixture = crowd("newest-release", "glibc", &["tasks=10000", argument]);
+    let ready = fixture.wait_for("it is up", |line| line.contains("\"holes\""));
+    let holes = ready["holes"].as_array().expect("a list").iter();
+    let mut holes: Vec<ProcAddr> = holes.map(|at| ProcAddr(at.as_u64().expect("an address"))).collect();
+    holes.sort_unstable();
+    (fixture, holes)
+}
+
+#[test]
+fn memory_that_cannot_be_read_costs_none_of_the_tasks_around_it_and_is_said() {
+    let (mut fixture, holes) = among_holes("poisoned=5");
+    assert_eq!(holes.len(), 5);
+    let inside = Inside::of(fixture.pid());
+    let told = fixture.answer("alive");
+    let mut series = inside.series();
+    for _ in 0..2 {
+        let census = series.take().expect("a census");
+        let (alive, by_kind) = truth(&told);
+        assert_eq!((inside.by_type(&census), census.bounds.low), (by_kind, alive), "all of them");
+        let page = |at: &ProcAddr| AddressRange { start: *at, end: ProcAddr(at.0 + 4096) };
+        assert_eq!(census.unread, holes.iter().map(page).collect::<Vec<_>>(), "exactly what cannot be read");
+        let around = |hole: &ProcAddr| {
+            let below = census.tasks.iter().any(|task| task.header < *hole && hole.0 - task.header.0 < 1 << 16);
+            let above = census.tasks.iter().any(|task| task.header > *hole && task.header.0 - hole.0 < 1 << 16);
+            below && above
+        };
+        assert!(holes.iter().all(around), "tasks stand right before and behind each page");
+        assert_eq!(census.how, How::Scan, "what was not read may hold a list");
+        assert!(matches!(census.bounds.high, High::Unknown(_)), "{:?}", census.bounds);
+    }
+    let pid = fixture.pid();
+    let look = Observer::run(["ps", "--json", "--no-waits", "--pid", &pid.to_string()]).look();
+    let census = look.of("census", pid).next().expect("it was read");
+    assert!(word(census, "doubt").starts_with("20 KiB of memory could not be read"), "{census}");
+}
+
+#[test]
+fn guards_inside_of_memory_are_no_memory_and_raise_no_doubt() {
+    let (mut fixture, holes) = among_holes("guards=5");
+    assert_eq!(holes.len(), 5);
+    let inside = Inside::of(fixture.pid());
+    let told = fixture.answer("alive");
+    let mut series = inside.series();
+    for how in [How::Scan, How::Walk] {
+        let census = series.take().expect("a census");
+        assert_eq!(census.how, how);
+        assert_exact(&census, &inside, &told, "guards");
+    }
 }

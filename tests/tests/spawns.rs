@@ -78,11 +78,12 @@ fn check(cell: &str, named: bool) {
         "{cell}"
     );
     assert_eq!((run.seen.len(), counts.seen), (run.told.len(), run.told.len() as u64), "{cell}: one record a spawn");
+    assert_eq!(counts.hits, run.told.len() as u64, "{cell}: one hit in a task's life");
     let (mut certain, mut brief, mut untold) = (0, 0, 0);
-    let by_a_task = |seen: &SpawnSeen| Some((seen.task?.0, matches!(seen.trigger, Trigger::Task { .. })));
-    let by_a_task: HashMap<u64, bool> = run.seen.iter().filter_map(by_a_task).collect();
+    let by_a_task = |seen: &SpawnSeen| (seen.task.0, matches!(seen.trigger, Trigger::Task { .. }));
+    let by_a_task: HashMap<u64, bool> = run.seen.iter().map(by_a_task).collect();
     for seen in run.seen.clone() {
-        let Some((id, told)) = seen.task.and_then(|id| Some((id, run.told.get(&id.0)?))) else {
+        let (id, Some(told)) = (seen.task, run.told.get(&seen.task.0)) else {
             faults.push(format!("{seen:?} is nobody's"));
             continue;
         };
@@ -108,8 +109,8 @@ fn check(cell: &str, named: bool) {
                 faults.push(format!("{id}: spawned in {by}, the first own function is {first:?}: {callers:#?}"));
             }
         }
-        let born = Born { target: 0, vtable: seen.vtable, task: id };
-        let chain: Vec<Option<u64>> = run.spawns.chain(&born).iter().map(|seen| seen.task.map(|id| id.0)).collect();
+        let born = Born { target: 0, image: seen.image, task: id };
+        let chain: Vec<Option<u64>> = run.spawns.chain(&born).iter().map(|seen| Some(seen.task.0)).collect();
         let mut expected = vec![Some(id.0)];
         while let Some(Some(last)) = expected.last().copied()
             && by_a_task.get(&last) == Some(&true)
@@ -178,10 +179,11 @@ fn what_is_told_of_the_zoos_spawners_is_what_its_own_log_tells() {
 
     let mut faults = Vec::new();
     let mut tally: BTreeMap<String, usize> = BTreeMap::new();
-    let ids: HashSet<u64> = seen.iter().filter_map(|seen| Some(seen.task?.0)).collect();
+    let ids: HashSet<u64> = seen.iter().map(|seen| seen.task.0).collect();
     assert_eq!((seen.len(), ids.len()), (log.tasks.len(), log.tasks.len()), "one record a spawn");
+    assert_eq!(counts.hits, log.tasks.len() as u64, "one hit in a task's life");
     for seen in &seen {
-        let id = seen.task.expect("each has one").0;
+        let id = seen.task.0;
         let spawned = log.tasks.get(&id).and_then(|told| told.spawned.as_ref());
         let told = spawned.map(|spawned| spawned.parent);
         let (is_true, word) = match (&seen.trigger, told) {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::Pid;
+use crate::perf::PerfError;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,9 @@ pub enum AttachError {
         /// As the kernel said it.
         source: io::Error,
     },
+    /// The map of processes has no room for one more; its size was given when the programs were loaded.
+    #[error("no room to tell the programs of one more process")]
+    TooManyProcesses,
     /// The verifier refused a program.
     #[error("the kernel's verifier refused program {program}: {log}")]
     Verifier {
@@ -91,7 +95,7 @@ const BPF: &str = "CAP_BPF and CAP_PERFMON (or root)";
 const PLAIN: &str = "CAP_SYS_ADMIN (or root)";
 
 impl AttachError {
-    /// By the error number, for what bpf(2) or perf_event_open(2) refused.
+    /// By the error number, for what bpf(2) refused.
     pub(super) fn refused(what: &'static str, source: io::Error) -> Self {
         Self::with_capability(what, BPF, source)
     }
@@ -113,6 +117,18 @@ impl AttachError {
 /// Whether a process of this number exists.
 pub(super) fn is_alive(pid: Pid) -> bool {
     Path::new("/proc").join(pid.to_string()).exists()
+}
+
+impl From<PerfError> for AttachError {
+    fn from(error: PerfError) -> Self {
+        match error {
+            PerfError::NotPermitted { what, source } => Self::NotPermitted { what, capability: BPF, source },
+            PerfError::KernelCannot { what, source } => Self::KernelCannot { what, source },
+            PerfError::LockedMemory { what, source } => Self::LockedMemory { what, source },
+            PerfError::RingSize { pages } => Self::RingSize { pages },
+            PerfError::System { what, source } => Self::System { what, source },
+        }
+    }
 }
 
 impl From<aya::EbpfError> for AttachError {

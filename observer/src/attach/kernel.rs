@@ -1,4 +1,4 @@
-//! The system calls that aya 0.14 does not wrap: bpf(2) for uprobe_multi and map updates, perf_event_open(2) for rings.
+//! The system calls that aya 0.14 does not wrap: bpf(2) for uprobe_multi.
 //!
 //! Each struct mirrors the member of `union bpf_attr` in Linux's `include/uapi/linux/bpf.h` that its command reads; the
 //! kernel takes a shorter struct than its own for one that ends in zeroes.
@@ -7,20 +7,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
-use aya_obj::generated::{
-    BPF_F_UPROBE_MULTI_RETURN, PERF_FLAG_FD_CLOEXEC, bpf_attach_type, bpf_cmd, bpf_insn, bpf_prog_type,
-    perf_event_attr, perf_event_sample_format, perf_sw_ids, perf_type_id,
-};
-
-/// `BPF_MAP_UPDATE_ELEM`.
-#[repr(C)]
-struct MapUpdate {
-    map_fd: u32,
-    pad: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
-}
+use aya_obj::generated::{BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type, bpf_cmd, bpf_insn, bpf_prog_type};
 
 /// `BPF_PROG_LOAD`, up to `expected_attach_type`.
 #[repr(C)]
@@ -131,49 +118,12 @@ pub(super) fn link_multi(
     unsafe { bpf_fd(bpf_cmd::BPF_LINK_CREATE, &link) }
 }
 
-/// Sets one entry of a map whose keys and values have these types.
-pub(super) fn update_map<V: Copy>(map: BorrowedFd<'_>, key: u32, value: V) -> io::Result<()> {
-    let update = MapUpdate {
-        map_fd: map.as_raw_fd() as u32,
-        pad: 0,
-        key: (&raw const key) as u64,
-        value: (&raw const value) as u64,
-        flags: 0,
-    };
-    // SAFETY: key and value outlive the call and have the map's sizes.
-    unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &update) }.map(drop)
-}
-
-/// Opens the event through which programs on this CPU write; it wakes its reader when `watermark` bytes are unread.
-pub(super) fn open_bpf_output(cpu: u32, watermark: u32) -> io::Result<OwnedFd> {
-    // SAFETY: all zeroes is a valid value of this plain struct.
-    let mut attr: perf_event_attr = unsafe { std::mem::zeroed() };
-    attr.type_ = perf_type_id::PERF_TYPE_SOFTWARE as u32;
-    attr.size = size_of::<perf_event_attr>() as u32;
-    attr.config = perf_sw_ids::PERF_COUNT_SW_BPF_OUTPUT as u64;
-    attr.__bindgen_anon_1.sample_period = 1;
-    attr.sample_type = perf_event_sample_format::PERF_SAMPLE_RAW as u64;
-    attr.set_watermark(1);
-    attr.__bindgen_anon_2.wakeup_watermark = watermark;
-    let every_process: libc::pid_t = -1;
-    let no_group: libc::c_int = -1;
-    let flags = libc::c_ulong::from(PERF_FLAG_FD_CLOEXEC);
-    // SAFETY: `attr` outlives the call and says its own size.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_perf_event_open, &raw const attr, every_process, cpu as libc::c_int, no_group, flags)
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a new descriptor that nobody else knows.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
-}
 
 /// # Safety
-/// Pointers in `attr` must be what this command expects.
-unsafe fn bpf<T>(command: bpf_cmd, attr: &T) -> io::Result<libc::c_long> {
-    // SAFETY: `attr` outlives the call and its size is given; the rest is the caller's promise.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_long, &raw const *attr, size_of::<T>()) };
+/// Pointers in `attr`, and `attr` itself, must be what this command expects.
+pub(super) unsafe fn bpf<T>(command: bpf_cmd, attr: *const T) -> io::Result<libc::c_long> {
+    // SAFETY: the caller's promise; the size is that of what `attr` points to.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_long, attr, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
@@ -181,7 +131,7 @@ unsafe fn bpf<T>(command: bpf_cmd, attr: &T) -> io::Result<libc::c_long> {
 /// As [`bpf`], for a command that returns a new descriptor.
 unsafe fn bpf_fd<T>(command: bpf_cmd, attr: &T) -> io::Result<OwnedFd> {
     // SAFETY: the caller's promise.
-    let fd = unsafe { bpf(command, attr) }?;
+    let fd = unsafe { bpf(command, &raw const *attr) }?;
     // SAFETY: a new descriptor that nobody else knows.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

@@ -14,6 +14,8 @@ use std::path::Path;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 
+use observer_common::Cookie;
+
 use super::error::chain;
 use super::object::{Object, PROGRAMS};
 use super::{AttachError, kernel};
@@ -24,13 +26,27 @@ const POINTS_IN_LINK: usize = 1 << 20;
 /// Linux's own number for "cannot be done here", which libc does not name: an instruction that takes no probe.
 const ENOTSUPP: i32 = 524;
 
-/// One image of one process, and the points wanted in it.
+/// Whose hits an image's probes report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One process's.
+    Process {
+        /// The process.
+        pid: Pid,
+        /// The same, as an index into the catalog's targets.
+        target: u16,
+    },
+    /// Those of every process that maps the file, now or later, as far as [`Options::audience`](super::Options) admits
+    /// them: one link, however many there are. Records name no target; the process's number tells it.
+    Everyone,
+}
+
+/// One image, and the points wanted in it.
 pub struct ImageRequest<'a> {
-    /// The process, as an index into the catalog's targets.
-    pub target: u16,
-    /// The process.
-    pub pid: Pid,
-    /// The image, by a path that leads to the very file that is mapped (`/proc/PID/map_files/..`, `/proc/PID/exe`).
+    /// Whose hits are wanted.
+    pub scope: Scope,
+    /// The image, by a path that leads to the very file that is mapped (`/proc/PID/map_files/..`, `/proc/PID/exe`). It is
+    /// needed while attaching only: links hold the file itself.
     pub path: &'a Path,
     /// The points, each with its index in the catalog.
     pub points: Vec<(PointIndex, &'a AttachPoint)>,
@@ -67,6 +83,32 @@ struct Sites {
     points: Vec<PointIndex>,
 }
 
+impl Scope {
+    /// As cookies name it.
+    fn target(self) -> u16 {
+        match self {
+            Self::Process { target, .. } => target,
+            Self::Everyone => Cookie::BY_PROCESS,
+        }
+    }
+
+    /// As a uprobe_multi link takes it, which has 0 for everyone.
+    fn pid_or_zero(self) -> u32 {
+        match self {
+            Self::Process { pid, .. } => pid.0,
+            Self::Everyone => 0,
+        }
+    }
+
+    /// The process, if it is for one that has ended.
+    fn ended(self) -> Option<Pid> {
+        match self {
+            Self::Process { pid, .. } => (!super::error::is_alive(pid)).then_some(pid),
+            Self::Everyone => None,
+        }
+    }
+}
+
 impl Links {
     /// Attached probes: a point with an entry and a return counts twice.
     pub fn probes(&self) -> usize {
@@ -101,7 +143,7 @@ impl Links {
                     continue;
                 }
                 let Some(fd) = programs.get(&program) else {
-                    // Who passes fewer programs wants fewer probes; births, though, would be missing without a word.
+                    // Who passes fewer programs wants fewer probes; spawns, though, would be missing without a word.
                     if program == Program::Spawn {
                         return Err(not_loaded(program));
                     }
@@ -133,7 +175,7 @@ impl Links {
         }
         let path = openable(request)?;
         let at_return = program == Program::Leave;
-        match kernel::link_multi(fd, &path, &sites.offsets, &sites.cookies, request.pid.0, at_return) {
+        match kernel::link_multi(fd, &path, &sites.offsets, &sites.cookies, request.scope.pid_or_zero(), at_return) {
             Ok(link) => {
                 self.held.push(Link::Multi(link));
                 self.probes += sites.points.len();
@@ -201,7 +243,7 @@ impl Sites {
         for (index, point) in &request.points {
             if point.role.programs().contains(&program) {
                 sites.offsets.push(point.offset.0);
-                sites.cookies.push(point.cookie(request.target, *index).to_u64());
+                sites.cookies.push(point.cookie(request.scope.target(), *index).to_u64());
                 sites.points.push(*index);
             }
         }
@@ -235,17 +277,19 @@ enum Failure {
 }
 
 fn plain(uprobe: &mut UProbe, request: &ImageRequest<'_>, offset: u64, cookie: u64) -> Result<UProbeLink, Failure> {
-    let pid =
-        NonZeroU32::new(request.pid.0).ok_or_else(|| Failure::Kernel(io::Error::from_raw_os_error(libc::ESRCH)))?;
+    let scope = match request.scope {
+        Scope::Process { pid, .. } => UProbeScope::OneProcess(
+            NonZeroU32::new(pid.0).ok_or_else(|| Failure::Kernel(io::Error::from_raw_os_error(libc::ESRCH)))?,
+        ),
+        Scope::Everyone => UProbeScope::AllProcesses,
+    };
     let point = UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(offset), cookie: Some(cookie) };
-    uprobe.attach(point, request.path, UProbeScope::OneProcess(pid)).and_then(|id| uprobe.take_link(id)).map_err(
-        |error| match error {
-            ProgramError::SyscallError(error) => Failure::Kernel(error.io_error),
-            ProgramError::IOError(error) => Failure::Kernel(error),
-            ProgramError::AttachCookieNotSupported => Failure::Kernel(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
-            other => Failure::Aya(chain(&other)),
-        },
-    )
+    uprobe.attach(point, request.path, scope).and_then(|id| uprobe.take_link(id)).map_err(|error| match error {
+        ProgramError::SyscallError(error) => Failure::Kernel(error.io_error),
+        ProgramError::IOError(error) => Failure::Kernel(error),
+        ProgramError::AttachCookieNotSupported => Failure::Kernel(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+        other => Failure::Aya(chain(&other)),
+    })
 }
 
 /// The image's path for the kernel. Opened once first: the kernel's own refusal does not tell a file that cannot be
@@ -253,12 +297,9 @@ fn plain(uprobe: &mut UProbe, request: &ImageRequest<'_>, offset: u64, cookie: u
 fn openable(request: &ImageRequest<'_>) -> Result<CString, AttachError> {
     let path = request.path;
     let unreadable = |source| AttachError::FileUnreadable { path: path.to_owned(), source };
-    File::open(path).map_err(|error| {
-        if super::error::is_alive(request.pid) {
-            unreadable(error)
-        } else {
-            AttachError::TargetGone { pid: request.pid }
-        }
+    File::open(path).map_err(|error| match request.scope.ended() {
+        Some(pid) => AttachError::TargetGone { pid },
+        None => unreadable(error),
     })?;
     CString::new(path.as_os_str().as_bytes()).map_err(|_| unreadable(io::ErrorKind::InvalidInput.into()))
 }
@@ -268,10 +309,15 @@ fn is_about_a_site(error: &io::Error) -> bool {
 }
 
 fn failed(request: &ImageRequest<'_>, reason: io::Error, plain: bool) -> AttachError {
-    let gone = !super::error::is_alive(request.pid);
+    match (request.scope, reason.raw_os_error()) {
+        (Scope::Process { pid, .. }, Some(libc::ESRCH)) => return AttachError::TargetGone { pid },
+        (scope, _) => {
+            if let Some(pid) = scope.ended() {
+                return AttachError::TargetGone { pid };
+            }
+        }
+    }
     match reason.raw_os_error() {
-        Some(libc::ESRCH) => AttachError::TargetGone { pid: request.pid },
-        _ if gone => AttachError::TargetGone { pid: request.pid },
         Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EBADF) => {
             AttachError::FileUnreadable { path: request.path.to_owned(), source: reason }
         }

@@ -13,7 +13,7 @@ use std::thread;
 use observer_common::{Counter, MintRegister};
 
 use super::AttachError;
-use super::links::{ImageRequest, Links};
+use super::links::{ImageRequest, Links, Scope};
 use super::object::Object;
 use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, Program, Role, VirtAddr};
 
@@ -64,12 +64,13 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
         far: 0,
     };
     let request = ImageRequest {
-        target: 0,
-        pid: Pid(std::process::id()),
+        scope: Scope::Process { pid: Pid(std::process::id()), target: 0 },
         path: Path::new(own.path),
         points: vec![(PointIndex(0), &point)],
     };
-    let before = object.counter(Counter::Hits)?;
+    // Foreign or not, as the audience may have it.
+    let hits = || Ok::<u64, AttachError>(object.counter(Counter::Hits)? + object.counter(Counter::Foreign)?);
+    let before = hits()?;
     let links = match Links::multi(&programs, &[request]) {
         Ok(links) => links,
         Err(AttachError::KernelCannot { source, .. }) => return Ok(Trial::Lacks(source)),
@@ -79,7 +80,7 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
         return Ok(Trial::Lacks(io::Error::from_raw_os_error(refused.reason.raw_os_error().unwrap_or(libc::EINVAL))));
     }
     // On another thread than the process's first: there lies the difference between kernels.
-    if thread::spawn(|| trodden(1)).join().is_err() || object.counter(Counter::Hits)? == before {
+    if thread::spawn(|| trodden(1)).join().is_err() || hits()? == before {
         return Ok(Trial::Lacks(io::Error::from_raw_os_error(libc::ENODEV)));
     }
     Ok(Trial::Works(programs))

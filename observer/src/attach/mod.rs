@@ -3,20 +3,22 @@
 //! Does not know what a point or a record means, nor which points are wanted. [`Probes`] owns programs, maps and rings;
 //! [`Links`] holds the breakpoints in their targets and takes them out when it is dropped.
 
+mod audience;
 mod error;
 mod kernel;
 mod kernel_log;
+mod kernel_maps;
 mod links;
 mod mechanism;
 mod object;
 mod probes;
-mod ring;
 #[cfg(test)]
 mod tests;
 
 pub use self::object::{Spawners, Work};
+pub use audience::sees_every_process;
 pub use error::AttachError;
-pub use links::{ImageRequest, Links, Refused};
+pub use links::{ImageRequest, Links, Refused, Scope};
 pub use mechanism::Mechanism;
+pub use observer_common::Audience;
 pub use probes::{Counters, Drained, Options, Probes};
-pub use ring::Ring;

@@ -12,7 +12,7 @@ use aya::{Ebpf, EbpfLoader};
 use observer_common::Counter;
 
 use super::error::chain;
-use super::{AttachError, kernel};
+use super::{AttachError, Options, kernel};
 use crate::model::Program;
 
 static BYTES: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/observer.bpf.o"));
@@ -22,6 +22,9 @@ const RECORDS: &str = "RECORDS";
 const SCRATCH: &str = "SCRATCH";
 const SPOTS: &str = "SPOTS";
 const COUNTERS: &str = "COUNTERS";
+const ENTERED: &str = "ENTERED";
+const PROCESSES: &str = "PROCESSES";
+const AUDIENCE: &str = "AUDIENCE";
 const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 /// The most talkative level, which lets everything through.
 const LOG_ALL: u8 = u8::MAX;
@@ -48,7 +51,7 @@ pub enum Work {
     Nothing,
 }
 
-/// Whether births can be reported with their spawners: a program of its own, and memory to put its records together.
+/// Whether ids can be reported with those who take them: a program of its own, and memory to put its records together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Spawners {
     /// Points of [`Role::Spawn`](crate::model::Role::Spawn) are not attached.
@@ -60,10 +63,14 @@ pub enum Spawners {
 
 impl Object {
     /// Creates the maps.
-    pub(super) fn load(kernel_log: bool, spawners: Spawners) -> Result<Self, AttachError> {
-        let level = if kernel_log { LOG_ALL } else { LOG_NOTHING };
+    pub(super) fn load(options: &Options) -> Result<Self, AttachError> {
+        let spawners = options.spawners;
+        let level = if options.kernel_log { LOG_ALL } else { LOG_NOTHING };
+        let audience = options.audience as u8;
         let mut loader = EbpfLoader::new();
-        loader.btf(None).override_global(LOG_LEVEL, &level, true);
+        // Constants are a map, too: programs loaded the other way are bound to the same.
+        loader.btf(None).override_global(LOG_LEVEL, &level, true).override_global(AUDIENCE, &audience, true);
+        loader.map_max_entries(PROCESSES, options.processes).map_max_entries(ENTERED, options.calls);
         if spawners == Spawners::Unseen {
             loader.map_max_entries(SCRATCH, 1);
         }
@@ -92,9 +99,23 @@ impl Object {
 
     /// Where births look for their spawners' headers.
     pub(super) fn spots(&self) -> Result<BorrowedFd<'_>, AttachError> {
-        match self.ebpf.map(SPOTS) {
+        self.hash_map(SPOTS)
+    }
+
+    /// What is said of processes.
+    pub(super) fn processes(&self) -> Result<BorrowedFd<'_>, AttachError> {
+        self.hash_map(PROCESSES)
+    }
+
+    /// Calls in progress.
+    pub(super) fn calls(&self) -> Result<BorrowedFd<'_>, AttachError> {
+        self.hash_map(ENTERED)
+    }
+
+    fn hash_map(&self, name: &str) -> Result<BorrowedFd<'_>, AttachError> {
+        match self.ebpf.map(name) {
             Some(Map::HashMap(map)) => Ok(map.fd().as_fd()),
-            _ => Err(AttachError::Object(format!("no map {SPOTS}"))),
+            _ => Err(AttachError::Object(format!("no map {name}"))),
         }
     }
 

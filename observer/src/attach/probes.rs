@@ -11,8 +11,9 @@ use observer_common::Counter;
 use super::kernel_log::KernelLog;
 use super::mechanism::{Trial, try_multi};
 use super::object::{Object, Spawners, Work};
-use super::{AttachError, ImageRequest, Links, Mechanism, Ring, kernel};
-use crate::model::{PointIndex, Program, Spot};
+use super::{AttachError, Audience, ImageRequest, Links, Mechanism, kernel_maps};
+use crate::model::{Pid, PointIndex, Program, Spot};
+use crate::perf::{Ring, Source, online_cpus};
 
 /// How to set up.
 #[derive(Clone, Copy, Debug)]
@@ -23,16 +24,31 @@ pub struct Options {
     pub ring_pages: usize,
     /// Whether the programs do their work.
     pub work: Work,
-    /// Whether births can be reported with their spawners.
+    /// Whose hits are reported.
+    pub audience: Audience,
+    /// Processes that can be listed or excluded at one moment.
+    pub processes: u32,
+    /// Calls in progress that can be remembered at one moment; what is beyond is counted as forgotten.
+    pub calls: u32,
+    /// Whether ids can be reported with those who take them.
     pub spawners: Spawners,
     /// Let the kernel side speak, see [`Probes::kernel_log`].
     pub kernel_log: bool,
 }
 
 impl Default for Options {
-    /// The best mechanism, one megabyte (with 4 KiB pages) a CPU, a silent kernel side.
+    /// The best mechanism, one megabyte (with 4 KiB pages) a CPU, links for one process each, a silent kernel side.
     fn default() -> Self {
-        Self { mechanism: None, ring_pages: 256, work: Work::Report, spawners: Spawners::Unseen, kernel_log: false }
+        Self {
+            mechanism: None,
+            ring_pages: 256,
+            work: Work::Report,
+            audience: Audience::Linked,
+            processes: 16_384,
+            calls: 65_536,
+            spawners: Spawners::Unseen,
+            kernel_log: false,
+        }
     }
 }
 
@@ -50,10 +66,13 @@ pub struct Drained {
 pub struct Counters {
     /// Records that could not be written, for whatever reason: no room, or no ring for that CPU.
     pub lost: u64,
-    /// Probe hits of every kind. `hits - records read - lost` are hits without a record (mints) and records unread.
+    /// Probe hits of every kind, without foreign ones. `hits - records read - lost` are hits without a record (the event
+    /// arm's mints) and records unread.
     pub hits: u64,
     /// Entries whose return will not know its header.
     pub entries_forgotten: u64,
+    /// Hits by processes that are not to be reported.
+    pub foreign: u64,
 }
 
 /// The kernel side, loaded, with its rings open. Dropping it unloads what no [`Links`] holds any more.
@@ -64,6 +83,7 @@ pub struct Probes {
     log: Option<KernelLog>,
     /// Hits of our own trial, which are nobody's business.
     own_hits: u64,
+    own_foreign: u64,
 }
 
 enum Loaded {
@@ -74,7 +94,7 @@ enum Loaded {
 impl Probes {
     /// Loads maps and programs, finds out the mechanism and opens a ring for each CPU.
     pub fn load(options: &Options) -> Result<Self, AttachError> {
-        let mut object = Object::load(options.kernel_log, options.spawners)?;
+        let mut object = Object::load(options)?;
         let loaded = match options.mechanism {
             Some(Mechanism::PlainUprobes) => None,
             wanted => match try_multi(&object)? {
@@ -95,9 +115,13 @@ impl Probes {
             }
         };
         let rings = open_rings(&object, options.ring_pages)?;
-        let own_hits = object.counter(Counter::Hits)?;
+        let (own_hits, own_foreign) = (object.counter(Counter::Hits)?, object.counter(Counter::Foreign)?);
         let log = if options.kernel_log { Some(KernelLog::open(object.ebpf())?) } else { None };
-        Ok(Self { object, loaded, rings, log, own_hits })
+        let probes = Self { object, loaded, rings, log, own_hits, own_foreign };
+        if options.audience == Audience::NotExcluded {
+            probes.exclude(Pid(std::process::id()))?;
+        }
+        Ok(probes)
     }
 
     /// How points are attached.
@@ -131,16 +155,21 @@ impl Probes {
     pub fn drain(&mut self, sink: &mut dyn FnMut(u32, &[u8])) -> Drained {
         let mut drained = Drained::default();
         for ring in &mut self.rings {
-            let (records, lost) = ring.drain(sink);
-            drained.records += records;
-            drained.lost_in_ring += lost;
+            let cpu = ring.cpu();
+            ring.drain(&mut |entry| {
+                if let Some(record) = entry.written() {
+                    drained.records += 1;
+                    sink(cpu, record);
+                }
+                drained.lost_in_ring += entry.lost().unwrap_or(0);
+            });
         }
         drained
     }
 
-    /// From now on, births at this point are reported with the memory that the word at this spot points to.
+    /// From now on, spawns at this point are reported with the memory that the word at this spot points to.
     pub fn look_at(&mut self, point: PointIndex, spot: Spot) -> Result<(), AttachError> {
-        kernel::update_map(self.object.spots()?, point.0, spot.to_u64())
+        kernel_maps::update(self.object.spots()?, point.0, spot.to_u64())
             .map_err(|source| AttachError::refused("tell the programs where to look", source))
     }
 
@@ -150,7 +179,12 @@ impl Probes {
             lost: self.object.counter(Counter::Lost)?,
             hits: self.object.counter(Counter::Hits)?.saturating_sub(self.own_hits),
             entries_forgotten: self.object.counter(Counter::EntriesForgotten)?,
+            foreign: self.object.counter(Counter::Foreign)?.saturating_sub(self.own_foreign),
         })
+    }
+
+    pub(super) fn object(&self) -> &Object {
+        &self.object
     }
 
     /// What the kernel side had to say since the last call; nothing unless [`Options::kernel_log`] is set.
@@ -160,13 +194,12 @@ impl Probes {
 }
 
 fn open_rings(object: &Object, pages: usize) -> Result<Vec<Ring>, AttachError> {
-    let cpus = aya::util::online_cpus()
-        .map_err(|(_, source)| AttachError::System { what: "list the CPUs that are online", source })?;
+    let cpus = online_cpus()?;
     let mut rings = Vec::with_capacity(cpus.len());
     for cpu in cpus {
-        let ring = Ring::open(cpu, pages)?;
+        let ring = Ring::open(Source::BpfOutput, cpu, pages)?;
         let fd = std::os::fd::AsRawFd::as_raw_fd(&ring);
-        kernel::update_map(object.records()?, cpu, fd as u32)
+        kernel_maps::update(object.records()?, cpu, fd as u32)
             .map_err(|source: io::Error| AttachError::refused("hand a ring to the programs", source))?;
         rings.push(ring);
     }

@@ -19,8 +19,11 @@ use super::mechanism::own_file;
 use super::object::Object;
 use super::*;
 use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, Program, Role, VirtAddr};
+use crate::perf::{Ring, Source};
 
 mod attaching;
+mod audiences;
+mod forked;
 mod records;
 mod rings;
 mod spawners;
@@ -137,7 +140,7 @@ fn point(role: Role, address: usize) -> AttachPoint {
 
 fn requests(points: &[AttachPoint]) -> [ImageRequest<'_>; 1] {
     let points = points.iter().enumerate().map(|(i, point)| (PointIndex(i as u32), point)).collect();
-    [ImageRequest { target: 9, pid: Pid(std::process::id()), path: Path::new(EXE), points }]
+    [ImageRequest { scope: Scope::Process { pid: Pid(std::process::id()), target: 9 }, path: Path::new(EXE), points }]
 }
 
 fn probes(mechanism: Mechanism, ring_pages: usize) -> Probes {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::model::{CellLayout, ProcAddr, Resource, TypeEntry};
+use crate::model::{CellLayout, ProcAddr, Resource, TargetEntry};
 
 /// Vtables further apart than this belong to different stretches.
 const GAP: u64 = 1 << 20;
@@ -68,12 +68,12 @@ impl CellTypes {
     }
 
     /// From a catalog's types of one target.
-    pub fn of_target(types: &HashMap<ProcAddr, TypeEntry>) -> Self {
+    pub fn of_target(target: &TargetEntry) -> Self {
         let mut images = HashMap::new();
-        let entries = types.iter().map(|(at, entry)| {
+        let entries = target.types().map(|(at, entry)| {
             let next = images.len() as u32;
             let image = ImageIndex(*images.entry(&entry.id.build_id).or_insert(next));
-            (*at, CellType { layout: entry.task.layout, resource: entry.task.resource, image })
+            (at, CellType { layout: entry.task.layout, resource: entry.task.resource, image })
         });
         Self::new(entries.collect::<Vec<_>>())
     }

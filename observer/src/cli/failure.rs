@@ -96,7 +96,8 @@ fn session_code(error: &SessionError) -> u8 {
             }
         },
         SessionError::NoSuchName(_) | SessionError::Replaced(_) => code::NO_PROCESS,
-        SessionError::Itself(_) => code::USAGE,
+        SessionError::Differs { .. } => code::RUN_TIME,
+        SessionError::Itself(_) | SessionError::InnerNamespace => code::USAGE,
         SessionError::Launch(LaunchError::NotPermitted { .. }) => code::NOT_PERMITTED,
         SessionError::Launch(_) => code::RUN_TIME,
         SessionError::Nothing { .. } => code::NOTHING,
@@ -107,6 +108,7 @@ fn session_code(error: &SessionError) -> u8 {
             AttachError::RingSize { .. } => code::USAGE,
             AttachError::FileUnreadable { .. }
             | AttachError::TooManyPoints { .. }
+            | AttachError::TooManyProcesses
             | AttachError::Object(_)
             | AttachError::System { .. } => code::RUN_TIME,
         },
@@ -121,6 +123,10 @@ fn session_step(error: &SessionError) -> String {
             "list the names with `ps -e -o pid,comm`; names longer than 15 characters are cut by the kernel"
         }
         SessionError::Replaced(_) => "run again: its new program will be looked at",
+        SessionError::Differs { .. } => "something patched the program; restart it to observe it",
+        SessionError::InnerNamespace => {
+            "name processes with --pid or --name, or run on the host (a container with `--pid=host`)"
+        }
         SessionError::Itself(_) => "name another process: an observer does not observe itself",
         SessionError::Launch(LaunchError::CommandNotFound { .. }) => "give the program's path, or one that is in PATH",
         SessionError::Launch(LaunchError::NotExecutable { .. }) => {
@@ -183,6 +189,7 @@ fn attach_step(error: &AttachError) -> String {
         AttachError::LockedMemory { .. } => "use smaller rings (--ring-pages), or raise `ulimit -l`",
         AttachError::RingSize { .. } => "give --ring-pages a power of two",
         AttachError::Verifier { .. } => "report it with the kernel's version and the output of -vv",
+        AttachError::TooManyProcesses => "observe fewer processes at once: name them, or a part of them",
         AttachError::TooManyPoints { .. } | AttachError::Object(_) | AttachError::System { .. } => {
             "run again with -vv; if it stays, report it with the output"
         }

@@ -42,13 +42,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
-    let Common { pid, name, json, no_names, .. } = args.common.clone();
-    let selection = if !args.command.is_empty() {
-        Selection::Launch(args.command)
-    } else if args.common.names_a_process() {
-        Selection::Running { pids: pid, names: name }
-    } else {
-        return Err(Failure::NothingSelected);
+    let Common { json, no_names, .. } = args.common;
+    let selection = match args.command.is_empty() {
+        true => args.common.selection().ok_or(Failure::NothingSelected)?,
+        false => Selection::Launch(args.command),
     };
     let events: EventSet = args.events.map_or(EventSet::ALL, |list| list.0);
     let Opened { out, colour } = open(&args.common)?;
@@ -61,6 +58,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         ring_pages: args.ring_pages,
         work: if args.empty_probes { Work::Nothing } else { Work::Report },
         names: !no_names,
+        caching: args.common.caching(),
         verbosity: args.common.verbosity(),
     };
     trace(&options, Output { sink, out })?;
@@ -98,13 +96,10 @@ fn run_sweep(args: &Sweep) -> Result<ExitCode, Failure> {
 }
 
 fn inspection(common: &Common) -> Result<InspectionOptions, Failure> {
-    if !common.names_a_process() {
-        return Err(Failure::NothingSelected);
-    }
     Ok(InspectionOptions {
-        pids: common.pid.clone(),
-        names: common.name.clone(),
+        selection: common.selection().ok_or(Failure::NothingSelected)?,
         name_types: !common.no_names,
+        caching: common.caching(),
         verbosity: common.verbosity(),
     })
 }

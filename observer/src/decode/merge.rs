@@ -20,15 +20,6 @@ pub struct Merger {
     late: u64,
 }
 
-/// What a release did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Released {
-    /// Records given out.
-    pub records: usize,
-    /// Records still held back.
-    pub held: usize,
-}
-
 impl Merger {
     /// Takes one record of one CPU's ring. A record too short to hold a time sorts before everything: the decoder is to
     /// say that it is malformed.
@@ -42,30 +33,29 @@ impl Merger {
         queue.insert(place, (at, bytes));
     }
 
-    /// Gives out, by time, every record not younger than the horizon.
-    pub fn release(&mut self, horizon: Ns, mut each: impl FnMut(Bytes)) -> Released {
-        let mut records = 0;
-        while let Some((at, bytes)) = self.pop(horizon) {
-            if at < self.released {
-                self.late += 1;
-            }
-            self.released = self.released.max(at);
-            records += 1;
-            each(bytes);
+    /// Gives out the next record by time, if it is not younger than the horizon.
+    pub fn pop(&mut self, horizon: Ns) -> Option<(Ns, Bytes)> {
+        let first = |queue: &VecDeque<(Ns, Bytes)>| queue.front().map(|(at, _)| *at);
+        let (cpu, at) =
+            self.cpus.iter().enumerate().filter_map(|(n, q)| Some((n, first(q)?))).min_by_key(|(_, at)| *at)?;
+        if at > horizon {
+            return None;
         }
-        Released { records, held: self.cpus.iter().map(VecDeque::len).sum() }
+        if at < self.released {
+            self.late += 1;
+        }
+        self.released = self.released.max(at);
+        self.cpus[cpu].pop_front()
+    }
+
+    /// How many records are held back.
+    pub fn held(&self) -> usize {
+        self.cpus.iter().map(VecDeque::len).sum()
     }
 
     /// How many records came after a younger one was already given out.
     pub fn late(&self) -> u64 {
         self.late
-    }
-
-    fn pop(&mut self, horizon: Ns) -> Option<(Ns, Bytes)> {
-        let first = |queue: &VecDeque<(Ns, Bytes)>| queue.front().map(|(at, _)| *at);
-        let (cpu, at) =
-            self.cpus.iter().enumerate().filter_map(|(n, q)| Some((n, first(q)?))).min_by_key(|(_, at)| *at)?;
-        if at > horizon { None } else { self.cpus[cpu].pop_front() }
     }
 }
 
@@ -80,9 +70,7 @@ mod tests {
     }
 
     fn times(merger: &mut Merger, horizon: u64) -> Vec<u64> {
-        let mut out = Vec::new();
-        merger.release(Ns(horizon), |bytes| out.push(timestamp(&bytes).expect("has a time").0));
-        out
+        std::iter::from_fn(|| merger.pop(Ns(horizon))).map(|(at, _)| at.0).collect()
     }
 
     #[test]

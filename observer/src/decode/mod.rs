@@ -7,6 +7,6 @@ mod merge;
 mod record;
 mod spawn;
 
-pub use merge::{Merger, Released};
+pub use merge::Merger;
 pub use record::{Malformed, decode};
 pub use spawn::decode_spawn;

@@ -1,13 +1,15 @@
 //! One record's bytes, understood by the catalog's points and types.
 
+use std::sync::Arc;
+
 use observer_common::{
     Cookie, FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, FLAG_SUBJECT_UNKNOWN, HEAD_WORDS, RECORD_BARE, RECORD_FULL,
     RECORD_WITH_HEAD, RecordKind, STAGE_WORDS,
 };
 
 use crate::model::{
-    Catalog, Cell, CellWords, Frame, Ns, Observation, PointIndex, ProcAddr, Role, Seen, StageWords, TargetEntry,
-    TaskId, TaskState, Tid,
+    AttachPoint, Catalog, Cell, CellWords, Frame, ImageEntry, Ns, Observation, Pid, PointIndex, ProcAddr, Role, Seen,
+    StageWords, TargetEntry, TargetId, TaskId, TaskState, Tid,
 };
 
 /// Why bytes are no observation.
@@ -19,15 +21,21 @@ pub enum Malformed {
     /// A kind that this build does not know.
     #[error("unknown record kind {0}")]
     Kind(u16),
-    /// A cookie whose point or target is not in the catalog.
+    /// A cookie whose point or slot is not in the catalog.
     #[error("a cookie names no point of this session")]
     Point,
+    /// A process that is no target, or not known to map the point's image.
+    #[error("a record of process {0}, which is not known to run this code")]
+    Process(Pid),
     /// The point's role does not write records of this kind.
     #[error("a record of a kind that its point does not write")]
     RoleMismatch,
     /// A stack that lies beyond the end of memory.
     #[error("a stack beyond the end of memory")]
     Stack,
+    /// A spawn whose point's register is none, or holds no id.
+    #[error("a spawn without a task id")]
+    NoId,
     /// The point's type is not among the target's types.
     #[error("a spawn site's type is not in the catalog")]
     Type,
@@ -38,31 +46,62 @@ pub(super) fn timestamp(bytes: &[u8]) -> Option<Ns> {
     word(bytes, 0).map(Ns)
 }
 
-/// Understands one record. `bytes` may be longer than the record: perf pads samples.
-pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed> {
-    if bytes.len() < RECORD_BARE {
-        return Err(Malformed::Short(bytes.len()));
-    }
-    let short = || Malformed::Short(bytes.len());
-    let base: [u64; RECORD_BARE / 8] = words(bytes, 0).ok_or_else(short)?;
+/// What every record begins with, and the point that it names.
+pub(super) struct Base<'c> {
+    pub(super) at: Ns,
+    pub(super) cookie: Cookie,
+    pub(super) sp: u64,
+    pub(super) subject: u64,
+    pub(super) pid: Pid,
+    pub(super) tid: Tid,
+    pub(super) kind: RecordKind,
+    pub(super) flags: u16,
+    pub(super) far: u64,
+    pub(super) image: &'c Arc<ImageEntry>,
+    pub(super) point: &'c AttachPoint,
+    pub(super) id: TargetId,
+    pub(super) target: &'c TargetEntry,
+}
+
+/// Understands a record's beginning.
+pub(super) fn base<'c>(bytes: &[u8], catalog: &'c Catalog) -> Result<Base<'c>, Malformed> {
+    let base: [u64; RECORD_BARE / 8] = words(bytes, 0).ok_or(Malformed::Short(bytes.len()))?;
     let [ts, cookie, sp, subject, threads, kinds, far] = base;
     let kind = RecordKind::from_u16(kinds as u16).ok_or(Malformed::Kind(kinds as u16))?;
     let flags = (kinds >> 16) as u16;
     let cookie = Cookie::from_u64(cookie);
-    let entry = catalog.point(PointIndex(cookie.point)).ok_or(Malformed::Point)?;
-    let target = catalog.targets.get(usize::from(cookie.target)).ok_or(Malformed::Point)?;
-    let role = entry.point.role;
+    let (image, point) = catalog.point(PointIndex(cookie.point)).ok_or(Malformed::Point)?;
+    let pid = Pid((threads >> 32) as u32);
+    let id = match cookie.target {
+        Cookie::BY_PROCESS => catalog.of_process(pid).ok_or(Malformed::Process(pid))?,
+        slot => catalog.in_slot(slot).ok_or(Malformed::Point)?,
+    };
+    let target = catalog.target(id).ok_or(Malformed::Process(pid))?;
+    let (at, tid) = (Ns(ts), Tid(threads as u32));
+    Ok(Base { at, cookie, sp, subject, pid, tid, kind, flags, far, image, point, id, target })
+}
+
+/// Understands one record of the event arm. `bytes` may be longer than the record: perf pads samples.
+pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed> {
+    let short = || Malformed::Short(bytes.len());
+    let Base { at, sp, subject, pid, tid, kind, flags, far, image, point, id, target, .. } = base(bytes, catalog)?;
+    let role = point.role;
     let frame = Frame(sp);
     let seen = match kind {
-        RecordKind::Birth | RecordKind::Spawn => {
-            if !matches!(role, Role::Birth | Role::Spawn) {
+        // Nobody who wants events plants points that write these.
+        RecordKind::Spawn => return Err(Malformed::Kind(kind as u16)),
+        RecordKind::Birth => {
+            if role != Role::Birth {
                 return Err(Malformed::RoleMismatch);
             }
-            let bias = target.images.get(entry.image).ok_or(Malformed::Point)?.bias;
-            let vtable = bias.to_process(entry.point.vtable.ok_or(Malformed::RoleMismatch)?);
-            if !target.types.contains_key(&vtable) {
+            // A process that maps the image and is not known to: one that was forked, or whose news came late.
+            let mapped = target.images.iter().find(|mapped| Arc::ptr_eq(&mapped.image, image));
+            let bias = mapped.ok_or(Malformed::Process(pid))?.bias;
+            let vtable = point.vtable.ok_or(Malformed::RoleMismatch)?;
+            if !image.types.contains_key(&vtable) {
                 return Err(Malformed::Type);
             }
+            let vtable = bias.to_process(vtable);
             Seen::Birth { vtable, minted: (subject != 0).then_some(TaskId(subject)) }
         }
         RecordKind::Raise => Seen::Raise,
@@ -84,7 +123,7 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
             }
         }
     };
-    Ok(Observation { at: Ns(ts), target: cookie.target, tid: Tid(threads as u32), seen })
+    Ok(Observation { at, target: id, tid, seen })
 }
 
 /// The cell that the head's words show, by the layout of the type that its vtable word names.
@@ -92,7 +131,7 @@ fn cell(head: &[u64; HEAD_WORDS], far: u64, target: &TargetEntry) -> Cell {
     // The vtable word has stood at this offset since tokio 1.21; the types' layouts repeat it.
     const VTABLE_WORD: usize = 2;
     let vtable = ProcAddr(head[VTABLE_WORD]);
-    let Some(entry) = target.types.get(&vtable) else { return Cell::Foreign };
+    let Some(entry) = target.type_at(vtable) else { return Cell::Foreign };
     let layout = &entry.task.layout;
     let at = |offset: u32| head.get(offset as usize / 8).copied();
     let id = if layout.far_id().is_some() { Some(far) } else { at(layout.id) };
@@ -107,7 +146,7 @@ fn cell(head: &[u64; HEAD_WORDS], far: u64, target: &TargetEntry) -> Cell {
 /// The stage's words: the rest of the head from the stage on, then what was read behind the head.
 fn stage(cell: &Cell, head: &[u64], behind: &[u64], target: &TargetEntry) -> Option<StageWords> {
     let Cell::Task(words) = cell else { return None };
-    let first = target.types.get(&words.vtable)?.task.layout.stage() as usize / 8;
+    let first = target.type_at(words.vtable)?.task.layout.stage() as usize / 8;
     let joined: Vec<u64> = head.iter().chain(behind).skip(first).copied().collect();
     Some(StageWords::new(&joined))
 }

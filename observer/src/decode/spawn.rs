@@ -2,32 +2,33 @@
 //!
 //! Does not know: how a stack is unwound.
 
-use observer_common::{Cookie, FLAG_NO_SCRATCH, FLAG_STACK_CUT, RECORD_BARE, RecordKind, SPAWN_BARE, STACK_MOST};
+use std::sync::Arc;
 
-use super::record::{Malformed, decode, word, words};
-use crate::model::{
-    Catalog, CopyEnd, Glimpse, Observation, PointIndex, ProcAddr, Registers, Seen, SpawnHit, StackCopy,
-};
+use observer_common::{FLAG_NO_SCRATCH, FLAG_STACK_CUT, RECORD_BARE, RecordKind, SPAWN_BARE, STACK_MOST};
 
-/// Words of a record before the stack, by where they stand.
-const COOKIE: usize = 8;
-const SP: usize = 16;
-const UNREAD: usize = 48;
+use super::record::{Base, Malformed, base, word, words};
+use crate::model::{Catalog, CopyEnd, Glimpse, PointIndex, ProcAddr, Registers, Role, SpawnHit, StackCopy, TaskId};
+
+/// Where a spawn's record has the address of its spawner's header.
 const SPAWNER: usize = RECORD_BARE + 56;
-const KIND: usize = 40;
 
 /// Understands a record of [`RecordKind::Spawn`]. `bytes` may be longer than the record: perf pads samples.
 pub fn decode_spawn(bytes: &[u8], catalog: &Catalog) -> Result<SpawnHit, Malformed> {
-    let Observation { at, target, tid, seen } = decode(bytes, catalog)?;
+    let Base { at, cookie, sp, subject, tid, kind, flags, far: unread, image, point, id, target, .. } = base(bytes, catalog)?;
     let short = || Malformed::Short(bytes.len());
-    let kind = word(bytes, KIND).ok_or_else(short)?;
-    let (kind, flags) = (kind as u16, (kind >> 16) as u16);
-    let Seen::Birth { vtable, minted } = seen else { return Err(Malformed::Kind(kind)) };
-    if RecordKind::from_u16(kind) != Some(RecordKind::Spawn) {
-        return Err(Malformed::Kind(kind));
+    if kind != RecordKind::Spawn {
+        return Err(Malformed::Kind(kind as u16));
+    }
+    if point.role != Role::Spawn {
+        return Err(Malformed::RoleMismatch);
+    }
+    if !target.images.iter().any(|mapped| Arc::ptr_eq(&mapped.image, image)) {
+        return Err(Malformed::Point);
+    }
+    if subject == 0 {
+        return Err(Malformed::NoId);
     }
     let register = |n: usize| word(bytes, RECORD_BARE + 8 * n).ok_or_else(short);
-    let sp = word(bytes, SP).ok_or_else(short)?;
     let registers = Registers {
         ip: ProcAddr(register(0)?),
         sp: ProcAddr(sp),
@@ -41,86 +42,37 @@ pub fn decode_spawn(bytes: &[u8], catalog: &Catalog) -> Result<SpawnHit, Malform
     };
     // A record without a stack may be padded by a word: it is no part of one.
     let stack = if end == CopyEnd::NoRoom { &[][..] } else { &stack[..stack.len().min(STACK_MOST)] };
-    let unread = word(bytes, UNREAD).ok_or_else(short)?;
     let read = usize::try_from(unread).ok().and_then(|unread| stack.get(unread..)).ok_or_else(short)?;
     let from = (sp & !7).checked_add(unread).ok_or(Malformed::Stack)?;
     let stack = StackCopy { from: ProcAddr(from), bytes: read.to_vec(), end };
     let spawner = word(bytes, SPAWNER).ok_or_else(short)?;
     let words = words(bytes, SPAWNER + 8).ok_or_else(short)?;
     let glimpse = (spawner != 0).then_some(Glimpse { at: ProcAddr(spawner), words });
-    let point = PointIndex(Cookie::from_u64(word(bytes, COOKIE).ok_or_else(short)?).point);
-    Ok(SpawnHit { at, target, tid, vtable, minted, registers, stack, glimpse, point })
+    let (image, task, point) = (image.first_point, TaskId(subject), PointIndex(cookie.point));
+    Ok(SpawnHit { at, target: id, tid, image, task, registers, stack, glimpse, point })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
-    use observer_common::PAGE;
+    use observer_common::{Cookie, MintRegister, PAGE};
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::{
-        AttachPoint, Bias, BuildId, CellLayout, Cost, FileOffset, ImageEntry, Kept, Naming, Ns, Pid, PointEntry,
-        Resource, Role, TargetEntry, TaskFunctions, TaskId, TaskType, Tid, TypeEntry, TypeId, Unnamed, VirtAddr,
+        AttachPoint, Bias, ImageEntry, Kept, MappedImage, Ns, Pid, Role, TargetEntry, TargetId, Tid,
     };
 
-    const VTABLE: VirtAddr = VirtAddr(0x9000);
-    const BIAS: Bias = Bias(0x10_0000);
-
-    /// One target with one type, which is born at the first point, and polled at the second.
+    /// One target with one image, which takes ids at the first point, and polls at the second.
     fn catalog() -> Catalog {
-        let at = VirtAddr(0);
-        let functions = TaskFunctions {
-            poll: at,
-            schedule: at,
-            dealloc: at,
-            try_read_output: at,
-            drop_join_handle_slow: at,
-            drop_abort_handle: at,
-            shutdown: at,
-        };
-        let layout = CellLayout {
-            state: 0,
-            queue_next: 8,
-            vtable: 16,
-            owner: 24,
-            scheduler: 32,
-            id: 40,
-            spawn_location: None,
-            trailer: 64,
-            align: 128,
-            stage_tagged: true,
-        };
-        let (future, resource) = (Naming::Unknown(Unnamed::NotSearched), Resource::Task);
-        let task = TaskType { vtable: VTABLE, resource, functions, layout, future, place: None, worker: false };
-        let id = TypeId { build_id: BuildId::Content(1), vtable: VTABLE };
+        let mut catalog = Catalog::default();
+        let point = |role| AttachPoint { register: Some(MintRegister(3)), ..AttachPoint::sample(role) };
+        let points = vec![point(Role::Spawn), point(Role::Poll)];
+        let image = catalog.add_image(ImageEntry { points, ..ImageEntry::sample(Vec::new()) });
         let mut target = TargetEntry::new(Pid(7), "app".into());
-        target.types = HashMap::from([(BIAS.to_process(VTABLE), TypeEntry { id, task })]);
-        target.images.push(ImageEntry {
-            path: "/app".into(),
-            build_id: BuildId::Content(1),
-            version: None,
-            unstable: false,
-            stripped: true,
-            bias: BIAS,
-            types: 1,
-            spawn_sites: 1,
-            points: 2,
-            single_stepped: 0,
-        });
-        let point = |role, vtable| AttachPoint {
-            role,
-            at,
-            offset: FileOffset(0),
-            bytes: vec![],
-            cost: Cost::Emulated,
-            vtable,
-            register: None,
-            far: 0,
-        };
-        let points = [point(Role::Spawn, Some(VTABLE)), point(Role::Poll, None)];
-        Catalog { targets: vec![target], points: points.map(|point| PointEntry { image: 0, point }).into() }
+        target.images.push(MappedImage { image, path: "/app".into(), bias: Bias(0) });
+        let target = catalog.begin(target);
+        catalog.put_in_slot(0, target);
+        catalog
     }
 
     fn record(kind: RecordKind, flags: u16, point: u32, sp: u64, unread: u64, stack: &[u64]) -> Vec<u8> {
@@ -135,11 +87,9 @@ mod tests {
     #[test]
     fn a_spawn_has_its_registers_and_its_stack() {
         let hit = decode_spawn(&record(RecordKind::Spawn, 0, 0, 0x7004, 0, &[21, 22]), &catalog()).unwrap();
-        assert_eq!((hit.at, hit.target, hit.tid, hit.minted), (Ns(1000), 0, Tid(8), Some(TaskId(17))));
-        assert_eq!(
-            (hit.vtable, hit.registers.ip, hit.registers.sp),
-            (ProcAddr(0x10_9000), ProcAddr(0x5000), ProcAddr(0x7004))
-        );
+        let seen = (hit.at, hit.target, hit.tid, hit.image, hit.task);
+        assert_eq!(seen, (Ns(1000), TargetId(0), Tid(8), PointIndex(0), TaskId(17)));
+        assert_eq!((hit.registers.ip, hit.registers.sp), (ProcAddr(0x5000), ProcAddr(0x7004)));
         assert_eq!(Kept::ALL.map(|kept| hit.registers.get(kept)), [3, 5, 12, 13, 14, 15].map(Some));
         assert_eq!(
             hit.stack.words(ProcAddr(0), ProcAddr(u64::MAX)).collect::<Vec<_>>(),
@@ -177,6 +127,12 @@ mod tests {
         assert_eq!(error(&record(RecordKind::Spawn, 0, 0, 0, 0, &[])[..190]), Malformed::Short(190));
         assert_eq!(error(&record(RecordKind::Spawn, 0, 0, 0, 16, &[1])), Malformed::Short(208));
         assert_eq!(error(&record(RecordKind::Spawn, 0, 0, u64::MAX, 8, &[1])), Malformed::Stack);
+        let mut nobody = record(RecordKind::Spawn, 0, 0, 0, 0, &[]);
+        nobody[24..32].fill(0);
+        assert_eq!(error(&nobody), Malformed::NoId);
+        let mut elsewhere = catalog.clone();
+        elsewhere.points[0].image = 1;
+        assert_eq!(decode_spawn(&record(RecordKind::Spawn, 0, 0, 0, 0, &[]), &elsewhere), Err(Malformed::Point));
     }
 
     proptest! {

@@ -1,8 +1,9 @@
 //! The state machine: observations in order of time become events with minted ids.
 //!
-//! Pure: no clock, no `/proc`. Does not know bytes, probes or rendering. The rules are tables in the documentation of
-//! [`Lifecycle::observe`] (transitions), `outcome` (what a JoinHandle would say) and `thread` (pairing).
+//! Pure: no clock, no `/proc`. Does not know bytes, probes or rendering. What is known of a process goes with it: each has
+//! its own [`Resources`], and only the ids are common.
 
+mod resources;
 mod outcome;
 mod reconcile;
 mod table;
@@ -13,30 +14,23 @@ mod thread;
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::model::{
-    AsyncId, Catalog, Cell, CellWords, Event, EventKind, Frame, Naming, Ns, Observation, Outcome, Pid, ProcAddr,
-    Resource, ResourceFacts, Role, Seen, StageWords, TaskId, TaskState, Tid, TypeEntry, Unnamed,
-};
+use crate::model::{Event, EventKind, Ns, Observation, TargetEntry, TargetId, Tid};
 
-pub use outcome::PanicSight;
 pub use reconcile::{Census, KnownCell};
 
-use outcome::{Ending, Verdict, outcome};
-use table::{Key, Table};
-use task::Task;
-use thread::{Span, Thread};
+use resources::Resources;
+use table::Mint;
 
 /// The life of every resource of one session.
 #[derive(Debug)]
 pub struct Lifecycle {
-    catalog: Catalog,
-    table: Table,
-    threads: HashMap<(u16, Tid), Thread>,
+    targets: HashMap<TargetId, Resources>,
     rules: Rules,
-    /// Records were lost: what was not seen may have happened.
-    lossy: bool,
-    tally: Tally,
+    mint: Mint,
+    /// Entries at which no task of a known type stood, in targets that are gone.
+    foreign: u64,
 }
 
 /// What the session attached, as far as the rules depend on it.
@@ -46,8 +40,8 @@ pub struct Rules {
     pub polls: bool,
     /// Spawn sites are observed: without them a task is first met at its first poll.
     pub births: bool,
-    /// How panics show.
-    pub panics: PanicSight,
+    /// There may be other processes than those that are known: nobody can tell whose records are lost.
+    pub others: bool,
 }
 
 /// Counts that are no events.
@@ -60,294 +54,79 @@ pub struct Tally {
 }
 
 impl Lifecycle {
-    /// Begins with nothing known. The catalog's targets are what observations index.
-    pub fn new(catalog: Catalog, rules: Rules) -> Self {
-        Self { catalog, table: Table::default(), threads: HashMap::new(), rules, lossy: false, tally: Tally::default() }
+    /// Begins with nothing known.
+    pub fn new(rules: Rules) -> Self {
+        Self { targets: HashMap::new(), rules, mint: Mint::default(), foreign: 0 }
+    }
+
+    /// What is known of a target, from now on.
+    pub fn target(&mut self, id: TargetId, entry: Arc<TargetEntry>) {
+        match self.targets.get_mut(&id) {
+            Some(known) => known.entry = entry,
+            None => drop(self.targets.insert(id, Resources::new(entry, self.rules, self.mint.clone()))),
+        }
+    }
+
+    /// The process has ended, or runs another program: all of it is forgotten. Gives how many of its resources were alive:
+    /// they ended with it, and nobody saw them freed.
+    pub fn target_ended(&mut self, id: TargetId) -> u64 {
+        let Some(ended) = self.targets.remove(&id) else { return 0 };
+        self.foreign += ended.foreign;
+        ended.table.len() as u64
+    }
+
+    /// A thread has ended.
+    pub fn thread_ended(&mut self, target: TargetId, tid: Tid) {
+        if let Some(resources) = self.targets.get_mut(&target) {
+            resources.thread_ended(tid);
+        }
     }
 
     /// Counts that are no events.
     pub fn tally(&self) -> Tally {
-        Tally { live: self.table.len() as u64, ..self.tally }
+        let live = self.targets.values().map(|resources| resources.table.len() as u64).sum();
+        Tally { live, foreign: self.foreign + self.targets.values().map(|resources| resources.foreign).sum::<u64>() }
     }
 
-    /// Takes one observation and says the events that follow from it.
-    ///
-    /// | seen | when | events, in this order |
-    /// |---|---|---|
-    /// | birth | always | init |
-    /// | poll entered | task unknown | init (existing, or inferred after a loss or without spawn points), before |
-    /// | poll entered | task known | before |
-    /// | poll left | not complete, still there | after |
-    /// | poll left | complete, or gone, by the task's latest poll | resolve, after, and destroy if gone |
-    /// | any left | its memory cannot be read | after (poll); the session is asked to look again |
-    /// | poll left | complete or gone, a later poll of the task was seen | after, and destroy if gone and none is open |
-    /// | shutdown left | entered idle, now complete or gone | resolve, and destroy if gone |
-    /// | join or abort handle dropped | gone | destroy |
-    /// | dealloc entered | task known | destroy |
-    /// | dealloc entered | task unknown | nothing: another thread saw its last reference gone and said its destroy |
-    /// | any entry at the header of another live task | that one was freed unseen | destroy (inferred) of that one |
-    ///
-    /// A destroy waits for the task's open polls: it is always a task's last event.
+    /// Takes one observation and says the events that follow from it, see [`Resources::observe`].
     pub fn observe(&mut self, seen: &Observation, out: &mut Vec<Event>) {
-        let moment = Moment { at: seen.at, target: seen.target, tid: seen.tid };
-        match seen.seen {
-            Seen::Birth { vtable, minted } => self.born(moment, vtable, minted, out),
-            Seen::Enter { role, frame, header, cell } => match cell {
-                Cell::Task(words) => self.entered(moment, role, frame, header, words, out),
-                Cell::Foreign | Cell::Unreadable => self.tally.foreign += 1,
-            },
-            Seen::Leave { role, frame, header, cell, stage } => {
-                self.left(moment, (role, frame, header), cell, stage, out);
-            }
-            Seen::Raise => self.thread(moment).raised(),
+        if let Some(resources) = self.targets.get_mut(&seen.target) {
+            resources.observe(seen, out);
         }
     }
 
     /// Says that `count` records found no room.
     pub fn lost(&mut self, at: Ns, count: u64, out: &mut Vec<Event>) {
-        self.lossy = true;
+        self.targets.values_mut().for_each(|resources| resources.lossy = true);
         // The rings are shared: with several targets nobody can tell whose records were lost.
-        let pid = if self.catalog.targets.len() == 1 { self.pid(0) } else { None };
+        let only = if self.targets.len() == 1 && !self.rules.others { self.targets.values().next() } else { None };
+        let pid = only.map(|resources| resources.entry.pid);
         out.push(Event { at, pid, tid: None, inferred: false, kind: EventKind::Lost { count } });
     }
 
-    fn born(&mut self, moment: Moment, vtable: ProcAddr, minted: Option<TaskId>, out: &mut Vec<Event>) {
-        // An id that is already taken was not this task's: the mint of this birth was not seen.
-        let minted = minted.filter(|id| self.table.find(&Key { target: moment.target, vtable, id: *id }).is_none());
-        let trigger = self.trigger(moment);
-        let id = self.table.add(Task::born(moment, vtable, minted));
-        let facts = self.facts(moment.target, vtable, minted, None);
-        out.push(self.event(moment, false, EventKind::Init { id, trigger, existing: false, resource: facts }));
-    }
-
-    fn entered(
-        &mut self,
-        moment: Moment,
-        role: Role,
-        frame: Frame,
-        header: ProcAddr,
-        words: CellWords,
-        out: &mut Vec<Event>,
-    ) {
-        let key = Key { target: moment.target, vtable: words.vtable, id: words.id };
-        if role == Role::Dealloc && self.table.find(&key).is_none() {
-            return;
-        }
-        let id = self.meet(moment, key, header, words.state, out);
-        let Some(task) = self.table.get_mut(id) else { return };
-        task.seen_at = moment.at;
-        task.doubtful = false;
-        task.notice(words.state);
-        if words.state.is_complete() && task.missed_its_end() {
-            self.resolve(moment, id, Outcome::Unknown, true, out);
-        }
-        let Some(task) = self.table.get_mut(id) else { return };
-        if role == Role::Dealloc {
-            task.gone = true;
-            self.bury_if_done(moment, id, out);
-            return;
-        }
-        if self.threads.get(&(moment.target, moment.tid)).is_some_and(|thread| thread.is_in(id, role, frame)) {
-            // One vtable's function jumps to another's: two probes, one call.
-            return;
-        }
-        let Some(task) = self.table.get_mut(id) else { return };
-        let serial = task.enter(role, words.state);
-        let span = Span { id, role, frame, header, serial, entered: words.state };
-        let worker = self.is_worker(moment.target, words.vtable);
-        for ended in self.thread(moment).push(span, worker) {
-            self.ended_unseen(moment, ended, out);
-        }
-        if role == Role::Poll {
-            out.push(self.event(moment, false, EventKind::Before(id)));
+    /// A census of this target begins: until it is taken in, remember who is freed.
+    pub fn census_begins(&mut self, target: TargetId) {
+        if let Some(resources) = self.targets.get_mut(&target) {
+            resources.table.remember_buried();
         }
     }
 
-    fn left(
-        &mut self,
-        moment: Moment,
-        (role, frame, header): (Role, Frame, Option<ProcAddr>),
-        cell: Cell,
-        stage: Option<StageWords>,
-        out: &mut Vec<Event>,
-    ) {
-        let (ended, left) = self.thread(moment).pop(role, frame, header);
-        for span in ended {
-            self.ended_unseen(moment, span, out);
-        }
-        // Without its entry (lost, or before the attach) a return says nothing that can be told safely.
-        let Some(span) = left else { return };
-        let raised = self.thread(moment).take_raised();
-        let Some(task) = self.table.get_mut(span.span.id) else { return };
-        let contested = task.is_contested();
-        task.leave(role, span.span.entered);
-        let Some(task) = self.table.get(span.span.id) else { return };
-        let task_type = self.type_of(moment.target, task.vtable).map(|entry| &entry.task);
-        let closure = task_type.is_some_and(|known| known.resource == Resource::Blocking);
-        let layout = task_type.map(|known| known.layout);
-        let unreadable = cell == Cell::Unreadable;
-        let alive = match cell {
-            Cell::Task(words) if task.is_at(words.vtable, words.id) => {
-                layout.filter(|layout| words.is_plausible(layout)).map(|_| words)
-            }
-            _ => None,
-        };
-        let Some(task) = self.table.get_mut(span.span.id) else { return };
-        if let Some(words) = alive {
-            task.notice(words.state);
-        }
-        let verdict = if unreadable {
-            Verdict::Pending
-        } else {
-            outcome(&Ending {
-                role,
-                closure,
-                entered: span.span.entered,
-                latest: task.may_be_completed_by(span.span.serial),
-                alive: alive.map(|words| words.state),
-                contested,
-                cancel_seen: task.may_be_cancelled(),
-                evidence: stage
-                    .zip(task.task_id)
-                    .zip(layout)
-                    .map(|((s, id), layout)| s.evidence(id, layout.stage_tagged)),
-                raised,
-                panics: self.rules.panics,
-            })
-        };
-        let id = span.span.id;
-        if let Verdict::Resolved { outcome, inferred } = verdict {
-            self.resolve(moment, id, outcome, inferred, out);
-        }
-        if role == Role::Poll {
-            out.push(self.event(moment, false, EventKind::After(id)));
-        }
-        if let Some(task) = self.table.get_mut(id) {
-            task.seen_at = moment.at;
-            task.gone |= alive.is_none() && !unreadable;
-            task.doubtful = unreadable;
-        }
-        self.bury_if_done(moment, id, out);
-    }
-
-    /// The task at this header: known by its id, or by a birth that still waits for its first sight, or new to us.
-    fn meet(&mut self, moment: Moment, key: Key, header: ProcAddr, state: TaskState, out: &mut Vec<Event>) -> AsyncId {
-        let known = self.table.find(&key).or_else(|| self.table.identify(&key));
-        let id = known.unwrap_or_else(|| {
-            let id = self.table.add(Task::met(moment, key.vtable, key.id));
-            let existing = self.rules.births && !self.lossy;
-            let facts = self.facts(moment.target, key.vtable, Some(key.id), Some(header));
-            let kind = EventKind::Init { id, trigger: None, existing, resource: facts };
-            out.push(self.event(moment, true, kind));
-            id
-        });
-        if let Some(freed) = self.table.settle(id, moment.target, header) {
-            self.ended_by_reuse(moment, freed, out);
-        }
-        if state.is_complete()
-            && let Some(task) = self.table.get_mut(id)
-            && known.is_none()
-        {
-            // It was complete when first met: its end was before our time.
-            task.resolved = true;
-        }
-        id
-    }
-
-    fn resolve(&mut self, moment: Moment, id: AsyncId, outcome: Outcome, inferred: bool, out: &mut Vec<Event>) {
-        let first = self.table.get_mut(id).is_some_and(|task| !std::mem::replace(&mut task.resolved, true));
-        if first {
-            out.push(self.event(moment, inferred, EventKind::Resolve(id, outcome)));
+    /// Takes in a census. All observations up to its end must have been taken before.
+    pub fn reconcile(&mut self, census: &Census, out: &mut Vec<Event>) {
+        if let Some(resources) = self.targets.get_mut(&census.target) {
+            resources.reconcile(census, out);
         }
     }
 
-    fn bury_if_done(&mut self, moment: Moment, id: AsyncId, out: &mut Vec<Event>) {
-        if self.table.get(id).is_some_and(Task::is_done) {
-            self.table.remove(id);
-            out.push(self.event(moment, false, EventKind::Destroy(id)));
-        }
+    /// The cells of a target's resources that may be gone unseen: whoever takes the census reads each one that it did
+    /// not find, and says which are gone. After a loss these are all, without one those whose memory could not be read
+    /// when a call of theirs ended.
+    pub fn known_cells(&self, target: TargetId) -> Vec<KnownCell> {
+        self.targets.get(&target).map_or_else(Vec::new, Resources::known_cells)
     }
 
-    /// A call whose return was not seen, but must have happened.
-    fn ended_unseen(&mut self, moment: Moment, span: Span, out: &mut Vec<Event>) {
-        let Some(task) = self.table.get_mut(span.id) else { return };
-        task.leave(span.role, span.entered);
-        if span.role == Role::Poll {
-            out.push(self.event(moment, true, EventKind::After(span.id)));
-        }
-        self.bury_if_done(moment, span.id, out);
+    /// Whether a resource of this target is in doubt, so that its cell should be looked at again.
+    pub fn is_in_doubt(&self, target: TargetId) -> bool {
+        self.targets.get(&target).is_some_and(Resources::is_in_doubt)
     }
-
-    /// Another task stands at this one's address: it was freed, on a way we did not see.
-    fn ended_by_reuse(&mut self, moment: Moment, id: AsyncId, out: &mut Vec<Event>) {
-        let Some(task) = self.table.get_mut(id) else { return };
-        task.gone = true;
-        if task.is_done() {
-            let resolved = task.resolved;
-            if !resolved {
-                self.resolve(moment, id, Outcome::Unknown, true, out);
-            }
-            self.table.remove(id);
-            out.push(self.event(moment, true, EventKind::Destroy(id)));
-        }
-    }
-
-    /// What this thread is running: `None` unknown, `Some(None)` nothing that can be a trigger.
-    fn trigger(&mut self, moment: Moment) -> Option<Option<AsyncId>> {
-        if !self.rules.polls {
-            return None;
-        }
-        match self.threads.get(&(moment.target, moment.tid)) {
-            Some(thread) if thread.is_known() => Some(thread.innermost()),
-            // A task was running at the attach on a thread that could not be told: it may be this one.
-            _ if self.table.has_unplaced(moment.target) => None,
-            _ => Some(None),
-        }
-    }
-
-    fn thread(&mut self, moment: Moment) -> &mut Thread {
-        self.threads.entry((moment.target, moment.tid)).or_default()
-    }
-
-    fn type_of(&self, target: u16, vtable: ProcAddr) -> Option<&TypeEntry> {
-        self.catalog.targets.get(usize::from(target))?.types.get(&vtable)
-    }
-
-    fn is_worker(&self, target: u16, vtable: ProcAddr) -> bool {
-        self.type_of(target, vtable).is_some_and(|entry| entry.task.worker)
-    }
-
-    fn pid(&self, target: u16) -> Option<Pid> {
-        self.catalog.targets.get(usize::from(target)).map(|target| target.pid)
-    }
-
-    fn event(&self, moment: Moment, inferred: bool, kind: EventKind) -> Event {
-        Event { at: moment.at, pid: self.pid(moment.target), tid: Some(moment.tid), inferred, kind }
-    }
-
-    fn facts(
-        &self,
-        target: u16,
-        vtable: ProcAddr,
-        task_id: Option<TaskId>,
-        address: Option<ProcAddr>,
-    ) -> Box<ResourceFacts> {
-        let entry = self.type_of(target, vtable);
-        Box::new(ResourceFacts {
-            resource: entry.map_or(Resource::Task, |entry| entry.task.resource),
-            task_id,
-            address,
-            type_id: entry.map(|entry| entry.id.clone()),
-            future: entry.map_or(Naming::Unknown(Unnamed::NotSearched), |entry| entry.task.future.clone()),
-            place: entry.and_then(|entry| entry.task.place.clone()),
-        })
-    }
-}
-
-/// When and where an observation was made.
-#[derive(Clone, Copy, Debug)]
-struct Moment {
-    at: Ns,
-    target: u16,
-    tid: Tid,
 }

@@ -21,18 +21,7 @@
 //! Why "no cancelled bit ever seen" proves that nobody aborted: who aborts holds a handle, whose drop after an abort
 //! always takes the slow path, which is a probed function, and its entry shows the bit.
 
-use crate::model::{Outcome, Role, StageEvidence, TaskState};
-
-/// How a panic shows in this session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PanicSight {
-    /// A probe sits where panics begin.
-    Probed,
-    /// The program is built to abort on panic: no task outlives one.
-    Aborts,
-    /// Panics exist and are not seen: only the stored `JoinError` tells of them.
-    Unseen,
-}
+use crate::model::{Outcome, PanicSight, Role, StageEvidence, TaskState};
 
 /// All that is known when a call of a task's function ends.
 #[derive(Clone, Copy, Debug)]

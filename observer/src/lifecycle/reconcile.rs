@@ -11,17 +11,17 @@
 //! The probes are attached before the census begins, and the census is taken in when all records up to its end are:
 //! a task born in between has its record, and appears once.
 
-use crate::model::{AsyncId, Event, EventKind, LiveTask, Ns, Outcome, ProcAddr, Resource, TaskId, Tid};
+use crate::model::{AsyncId, Event, EventKind, LiveTask, Ns, Outcome, ProcAddr, Resource, TargetId, TaskId, Tid};
 
+use super::resources::{Moment, Resources};
 use super::table::Key;
 use super::task::Task;
-use super::{Lifecycle, Moment};
 
 /// A finished census of one target.
 #[derive(Clone, Debug)]
 pub struct Census {
-    /// The process, as an index into the catalog's targets.
-    pub target: u16,
+    /// The process.
+    pub target: TargetId,
     /// When reading began.
     pub began: Ns,
     /// When reading ended.
@@ -47,21 +47,16 @@ pub struct KnownCell {
     pub task: TaskId,
 }
 
-impl Lifecycle {
-    /// A census of this target begins: until it is taken in, remember who is freed.
-    pub fn census_begins(&mut self, target: u16) {
-        self.table.remember_buried(target);
-    }
-
+impl Resources {
     /// Takes in a census. All observations up to its end must have been taken before.
-    pub fn reconcile(&mut self, census: &Census, out: &mut Vec<Event>) {
-        let buried = self.table.take_buried(census.target);
+    pub(super) fn reconcile(&mut self, census: &Census, out: &mut Vec<Event>) {
+        let buried = self.table.take_buried();
         let mut found: Vec<&LiveTask> = census.found.iter().collect();
         // By id, so that resources get their async ids in the order in which they were spawned.
         found.sort_by_key(|task| task.id);
         let mut there = std::collections::HashSet::new();
         for task in found {
-            let key = Key { target: census.target, vtable: task.vtable, id: task.id };
+            let key = Key { vtable: task.vtable, id: task.id };
             if !buried.contains(&key) {
                 there.insert(self.found(census, key, task, out));
             }
@@ -71,35 +66,32 @@ impl Lifecycle {
         }
     }
 
-    /// The cells of a target's resources that may be gone unseen: whoever takes the census reads each one that it did
-    /// not find, and says which are gone. After a loss these are all, without one those whose memory could not be read
-    /// when a call of theirs ended.
-    pub fn known_cells(&self, target: u16) -> Vec<KnownCell> {
+    /// See [`super::Lifecycle::known_cells`].
+    pub(super) fn known_cells(&self) -> Vec<KnownCell> {
         let of = |(id, task): (AsyncId, &Task)| {
             Some(KnownCell { id, header: task.header?, vtable: task.vtable, task: task.task_id? })
         };
-        let all = self.table.iter().filter(|(_, task)| task.target == target && (self.lossy || task.doubtful));
-        all.filter_map(of).collect()
+        self.table.iter().filter(|(_, task)| self.lossy || task.doubtful).filter_map(of).collect()
     }
 
-    /// Whether a resource of this target is in doubt, so that its cell should be looked at again.
-    pub fn is_in_doubt(&self, target: u16) -> bool {
-        self.table.iter().any(|(_, task)| task.target == target && task.doubtful)
+    /// Whether a resource is in doubt, so that its cell should be looked at again.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.table.iter().any(|(_, task)| task.doubtful)
     }
 
     fn found(&mut self, census: &Census, key: Key, task: &LiveTask, out: &mut Vec<Event>) -> AsyncId {
         let known = self.table.find(&key).or_else(|| self.table.identify(&key));
         let id = known.unwrap_or_else(|| {
-            let moment = Moment { at: census.ended, target: census.target, tid: Tid(0) };
+            let moment = Moment { at: census.ended, tid: Tid(0) };
             let id = self.table.add(Task::met(moment, key.vtable, key.id));
-            let resource = self.facts(key.target, key.vtable, Some(key.id), Some(task.header));
+            let resource = self.facts(key.vtable, Some(key.id), Some(task.header));
             let kind = EventKind::Init { id, trigger: None, existing: !self.lossy, resource };
             out.push(self.concluded(census, self.lossy, kind));
             id
         });
         // Only where nothing was seen there yet: a later record knows better than an earlier reading.
         if self.table.get(id).is_some_and(|entry| entry.header.is_none())
-            && let Some(freed) = self.table.settle(id, key.target, task.header)
+            && let Some(freed) = self.table.settle(id, task.header)
         {
             self.conclude_end(census, freed, out);
         }
@@ -110,13 +102,13 @@ impl Lifecycle {
                 entry.resolved = complete;
                 entry.notice(task.state);
             }
-            if task.state.is_running() && !self.is_worker(key.target, key.vtable) {
+            if task.state.is_running() && !self.is_worker(key.vtable) {
                 match task.running_on {
                     Some(tid) => {
-                        let moment = Moment { at: census.ended, target: census.target, tid };
+                        let moment = Moment { at: census.ended, tid };
                         self.thread(moment).attached_in(id);
                     }
-                    None => self.table.unplace(key.target, id),
+                    None => self.table.unplace(id),
                 }
             }
         }
@@ -132,8 +124,8 @@ impl Lifecycle {
         if self.lossy && census.complete {
             let absent = |(id, task): &(AsyncId, &Task)| {
                 let async_task =
-                    self.type_of(task.target, task.vtable).is_some_and(|entry| entry.task.resource == Resource::Task);
-                task.target == census.target && async_task && !there.contains(id)
+                    self.entry.type_at(task.vtable).is_some_and(|entry| entry.task.resource == Resource::Task);
+                async_task && !there.contains(id)
             };
             ids.extend(self.table.iter().filter(absent).map(|(id, _)| id));
         }
@@ -161,7 +153,6 @@ impl Lifecycle {
     }
 
     fn concluded(&self, census: &Census, inferred: bool, kind: EventKind) -> Event {
-        let pid = self.pid(census.target);
-        Event { at: census.ended, pid, tid: None, inferred, kind }
+        Event { at: census.ended, pid: Some(self.entry.pid), tid: None, inferred, kind }
     }
 }

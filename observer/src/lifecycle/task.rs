@@ -2,12 +2,11 @@
 
 use crate::model::{Ns, ProcAddr, Role, TaskId, TaskState};
 
-use super::Moment;
+use super::resources::Moment;
 
 /// What is known of one live resource.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
-    pub(super) target: u16,
     /// Its type.
     pub(super) vtable: ProcAddr,
     /// Tokio's id; `None` where only the birth was seen, without its mint.
@@ -41,7 +40,6 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn born(moment: Moment, vtable: ProcAddr, task_id: Option<TaskId>) -> Self {
         Self {
-            target: moment.target,
             vtable,
             task_id,
             header: None,

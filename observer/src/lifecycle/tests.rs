@@ -1,9 +1,11 @@
 //! Scenarios of the life cycle. The words at entry and return are those measured on real tokio programs
 //! (states in hexadecimal: references << 6 | flags).
 
+use std::sync::Arc;
+
 use crate::model::{
-    AttachPoint, BuildId, CellLayout, Cost, FileOffset, LiveTask, PointEntry, StageWords, TargetEntry, TaskFunctions,
-    TaskState, TaskType, TypeId, VirtAddr,
+    Bias, Cell, CellWords, Event, EventKind, Frame, ImageEntry, LiveTask, MappedImage, Ns, Observation,
+    Pid, ProcAddr, Resource, Role, Seen, StageWords, TargetEntry, TargetId, TaskId, TaskState, Tid, TypeEntry, VirtAddr,
 };
 
 use super::*;
@@ -11,65 +13,13 @@ use super::*;
 const VT: ProcAddr = ProcAddr(0x5000);
 const BLOCKING: ProcAddr = ProcAddr(0x6000);
 const WORKER: ProcAddr = ProcAddr(0x7000);
+const TARGET: TargetId = TargetId(0);
 
-fn task_type(vtable: u64, resource: Resource, worker: bool) -> TypeEntry {
-    let at = VirtAddr(1);
-    TypeEntry {
-        id: TypeId { build_id: BuildId::Content(1), vtable: VirtAddr(vtable) },
-        task: TaskType {
-            vtable: VirtAddr(vtable),
-            resource,
-            functions: TaskFunctions {
-                poll: at,
-                schedule: at,
-                dealloc: at,
-                try_read_output: at,
-                drop_join_handle_slow: at,
-                drop_abort_handle: at,
-                shutdown: at,
-            },
-            layout: CellLayout {
-                state: 0,
-                queue_next: 8,
-                vtable: 16,
-                owner: 24,
-                scheduler: 32,
-                id: 40,
-                spawn_location: None,
-                trailer: 256,
-                align: 128,
-                stage_tagged: true,
-            },
-            future: Naming::Unknown(Unnamed::Stripped),
-            place: None,
-            worker,
-        },
-    }
-}
-
-fn catalog() -> Catalog {
-    let types = [
-        (VT, task_type(VT.0, Resource::Task, false)),
-        (BLOCKING, task_type(BLOCKING.0, Resource::Blocking, false)),
-        (WORKER, task_type(WORKER.0, Resource::Blocking, true)),
-    ];
-    let point = AttachPoint {
-        role: Role::Poll,
-        at: VirtAddr(1),
-        offset: FileOffset(1),
-        bytes: vec![0x55],
-        cost: Cost::Emulated,
-        vtable: None,
-        register: None,
-        far: 0,
-    };
-    Catalog {
-        targets: vec![TargetEntry {
-            types: types.into_iter().collect(),
-            ..TargetEntry::new(Pid(77), "fixture".into())
-        }],
-        points: vec![PointEntry { image: 0, point }],
-    }
+fn target() -> Arc<TargetEntry> {
+    let types = [(VT, Resource::Task, false), (BLOCKING, Resource::Blocking, false), (WORKER, Resource::Blocking, true)];
+    let types = types.map(|(vtable, resource, worker)| TypeEntry::sample(VirtAddr(vtable.0), resource, worker));
+    let image = MappedImage { image: Arc::new(ImageEntry::sample(types.into())), path: "/app".into(), bias: Bias(0) };
+    Arc::new(TargetEntry { images: vec![image], ..TargetEntry::new(Pid(77), "fixture".into()) })
 }
 
 /// A life cycle, a clock and the events so far as short words: `init 1<0`, `before 1`, `resolve 1 ready`, ...
@@ -81,14 +31,15 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let rules = Rules { polls: true, births: true, panics: PanicSight::Probed };
-        Self { life: Lifecycle::new(catalog(), rules), now: 0, said: Vec::new() }
+        let mut life = Lifecycle::new(Rules { polls: true, births: true, others: false });
+        life.target(TARGET, target());
+        Self { life, now: 0, said: Vec::new() }
     }
 
     fn see(&mut self, tid: u32, seen: Seen) -> &mut Self {
         self.now += 10;
         let mut out = Vec::new();
-        self.life.observe(&Observation { at: Ns(self.now), target: 0, tid: Tid(tid), seen }, &mut out);
+        self.life.observe(&Observation { at: Ns(self.now), target: TARGET, tid: Tid(tid), seen }, &mut out);
         self.write(out);
         self
     }
@@ -138,7 +89,7 @@ impl Story {
         self.now += 10;
         let mut out = Vec::new();
         let census =
-            Census { target: 0, began: Ns(began), ended: Ns(self.now), complete: true, found, gone: Vec::new() };
+            Census { target: TARGET, began: Ns(began), ended: Ns(self.now), complete: true, found, gone: Vec::new() };
         self.life.reconcile(&census, &mut out);
         self.write(out);
         self
@@ -346,7 +297,7 @@ fn a_freed_cell_with_an_allocators_link_in_it_is_gone() {
 #[test]
 fn the_census_adds_what_was_there_and_nothing_twice() {
     let mut story = Story::new();
-    story.life.census_begins(0);
+    story.life.census_begins(TARGET);
     story
         .born(1, VT, 20)
         .enter(2, Role::Poll, 100, 0x180, cell(7, 0x84))
@@ -380,7 +331,7 @@ fn after_a_loss_the_census_ends_what_died_unseen_and_ids_stay_unique() {
     let mut out = Vec::new();
     story.life.lost(Ns(25), 4, &mut out);
     story.write(out);
-    story.life.census_begins(0);
+    story.life.census_begins(TARGET);
     story.census(40, &[(0x80, VT, 10, 0xcc, None), (0x180, VT, 11, 0xcc, None)]).expect(&[
         "lost 4",
         "init? 3<?",
@@ -399,10 +350,10 @@ fn memory_that_cannot_be_read_is_no_proof_of_an_end() {
         .enter(2, Role::Poll, 100, 0x80, cell(9, 0xcc))
         .leave(2, Role::Poll, 100, 0x80, Cell::Unreadable)
         .expect(&["init 1<0", "before 1", "after 1"]);
-    assert!(story.life.is_in_doubt(0));
+    assert!(story.life.is_in_doubt(TARGET));
     story.enter(1, Role::DropJoinHandle, 90, 0x80, cell(9, 0x4a)).leave(1, Role::DropJoinHandle, 90, 0x80, FREED);
     story.expect(&["resolve? 1 unknown", "destroy 1"]);
-    assert!(!story.life.is_in_doubt(0));
+    assert!(!story.life.is_in_doubt(TARGET));
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Address as the linker gave it (`p_vaddr` terms), the same in every process.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct VirtAddr(pub u64);
 
 /// Address in one process's memory.
@@ -11,7 +13,7 @@ pub struct VirtAddr(pub u64);
 pub struct ProcAddr(pub u64);
 
 /// Offset in the image's file: what a uprobe is attached by.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct FileOffset(pub u64);
 
 /// `ProcAddr = VirtAddr + Bias` for one image in one process; 0 for a non-PIE executable.

@@ -18,6 +18,10 @@ pub struct Pid(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tid(pub u32);
 
+/// One life of a process under observation, from when it began to run its program: minted by us, never reused in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetId(pub u32);
+
 macro_rules! plain {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {

@@ -1,7 +1,9 @@
 //! What is known of a future type's name and place, and why where nothing is known.
 
+use serde::{Deserialize, Serialize};
+
 /// A future type's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Naming {
     /// The evidence belongs to this type alone.
     Certain(String),
@@ -12,7 +14,7 @@ pub enum Naming {
 }
 
 /// Why a future type has no name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unnamed {
     /// No symbol table and no debug information.
     Stripped,
@@ -38,7 +40,7 @@ impl Naming {
 }
 
 /// Where the future's body stands in the source, as the compiler recorded it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {
     /// Path as the compiler was given it.
     pub file: String,

@@ -1,14 +1,14 @@
 //! What one record says once its bytes are understood: the event arm's input.
 
-use super::{CellLayout, Ns, ProcAddr, Role, TaskId, TaskState, Tid};
+use super::{CellLayout, Ns, ProcAddr, Role, TargetId, TaskId, TaskState, Tid};
 
 /// One hit of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observation {
     /// When.
     pub at: Ns,
-    /// Which process, as an index into the catalog's targets.
-    pub target: u16,
+    /// Which process.
+    pub target: TargetId,
     /// On which thread.
     pub tid: Tid,
     /// What.

@@ -1,17 +1,19 @@
 //! Attach points: what a probe sits on and what a hit of it means.
 
+use serde::{Deserialize, Serialize};
+
 use observer_common::{Cookie, MintRegister};
 
 use super::{FileOffset, VirtAddr};
 
 /// What a hit of the point means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// A task id was just taken from the runtime's counter by this thread. Writes no record.
     Mint,
     /// A spawner takes the address of this point's task vtable: one task of that type is born.
     Birth,
-    /// As [`Role::Birth`], reported with the spawner's registers and stack.
+    /// As [`Role::Mint`], but that the id is reported, with the spawner's registers and stack.
     Spawn,
     /// `vtable.poll`: entry and return.
     Poll,
@@ -34,7 +36,7 @@ pub enum Program {
     Mint,
     /// Reports a birth.
     Birth,
-    /// Reports a birth and its spawner.
+    /// Reports a task id and who takes it.
     Spawn,
     /// Reports the entry of a vtable function and remembers its header for the return.
     Enter,
@@ -47,7 +49,7 @@ pub enum Program {
 }
 
 /// What one hit costs the target, by the class of the instruction under the breakpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cost {
     /// The kernel emulates the instruction: one trap.
     Emulated,
@@ -55,12 +57,15 @@ pub enum Cost {
     SingleStepped,
 }
 
-/// Index into [`super::Catalog::points`].
+/// In a cookie's slot: the record's process number tells whose hit it is.
+pub const BY_PROCESS: u16 = Cookie::BY_PROCESS;
+
+/// A point's number in its session, see [`super::Catalog::point`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PointIndex(pub u32);
 
 /// One verified place in one image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachPoint {
     /// What a hit means.
     pub role: Role,
@@ -72,12 +77,28 @@ pub struct AttachPoint {
     pub bytes: Vec<u8>,
     /// What one hit costs.
     pub cost: Cost,
-    /// The type born here, for [`Role::Birth`] and [`Role::Spawn`].
+    /// The type born here, for [`Role::Birth`].
     pub vtable: Option<VirtAddr>,
-    /// Where the id is, for [`Role::Mint`].
+    /// Where the id is, for [`Role::Mint`] and [`Role::Spawn`].
+    #[serde(with = "register")]
     pub register: Option<MintRegister>,
     /// Which word of the cell holds the id, where that lies behind a record's head; 0 where the head holds it.
     pub far: u8,
+}
+
+/// The register as its number: whose type it is knows nothing of serde.
+mod register {
+    use observer_common::MintRegister;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls has this form")]
+    pub(super) fn serialize<S: Serializer>(register: &Option<MintRegister>, to: S) -> Result<S::Ok, S::Error> {
+        register.map(|register| register.0).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<MintRegister>, D::Error> {
+        Ok(Option::deserialize(from)?.map(MintRegister))
+    }
 }
 
 impl Role {
@@ -107,11 +128,6 @@ impl Role {
 }
 
 impl AttachPoint {
-    /// The same point, but that a birth is reported with its spawner.
-    pub fn with_spawner(self) -> Self {
-        Self { role: if self.role == Role::Birth { Role::Spawn } else { self.role }, ..self }
-    }
-
     /// What the kernel carries to the probe for this point.
     pub fn cookie(&self, target: u16, index: PointIndex) -> Cookie {
         Cookie { point: index.0, target, register: self.register.map_or(0, |r| r.0), far: self.far }

@@ -4,21 +4,24 @@
 
 use std::ops::Range;
 
-use super::{Ns, Place, ProcAddr, TaskId, Tid, UnwindEnd, VirtAddr};
+use serde::{Deserialize, Serialize};
+
+use super::{Ns, Place, PointIndex, ProcAddr, TargetId, TaskId, Tid, UnwindEnd, VirtAddr};
 
 /// One spawn that was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpawnSeen {
     /// When.
     pub at: Ns,
-    /// Which process, as an index into the catalog's targets.
-    pub target: u16,
+    /// Which process.
+    pub target: TargetId,
     /// The spawner's thread.
     pub tid: Tid,
-    /// The new task's type, by its vtable in the process.
-    pub vtable: ProcAddr,
-    /// The new task; `None` where the mint of its id was not seen.
-    pub task: Option<TaskId>,
+    /// Which copy of the runtime gave the id, by the number of the first point of the image that holds it: ids are unique
+    /// in one copy only.
+    pub image: PointIndex,
+    /// The new task.
+    pub task: TaskId,
     /// The calls that led to it; `None` where there were too many different ones to keep.
     pub stack: Option<StackId>,
     /// The task that made it.
@@ -64,7 +67,7 @@ pub enum Untold {
 }
 
 /// The code of a task's poll: the function that the vtable names, or one that it only jumps to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PollBody {
     /// From its first byte to behind its last.
     pub code: Range<VirtAddr>,

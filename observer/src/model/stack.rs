@@ -4,7 +4,7 @@
 
 use observer_common::HEAD_WORDS;
 
-use super::{Ns, PointIndex, ProcAddr, TaskId, Tid};
+use super::{Ns, PointIndex, ProcAddr, TargetId, TaskId, Tid};
 
 /// A register that a call keeps, on x86-64 as Linux uses it; the stack pointer aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,26 +84,26 @@ impl StackCopy {
     }
 }
 
-/// One spawn, as a probe at a spawn site reports it.
+/// One spawn, as a probe reports it where the task's id is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpawnHit {
     /// When.
     pub at: Ns,
-    /// Which process, as an index into the catalog's targets.
-    pub target: u16,
+    /// Which process.
+    pub target: TargetId,
     /// The spawner's thread.
     pub tid: Tid,
-    /// The new task's type, by its vtable in the process.
-    pub vtable: ProcAddr,
-    /// The new task's id, where its mint was seen.
-    pub minted: Option<TaskId>,
+    /// Which copy of the runtime gave the id, by the number of the first point of the image that holds it.
+    pub image: PointIndex,
+    /// The new task's id.
+    pub task: TaskId,
     /// The spawner's registers.
     pub registers: Registers,
     /// The spawner's stack.
     pub stack: StackCopy,
     /// The memory of what may be the spawner, as it was at the hit; `None` where nobody knew yet where to find it.
     pub glimpse: Option<Glimpse>,
-    /// The spawn site.
+    /// The place.
     pub point: PointIndex,
 }
 

@@ -1,9 +1,11 @@
 //! What is known of one spawned future type from the image, and of one live task from memory.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Naming, Place, ProcAddr, TaskId, Tid, VirtAddr};
 
 /// What kind of resource a task of this type is; named as Node names its providers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Resource {
     /// A future on a scheduler (`tokio::spawn`, `JoinSet`, `LocalSet`).
     Task,
@@ -22,7 +24,7 @@ impl Resource {
 }
 
 /// The functions of a task's vtable that matter here, in link-time addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskFunctions {
     /// Polls the future once.
     pub poll: VirtAddr,
@@ -41,7 +43,7 @@ pub struct TaskFunctions {
 }
 
 /// Byte offsets in a task's cell, from the header's address on. Mirrors tokio 1.23 to 1.54 `runtime/task/core.rs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellLayout {
     /// The state word: flags in bits 0 to 5, references above.
     pub state: u32,
@@ -80,7 +82,7 @@ impl CellLayout {
 }
 
 /// One spawned future type, found by its vtable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskType {
     /// The vtable's link-time address.
     pub vtable: VirtAddr,

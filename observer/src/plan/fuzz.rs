@@ -10,7 +10,6 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::plan;
-use crate::model::EventSet;
 use crate::runtime::{Found, analyse};
 use crate::symbols::tiny::{CODE, DATA, Tiny};
 use crate::symbols::{Image, own};
@@ -25,7 +24,7 @@ fn digest(bytes: &[u8]) -> Option<usize> {
     let image = Image::parse(bytes).ok()?;
     let named = image.symbols().filter(|s| s.size > 0).count();
     let Found::Runtime(runtime) = analyse(&image) else { return Some(named) };
-    let planned = plan(&image, &runtime, EventSet::ALL);
+    let planned = plan(&image, &runtime);
     assert!(planned.points.iter().all(|p| !p.bytes.is_empty() && image.offset_of(p.at) == Some(p.offset)));
     Some(named + planned.points.len())
 }
@@ -106,7 +105,7 @@ fn the_image_that_is_mutated_has_everything_in_it() {
     let Found::Runtime(runtime) = analyse(&image) else { panic!("it has a task") };
     let sizes = (runtime.types.len(), runtime.births.len(), runtime.mints.len(), runtime.raises.sites().len());
     assert_eq!(sizes, (1, 1, 1, 1));
-    assert_eq!(plan(&image, &runtime, EventSet::ALL).points.len(), 8);
+    assert_eq!(plan(&image, &runtime).points.len(), 8);
 }
 
 #[test]

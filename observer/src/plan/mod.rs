@@ -1,52 +1,69 @@
-//! Which points of an image are needed for the wanted events, where exactly each sits, and what will be missing.
+//! Where exactly each point of an image sits, which of them the wanted events need, and what will be missing.
 //!
 //! Does not know: processes, how a point is attached. A plan never fails: what cannot be seen is listed with its reason.
+//! It is made once, for all events, and chosen from by who wants some.
 
+mod choice;
 mod class;
+mod facts;
 mod function;
 #[cfg(test)]
 mod fuzz;
 mod imports;
-mod missing;
 mod place;
 mod roles;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::model::{AttachPoint, EventSet, MintRegister, Missing, Role, TaskType, VirtAddr};
-use crate::runtime::{BirthSite, MintSite, RuntimeImage};
+use crate::model::{
+    AttachPoint, IdPlaces, ImagePlan, MintRegister, PanicPlaces, Role, TaskType, Unprobed, VirtAddr,
+};
+use crate::runtime::{BirthSite, IdCounter, MintSite, Raises, RuntimeImage};
 use crate::symbols::Image;
+
+pub use choice::{Chosen, choose, choose_spawns, watches_polls};
+pub use facts::analyse;
 
 use function::Functions;
 use place::{Place, Refused};
-use roles::Roles;
 
-/// The points of one image.
-#[derive(Clone, Debug, Default)]
-pub struct ImagePlan {
-    /// By place, one a role and place (births: one a spawn site).
-    pub points: Vec<AttachPoint>,
-    /// Events that will be absent or incomplete.
-    pub missing: Vec<Missing>,
-}
-
-/// Plans the points for the wanted events.
-pub fn plan(image: &Image<'_>, runtime: &RuntimeImage, wanted: EventSet) -> ImagePlan {
+/// Plans the points for all events, and for who wants to know who spawns.
+pub fn plan(image: &Image<'_>, runtime: &RuntimeImage) -> ImagePlan {
     let mut draft = Draft { image, functions: Functions::new(image), points: Vec::new(), refused: BTreeMap::new() };
-    let roles = Roles::for_events(wanted);
-    for role in roles.of_vtables() {
+    for role in roles::OF_VTABLES {
         draft.entries(role, &runtime.types);
     }
-    if roles.has(Role::Birth) {
-        draft.births(&runtime.births, &runtime.mints);
+    draft.births(&runtime.births, &runtime.mints);
+    if let IdCounter::At(counter) = runtime.ids {
+        let of_ids: Vec<MintSite> = runtime.mints.iter().filter(|mint| mint.counter == counter).copied().collect();
+        draft.mints(Role::Spawn, &of_ids, &HashSet::new());
     }
-    if roles.has(Role::Raise) {
-        draft.raises(runtime);
-    }
-    let missing = missing::list(runtime, wanted, &draft.refused);
-    let mut points = draft.points;
+    draft.raises(runtime);
+    let Draft { mut points, refused, .. } = draft;
     points.sort_by_key(|p| (p.at, p.role, p.vtable));
-    ImagePlan { points, missing }
+    let unprobed = refused.into_iter().filter_map(|(role, places)| {
+        let Refused { at: first, reason } = *places.first()?;
+        Some(Unprobed { role, places: places.len(), first, reason: reason.to_owned() })
+    });
+    let born: HashSet<_> = runtime.births.iter().map(|b| b.vtable).collect();
+    ImagePlan {
+        points,
+        unprobed: unprobed.collect(),
+        types: runtime.types.len(),
+        unborn: runtime.types.iter().filter(|t| !born.contains(&t.vtable)).count(),
+        mints: runtime.mints.len(),
+        ids: match runtime.ids {
+            IdCounter::At(_) => IdPlaces::Found,
+            IdCounter::NotFound => IdPlaces::NotFound,
+            IdCounter::Several(count) => IdPlaces::Several(count),
+        },
+        panics: match &runtime.raises {
+            Raises::At(_) => PanicPlaces::Found,
+            Raises::Aborts => PanicPlaces::Aborts,
+            Raises::Elsewhere(library) => PanicPlaces::Elsewhere(library.clone()),
+            Raises::NotFound => PanicPlaces::NotFound,
+        },
+    }
 }
 
 struct Draft<'i, 'd> {
@@ -56,7 +73,7 @@ struct Draft<'i, 'd> {
     refused: BTreeMap<Role, Vec<Refused>>,
 }
 
-impl Draft<'_, '_> {
+impl<'i, 'd> Draft<'i, 'd> {
     /// One point at the exact entry of each distinct function: a return probe elsewhere would corrupt the stack.
     fn entries(&mut self, role: Role, types: &[TaskType]) {
         let mut far: BTreeMap<VirtAddr, BTreeSet<u8>> = BTreeMap::new();
@@ -83,9 +100,13 @@ impl Draft<'_, '_> {
             taken.extend(place.as_ref().ok().map(|p| p.at));
             self.point(Role::Birth, place, Some(birth.vtable), None, 0);
         }
+        self.mints(Role::Mint, mints, &taken);
+    }
+
+    fn mints(&mut self, role: Role, mints: &[MintSite], births: &HashSet<VirtAddr>) {
         for mint in mints {
-            let place = place::of_mint(self.image, &mut self.functions, mint, &taken);
-            self.point(Role::Mint, place, None, Some(mint.register), 0);
+            let place = place::of_mint(self.image, &mut self.functions, mint, births);
+            self.point(role, place, None, Some(mint.register), 0);
         }
     }
 
@@ -116,23 +137,26 @@ impl Draft<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ProcAddr;
-    use crate::runtime::Raises;
+    use crate::model::{EventSet, ProcAddr};
     use crate::symbols::own;
 
     fn with_own<T>(test: impl FnOnce(&Image<'_>, RuntimeImage) -> T) -> T {
         test(own::image(), crate::runtime::own().clone())
     }
 
-    fn roles(plan: &ImagePlan) -> Vec<Role> {
-        let roles: std::collections::BTreeSet<_> = plan.points.iter().map(|p| p.role).collect();
+    fn chosen(image: &Image<'_>, runtime: &RuntimeImage, wanted: EventSet) -> Chosen {
+        choose(&plan(image, runtime), wanted)
+    }
+
+    fn roles(chosen: &Chosen) -> Vec<Role> {
+        let roles: std::collections::BTreeSet<_> = chosen.points.iter().map(|p| p.role).collect();
         roles.into_iter().collect()
     }
 
     #[test]
     fn each_point_sits_on_the_instruction_that_memory_holds() {
         with_own(|image, runtime| {
-            let points = plan(image, &runtime, EventSet::ALL).points;
+            let points = chosen(image, &runtime, EventSet::ALL).points;
             let bias = own::bias();
             for point in &points {
                 let running = own::memory(ProcAddr(bias.to_process(point.at).0), point.bytes.len());
@@ -148,7 +172,7 @@ mod tests {
     #[test]
     fn return_probes_sit_at_entries_of_task_functions_only() {
         with_own(|image, runtime| {
-            let points = plan(image, &runtime, EventSet::ALL).points;
+            let points = chosen(image, &runtime, EventSet::ALL).points;
             let returning = points.iter().filter(|p| p.role.programs().contains(&crate::model::Program::Leave));
             let entries: HashSet<_> = runtime
                 .types
@@ -166,7 +190,7 @@ mod tests {
         use Role::{Birth, Dealloc, DropAbortHandle, DropJoinHandle, Mint, Poll, Raise, Shutdown};
         with_own(|image, runtime| {
             let none = EventSet::NONE;
-            let of = |wanted| roles(&plan(image, &runtime, wanted));
+            let of = |wanted| roles(&chosen(image, &runtime, wanted));
             assert_eq!(of(none), []);
             assert_eq!(of(EventSet { init: true, ..none }), [Mint, Birth]);
             assert_eq!(of(EventSet { before: true, ..none }), [Poll]);
@@ -182,7 +206,7 @@ mod tests {
     #[test]
     fn births_and_mints_are_one_a_site() {
         with_own(|image, runtime| {
-            let points = plan(image, &runtime, EventSet { init: true, ..EventSet::NONE }).points;
+            let points = chosen(image, &runtime, EventSet { init: true, ..EventSet::NONE }).points;
             let count = |role| points.iter().filter(|p| p.role == role).count();
             assert_eq!((count(Role::Birth), count(Role::Mint)), (runtime.births.len(), runtime.mints.len()));
             assert!(points.iter().all(|p| (p.role == Role::Birth) == p.vtable.is_some()));
@@ -191,10 +215,30 @@ mod tests {
     }
 
     #[test]
+    fn spawns_cost_one_point_where_an_id_is_taken_and_no_other() {
+        with_own(|image, mut runtime| {
+            let IdCounter::At(counter) = runtime.ids else { panic!("{:?}", runtime.ids) };
+            let mints = runtime.mints.iter().filter(|mint| mint.counter == counter).count();
+            let Chosen { points, missing } = choose_spawns(&plan(image, &runtime));
+            assert_eq!((points.len(), missing), (mints, vec![]));
+            assert!(points.iter().all(|p| p.role == Role::Spawn && p.register.is_some() && p.vtable.is_none()));
+            let places: HashSet<VirtAddr> = points.iter().map(|p| p.at).collect();
+            assert_eq!(places.len(), mints, "each at a place of its own");
+            for (ids, word) in [(IdCounter::NotFound, "not found"), (IdCounter::Several(2), "2 counters")] {
+                runtime.ids = ids;
+                let Chosen { points, missing } = choose_spawns(&plan(image, &runtime));
+                assert_eq!(points, []);
+                let [crate::model::Missing { event: "spawns", reason }] = &missing[..] else { panic!("one thing is missing") };
+                assert!(reason.contains(word), "{reason}");
+            }
+        });
+    }
+
+    #[test]
     fn what_cannot_be_seen_is_said() {
         with_own(|image, mut runtime| {
             let missing = |runtime: &RuntimeImage, wanted| -> Vec<(&'static str, String)> {
-                plan(image, runtime, wanted).missing.into_iter().map(|m| (m.event, m.reason)).collect()
+                chosen(image, runtime, wanted).missing.into_iter().map(|m| (m.event, m.reason)).collect()
             };
             assert_eq!(missing(&runtime, EventSet::ALL), []);
             let init = EventSet { init: true, ..EventSet::NONE };
@@ -221,7 +265,7 @@ mod tests {
             let data = runtime.types[0].vtable;
             runtime.types.truncate(1);
             runtime.types[0].functions.poll = data;
-            let planned = plan(image, &runtime, EventSet { before: true, ..EventSet::NONE });
+            let planned = chosen(image, &runtime, EventSet { before: true, ..EventSet::NONE });
             assert_eq!(planned.points, []);
             let [missing] = &planned.missing[..] else { panic!("one thing is missing") };
             assert!(missing.event == "before" && missing.reason.contains("no instruction"), "{missing:?}");

@@ -4,6 +4,10 @@
 
 use crate::model::{EventSet, Role, TaskFunctions, VirtAddr};
 
+/// Those that sit at a vtable function's entry.
+pub(super) const OF_VTABLES: [Role; 5] =
+    [Role::Poll, Role::Shutdown, Role::DropJoinHandle, Role::DropAbortHandle, Role::Dealloc];
+
 /// A set of roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Roles(EventSet);
@@ -23,20 +27,13 @@ impl Roles {
         let EventSet { init, before, after, resolve, destroy } = self.0;
         match role {
             Role::Mint | Role::Birth => init,
-            // Made of a birth by who wants the spawner, too.
+            // Who wants to know the spawners wants nothing else: `plan_spawns`.
             Role::Spawn => false,
             Role::Poll => before || after || resolve || destroy,
             Role::Shutdown | Role::DropJoinHandle | Role::DropAbortHandle => resolve || destroy,
             Role::Dealloc => destroy,
             Role::Raise => resolve,
         }
-    }
-
-    /// Those that sit at a vtable function's entry.
-    pub(super) fn of_vtables(self) -> impl Iterator<Item = Role> {
-        [Role::Poll, Role::Shutdown, Role::DropJoinHandle, Role::DropAbortHandle, Role::Dealloc]
-            .into_iter()
-            .filter(move |role| self.has(*role))
     }
 }
 

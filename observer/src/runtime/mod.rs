@@ -44,8 +44,10 @@ pub struct RuntimeImage {
     pub types: Vec<TaskType>,
     /// Where tasks are born, by place.
     pub births: Vec<BirthSite>,
-    /// Where task ids are minted, by place.
+    /// Where task ids are minted, by place; other counters' numbers, too.
     pub mints: Vec<MintSite>,
+    /// Which of the mints' counters is the task ids'.
+    pub ids: IdCounter,
     /// Where panics begin to unwind.
     pub raises: Raises,
 }
@@ -83,6 +85,17 @@ pub struct MintSite {
     pub counter: VirtAddr,
     /// How certain it is that an instruction starts there.
     pub boundary: Boundary,
+}
+
+/// Which counter task ids are taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdCounter {
+    /// This one.
+    At(VirtAddr),
+    /// No counter is taken from where tasks are born.
+    NotFound,
+    /// So many could be it, and nothing tells which.
+    Several(usize),
 }
 
 /// Where panics begin to unwind, or why nowhere.

@@ -5,7 +5,7 @@ use std::io;
 
 use crate::attach::AttachError;
 use crate::census::CensusError;
-use crate::model::Pid;
+use crate::model::{Missing, Pid};
 use crate::symbols::ImageError;
 use crate::target::{LaunchError, MemoryError, TargetError};
 
@@ -34,6 +34,17 @@ pub enum SessionError {
     /// The process runs another program than at first.
     #[error("process {0} runs another program now than when it was opened")]
     Replaced(Pid),
+    /// A process's memory is not what the file of one of its images says.
+    #[error("the memory of process {pid} differs from {path} where probes would stand")]
+    Differs {
+        /// The process.
+        pid: Pid,
+        /// The image.
+        path: String,
+    },
+    /// All processes are asked for, from where only some can be seen.
+    #[error("all processes can be observed from the first pid namespace only, and this is one below it")]
+    InnerNamespace,
     /// The process is this program itself.
     #[error("process {0} is this observer itself")]
     Itself(Pid),
@@ -133,13 +144,30 @@ pub enum Unsupported {
     },
 }
 
+impl Unsupported {
+    /// What is missing because of it in a process that can be observed all the same.
+    pub(super) fn besides(&self) -> Option<Missing> {
+        match self {
+            Self::TooOld { path, version, reason } => {
+                let reason = format!("{path} holds tokio {version} besides: {reason}");
+                Some(Missing { event: "init", reason })
+            }
+            Self::Image { .. } | Self::Unverified { .. } => None,
+        }
+    }
+
+    /// In one phrase.
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::TooOld { path, version, reason } => format!("{path} holds tokio {version}: {reason}"),
+            Self::Image { path, reason } => format!("{path} is {reason}"),
+            Self::Unverified { path, reason } => format!("{path} cannot be probed: {reason}"),
+        }
+    }
+}
+
 fn nothing(pid: Pid, exe: &str, reasons: &[Unsupported]) -> String {
-    let what = reasons.iter().map(|reason| match reason {
-        Unsupported::TooOld { path, version, reason } => format!("{path} holds tokio {version}: {reason}"),
-        Unsupported::Image { path, reason } => format!("{path} is {reason}"),
-        Unsupported::Unverified { path, reason } => format!("{path} cannot be probed: {reason}"),
-    });
-    let what: Vec<String> = what.collect();
+    let what: Vec<String> = reasons.iter().map(Unsupported::in_words).collect();
     if what.is_empty() {
         format!("process {pid} ({exe}) has no supported async runtime: no tokio task type in any of its images")
     } else {

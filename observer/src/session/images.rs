@@ -1,189 +1,163 @@
-//! What images hold of a runtime: each looked at once, however many processes map it.
+//! What images hold of a runtime: each looked at once, however many processes map it, whatever is wanted of it.
 //!
-//! Does not know: what a session does with it. What one session needs besides (a plan of probes) comes in as a function
-//! that is called while the image's bytes are there.
+//! Does not know: what a session does with it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use crate::model::{
-    Bias, BuildId, FileOffset, ImageEntry, Missing, TargetEntry, TaskType, TypeEntry, TypeId, VirtAddr,
+    Analysis, AttachPoint, Bias, EventSet, FileId, ImageEntry, ImageFacts, Missing, PanicPlaces, PanicSight, PointIndex,
+    TypeEntry, TypeId,
 };
-use crate::runtime::{self, Found, RuntimeImage};
-use crate::symbols::{Image, ImageError};
-use crate::target::{FileId, LoadSegment, Module, Process, TargetError};
+use crate::plan;
+use crate::symbols::{Glance, Image, ImageError};
+use crate::target::{Module, TargetError};
 
+use super::disk::{Caching, Disk, read_at};
 use super::error::{SessionError, Unsupported};
 
-/// What is known of one image, whoever maps it. `P` is what this session needs of it besides.
-pub(super) struct Analysis<P> {
-    segments: Vec<LoadSegment>,
-    build_id: BuildId,
-    stripped: bool,
-    version: Option<String>,
-    unstable: bool,
-    pub(super) types: Vec<TaskType>,
-    spawn_sites: usize,
-    counters: Vec<VirtAddr>,
-    pub(super) own: P,
-}
-
 /// The outcome of looking at one image.
-pub(super) enum Looked<P> {
+#[derive(Clone, Debug)]
+pub(super) enum Looked {
     Nothing,
     Unsupported(Unsupported),
-    Runtime(Box<Analysis<P>>),
+    Runtime(Arc<ImageFacts>),
 }
 
 /// All images of a session.
-pub(super) struct Images<'a, P> {
-    known: HashMap<FileId, Looked<P>>,
-    look: Look<'a, P>,
+pub(super) struct Images<'a> {
+    known: HashMap<FileId, Looked>,
+    shared: HashMap<FileId, Arc<ImageEntry>>,
+    look: Look<'a>,
 }
 
 /// How an image is looked at.
-struct Look<'a, P> {
+struct Look<'a> {
     names: bool,
-    progress: &'a dyn Fn(&str),
-    own: &'a dyn Fn(&Image<'_>, &RuntimeImage) -> P,
+    disk: Disk,
+    say: &'a dyn Fn(u8, &str),
 }
 
-impl<'a, P> Images<'a, P> {
-    /// `names` is whether future types are to be named; `progress` is called with what is being done.
-    pub(super) fn new(
-        names: bool,
-        progress: &'a dyn Fn(&str),
-        own: &'a dyn Fn(&Image<'_>, &RuntimeImage) -> P,
-    ) -> Self {
-        Self { known: HashMap::new(), look: Look { names, progress, own } }
+impl<'a> Images<'a> {
+    /// `names` is whether future types are to be named; `say` is called with what is being done, and the least verbosity
+    /// at which that is worth saying.
+    pub(super) fn new(names: bool, caching: &Caching, say: &'a dyn Fn(u8, &str)) -> Self {
+        let look = Look { names, disk: Disk::new(caching), say };
+        Self { known: HashMap::new(), shared: HashMap::new(), look }
     }
 
-    /// Looks at a process's images: calls `each` with every one that holds a supported runtime. What `each` refuses, and
-    /// images that are not supported, are the reasons if nothing is left.
-    pub(super) fn of_process(
-        &mut self,
-        process: &Process,
-        mut each: impl FnMut(&Module, &Analysis<P>, &mut TargetEntry) -> Result<Result<(), Unsupported>, SessionError>,
-    ) -> Result<TargetEntry, SessionError> {
-        let mut entry = TargetEntry::new(process.pid(), process.exe().to_owned());
-        let mut unsupported = Vec::new();
-        for module in process.modules()? {
-            let looked = match self.known.entry(module.file) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(free) => free.insert(self.look.at(&module, &mut entry.missing)?),
-            };
-            match looked {
-                Looked::Nothing => {}
-                Looked::Unsupported(reason) => unsupported.push(reason.clone()),
-                Looked::Runtime(analysis) => {
-                    if let Err(reason) = each(&module, analysis, &mut entry)? {
-                        unsupported.push(reason);
-                    }
-                }
-            }
+    /// Whether it is known that this file holds nothing to look at.
+    pub(super) fn holds_nothing(&self, file: FileId) -> bool {
+        matches!(self.known.get(&file), Some(Looked::Nothing))
+    }
+
+    /// What the file of a module holds. What cannot be looked at and is not the executable is missing, and holds nothing.
+    pub(super) fn of_module(&mut self, module: &Module, missing: &mut Vec<Missing>) -> Result<Looked, SessionError> {
+        match self.known.entry(module.file) {
+            Entry::Occupied(known) => Ok(known.get().clone()),
+            Entry::Vacant(free) => Ok(free.insert(self.look.at(module, missing)?).clone()),
         }
-        if entry.images.is_empty() {
-            return Err(SessionError::Nothing { pid: entry.pid, exe: entry.exe, reasons: unsupported });
-        }
-        for reason in unsupported {
-            if let Unsupported::TooOld { path, version, reason } = reason {
-                let reason = format!("{path} holds tokio {version} besides: {reason}");
-                entry.missing.push(Missing { event: "init", reason });
-            }
-        }
-        Ok(entry)
     }
 }
 
-impl<P> Look<'_, P> {
-    fn at(&self, module: &Module, missing: &mut Vec<Missing>) -> Result<Looked<P>, SessionError> {
-        let bytes = match module.read() {
-            Ok(bytes) => bytes,
+impl Images<'_> {
+    /// The image as every process has it that is only looked at: without points.
+    pub(super) fn shared(&mut self, file: FileId, facts: &ImageFacts) -> Arc<ImageEntry> {
+        let entry = || Arc::new(entry_of(facts, Vec::new(), EventSet::NONE));
+        Arc::clone(self.shared.entry(file).or_insert_with(entry))
+    }
+}
+
+impl Look<'_> {
+    fn at(&mut self, module: &Module, missing: &mut Vec<Missing>) -> Result<Looked, SessionError> {
+        match self.analysis(module) {
+            Ok(Ok(analysis)) => Ok(Looked::of(module, analysis)),
+            // Data files are mapped executable by some programs: no image, nothing missing.
+            Ok(Err(ImageError::NotElf)) if !module.is_exe => Ok(Looked::Nothing),
+            Ok(Err(reason)) if module.is_exe => {
+                Ok(Looked::Unsupported(Unsupported::Image { path: module.path.clone(), reason }))
+            }
+            Ok(Err(reason)) => {
+                let reason = format!("{} is {reason}; tasks of that image are not seen", module.path);
+                missing.push(Missing { event: "init", reason });
+                Ok(Looked::Nothing)
+            }
             // Not the executable: what it might hold is missing, the rest can be observed.
             Err(error @ (TargetError::ModuleGone { .. } | TargetError::ModuleTooLarge { .. })) if !module.is_exe => {
                 missing.push(Missing { event: "init", reason: format!("{error}; tasks of that image are not seen") });
-                return Ok(Looked::Nothing);
+                Ok(Looked::Nothing)
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What is known of the image, or found out now by reading it whole.
+    fn analysis(&mut self, module: &Module) -> Result<Result<Analysis, ImageError>, TargetError> {
+        let file = module.file()?;
+        let glance = match Glance::of(|range| read_at(&file, range)) {
+            Ok(glance) => glance,
+            Err(reason) => return Ok(Err(reason)),
         };
+        let key = glance.and_then(|glance| self.disk.key(&glance, &file, self.names));
+        if let Some(analysis) = key.as_ref().and_then(|key| self.disk.find(key, &file, &module.path, self.say)) {
+            (self.say)(2, &format!("{} is known from before", module.path));
+            return Ok(Ok(analysis));
+        }
+        let bytes = module.read_file(&file)?;
         let image = match Image::parse(&bytes) {
             Ok(image) => image,
-            // Data files are mapped executable by some programs: no image, nothing missing.
-            Err(ImageError::NotElf) if !module.is_exe => return Ok(Looked::Nothing),
-            Err(reason) if module.is_exe => {
-                return Ok(Looked::Unsupported(Unsupported::Image { path: module.path.clone(), reason }));
-            }
-            Err(reason) => {
-                let reason = format!("{} is {reason}; tasks of that image are not seen", module.path);
-                missing.push(Missing { event: "init", reason });
-                return Ok(Looked::Nothing);
-            }
+            Err(reason) => return Ok(Err(reason)),
         };
-        (self.progress)(&format!("analysing {} ({} MiB)", module.path, bytes.len() >> 20));
-        let mut found = match runtime::analyse(&image) {
-            Found::Nothing => return Ok(Looked::Nothing),
-            Found::TooOld { version, reason } => {
-                let path = module.path.clone();
-                return Ok(Looked::Unsupported(Unsupported::TooOld { path, version, reason }));
-            }
-            Found::Runtime(found) => found,
-        };
-        if self.names {
-            runtime::name_types(&image, &mut found.types);
+        (self.say)(2, &format!("analysing {} ({} MiB)", module.path, bytes.len() >> 20));
+        let analysis = plan::analyse(&image, self.names);
+        if let Some(key) = key {
+            self.disk.keep(&key, &analysis, &bytes, self.say);
         }
-        let segments = image.segments().iter().map(|segment| LoadSegment {
-            offset: FileOffset(segment.file().start as u64),
-            address: segment.start(),
-            executable: segment.is_executable(),
-        });
-        let mut counters: Vec<VirtAddr> = found.mints.iter().map(|mint| mint.counter).collect();
-        counters.sort_unstable();
-        counters.dedup();
-        Ok(Looked::Runtime(Box::new(Analysis {
-            segments: segments.collect(),
-            build_id: image.build_id().clone(),
-            stripped: image.is_stripped(),
-            version: found.version.as_ref().map(ToString::to_string),
-            unstable: found.unstable,
-            spawn_sites: found.births.len(),
-            counters,
-            own: (self.own)(&image, &found),
-            types: found.types,
-        })))
+        Ok(Ok(analysis))
     }
 }
 
-impl<P> Analysis<P> {
-    /// Where the module has it.
-    pub(super) fn bias(&self, module: &Module) -> Result<Bias, Unsupported> {
-        module.bias(&self.segments).ok_or_else(|| Unsupported::Unverified {
-            path: module.path.clone(),
-            reason: "its mappings do not fit its segments".to_owned(),
-        })
-    }
-
-    /// The image as a target's entry lists it, with no points yet.
-    pub(super) fn entry(&self, module: &Module, bias: Bias) -> ImageEntry {
-        ImageEntry {
-            path: module.path.clone(),
-            build_id: self.build_id.clone(),
-            version: self.version.clone(),
-            unstable: self.unstable,
-            stripped: self.stripped,
-            bias,
-            types: self.types.len(),
-            spawn_sites: self.spawn_sites,
-            points: 0,
-            single_stepped: 0,
+impl Looked {
+    fn of(module: &Module, analysis: Analysis) -> Self {
+        match analysis {
+            Analysis::Nothing => Self::Nothing,
+            Analysis::TooOld { version, reason } => {
+                Self::Unsupported(Unsupported::TooOld { path: module.path.clone(), version, reason })
+            }
+            Analysis::Runtime(facts) => Self::Runtime(Arc::from(facts)),
         }
     }
+}
 
-    /// Enters what stands at known addresses into the target: types and counters.
-    pub(super) fn enter(&self, bias: Bias, types: impl IntoIterator<Item = TaskType>, target: &mut TargetEntry) {
-        for task in types {
-            let id = TypeId { build_id: self.build_id.clone(), vtable: task.vtable };
-            target.types.insert(bias.to_process(task.vtable), TypeEntry { id, task });
-        }
-        target.counters.extend(self.counters.iter().map(|counter| bias.to_process(*counter)));
+/// Where the module has an image with these facts.
+pub(super) fn bias(facts: &ImageFacts, module: &Module) -> Result<Bias, Unsupported> {
+    module.bias(&facts.segments).ok_or_else(|| Unsupported::Unverified {
+        path: module.path.clone(),
+        reason: "its mappings do not fit its segments".to_owned(),
+    })
+}
+
+/// The image as a catalog has it, with these points, if these events are wanted.
+pub(super) fn entry_of(facts: &ImageFacts, points: Vec<AttachPoint>, wanted: EventSet) -> ImageEntry {
+    let types = facts.types.iter().map(|task| {
+        let id = TypeId { build_id: facts.build_id.clone(), vtable: task.vtable };
+        (task.vtable, TypeEntry { id, task: task.clone() })
+    });
+    ImageEntry {
+        build_id: facts.build_id.clone(),
+        version: facts.version.clone(),
+        unstable: facts.unstable,
+        stripped: facts.stripped,
+        types: types.collect(),
+        spawn_sites: facts.spawn_sites,
+        counters: facts.counters.clone(),
+        panics: match facts.plan.panics {
+            PanicPlaces::Found if wanted.resolve => PanicSight::Probed,
+            PanicPlaces::Aborts => PanicSight::Aborts,
+            PanicPlaces::Found | PanicPlaces::Elsewhere(_) | PanicPlaces::NotFound => PanicSight::Unseen,
+        },
+        first_point: PointIndex(0),
+        points,
     }
 }

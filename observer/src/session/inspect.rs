@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::census::{Bounds, CellTypes, Census, Doubt, High, How, ImageSpan, Series, Unlisted, Waits, spawn_location};
-use crate::model::{Bias, LiveTask, Ns, Pid, Place, ProcAddr, Site, TargetEntry, TaskType, VirtAddr};
+use crate::model::{
+    Bias, EventSet, ImageFacts, LiveTask, MappedImage, Ns, Pid, Place, ProcAddr, Site, TargetEntry, TaskType, VirtAddr,
+};
 use crate::sink::{CensusReport, FuturesCount, SiteOf};
-use crate::target::{MemoryError, Module, Process};
+use crate::target::{MemoryError, Process};
 use crate::verdict::{History, Reading, SiteCount, WaitCount, count_by_site, count_waits};
 
+use super::candidate::{Candidate, Use};
 use super::error::{SessionError, Unsupported};
-use super::images::{Analysis, Images};
+use super::images::{Images, entry_of};
 use super::pace::{Interrupted, Pace};
 
 /// One process under inspection.
@@ -43,18 +46,27 @@ pub(super) struct Taken {
 
 impl Inspected {
     /// Looks at the process's images. `window` is how many readings are judged together.
-    pub(super) fn open(
-        process: Arc<Process>,
-        images: &mut Images<'_, ()>,
-        window: usize,
-    ) -> Result<Self, SessionError> {
-        let mut spans = Vec::new();
-        let entry = images.of_process(&process, |module, analysis, entry| {
-            spans.push(ImageSpan::of(module));
-            one_image(&process, module, analysis, entry)
-        })?;
-        let types = CellTypes::of_target(&entry.types);
-        let series = Some(Series::new(Arc::clone(&process), types.clone(), entry.counters.clone()));
+    pub(super) fn open(process: Arc<Process>, images: &mut Images<'_>, window: usize) -> Result<Self, SessionError> {
+        let mut candidate = Candidate::of(&process, images)?;
+        let spans: Vec<ImageSpan> = candidate.uses.iter().map(|used| ImageSpan::of(&used.module)).collect();
+        for Use { module, facts, bias } in std::mem::take(&mut candidate.uses) {
+            let there = standing(&process, &facts.types, bias)
+                .map_err(|error| SessionError::memory(process.pid(), error))?;
+            if there.is_empty() {
+                let reason = "none of its task types stands in memory as in the file".to_owned();
+                candidate.refused.push(Unsupported::Unverified { path: module.path, reason });
+                continue;
+            }
+            let image = match there.len() == facts.types.len() {
+                true => images.shared(module.file, &facts),
+                // Something else is mapped over a part of it in this process.
+                false => Arc::new(entry_of(&ImageFacts { types: there, ..(*facts).clone() }, Vec::new(), EventSet::NONE)),
+            };
+            candidate.entry.images.push(MappedImage { image, path: module.path, bias });
+        }
+        let entry = candidate.into_entry()?;
+        let types = CellTypes::of_target(&entry);
+        let series = Some(Series::new(Arc::clone(&process), types.clone(), entry.counters()));
         let (types, images) = (Arc::new(types), Arc::new(spans));
         let (tasks, spawned_at) = (Vec::new(), HashMap::new());
         Ok(Self { process, entry, history: History::new(window), tasks, series, types, images, spawned_at })
@@ -68,7 +80,7 @@ impl Inspected {
     pub(super) async fn read(&mut self, pace: &mut Pace) -> Result<Result<Taken, SessionError>, Interrupted> {
         let pid = self.pid();
         // What was given up in the middle is begun anew.
-        let begin = || Series::new(Arc::clone(&self.process), (*self.types).clone(), self.entry.counters.clone());
+        let begin = || Series::new(Arc::clone(&self.process), (*self.types).clone(), self.entry.counters());
         let mut series = self.series.take().unwrap_or_else(begin);
         let (mut series, taken) = match pace.work(move || (series.take(), series)).await? {
             Ok((taken, series)) => (series, taken),
@@ -127,7 +139,7 @@ impl Inspected {
 
     /// The site as it is named; `None` for a type that the images do not hold.
     pub(super) fn site(&self, site: Site) -> Option<SiteOf<'_>> {
-        let entry = self.entry.types.get(&site.vtable)?;
+        let entry = self.entry.type_at(site.vtable)?;
         let spawned_at = site.spawned_at.and_then(|at| self.spawned_at.get(&at)?.as_ref());
         Some(SiteOf { pid: self.entry.pid, exe: &self.entry.exe, entry, spawned_at })
     }
@@ -164,27 +176,6 @@ impl Inspected {
             self.spawned_at.entry(at).or_insert_with(|| spawn_location(&memory, at));
         }
     }
-}
-
-/// Enters the types whose vtables stand in memory as the image says.
-fn one_image(
-    process: &Process,
-    module: &Module,
-    analysis: &Analysis<()>,
-    entry: &mut TargetEntry,
-) -> Result<Result<(), Unsupported>, SessionError> {
-    let bias = match analysis.bias(module) {
-        Ok(bias) => bias,
-        Err(refused) => return Ok(Err(refused)),
-    };
-    let there = standing(process, &analysis.types, bias).map_err(|error| SessionError::memory(process.pid(), error))?;
-    if there.is_empty() {
-        let reason = "none of its task types stands in memory as in the file".to_owned();
-        return Ok(Err(Unsupported::Unverified { path: module.path.clone(), reason }));
-    }
-    entry.images.push(analysis.entry(module, bias));
-    analysis.enter(bias, there, entry);
-    Ok(Ok(()))
 }
 
 /// The types whose vtable begins with their poll in memory, too.

@@ -6,30 +6,30 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::model::{Ns, Pid};
-use crate::runtime::RuntimeImage;
 use crate::sink::{ProfileSample, Report, SiteSink, SitesEnd, SpawnsWatched, write_folded, write_pprof};
-use crate::symbols::Image;
-use crate::target::{Process, monotonic_now};
+use crate::target::{Process, TargetError, monotonic_now};
 use crate::verdict::SiteCount;
 
+use super::disk::Caching;
 use super::error::SessionError;
 use super::images::Images;
 use super::inspect::Inspected;
-use super::kernel_release;
+use super::machine::Machine;
 use super::origins::origins;
 use super::select::open_each;
 use super::spawns::Watching;
 use super::view::View;
+use super::{Selection, Within, kernel_release};
 
 /// Which processes are inspected, and how.
 #[derive(Clone, Debug)]
 pub struct InspectionOptions {
-    /// By number.
-    pub pids: Vec<Pid>,
-    /// By name, as `/proc/PID/comm` has it.
-    pub names: Vec<String>,
+    /// Which.
+    pub selection: Selection,
     /// Whether future types are to be named.
     pub name_types: bool,
+    /// Where what is known of images is kept.
+    pub caching: Caching,
     /// Diagnostics on standard error: 0 none, 1 progress, 2 details.
     pub verbosity: u8,
 }
@@ -56,7 +56,7 @@ pub enum ProfileKind {
 /// All processes of one run.
 pub(super) struct Inspection<'a> {
     options: &'a InspectionOptions,
-    images: Images<'a, ()>,
+    pub(super) images: Images<'a>,
     window: usize,
     output: SitesOutput,
     began: Ns,
@@ -67,23 +67,20 @@ pub(super) struct Inspection<'a> {
     pub(super) targets: Vec<Inspected>,
 }
 
-/// Nothing but the types is wanted of an image.
-pub(super) fn nothing_besides(_: &Image<'_>, _: &RuntimeImage) {}
-
 impl<'a> Inspection<'a> {
     /// Opens what is named. Fails if nothing of it can be looked at. `window` is how many readings are judged together.
     pub(super) fn open(
         options: &'a InspectionOptions,
-        progress: &'a dyn Fn(&str),
+        say: &'a dyn Fn(u8, &str),
         output: SitesOutput,
         window: usize,
     ) -> Result<Self, SessionError> {
         let began = monotonic_now();
-        let images = Images::new(options.name_types, progress, &nothing_besides);
+        let images = Images::new(options.name_types, &options.caching, say);
         let (met, targets) = (HashSet::new(), Vec::new());
         let (unreadable, looked_at, first_error) = (0, 0, None);
         let mut all = Self { options, images, window, output, began, met, unreadable, looked_at, first_error, targets };
-        let refused = all.admit(&options.pids)?;
+        let refused = all.admit()?;
         if all.targets.is_empty() {
             if let Some((_, error)) = refused.into_iter().next() {
                 return Err(error);
@@ -102,9 +99,9 @@ impl<'a> Inspection<'a> {
         Ok(all)
     }
 
-    /// Looks for processes of the wanted names that were not there before.
+    /// Looks for wanted processes that were not there before.
     pub(super) fn admit_new(&mut self) -> Result<(), SessionError> {
-        for (pid, error) in self.admit(&[])? {
+        for (pid, error) in self.admit()? {
             self.refuse(pid, error)?;
         }
         Ok(())
@@ -150,26 +147,63 @@ impl<'a> Inspection<'a> {
     }
 
     /// Opens processes that were not met before; gives those that cannot be looked at.
-    fn admit(&mut self, pids: &[Pid]) -> Result<Vec<(Pid, SessionError)>, SessionError> {
-        let mut refused = Vec::new();
-        let opened = match open_each(pids, &self.options.names) {
+    fn admit(&mut self) -> Result<Vec<(Pid, SessionError)>, SessionError> {
+        match &self.options.selection {
+            Selection::Everyone(within) => self.admit_everyone(within),
+            Selection::Running { pids, names } => self.admit_named(pids, names),
+            Selection::Launch(_) => Ok(Vec::new()),
+        }
+    }
+
+    fn admit_named(&mut self, pids: &[Pid], names: &[String]) -> Result<Vec<(Pid, SessionError)>, SessionError> {
+        let pids = if self.met.is_empty() { pids } else { &[] };
+        let opened = match open_each(pids, names) {
             // Later, that a name is nobody's any more is no failure.
-            Err(SessionError::NoSuchName(_)) if !self.met.is_empty() => return Ok(refused),
+            Err(SessionError::NoSuchName(_)) if !self.met.is_empty() => return Ok(Vec::new()),
             opened => opened?,
         };
+        let mut refused = Vec::new();
         for (pid, process) in opened {
             if !self.met.insert(pid) {
                 continue;
             }
-            let inspected = process
-                .map_err(SessionError::from)
-                .and_then(|process: Process| Inspected::open(Arc::new(process), &mut self.images, self.window));
-            match inspected {
+            match process.map_err(SessionError::from).and_then(|process| self.inspected(process)) {
                 Ok(target) => self.targets.push(target),
                 Err(error) => refused.push((pid, error)),
             }
         }
         Ok(refused)
+    }
+
+    /// Of all processes those that run something to look at. Who runs nothing of that kind, or has ended meanwhile, is not
+    /// worth a word.
+    fn admit_everyone(&mut self, within: &Within) -> Result<Vec<(Pid, SessionError)>, SessionError> {
+        let known: HashSet<Pid> = self.targets.iter().map(Inspected::pid).collect();
+        let mut refused = Vec::new();
+        for (pid, resident) in Machine::look()?.residents {
+            let own = pid.0 == std::process::id();
+            let nothing = resident.code.iter().all(|code| self.images.holds_nothing(code.file));
+            if own || known.contains(&pid) || nothing || !within.holds(&resident.enclosure) {
+                continue;
+            }
+            let opened = Process::open(pid).map_err(SessionError::from).and_then(|process| self.inspected(process));
+            match opened {
+                Ok(mut target) => {
+                    target.entry.enclosure = resident.enclosure;
+                    self.targets.push(target);
+                }
+                Err(SessionError::Nothing { reasons, .. }) if reasons.is_empty() => {}
+                Err(SessionError::Target(TargetError::Vanished { .. } | TargetError::Zombie { .. })) => {}
+                // Once is enough.
+                Err(error) if self.met.insert(pid) => refused.push((pid, error)),
+                Err(_) => {}
+            }
+        }
+        Ok(refused)
+    }
+
+    fn inspected(&mut self, process: Process) -> Result<Inspected, SessionError> {
+        Inspected::open(Arc::new(process), &mut self.images, self.window)
     }
 }
 

@@ -1,12 +1,21 @@
 //! Joins the arms: targets to a catalog and links, then rings to events, until something ends it.
 
+mod analyst;
+mod candidate;
+mod censuses;
+mod disk;
 mod error;
+mod follow;
 mod images;
 mod inspect;
 mod inspection;
+mod machine;
 mod origins;
 mod pace;
+mod population;
+mod probing;
 mod ps;
+mod roster;
 mod select;
 mod setup;
 mod spawns;
@@ -20,12 +29,13 @@ mod watch;
 use std::io::Write;
 use std::time::Duration;
 
-use crate::model::{EventSet, Pid};
+use crate::model::{Enclosure, EventSet, Pid};
 use crate::sink::Sink;
 
 pub use crate::attach::{AttachError, Mechanism as Attaching, Work};
 pub use crate::target::{Capability, LaunchError, TargetError};
 pub use crate::verdict::Verdict;
+pub use disk::Caching;
 pub use error::{SessionError, Unsupported};
 pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};
 pub use ps::{PsOptions, ps};
@@ -51,6 +61,8 @@ pub struct Options {
     pub ring_pages: usize,
     /// Whether future types are to be named.
     pub names: bool,
+    /// Where what is known of images is kept.
+    pub caching: Caching,
     /// Diagnostics on standard error: 0 none, 1 progress, 2 details, 3 what the kernel side logs.
     pub verbosity: u8,
 }
@@ -65,8 +77,27 @@ pub enum Selection {
         /// By name, as `/proc/PID/comm` has it.
         names: Vec<String>,
     },
+    /// All there are, those that begin later included.
+    Everyone(Within),
     /// One to be launched, program first.
     Launch(Vec<std::ffi::OsString>),
+}
+
+/// Which of all processes; without either, every one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Within {
+    /// Only those whose control group's path holds this.
+    pub cgroup: Option<String>,
+    /// Only those in the container whose id begins so.
+    pub container: Option<String>,
+}
+
+impl Within {
+    /// Whether a process that is enclosed so is one of them. What is not known of it is not what is asked for.
+    pub(crate) fn holds(&self, enclosure: &Enclosure) -> bool {
+        self.cgroup.as_deref().is_none_or(|text| enclosure.cgroup_contains(text))
+            && self.container.as_deref().is_none_or(|id| enclosure.container_begins_with(id))
+    }
 }
 
 /// Where events go.

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use crate::model::{Ancestor, Beyond, LiveTask, Origin, ProcAddr, Site, StackId, TargetEntry, Trigger};
+use crate::model::{Ancestor, Beyond, Origin, ProcAddr, Site, StackId, TargetEntry, TargetId, Trigger};
 use crate::sink::future_label;
 use crate::target::Process;
 
@@ -18,7 +18,7 @@ pub(super) fn origins(spawns: &mut Spawns, target: &Inspected, site: Site) -> Ve
     let Some(number) = number_of(spawns, &target.process) else { return Vec::new() };
     let mut groups: HashMap<Option<StackId>, Group> = HashMap::new();
     for task in target.tasks.iter().filter(|task| Site::of(task) == site && !task.state.is_complete()) {
-        let born = born(number, task);
+        let Some(born) = spawns.born(number, task.vtable, task.id) else { continue };
         let Some(seen) = spawns.of_task(&born) else { continue };
         let group = groups.entry(seen.stack).or_insert(Group { example: born, tasks: 0, stuck: 0 });
         group.tasks += 1;
@@ -35,13 +35,8 @@ pub(super) fn origins(spawns: &mut Spawns, target: &Inspected, site: Site) -> Ve
 }
 
 /// Which of the watched processes it is.
-pub(super) fn number_of(spawns: &Spawns, process: &Process) -> Option<u16> {
-    let place = spawns.catalog().targets.iter().position(|entry| entry.pid == process.pid())?;
-    u16::try_from(place).ok()
-}
-
-fn born(target: u16, task: &LiveTask) -> Born {
-    Born { target, vtable: task.vtable, task: task.id }
+pub(super) fn number_of(spawns: &Spawns, process: &Process) -> Option<TargetId> {
+    spawns.catalog().of_process(process.pid())
 }
 
 struct Group {
@@ -51,7 +46,7 @@ struct Group {
 }
 
 fn ancestors(spawns: &Spawns, entry: &TargetEntry, born: &Born) -> (Vec<Ancestor>, Beyond) {
-    let name = |vtable: &ProcAddr| entry.types.get(vtable).map_or_else(|| format!("unnamed {vtable}"), future_label);
+    let name = |vtable: &ProcAddr| entry.type_at(*vtable).map_or_else(|| format!("unnamed {vtable}"), future_label);
     let mut ancestors = Vec::new();
     for seen in spawns.chain(born).into_iter().take(ANCESTORS) {
         match &seen.trigger {

@@ -34,8 +34,7 @@ pub struct PsOptions {
 /// Lists what lives in the processes.
 pub fn ps(options: &PsOptions, output: SitesOutput) -> Result<(), SessionError> {
     let say = progress(options.inspection.verbosity);
-    let analysing = |text: &str| say(2, text);
-    let mut inspection = Inspection::open(&options.inspection, &analysing, output, 2)?;
+    let mut inspection = Inspection::open(&options.inspection, &say, output, 2)?;
     let looked = event_loop()?.block_on(async {
         let mut pace = Pace::new(None).map_err(|source| SessionError::System { what: "watch signals", source })?;
         let mut seen = Vec::new();

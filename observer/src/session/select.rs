@@ -11,6 +11,7 @@ use super::error::SessionError;
 
 /// The processes of a session.
 pub(super) struct Targets {
+    /// Those that are there, unless all are asked for.
     pub(super) processes: Vec<Arc<Process>>,
     /// The one we started, still held before its first instruction.
     pub(super) launched: Option<Launched>,
@@ -24,6 +25,7 @@ pub(super) fn select(selection: &Selection) -> Result<Targets, SessionError> {
             let launched = Launched::spawn(program, arguments)?;
             Ok(Targets { processes: vec![Arc::new(Process::open(launched.pid())?)], launched: Some(launched) })
         }
+        Selection::Everyone(_) => Ok(Targets { processes: Vec::new(), launched: None }),
         Selection::Running { pids, names } => {
             let processes = open_each(pids, names)?.into_iter().map(|(_, opened)| Ok(Arc::new(opened?)));
             Ok(Targets { processes: processes.collect::<Result<_, SessionError>>()?, launched: None })

@@ -1,168 +1,179 @@
-//! The setup arm: from processes to a catalog and verified points. Nothing is attached here.
+//! The setup arm for processes that are named: from processes to a catalog and verified points. Nothing is attached here.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::attach::ImageRequest;
-use crate::lifecycle::PanicSight;
-use crate::model::{AttachPoint, Catalog, Cost, EventSet, Missing, Pid, PointEntry, PointIndex, PollBody, TargetEntry};
-use crate::plan::{ImagePlan, plan};
-use crate::runtime::{Raises, RuntimeImage, poll_bodies};
-use crate::target::{Module, Process};
+use crate::attach::{ImageRequest, Scope};
+use crate::model::{
+    AttachPoint, Bias, Catalog, EventSet, FileId, ImageEntry, ImageFacts, MappedImage, Missing, Pid, PointIndex, PollBody,
+    TargetEntry, TargetId,
+};
+use crate::plan::{Chosen, choose, choose_spawns};
+use crate::target::Process;
 use crate::unwind::Poll;
 
+use super::candidate::{Candidate, Use};
 use super::error::{SessionError, Unsupported};
-use super::images::{Analysis, Images};
+use super::images::{Images, entry_of};
 use super::verify::{Verified, keep_verified};
 
-/// What a stream needs of an image.
-struct Probing {
-    panics: PanicSight,
-    plan: ImagePlan,
-    /// Empty unless spawners are wanted.
-    polls: Vec<PollBody>,
+/// One image, the points wanted in it, and the processes they are wanted for.
+pub(super) struct Attachment {
+    pub(super) file: FileId,
+    pub(super) facts: Arc<ImageFacts>,
+    pub(super) image: Arc<ImageEntry>,
+    users: Vec<User>,
 }
 
-/// One image to attach to.
-pub(super) struct Attachment {
-    pub(super) target: u16,
-    pub(super) pid: Pid,
-    pub(super) path: PathBuf,
-    pub(super) points: Vec<PointIndex>,
+/// A process that runs an image.
+struct User {
+    pid: Pid,
+    slot: u16,
+    path: PathBuf,
 }
 
 impl Attachment {
-    /// As it is asked for.
-    pub(super) fn request<'a>(&'a self, catalog: &'a Catalog) -> ImageRequest<'a> {
-        let points = self.points.iter().filter_map(|index| Some((*index, &catalog.point(*index)?.point)));
-        ImageRequest { target: self.target, pid: self.pid, path: &self.path, points: points.collect() }
+    /// As it is asked for: with the filter of a link of its own for each process.
+    pub(super) fn requests(&self) -> impl Iterator<Item = ImageRequest<'_>> {
+        self.users.iter().map(|user| ImageRequest {
+            scope: Scope::Process { pid: user.pid, target: user.slot },
+            path: &user.path,
+            points: numbered(&self.image),
+        })
     }
+}
+
+/// An image's points with their numbers.
+pub(super) fn numbered(image: &ImageEntry) -> Vec<(PointIndex, &AttachPoint)> {
+    (image.first_point.0..).map(PointIndex).zip(&image.points).collect()
 }
 
 /// What the setup arm ends in, before attaching.
 pub(super) struct Setup {
     pub(super) catalog: Catalog,
     pub(super) attachments: Vec<Attachment>,
-    pub(super) panics: PanicSight,
-    /// Spawn sites are among the points.
-    pub(super) births: bool,
-    /// By target: where its tasks' polls are, if spawners are wanted.
-    pub(super) polls: Vec<Vec<Poll>>,
+    /// In the order in which the processes were given, which is also that of their slots.
+    pub(super) targets: Vec<TargetId>,
+    /// Where its tasks' polls are, by target, if spawners are wanted.
+    pub(super) polls: HashMap<TargetId, Vec<Poll>>,
 }
 
-/// How images are looked at.
-pub(super) struct Looking<'a> {
+/// What of the targets' images is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looking {
     pub(super) events: EventSet,
-    pub(super) names: bool,
-    /// Births are to be reported with their spawners.
+    /// Instead of events, spawns are to be reported with their spawners.
     pub(super) spawners: bool,
-    /// Called with what is being done, for a progress line.
-    pub(super) progress: &'a dyn Fn(&str),
 }
 
 /// Looks at all targets. Fails if one of them has nothing to observe.
-pub(super) fn set_up(processes: &[Arc<Process>], looking: &Looking<'_>) -> Result<Setup, SessionError> {
-    let probing = |image: &crate::symbols::Image<'_>, found: &RuntimeImage| Probing {
-        panics: panic_sight(&found.raises, looking.events),
-        plan: plan(image, found, looking.events),
-        polls: if looking.spawners { poll_bodies(image, &found.types) } else { Vec::new() },
-    };
-    let mut images = Images::new(looking.names, looking.progress, &probing);
-    let mut setup = Setup {
-        catalog: Catalog::default(),
-        attachments: Vec::new(),
-        panics: PanicSight::Aborts,
-        births: looking.events.init,
-        polls: Vec::new(),
-    };
-    for (number, process) in processes.iter().enumerate() {
-        let target = u16::try_from(number).map_err(|_| SessionError::System {
-            what: "observe more than 65535 processes at once",
+pub(super) fn set_up(
+    processes: &[Arc<Process>],
+    images: &mut Images<'_>,
+    looking: Looking,
+) -> Result<Setup, SessionError> {
+    let mut candidates = Vec::with_capacity(processes.len());
+    for process in processes {
+        candidates.push(Candidate::of(process, images)?);
+    }
+    let mut catalog = Catalog::default();
+    let mut attachments = BTreeMap::new();
+    for candidate in 0..candidates.len() {
+        for n in 0..candidates[candidate].uses.len() {
+            let Use { module, facts, .. } = &candidates[candidate].uses[n];
+            let (file, facts) = (module.file, Arc::clone(facts));
+            if attachments.contains_key(&file) {
+                continue;
+            }
+            let Some(points) = verified_points(file, &facts, looking, &mut candidates)? else { continue };
+            let image = catalog.add_image(entry_of(&facts, points, looking.events));
+            attachments.insert(file, Attachment { file, facts, image, users: Vec::new() });
+        }
+    }
+    let (mut targets, mut polls) = (Vec::new(), HashMap::new());
+    for (number, candidate) in candidates.into_iter().enumerate() {
+        let slot = u16::try_from(number).ok().filter(|slot| *slot < u16::MAX).ok_or_else(|| SessionError::System {
+            what: "observe more than 65534 named processes at once",
             source: std::io::ErrorKind::InvalidInput.into(),
         })?;
-        setup.polls.push(Vec::new());
-        let one = |module: &Module, analysis: &Analysis<Probing>, entry: &mut TargetEntry| {
-            one_image(target, process, module, analysis, entry, &mut setup)
+        let (entry, of_target) = settle(candidate, slot, &mut attachments)?;
+        let target = catalog.begin(entry);
+        catalog.put_in_slot(slot, target);
+        targets.push(target);
+        if looking.spawners {
+            polls.insert(target, of_target);
+        }
+    }
+    Ok(Setup { catalog, attachments: attachments.into_values().collect(), targets, polls })
+}
+
+/// The target's entry, once it is clear which images are observed; and where the polls of its tasks are.
+fn settle(
+    mut candidate: Candidate<'_>,
+    slot: u16,
+    attachments: &mut BTreeMap<FileId, Attachment>,
+) -> Result<(TargetEntry, Vec<Poll>), SessionError> {
+    let mut polls = Vec::new();
+    for Use { module, facts, bias } in std::mem::take(&mut candidate.uses) {
+        let Some(attachment) = attachments.get_mut(&module.file) else {
+            let reason = "no point's memory equals the file".to_owned();
+            candidate.refused.push(Unsupported::Unverified { path: module.path, reason });
+            continue;
         };
-        let entry = images.of_process(process, one)?;
-        setup.catalog.targets.push(entry);
+        let path = module.attach_path()?;
+        attachment.users.push(User { pid: candidate.process.pid(), slot, path });
+        let image = Arc::clone(&attachment.image);
+        candidate.entry.images.push(MappedImage { image, path: module.path, bias });
+        polls.extend(facts.polls.iter().map(|body| poll(body, bias)));
     }
-    Ok(setup)
+    Ok((candidate.into_entry()?, polls))
 }
 
-fn one_image(
-    target: u16,
-    process: &Process,
-    module: &Module,
-    analysis: &Analysis<Probing>,
-    entry: &mut TargetEntry,
-    setup: &mut Setup,
-) -> Result<Result<(), Unsupported>, SessionError> {
-    let bias = match analysis.bias(module) {
-        Ok(bias) => bias,
-        Err(refused) => return Ok(Err(refused)),
+/// Where the code of a task's poll is in a process.
+fn poll(body: &PollBody, bias: Bias) -> Poll {
+    Poll {
+        start: bias.to_process(body.code.start),
+        end: bias.to_process(body.code.end),
+        vtables: body.vtables.iter().map(|vtable| bias.to_process(*vtable)).collect(),
+        align: body.align,
+        worker: body.worker,
+    }
+}
+
+/// The image's points at which the memory of every process that has it equals the file; `None` where there are none.
+fn verified_points(
+    file: FileId,
+    facts: &ImageFacts,
+    looking: Looking,
+    candidates: &mut [Candidate<'_>],
+) -> Result<Option<Vec<AttachPoint>>, SessionError> {
+    let Chosen { mut points, missing } = match looking.spawners {
+        true => choose_spawns(&facts.plan),
+        false => choose(&facts.plan, looking.events),
     };
-    let Probing { panics, plan, polls } = &analysis.own;
-    let mut points: Vec<AttachPoint> = plan.points.clone();
-    let memory = process.memory();
-    let verified =
-        keep_verified(&mut points, bias, &memory).map_err(|error| SessionError::memory(process.pid(), error))?;
-    if points.is_empty() {
-        let reason = "no point's memory equals the file".to_owned();
-        return Ok(Err(Unsupported::Unverified { path: module.path.clone(), reason }));
+    // Where nothing was planned, what is missing says why.
+    let planned = !points.is_empty();
+    for candidate in candidates.iter_mut() {
+        for Use { module, bias, .. } in candidate.uses.iter().filter(|used| used.module.file == file) {
+            let memory = candidate.process.memory();
+            let verified = keep_verified(&mut points, *bias, &memory)
+                .map_err(|error| SessionError::memory(candidate.process.pid(), error))?;
+            candidate.entry.missing.extend(missing.iter().cloned());
+            candidate.entry.missing.extend(differing(&module.path, verified));
+        }
     }
-    entry.missing.extend(plan.missing.iter().cloned());
-    entry.missing.extend(differing(module, verified));
-    setup.panics = weaker(setup.panics, *panics);
-    let image = entry.images.len();
-    let mut listed = analysis.entry(module, bias);
-    listed.points = points.len();
-    listed.single_stepped = points.iter().filter(|point| point.cost == Cost::SingleStepped).count();
-    entry.images.push(listed);
-    analysis.enter(bias, analysis.types.iter().cloned(), entry);
-    if let Some(of_target) = setup.polls.last_mut() {
-        of_target.extend(polls.iter().map(|body| Poll {
-            start: bias.to_process(body.code.start),
-            end: bias.to_process(body.code.end),
-            vtables: body.vtables.iter().map(|vtable| bias.to_process(*vtable)).collect(),
-            align: body.align,
-            worker: body.worker,
-        }));
-    }
-    let first = setup.catalog.points.len() as u32;
-    let indices = (first..).map(PointIndex).take(points.len()).collect();
-    setup.catalog.points.extend(points.into_iter().map(|point| PointEntry { image, point }));
-    let path = module.attach_path()?;
-    setup.attachments.push(Attachment { target, pid: process.pid(), path, points: indices });
-    Ok(Ok(()))
+    Ok((!points.is_empty() || !planned).then_some(points))
 }
 
-fn panic_sight(raises: &Raises, events: EventSet) -> PanicSight {
-    match raises {
-        Raises::At(sites) if !sites.is_empty() && events.resolve => PanicSight::Probed,
-        Raises::Aborts => PanicSight::Aborts,
-        Raises::At(_) | Raises::Elsewhere(_) | Raises::NotFound => PanicSight::Unseen,
-    }
-}
-
-/// With several images, what can be said of panics is what the worst of them allows.
-fn weaker(one: PanicSight, other: PanicSight) -> PanicSight {
-    use PanicSight::{Aborts, Probed, Unseen};
-    match (one, other) {
-        (Unseen, _) | (_, Unseen) => Unseen,
-        (Probed, _) | (_, Probed) => Probed,
-        (Aborts, Aborts) => Aborts,
-    }
-}
-
-fn differing(module: &Module, verified: Verified) -> Option<Missing> {
+/// What is missing where memory is not the file's.
+pub(super) fn differing(path: &str, verified: Verified) -> Option<Missing> {
     (verified.differing > 0).then(|| Missing {
         event: "init",
         reason: format!(
-            "at {} of {} points the memory of {} differs from its file (something else patched it): no probe was planted there",
+            "at {} of {} points the memory of {path} differs from its file (something else patched it): no probe was planted there",
             verified.differing,
             verified.differing + verified.equal,
-            module.path
         ),
     })
 }

@@ -1,4 +1,4 @@
-//! The only loop: rings to records, records to events, events to the sink, until something ends it.
+//! The event arm: records and news in order of time become events, and events go to the sink.
 
 use std::collections::VecDeque;
 use std::io::{self, BufWriter, Write};
@@ -9,8 +9,11 @@ use bytes::{Bytes, BytesMut};
 use crate::attach::{AttachError, Probes};
 use crate::decode::{Malformed, Merger, decode};
 use crate::lifecycle::{Census, Lifecycle};
-use crate::model::{Catalog, Event, Ns};
-use crate::sink::{Sink, Totals};
+use crate::model::{Event, FileId, Ns, Pid, TargetId, Tid};
+use crate::sink::{Gone, Sink, Totals};
+
+use super::population::{Attached, Beginning, Change, Population, Step};
+use super::roster::Resident;
 
 /// For how long records are held back to be put in order: longer than a thread may be descheduled between a probe's
 /// clock and its write to the ring. It is the latency of every event.
@@ -24,16 +27,28 @@ const CHUNK: usize = 64 << 10;
 
 /// A moment in the stream that is no record.
 #[derive(Debug)]
-enum Mark {
+pub(super) enum Mark {
     /// Records found no room.
     Lost(u64),
     /// A census is to be taken in.
     Census(Census),
+    /// Something happened to a process.
+    Step(Pid, Step),
+    /// A thread has ended.
+    ThreadEnded(Pid, Tid),
+    /// The machine began to be looked at, and these were met.
+    Listed(Vec<(Pid, Resident)>),
+    /// The machine has been looked at.
+    ListingOver,
+    /// An image's probes are in.
+    Attached(FileId, Attached),
+    /// An image's probes begin to be taken out.
+    Released(FileId),
 }
 
 /// The event arm: everything after the kernel.
-pub(super) struct Stream<'a> {
-    catalog: &'a Catalog,
+pub(super) struct Stream {
+    pub(super) population: Population,
     lifecycle: Lifecycle,
     merger: Merger,
     marks: VecDeque<(Ns, Mark)>,
@@ -44,12 +59,21 @@ pub(super) struct Stream<'a> {
     chunk: BytesMut,
     events: Vec<Event>,
     malformed: Option<Malformed>,
+    changes: Vec<Change>,
 }
 
-impl<'a> Stream<'a> {
-    pub(super) fn new(catalog: &'a Catalog, lifecycle: Lifecycle, sink: Box<dyn Sink>, out: Box<dyn Write>) -> Self {
+impl Stream {
+    pub(super) fn new(
+        population: Population,
+        mut lifecycle: Lifecycle,
+        sink: Box<dyn Sink>,
+        out: Box<dyn Write>,
+    ) -> Self {
+        for (id, entry) in population.catalog().targets() {
+            lifecycle.target(id, entry.clone());
+        }
         Self {
-            catalog,
+            population,
             lifecycle,
             merger: Merger::default(),
             marks: VecDeque::new(),
@@ -60,6 +84,7 @@ impl<'a> Stream<'a> {
             chunk: BytesMut::new(),
             events: Vec::new(),
             malformed: None,
+            changes: Vec::new(),
         }
     }
 
@@ -102,42 +127,100 @@ impl<'a> Stream<'a> {
         self.mark(census.ended, Mark::Census(census));
     }
 
-    fn mark(&mut self, at: Ns, mark: Mark) {
+    /// Takes this in when all records up to that moment have been.
+    pub(super) fn mark(&mut self, at: Ns, mark: Mark) {
         let place = self.marks.iter().rposition(|(earlier, _)| *earlier <= at).map_or(0, |n| n + 1);
         self.marks.insert(place, (at, mark));
     }
 
-    /// Says all events up to the horizon.
-    pub(super) fn release(&mut self, horizon: Ns) -> io::Result<()> {
+    /// Says all events up to the horizon. Gives what became of the targets.
+    pub(super) fn release(&mut self, horizon: Ns) -> io::Result<Vec<Change>> {
         while let Some((at, mark)) = self.marks.pop_front_if(|(at, _)| *at <= horizon) {
             self.records(at)?;
-            match mark {
-                Mark::Lost(count) => self.lifecycle.lost(at, count, &mut self.events),
-                Mark::Census(census) => self.lifecycle.reconcile(&census, &mut self.events),
-            }
-            say(&mut self.events, &mut self.totals, self.sink.as_mut(), &mut self.out)?;
+            self.take(at, mark)?;
         }
         self.records(horizon)?;
-        self.out.flush()
+        self.out.flush()?;
+        Ok(std::mem::take(&mut self.changes))
+    }
+
+    fn take(&mut self, at: Ns, mark: Mark) -> io::Result<()> {
+        let changes = match mark {
+            Mark::Lost(count) => {
+                self.lifecycle.lost(at, count, &mut self.events);
+                return self.say();
+            }
+            Mark::Census(census) => {
+                self.lifecycle.reconcile(&census, &mut self.events);
+                return self.say();
+            }
+            Mark::ThreadEnded(pid, tid) => {
+                if let Some(target) = self.population.catalog().of_process(pid) {
+                    self.lifecycle.thread_ended(target, tid);
+                }
+                return Ok(());
+            }
+            Mark::Step(pid, step) => self.population.step(pid, &step),
+            Mark::Listed(residents) => self.population.listed(residents),
+            Mark::ListingOver => self.population.listing_over(),
+            Mark::Attached(file, attached) => self.population.attached(file, attached),
+            Mark::Released(file) => self.population.released(file),
+        };
+        changes.into_iter().try_for_each(|change| self.change(at, change))
+    }
+
+    /// A target begins, changes or ends.
+    fn change(&mut self, at: Ns, change: Change) -> io::Result<()> {
+        let Self { population, lifecycle, sink, out, totals, .. } = self;
+        match change {
+            Change::Begins { id, why } => {
+                let Some(entry) = population.catalog().target(id) else { return Ok(()) };
+                lifecycle.target(id, entry.clone());
+                if why != Beginning::Loaded {
+                    totals.targets += 1;
+                }
+                sink.target(at, entry, why.as_str(), out)?;
+            }
+            Change::Ends { id, pid, why } => {
+                let live = lifecycle.target_ended(id);
+                totals.ended_with_process += live;
+                sink.gone(&Gone { at, pid, why: why.as_str(), live }, out)?;
+            }
+        }
+        self.changes.push(change);
+        Ok(())
     }
 
     fn records(&mut self, horizon: Ns) -> io::Result<()> {
-        let Self { merger, catalog, lifecycle, totals, malformed, events, sink, out, .. } = self;
-        let mut failed = Ok(());
-        merger.release(horizon, |bytes| {
-            match decode(&bytes, catalog) {
-                Ok(seen) => lifecycle.observe(&seen, events),
-                Err(reason) => {
-                    totals.malformed += 1;
-                    malformed.get_or_insert(reason);
-                }
+        while let Some((at, bytes)) = self.merger.pop(horizon) {
+            match decode(&bytes, self.population.catalog()) {
+                Ok(seen) => self.lifecycle.observe(&seen, &mut self.events),
+                Err(Malformed::Process(pid)) => self.of_nobody(at, pid, &bytes)?,
+                Err(reason) => self.malformed(reason),
             }
-            let said = say(events, totals, sink.as_mut(), out);
-            if failed.is_ok() {
-                failed = said;
+            if !self.events.is_empty() {
+                self.say()?;
             }
-        });
-        failed
+        }
+        Ok(())
+    }
+
+    /// A record of a process that is no target: it may be the child of one.
+    fn of_nobody(&mut self, at: Ns, pid: Pid, bytes: &Bytes) -> io::Result<()> {
+        for change in self.population.adopt(pid) {
+            self.change(at, change)?;
+        }
+        match decode(bytes, self.population.catalog()) {
+            Ok(seen) => self.lifecycle.observe(&seen, &mut self.events),
+            Err(Malformed::Process(_)) => self.totals.unplaced += 1,
+            Err(reason) => self.malformed(reason),
+        }
+        Ok(())
+    }
+
+    fn malformed(&mut self, reason: Malformed) {
+        self.totals.malformed += 1;
+        self.malformed.get_or_insert(reason);
     }
 
     /// Totals so far, and the first reason for a record that could not be understood.
@@ -151,16 +234,21 @@ impl<'a> Stream<'a> {
         };
         (totals, self.malformed)
     }
-}
 
-/// Counts and renders the events, and leaves the list empty, also where writing fails.
-fn say(events: &mut Vec<Event>, totals: &mut Totals, sink: &mut dyn Sink, out: &mut dyn Write) -> io::Result<()> {
-    let mut said = Ok(());
-    for event in events.drain(..) {
-        totals.count(&event);
-        if said.is_ok() {
-            said = sink.event(&event, out);
-        }
+    /// A target that is there no more, or is.
+    pub(super) fn has(&self, id: TargetId) -> bool {
+        self.population.catalog().target(id).is_some()
     }
-    said
+
+    /// Counts and renders the events, and leaves the list empty, also where writing fails.
+    fn say(&mut self) -> io::Result<()> {
+        let mut said = Ok(());
+        for event in self.events.drain(..) {
+            self.totals.count(&event);
+            if said.is_ok() {
+                said = self.sink.event(&event, &mut self.out);
+            }
+        }
+        said
+    }
 }

@@ -36,7 +36,7 @@ pub struct SweepOptions {
     pub warm_up: Duration,
     /// What idle tasks wait for is looked for, too.
     pub waits: bool,
-    /// Probes at the spawn sites tell where tasks born from now on come from.
+    /// Probes where ids are taken tell where tasks born from now on come from.
     pub trace_spawns: bool,
 }
 
@@ -63,9 +63,8 @@ pub type Found = Vec<Verdict>;
 /// Judges the processes.
 pub fn sweep(options: &SweepOptions, output: SitesOutput) -> Result<Found, SessionError> {
     let say = progress(options.inspection.verbosity);
-    let analysing = |text: &str| say(2, text);
-    let inspection = Inspection::open(&options.inspection, &analysing, output, options.samples)?;
-    let spawns = if options.trace_spawns { Some(watch(&inspection, &say)?) } else { None };
+    let mut inspection = Inspection::open(&options.inspection, &say, output, options.samples)?;
+    let spawns = if options.trace_spawns { Some(watch(&mut inspection, &say)?) } else { None };
     let mut sweeping = Sweeping {
         options,
         inspection,
@@ -263,15 +262,18 @@ impl Sweeping<'_> {
     }
 }
 
-/// Puts probes where tasks are born in the processes.
-fn watch(inspection: &Inspection<'_>, say: &dyn Fn(u8, &str)) -> Result<Watching, SessionError> {
+/// Puts probes where tasks of the processes take their ids.
+fn watch(inspection: &mut Inspection<'_>, say: &dyn Fn(u8, &str)) -> Result<Watching, SessionError> {
     let processes: Vec<_> = inspection.targets.iter().map(|target| Arc::clone(&target.process)).collect();
-    let spawns = Spawns::start(&processes, &SpawnOptions::default(), &|text| say(2, text))?;
+    let spawns = Spawns::of_images(&processes, &SpawnOptions::default(), &mut inspection.images)?;
     let points: usize =
-        spawns.catalog().targets.iter().flat_map(|target| &target.images).map(|image| image.points).sum();
-    say(1, &format!("{points} probes where tasks are born; processes that come later are not watched for spawns"));
+        spawns.catalog().images().map(|image| image.points.len()).sum();
+    say(
+        1,
+        &format!("{points} probes where tasks take their ids; processes that come later are not watched for spawns"),
+    );
     for missing in spawns.missing() {
-        say(1, &format!("missing {}: {}", missing.event, missing.reason));
+        say(0, &format!("missing {}: {}", missing.event, missing.reason));
     }
     Watching::begin(spawns).map_err(|source| SessionError::System { what: "start a thread", source })
 }
@@ -285,9 +287,9 @@ fn forget_ended(spawns: &mut Spawns, target: &Inspected, before: Ns) {
 }
 
 fn watched_in_all(counts: SpawnCounts) -> SpawnsWatched {
-    let Dropped { tasks, stacks, without_id } = counts.dropped;
-    let SpawnCounts { seen, lost, malformed, .. } = counts;
-    SpawnsWatched { seen, lost, malformed, dropped: tasks + stacks + without_id }
+    let Dropped { tasks, stacks } = counts.dropped;
+    let SpawnCounts { hits, seen, lost, malformed, .. } = counts;
+    SpawnsWatched { hits, seen, lost, malformed, dropped: tasks + stacks }
 }
 
 /// What becomes of sites that grow with too little evidence.

@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
-use crate::attach::Ring;
+use crate::perf::Ring;
 use crate::target::Process;
 
 use super::stream::TICK;
@@ -32,7 +32,8 @@ pub(super) enum Woken {
 /// All that can wake the loop.
 pub(super) struct Watch {
     rings: Vec<AsyncFd<OwnedFd>>,
-    alive: Vec<AsyncFd<OwnedFd>>,
+    /// `None` where no target's end ends the session.
+    alive: Option<Vec<AsyncFd<OwnedFd>>>,
     tick: Interval,
     interrupt: Signal,
     terminate: Signal,
@@ -48,12 +49,14 @@ fn readable(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
 
 impl Watch {
     /// Must be called inside the event loop.
-    pub(super) fn new(rings: &[Ring], targets: &[Arc<Process>], until: Option<Instant>) -> io::Result<Self> {
+    pub(super) fn new(rings: &[Ring], targets: Option<&[Arc<Process>]>, until: Option<Instant>) -> io::Result<Self> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             rings: rings.iter().map(|ring| readable(ring.as_fd())).collect::<io::Result<_>>()?,
-            alive: targets.iter().map(|target| readable(target.as_fd())).collect::<io::Result<_>>()?,
+            alive: targets
+                .map(|targets| targets.iter().map(|target| readable(target.as_fd())).collect::<io::Result<_>>())
+                .transpose()?,
             tick,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -84,7 +87,8 @@ async fn over(until: Option<Instant>) {
 }
 
 /// Ready when every target's pidfd says that it has ended.
-fn ended(alive: &mut Vec<AsyncFd<OwnedFd>>, cx: &mut Context<'_>) -> Poll<()> {
+fn ended(alive: &mut Option<Vec<AsyncFd<OwnedFd>>>, cx: &mut Context<'_>) -> Poll<()> {
+    let Some(alive) = alive else { return Poll::Pending };
     // A pidfd stays readable: whoever is ready has ended, and need not be asked again. One that cannot be asked any
     // more counts as ended rather than holding the session for ever.
     alive.retain(|pidfd| pidfd.poll_read_ready(cx).is_pending());

@@ -9,7 +9,7 @@ mod totals;
 
 use std::io::{self, Write};
 
-use crate::model::{Event, Missing, Ns, TargetEntry};
+use crate::model::{Event, Missing, Ns, Pid, TargetEntry};
 
 pub use json::Json;
 pub use sites::{
@@ -33,11 +33,27 @@ pub struct Start<'a> {
     /// For how long records are held back to be put in order, nanoseconds.
     pub window: Ns,
     /// The targets.
-    pub targets: &'a [TargetEntry],
+    pub targets: Vec<&'a TargetEntry>,
     /// What will be missing in all targets.
     pub missing: &'a [Missing],
     /// How long attaching took, nanoseconds.
     pub attach: Ns,
+    /// What is followed after the start, in a word: `nothing`, `named` (programs and libraries that these processes begin
+    /// and load), `everyone`.
+    pub following: &'static str,
+}
+
+/// A target that is observed no longer.
+#[derive(Clone, Copy, Debug)]
+pub struct Gone {
+    /// When, on the probes' clock.
+    pub at: Ns,
+    /// Its process.
+    pub pid: Pid,
+    /// Why, in a word: `exit`, `exec`, `released`.
+    pub why: &'static str,
+    /// How many of its resources were alive: they ended with it, and nobody saw them freed.
+    pub live: u64,
 }
 
 /// Why a stream ended.
@@ -79,6 +95,10 @@ pub struct End {
 pub trait Sink {
     /// The stream begins.
     fn start(&mut self, start: &Start<'_>, out: &mut dyn Write) -> io::Result<()>;
+    /// A process is observed from now on, or has gained an image; why, in a word.
+    fn target(&mut self, at: Ns, target: &TargetEntry, why: &'static str, out: &mut dyn Write) -> io::Result<()>;
+    /// A process is observed no longer.
+    fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()>;
     /// One event.
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
     /// The stream ends.

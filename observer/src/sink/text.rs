@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::model::{
-    AsyncId, Event, EventKind, EventSet, Naming, Ns, Place, Resource, ResourceFacts, Tid, TypeEntry, TypeId,
+    AsyncId, Event, EventKind, EventSet, MappedImage, Missing, Naming, Ns, Pid, Place, Resource,
+    ResourceFacts, TargetEntry, Tid, TypeEntry, TypeId,
 };
 
-use super::{End, Sink, Start};
+use super::{End, Gone, Sink, Start};
 
 /// How many groups of live resources the summary lists.
 const GROUPS_LISTED: usize = 10;
@@ -27,6 +28,7 @@ pub struct Text {
 /// What later lines about a live resource repeat.
 #[derive(Debug)]
 struct Live {
+    pid: Option<Pid>,
     label: String,
     /// Polls that are open, by their thread.
     polls: Vec<(Option<Tid>, Ns)>,
@@ -45,6 +47,7 @@ impl Text {
             "before" | "after" => AnsiColor::Cyan,
             "resolve" => AnsiColor::Blue,
             "destroy" => AnsiColor::Magenta,
+            "target" | "gone" => AnsiColor::Yellow,
             _ => AnsiColor::Red,
         };
         let padded = format!("{word:<8}");
@@ -57,6 +60,28 @@ impl Text {
 
     fn label(&self, id: AsyncId) -> &str {
         self.live.get(&id).map_or("", |live| live.label.as_str())
+    }
+
+    /// The images of a target, and what is missing.
+    fn images(&self, target: &TargetEntry, common: &[Missing], out: &mut dyn Write) -> io::Result<()> {
+        for MappedImage { image, path, .. } in &target.images {
+            let version = image.version.as_deref().unwrap_or("(version not found)");
+            let unstable = if image.unstable { ", tokio_unstable" } else { "" };
+            let stripped = if image.stripped { ", stripped" } else { "" };
+            writeln!(out, "  {path}: tokio {version}{unstable}{stripped}")?;
+            writeln!(
+                out,
+                "    {} future types, {} spawn sites, {} points ({} on single-stepped instructions)",
+                image.types.len(),
+                image.spawn_sites,
+                image.points.len(),
+                image.single_stepped()
+            )?;
+        }
+        for missing in common.iter().chain(&target.missing) {
+            writeln!(out, "  {} {}: {}", self.paint("missing"), missing.event, missing.reason)?;
+        }
+        Ok(())
     }
 
     fn summary(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -79,27 +104,31 @@ impl Text {
 impl Sink for Text {
     fn start(&mut self, start: &Start<'_>, out: &mut dyn Write) -> io::Result<()> {
         self.began = start.at;
-        self.many = start.targets.len() > 1;
-        for target in start.targets {
-            writeln!(out, "observing pid {} {}", target.pid, target.exe)?;
-            for image in &target.images {
-                let version = image.version.as_deref().unwrap_or("(version not found)");
-                let unstable = if image.unstable { ", tokio_unstable" } else { "" };
-                let stripped = if image.stripped { ", stripped" } else { "" };
-                writeln!(out, "  {}: tokio {version}{unstable}{stripped}", image.path)?;
-                writeln!(
-                    out,
-                    "    {} future types, {} spawn sites, {} points ({} on single-stepped instructions)",
-                    image.types, image.spawn_sites, image.points, image.single_stepped
-                )?;
-            }
-            for missing in start.missing.iter().chain(&target.missing) {
-                writeln!(out, "  {} {}: {}", self.paint("missing"), missing.event, missing.reason)?;
-            }
+        self.many = start.targets.len() != 1 || start.following == "everyone";
+        for target in &start.targets {
+            writeln!(out, "observing pid {} {}{}", target.pid, target.exe, enclosure(target))?;
+            self.images(target, start.missing, out)?;
         }
         let (attach, window) = (start.attach.0 as f64 / 1e6, start.window.0 / 1_000_000);
         writeln!(out, "attached by {} in {attach:.1} ms; events appear about {window} ms late", start.mechanism)?;
         writeln!(out, "{:>12}  {:<8}  resource", "seconds", "event")
+    }
+
+    fn target(&mut self, at: Ns, target: &TargetEntry, why: &'static str, out: &mut dyn Write) -> io::Result<()> {
+        let seconds = at.since(self.began).0 as f64 / 1e9;
+        let (word, pid, exe) = (self.paint("target"), target.pid, &target.exe);
+        writeln!(out, "{seconds:>12.6}  {word}  pid {pid} {exe}{} ({why})", enclosure(target))?;
+        self.images(target, &[], out)
+    }
+
+    fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()> {
+        let seconds = gone.at.since(self.began).0 as f64 / 1e9;
+        // What lived in it ended with it.
+        if gone.live > 0 {
+            self.live.retain(|_, live| live.pid != Some(gone.pid));
+        }
+        let Gone { pid, why, live, .. } = gone;
+        writeln!(out, "{seconds:>12.6}  {}    pid {pid} ({why}), {live} tasks alive in it", self.paint("gone"))
     }
 
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
@@ -118,7 +147,7 @@ impl Sink for Text {
                 let task = resource.task_id.map_or(String::new(), |id| format!("  task {id}"));
                 let existing = if *existing { "  existing" } else { "" };
                 let said = format!("{}  #{id}  {label}{trigger}{task}{existing}", self.paint("init"));
-                self.live.insert(*id, Live { label, polls: Vec::new() });
+                self.live.insert(*id, Live { pid: event.pid, label, polls: Vec::new() });
                 said
             }
             EventKind::Before(id) => {
@@ -175,6 +204,19 @@ impl Sink for Text {
         writeln!(out, "{} alive at the end{}", totals.live, if totals.live > 0 { ", by type:" } else { "" })?;
         self.summary(out)
     }
+}
+
+/// What encloses a process, if that is not what encloses us.
+fn enclosure(target: &TargetEntry) -> String {
+    let mut said = String::new();
+    if let Some(container) = &target.enclosure.container {
+        let id = container.as_str();
+        said.push_str(&format!(", container {}", id.get(..12).unwrap_or(id)));
+    }
+    if let Some(own) = target.enclosure.ns_pid.filter(|own| *own != target.pid) {
+        said.push_str(&format!(", pid {own} in its own namespace"));
+    }
+    said
 }
 
 fn label(facts: &ResourceFacts) -> String {

@@ -23,6 +23,12 @@ pub struct Totals {
     pub late: u64,
     /// Resources alive at the end.
     pub live: u64,
+    /// Targets, each program of a process counted.
+    pub targets: u64,
+    /// Resources that were alive when their process ended or began another program.
+    pub ended_with_process: u64,
+    /// Records of processes that were not known to run the code that they ran.
+    pub unplaced: u64,
 }
 
 impl Totals {

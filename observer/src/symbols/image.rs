@@ -177,7 +177,7 @@ impl<'d> Image<'d> {
 }
 
 /// The file header, if it is one of a loadable x86-64 image.
-fn checked_header(bytes: &[u8]) -> Result<&Header, ImageError> {
+pub(super) fn checked_header(bytes: &[u8]) -> Result<&Header, ImageError> {
     if bytes.get(..4) != Some(&elf::ELFMAG) {
         return Err(ImageError::NotElf);
     }

@@ -11,6 +11,7 @@ mod dwarf;
 mod dynamic;
 mod frame_names;
 mod functions;
+mod glance;
 mod image;
 mod location;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use code::{Sweep, decode};
 pub use dwarf::{Debug, Declaration};
 pub use frame_names::{Named, name_frames};
 pub use functions::Functions;
+pub use glance::Glance;
 pub use image::{Image, ImageError};
 pub use location::Location;
 pub use pointers::{Pointer, Pointers};

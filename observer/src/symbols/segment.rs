@@ -10,7 +10,7 @@ use object::read::elf::ProgramHeader;
 
 use super::image::ProgramHeaders;
 use super::{Image, ImageError};
-use crate::model::{FileOffset, VirtAddr};
+use crate::model::{FileOffset, LoadSegment, VirtAddr};
 
 /// A loaded segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,11 @@ impl Segment {
             executable: flags.0 & elf::PF_X.0 != 0,
             writable: flags.0 & elf::PF_W.0 != 0,
         })
+    }
+
+    /// As the loader is told of it.
+    pub fn load(&self) -> LoadSegment {
+        LoadSegment { offset: FileOffset(self.file.start as u64), address: self.start(), executable: self.executable }
     }
 
     /// First address.

@@ -95,6 +95,20 @@ pub enum TargetError {
     },
 }
 
+impl TargetError {
+    /// What a failure of a file of the process in `/proc` means, by what the kernel said alone.
+    pub(super) fn of_file(pid: Pid, what: String, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            // A process that is ending has no `exe` any more and is not a zombie yet.
+            Some(libc::ESRCH | libc::ENOENT) => Self::Vanished { pid },
+            Some(libc::EACCES | libc::EPERM) => {
+                Self::NotPermitted { pid, what, capability: Capability::SysPtrace, source }
+            }
+            _ => Self::Io { pid, what, source },
+        }
+    }
+}
+
 /// The capability that permits what was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Capability {

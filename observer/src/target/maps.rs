@@ -2,33 +2,7 @@
 //!
 //! Does not know: where the text comes from, what lies in the ranges.
 
-use crate::model::{FileOffset, ProcAddr};
-
-/// Addresses from `start` up to, not including, `end`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AddressRange {
-    /// First address.
-    pub start: ProcAddr,
-    /// First address behind.
-    pub end: ProcAddr,
-}
-
-impl AddressRange {
-    /// Bytes in it.
-    pub fn len(&self) -> u64 {
-        self.end.0.saturating_sub(self.start.0)
-    }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Whether the address lies in it.
-    pub fn contains(&self, at: ProcAddr) -> bool {
-        self.start <= at && at < self.end
-    }
-}
+use crate::model::{AddressRange, FileId, FileOffset, ProcAddr};
 
 /// Rights of a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,17 +15,6 @@ pub struct Permissions {
     pub execute: bool,
     /// Writes reach others who map it; otherwise they are the process's own.
     pub shared: bool,
-}
-
-/// Which file, as the kernel's mapping names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileId {
-    /// Major number of the device.
-    pub major: u32,
-    /// Minor number of the device.
-    pub minor: u32,
-    /// Inode number on it.
-    pub inode: u64,
 }
 
 /// What stands behind a mapping.
@@ -114,7 +77,8 @@ pub fn parse_maps(text: &str) -> Result<Vec<Mapping>, MapsError> {
         .collect()
 }
 
-fn parse_line(line: &str) -> Result<Mapping, &'static str> {
+/// One line; the field that could not be read otherwise.
+pub(super) fn parse_line(line: &str) -> Result<Mapping, &'static str> {
     let (range, rest) = field(line).ok_or("range")?;
     let (permissions, rest) = field(rest).ok_or("permissions")?;
     let (offset, rest) = field(rest).ok_or("offset")?;

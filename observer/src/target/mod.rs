@@ -1,15 +1,20 @@
-//! One process as the kernel shows it: `/proc`, its memory, its threads, its end; and a program started to be observed.
+//! One process as the kernel shows it: `/proc`, its memory, its threads, its end; which processes there are; and a
+//! program started to be observed.
 //!
 //! Floor 2: sees `model` only. Does not know: ELF, any runtime, probes. The process is only read, never written.
 
 mod descriptors;
+mod enclosure;
 mod error;
+mod hold;
 mod launch;
+mod listing;
 mod maps;
 mod memory;
 mod module;
 mod pagemap;
 mod process;
+mod same_file;
 #[cfg(test)]
 pub(crate) mod sleeper;
 mod stat;
@@ -17,12 +22,18 @@ mod syscall;
 mod threads;
 
 pub use descriptors::{Watched, parse_watched};
+pub use enclosure::{container_in, enclosure_of, parse_cgroup, parse_ns_pid};
 pub use error::{Capability, LaunchError, MemoryError, TargetError};
+pub use hold::Hold;
 pub use launch::{Launched, Running};
-pub use maps::{AddressRange, Backing, FileId, Mapping, MapsError, Permissions, parse_maps};
+pub use listing::{Listed, Listing, list_processes, listed};
+pub use maps::{Backing, Mapping, MapsError, Permissions, parse_maps};
 pub use memory::Memory;
-pub use module::{LoadSegment, Module};
+pub use module::{Module, code_bias};
 pub use pagemap::Pagemap;
 pub use process::{Process, StartTime};
-pub use syscall::{monotonic_now, page_size, prefer_huge_pages};
+pub use stat::is_running;
+pub use syscall::{effective_user, monotonic_now, page_size, prefer_huge_pages};
 pub use threads::{StackPointer, Thread};
+
+pub use crate::model::{AddressRange, FileId};

@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read, Seek};
 use std::path::PathBuf;
 
 use super::error::{Capability, TargetError};
-use super::maps::{Backing, FileId, Mapping};
+use super::maps::{Backing, Mapping};
+use super::same_file::is_mapped_as;
 use super::syscall::page_size;
-use crate::model::{Bias, FileOffset, Pid, ProcAddr, VirtAddr};
+use crate::model::{Bias, FileId, FileOffset, LoadSegment, Pid, ProcAddr};
 
 /// A file larger than this is not read.
 const MAX_FILE: u64 = 2 << 30;
@@ -34,21 +34,19 @@ pub struct Module {
     pub mappings: Vec<Mapping>,
 }
 
-/// A `PT_LOAD` of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoadSegment {
-    /// `p_offset`.
-    pub offset: FileOffset,
-    /// `p_vaddr`.
-    pub address: VirtAddr,
-    /// `PF_X`.
-    pub executable: bool,
-}
-
 impl Module {
     /// The file's content.
     pub fn read(&self) -> Result<Vec<u8>, TargetError> {
-        let (file, _) = self.open()?;
+        self.read_file(&self.file()?)
+    }
+
+    /// The very file that is mapped.
+    pub fn file(&self) -> Result<File, TargetError> {
+        self.open().map(|(file, _)| file)
+    }
+
+    /// The content of the module's file as it was opened, from its beginning.
+    pub fn read_file(&self, mut file: &File) -> Result<Vec<u8>, TargetError> {
         let failed = |source| TargetError::Io { pid: self.pid, what: self.path.clone(), source };
         let bytes = file.metadata().map_err(failed)?.len();
         let too_large = |bytes| TargetError::ModuleTooLarge { path: self.path.clone(), bytes, limit: MAX_FILE };
@@ -56,12 +54,18 @@ impl Module {
             return Err(too_large(bytes));
         }
         let mut content = Vec::with_capacity(bytes as usize);
+        file.rewind().map_err(failed)?;
         // It may grow while it is read.
         file.take(MAX_FILE + 1).read_to_end(&mut content).map_err(failed)?;
         match content.len() as u64 {
             len if len > MAX_FILE => Err(too_large(len)),
             _ => Ok(content),
         }
+    }
+
+    /// The very file, open.
+    pub fn open_file(&self) -> Result<File, TargetError> {
+        self.open().map(|(file, _)| file)
     }
 
     /// A path under which everyone with our rights, the kernel included, finds this very file (not another that has
@@ -73,25 +77,13 @@ impl Module {
     /// Where the image is loaded: the difference that most of its load segments agree on. `None` where no executable
     /// segment of this image is mapped as code.
     pub fn bias(&self, segments: &[LoadSegment]) -> Option<Bias> {
-        let page = page_size();
-        let mut votes: BTreeMap<u64, (usize, u64)> = BTreeMap::new();
-        for (segment, mapping) in segments.iter().flat_map(|s| self.mappings.iter().map(move |m| (s, m))) {
-            let first = segment.offset.0 & !(page - 1);
-            let begin = mapping.offset.0;
-            let same_rights = segment.executable == mapping.permissions.execute;
-            if !same_rights || first < begin || first - begin >= mapping.range.len() {
-                continue;
-            }
-            let loaded = mapping.range.start.0.wrapping_add(first - begin);
-            let bias = loaded.wrapping_sub(segment.address.0 & !(page - 1));
-            let (code, lowest) = votes.entry(bias).or_insert((0, mapping.range.start.0));
-            // A vote of code outweighs any number of others: neighbouring data segments often share a page of the file.
-            *code += if segment.executable { segments.len() + 1 } else { 1 };
-            *lowest = (*lowest).min(mapping.range.start.0);
-        }
-        let best = votes.into_iter().filter(|(_, (votes, _))| *votes > segments.len());
-        // Mapped twice with equal evidence: the lowest, so that the answer is the same every time.
-        best.max_by_key(|(_, (votes, lowest))| (*votes, std::cmp::Reverse(*lowest))).map(|(bias, _)| Bias(bias))
+        let placed = |mapping: &Mapping| Placed {
+            start: mapping.range.start,
+            length: mapping.range.len(),
+            offset: mapping.offset,
+            execute: mapping.permissions.execute,
+        };
+        bias_of(segments, self.mappings.iter().map(placed))
     }
 
     /// Opens the file by the first way that is open, surest first.
@@ -102,9 +94,9 @@ impl Module {
         for (path, same_by_itself) in self.ways() {
             match File::open(&path) {
                 Ok(file) if same_by_itself => return Ok((file, path)),
-                Ok(file) => match file.metadata() {
-                    Ok(found) if self.is(&found) => return Ok((file, path)),
-                    Ok(_) => last = io::Error::other("another file has this name now"),
+                Ok(file) => match is_mapped_as(&file, self.file) {
+                    Ok(true) => return Ok((file, path)),
+                    Ok(false) => last = io::Error::other("another file has this name now"),
                     Err(error) => last = error,
                 },
                 Err(error) => {
@@ -136,12 +128,46 @@ impl Module {
         let by_name = (PathBuf::from(format!("/proc/{pid}/root{}", self.path)), false);
         by_range.into_iter().chain(by_exe).chain([by_name]).collect()
     }
+}
 
-    fn is(&self, found: &std::fs::Metadata) -> bool {
-        let device = found.dev();
-        let same_device = (libc::major(device), libc::minor(device)) == (self.file.major, self.file.minor);
-        same_device && found.ino() == self.file.inode && found.is_file()
+/// As [`Module::bias`], where only the mappings of code are known: where each begins, its length, and its place in the file.
+pub fn code_bias(
+    segments: &[LoadSegment],
+    code: impl IntoIterator<Item = (ProcAddr, u64, FileOffset)>,
+) -> Option<Bias> {
+    let placed = |(start, length, offset)| Placed { start, length, offset, execute: true };
+    bias_of(segments, code.into_iter().map(placed))
+}
+
+/// What of a mapping tells where an image is loaded.
+struct Placed {
+    start: ProcAddr,
+    length: u64,
+    offset: FileOffset,
+    execute: bool,
+}
+
+fn bias_of(segments: &[LoadSegment], mappings: impl Iterator<Item = Placed>) -> Option<Bias> {
+    let page = page_size();
+    let mut votes: BTreeMap<u64, (usize, u64)> = BTreeMap::new();
+    for mapping in mappings {
+        for segment in segments {
+            let first = segment.offset.0 & !(page - 1);
+            let begin = mapping.offset.0;
+            if segment.executable != mapping.execute || first < begin || first - begin >= mapping.length {
+                continue;
+            }
+            let loaded = mapping.start.0.wrapping_add(first - begin);
+            let bias = loaded.wrapping_sub(segment.address.0 & !(page - 1));
+            let (code, lowest) = votes.entry(bias).or_insert((0, mapping.start.0));
+            // A vote of code outweighs any number of others: neighbouring data segments often share a page of the file.
+            *code += if segment.executable { segments.len() + 1 } else { 1 };
+            *lowest = (*lowest).min(mapping.start.0);
+        }
     }
+    let best = votes.into_iter().filter(|(_, (votes, _))| *votes > segments.len());
+    // Mapped twice with equal evidence: the lowest, so that the answer is the same every time.
+    best.max_by_key(|(_, (votes, lowest))| (*votes, std::cmp::Reverse(*lowest))).map(|(bias, _)| Bias(bias))
 }
 
 /// The executable's entry point from the auxiliary vector's bytes; `None` where it is not there.
@@ -179,6 +205,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::VirtAddr;
     use crate::target::sleeper::Sleeper;
     use crate::target::{Process, parse_maps};
 

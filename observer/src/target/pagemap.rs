@@ -5,13 +5,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::maps::AddressRange;
 use super::syscall::page_size;
-use crate::model::ProcAddr;
+use crate::model::{AddressRange, ProcAddr};
 
 /// Bits of an entry, `Documentation/admin-guide/mm/pagemap.rst`.
 const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
+/// Nobody can read it or write to it (`MADV_GUARD_INSTALL`, which glibc 2.42 makes its stacks' ends with; said since 6.15).
+const GUARD: u64 = 1 << 58;
 /// Entries read at once: half a megabyte, for 256 MiB of addresses with 4 KiB pages.
 const BATCH: usize = 1 << 16;
 
@@ -27,7 +28,7 @@ impl Pagemap {
         Self { file, page: page_size() }
     }
 
-    /// Gives every stretch of the range whose pages are in memory or swapped out, in order. Where the file cannot be
+    /// Gives every stretch of the range whose pages are in memory or swapped out, in order; guards are neither. Where the file cannot be
     /// read, gives all that is left of the range: reading an absent page is slow, missing a present one is wrong.
     pub fn populated(&self, range: AddressRange, mut each: impl FnMut(AddressRange)) {
         let mut runs = Runs { page: self.page, open: None };
@@ -59,7 +60,8 @@ struct Runs {
 impl Runs {
     fn add(&mut self, page: u64, entry: u64, each: &mut impl FnMut(AddressRange)) {
         let at = ProcAddr(page * self.page);
-        match (&mut self.open, entry & (PRESENT | SWAPPED) != 0) {
+        let is_there = entry & (PRESENT | SWAPPED) != 0 && entry & GUARD == 0;
+        match (&mut self.open, is_there) {
             (Some(open), true) if open.end == at => open.end.0 += self.page,
             (_, true) => {
                 self.close(each);
@@ -99,6 +101,7 @@ mod tests {
         assert_eq!(runs_of(&[0, 0]), []);
         assert_eq!(runs_of(&[PRESENT, SWAPPED, 0, PRESENT]), [(0x10000, 0x12000), (0x13000, 0x14000)]);
         assert_eq!(runs_of(&[0, PRESENT | 5, PRESENT]), [(0x11000, 0x13000)]);
+        assert_eq!(runs_of(&[PRESENT, SWAPPED | GUARD, PRESENT]), [(0x10000, 0x11000), (0x12000, 0x13000)]);
     }
 
     #[test]

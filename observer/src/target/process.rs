@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::error::{Capability, TargetError};
+use super::error::TargetError;
 use super::maps::{Mapping, parse_maps};
 use super::memory::Memory;
 use super::module::{self, Module};
@@ -178,15 +178,9 @@ impl Process {
     /// What a failure of one of its files means.
     pub(super) fn refused(&self, name: &str, source: io::Error) -> TargetError {
         let pid = self.pid;
-        let what = format!("/proc/{pid}/{name}");
-        match source.raw_os_error() {
-            _ if self.has_ended() => TargetError::Vanished { pid },
-            // A process that is ending has no `exe` any more and is not a zombie yet.
-            Some(libc::ESRCH | libc::ENOENT) => TargetError::Vanished { pid },
-            Some(libc::EACCES | libc::EPERM) => {
-                TargetError::NotPermitted { pid, what, capability: Capability::SysPtrace, source }
-            }
-            _ => TargetError::Io { pid, what, source },
+        match self.has_ended() {
+            true => TargetError::Vanished { pid },
+            false => TargetError::of_file(pid, format!("/proc/{pid}/{name}"), source),
         }
     }
 

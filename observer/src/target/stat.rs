@@ -1,6 +1,8 @@
 //! `/proc/PID/stat`: the few fields that tell what kind of process it is and when it began.
 //!
-//! Does not know: where the text comes from.
+//! Does not know: any other file of it.
+
+use crate::model::Pid;
 
 /// Flag of a kernel thread in the kernel's `include/linux/sched.h` (`PF_KTHREAD`), in every kernel since 2.6.27.
 const KERNEL_THREAD: u64 = 0x0020_0000;
@@ -32,6 +34,16 @@ impl Stat {
     pub fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
     }
+}
+
+/// Whether a thread of this process has not ended. A process whose first thread has may go on by others.
+pub fn is_running(pid: Pid) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    // A thread that ends while we look is none that runs.
+    threads.flatten().any(|thread| {
+        std::fs::read_to_string(thread.path().join("stat"))
+            .is_ok_and(|text| Stat::parse(&text).is_some_and(|stat| !stat.is_dead()))
+    })
 }
 
 #[cfg(test)]

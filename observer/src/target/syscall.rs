@@ -2,6 +2,7 @@
 //!
 //! Does not know: what they are for. All `unsafe` of this floor is here.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -37,6 +38,12 @@ fn now(clock: libc::clockid_t) -> Ns {
     Ns(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
+/// The user whose files this process makes.
+pub fn effective_user() -> u32 {
+    // SAFETY: no argument, no failure.
+    unsafe { libc::geteuid() }
+}
+
 /// The unit of times in `/proc`; 0 where the system does not tell.
 pub fn ticks_a_second() -> u64 {
     // SAFETY: sysconf has no preconditions.
@@ -61,6 +68,53 @@ pub fn prefer_huge_pages<T>(vector: &mut Vec<T>) {
     // A wish: where it is not granted, nothing is lost but time.
     // SAFETY: the range is within the vector's own allocation, and the advice changes no content.
     unsafe { libc::madvise(start as *mut libc::c_void, (end - start) as usize, libc::MADV_HUGEPAGE) };
+}
+
+/// Leaves a signal that says "something can be read or written" without effect.
+pub fn ignore_io_signals() {
+    // SAFETY: SIG_IGN is a valid disposition, and nothing in this process waits for this signal.
+    unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+}
+
+/// Takes a read lease on an open file, or gives it back.
+pub fn set_read_lease(file: RawFd, take: bool) -> io::Result<()> {
+    let kind = if take { libc::F_RDLCK } else { libc::F_UNLCK };
+    // SAFETY: fcntl with an integer touches no memory of ours.
+    match unsafe { libc::fcntl(file, libc::F_SETLEASE, kind) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the file has a read lease that nobody asks for.
+pub fn has_read_lease(file: RawFd) -> bool {
+    // SAFETY: fcntl without a further argument touches no memory of ours.
+    unsafe { libc::fcntl(file, libc::F_GETLEASE) == libc::F_RDLCK }
+}
+
+/// The first page of a file, mapped for nobody to look into. Dropping it unmaps it.
+pub struct MappedPage(ProcAddr);
+
+impl MappedPage {
+    /// Maps it.
+    pub fn of(file: &File) -> io::Result<Self> {
+        // SAFETY: a new private mapping at an address of the kernel's choice; nothing is overwritten.
+        let at =
+            unsafe { libc::mmap(std::ptr::null_mut(), 1, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
+        if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Self(ProcAddr(at as u64))) }
+    }
+
+    /// Where.
+    pub fn at(&self) -> ProcAddr {
+        self.0
+    }
+}
+
+impl Drop for MappedPage {
+    fn drop(&mut self) {
+        // SAFETY: this value's own mapping, with the length it was made with; nothing ever pointed into it.
+        unsafe { libc::munmap(self.0.0 as *mut libc::c_void, 1) };
+    }
 }
 
 /// A descriptor that names the process itself, not its number; readable from its end on.

@@ -50,7 +50,7 @@ pub(super) fn measure(root: &Path, rounds: usize) -> Result<Value> {
 /// The census lines of one sweep of six readings.
 fn sweep(root: &Path, pid: u32) -> Result<Vec<Value>> {
     let output = Command::new(root.join("target/release/async-observer"))
-        .args(["sweep", "--json", "--quiet", "--samples", "6", "--for", "1s", "--pid", &pid.to_string()])
+        .args(["sweep", "--json", "--quiet", "--no-cache", "--samples", "6", "--for", "1s", "--pid", &pid.to_string()])
         .stderr(Stdio::inherit())
         .output()
         .context("starting the observer")?;

@@ -120,7 +120,7 @@ impl Observer {
     fn attach(root: &Path, pid: u32, arguments: &[&str]) -> Result<Self> {
         let mut child = Command::new(root.join("target/release/async-observer"))
             .args(arguments)
-            .args(["--json", "--pid", &pid.to_string()])
+            .args(["--json", "--no-cache", "--pid", &pid.to_string()])
             .stdout(Stdio::piped())
             .spawn()
             .context("starting the observer")?;

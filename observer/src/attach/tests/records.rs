@@ -81,7 +81,7 @@ fn nested_calls_leave_with_their_own_header() {
         let frames: Vec<u64> = seen.iter().map(|record| record.sp).collect();
         assert!(frames[..4].is_sorted_by(|outer, inner| outer > inner));
         assert!(frames.iter().eq(frames.iter().rev()));
-        assert_eq!(probes.counters().unwrap(), Counters { lost: 0, hits: 8, entries_forgotten: 0 });
+        assert_eq!(probes.counters().unwrap(), Counters { lost: 0, hits: 8, ..Counters::default() });
     }
 }
 
@@ -181,17 +181,17 @@ fn a_return_without_its_entry_is_reported_as_such() {
     if best(1).mechanism() == Mechanism::PlainUprobes {
         return; // there, the two come and go together
     }
-    let object = Object::load(false, Spawners::Unseen).unwrap();
+    let object = Object::load(&Options::default()).unwrap();
     let mut programs = object.load_multi().unwrap();
     programs.retain(|program, _| *program == Program::Leave);
-    let mut ring = Ring::open(0, 8).unwrap();
-    kernel::update_map(object.records().unwrap(), 0, ring.as_raw_fd() as u32).unwrap();
+    let mut ring = Ring::open(Source::BpfOutput, 0, 8).unwrap();
+    kernel_maps::update(object.records().unwrap(), 0, ring.as_raw_fd() as u32).unwrap();
     let points = [point(Role::Poll, polled as *const () as usize)];
     let _links = Links::multi(&programs, &requests(&points)).unwrap();
     polled(&mut Cell::new(LIVE), LIVE);
 
     let mut seen = Vec::new();
-    ring.drain(&mut |_, bytes| seen.push(Seen::read(bytes)));
+    ring.drain(&mut |entry| seen.extend(entry.written().map(Seen::read)));
     assert_eq!(seen.len(), 1);
     assert_eq!((seen[0].kind, seen[0].flags, seen[0].subject), (Some(RecordKind::Leave), FLAG_SUBJECT_UNKNOWN, 0));
     assert_eq!((seen[0].length, seen[0].sp % 16), (RECORD_WITH_HEAD, 8));

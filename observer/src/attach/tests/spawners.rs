@@ -1,11 +1,11 @@
-//! What a birth with its spawner reports: registers, and the stack as far as it can be read.
+//! What a task id reports with who takes it: registers, and the stack as far as it can be read.
 
 use observer_common::{FLAG_STACK_CUT, PAGE, SPAWN_BARE, STACK_MOST, STACK_PAGES};
 
 use super::*;
 use crate::model::Spot;
 
-/// A birth's record, cut into fields by hand.
+/// A spawn's record, cut into fields by hand.
 struct Spawned {
     seen: Seen,
     /// Bytes at the beginning that could not be read.
@@ -47,15 +47,12 @@ fn a_spawner_is_reported_with_its_registers_and_its_stack() {
     for mechanism in mechanisms() {
         let mut probes = with_spawners(mechanism);
         let place = async_observer_test_places as *const () as usize;
-        let points = [
-            AttachPoint { register: Some(MintRegister(3)), ..point(Role::Mint, place) },
-            point(Role::Spawn, place + 1),
-        ];
+        let points = [AttachPoint { register: Some(MintRegister(3)), ..point(Role::Spawn, place + 1) }];
         let _links = probes.attach(&requests(&points)).unwrap();
         let marks = call_with_marks(async_observer_test_registers, 0x4444_5eed);
         let Spawned { seen, registers, stack, unread, .. } = spawned(drain(&mut probes).0);
 
-        assert_eq!((seen.cookie.point, seen.subject, seen.tid, unread), (1, 103, tid(), 0));
+        assert_eq!((seen.cookie.point, seen.subject, seen.tid, unread), (0, 103, tid(), 0));
         assert_eq!(registers, [place as u64 + 1, 103, 105, 112, 113, 114, 115]);
         let here = black_box(0u8);
         let here = (&raw const here) as u64;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::model::Pid;
+use crate::session::{Caching, Selection, Within};
 
 use super::values::parse_pid;
 
@@ -17,6 +18,18 @@ pub(in crate::cli) struct Common {
     #[arg(short, long, value_name = "NAME")]
     pub(in crate::cli) name: Vec<String>,
 
+    /// Look at every process of the machine that runs a supported runtime
+    #[arg(short, long, conflicts_with_all = ["pid", "name"])]
+    pub(in crate::cli) all: bool,
+
+    /// With --all: only processes whose control group's path holds TEXT
+    #[arg(long, value_name = "TEXT", requires = "all")]
+    pub(in crate::cli) cgroup: Option<String>,
+
+    /// With --all: only processes of the container whose id begins with ID
+    #[arg(long, value_name = "ID", requires = "all")]
+    pub(in crate::cli) container: Option<String>,
+
     /// Write there; - is standard output. ps and sweep write the live tasks as a profile to a FILE that ends in .pb.gz
     /// (for pprof) or .folded (for flame graphs), and the rest to standard output
     #[arg(short, long, value_name = "FILE")]
@@ -29,6 +42,15 @@ pub(in crate::cli) struct Common {
     /// Do not look for the names of future types (faster on very large images)
     #[arg(long)]
     pub(in crate::cli) no_names: bool,
+
+    /// Keep what is known of programs and libraries in this folder (otherwise $XDG_CACHE_HOME/async-observer, or
+    /// /var/cache/async-observer for root, or ~/.cache/async-observer; it may be deleted at any time)
+    #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
+    pub(in crate::cli) cache_dir: Option<PathBuf>,
+
+    /// Analyse programs and libraries anew, and keep nothing of it on disk
+    #[arg(long)]
+    pub(in crate::cli) no_cache: bool,
 
     /// Say less on standard error
     #[arg(short, long, conflicts_with = "verbose")]
@@ -45,8 +67,21 @@ impl Common {
         if self.quiet { 0 } else { self.verbose.saturating_add(1) }
     }
 
-    /// Whether any process was named.
-    pub(in crate::cli) fn names_a_process(&self) -> bool {
-        !self.pid.is_empty() || !self.name.is_empty()
+    /// Where what is known of images is kept.
+    pub(in crate::cli) fn caching(&self) -> Caching {
+        match &self.cache_dir {
+            _ if self.no_cache => Caching::Off,
+            Some(folder) => Caching::In(folder.clone()),
+            None => Caching::Usual,
+        }
+    }
+
+    /// Which processes; `None` where none was named.
+    pub(in crate::cli) fn selection(&self) -> Option<Selection> {
+        let (pids, names) = (self.pid.clone(), self.name.clone());
+        match self.all {
+            true => Some(Selection::Everyone(Within { cgroup: self.cgroup.clone(), container: self.container.clone() })),
+            false => (!pids.is_empty() || !names.is_empty()).then_some(Selection::Running { pids, names }),
+        }
     }
 }

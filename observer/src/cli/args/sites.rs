@@ -64,9 +64,8 @@ pub(in crate::cli) struct Sweep {
     #[arg(long)]
     pub(in crate::cli) no_waits: bool,
 
-    /// Put probes where tasks are born, and nowhere else: findings then name the calls and the tasks that spawned what was born
-    /// since (needs what the live stream needs; each spawn costs the target two hits: the spawn site, and where tokio takes the
-    /// task's id)
+    /// Put probes where tasks take their ids, and nowhere else: findings then name the calls and the tasks that spawned what was born
+    /// since (needs what the live stream needs; each spawn costs the target one hit, see README)
     #[arg(long)]
     pub(in crate::cli) trace_spawns: bool,
 

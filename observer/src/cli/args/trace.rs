@@ -32,6 +32,6 @@ pub(in crate::cli) struct Trace {
     pub(in crate::cli) empty_probes: bool,
 
     /// Launch this program and observe it from its first instruction
-    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["pid", "name"])]
+    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["pid", "name", "all"])]
     pub(in crate::cli) command: Vec<OsString>,
 }

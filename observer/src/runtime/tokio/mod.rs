@@ -4,6 +4,7 @@
 
 mod births;
 mod glue;
+mod ids;
 mod mints;
 mod names;
 mod places;
@@ -13,8 +14,10 @@ mod worker;
 
 pub use names::name_types;
 
+use std::cell::LazyCell;
+
 use super::{Found, RuntimeImage, panics};
-use crate::symbols::{Functions, Image};
+use crate::symbols::{Callers, Functions, Image};
 
 /// Looks for tokio's task vtables, and for its version where there are none.
 pub(super) fn analyse(image: &Image<'_>) -> Found {
@@ -31,10 +34,13 @@ pub(super) fn analyse(image: &Image<'_>) -> Found {
     let row = versions::layout(version.as_ref());
     let mut types: Vec<_> = vtables.iter().map(|v| v.task_type(row, unstable)).collect();
     let functions = Functions::or_presumed(image);
-    worker::mark(image, &functions, &mut types);
+    // One pass over all code: for who needs it.
+    let callers = LazyCell::new(|| Callers::read(image, &functions));
+    worker::mark(image, &functions, &callers, &mut types);
     let births = births::find(image, &types);
     let mints = mints::find(image, &functions);
-    Found::Runtime(RuntimeImage { version, unstable, types, births, mints, raises: panics::raises(image) })
+    let ids = ids::find(image, &functions, &callers, &births, &mints);
+    Found::Runtime(RuntimeImage { version, unstable, types, births, mints, ids, raises: panics::raises(image) })
 }
 
 #[cfg(test)]
@@ -43,7 +49,7 @@ mod tests {
 
     use super::*;
     use crate::model::{ProcAddr, Resource, TaskState, TaskType, VirtAddr};
-    use crate::runtime::own;
+    use crate::runtime::{IdCounter, own};
     use crate::symbols::own as program;
     use crate::symbols::tiny::Tiny;
 
@@ -104,6 +110,16 @@ mod tests {
         let after = read();
         let minted_by = before.iter().zip(&after).filter(|(before, after)| (**before..**after).contains(&id));
         assert_eq!(minted_by.count(), 1, "id {id} of {before:?} to {after:?}");
+    }
+
+    #[test]
+    fn the_counter_of_ids_is_told_from_the_others() {
+        let IdCounter::At(counter) = own().ids else { panic!("{:?}", own().ids) };
+        let read = || program::word(program::bias().to_process(counter));
+        let rt = current_thread();
+        let before = read();
+        let id = id(&rt.spawn(waiter([3; 5])));
+        assert!((before..read()).contains(&id));
     }
 
     #[test]

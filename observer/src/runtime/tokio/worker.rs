@@ -2,6 +2,7 @@
 //!
 //! Does not know: workers of `multi_thread_alt` (1.33 to 1.4x, `tokio_unstable` only), which say nothing of the kind.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeSet, VecDeque};
 
 use memchr::memmem;
@@ -18,7 +19,12 @@ const FILE: &[u8] = b"/runtime/scheduler/multi_thread/worker.rs";
 const MOST_FUNCTIONS: usize = 2048;
 
 /// Marks the worker among the types.
-pub(super) fn mark(image: &Image<'_>, functions: &Functions, types: &mut [TaskType]) {
+pub(super) fn mark<F: FnOnce() -> Callers>(
+    image: &Image<'_>,
+    functions: &Functions,
+    callers: &LazyCell<Callers, F>,
+    types: &mut [TaskType],
+) {
     if types.iter().all(|t| t.resource != Resource::Blocking) {
         return;
     }
@@ -27,8 +33,7 @@ pub(super) fn mark(image: &Image<'_>, functions: &Functions, types: &mut [TaskTy
     if parkers.is_empty() {
         return;
     }
-    let callers = Callers::read(image, functions);
-    let leading = leading_to(functions, &callers, &parkers.certain(functions, &callers), &polls);
+    let leading = leading_to(functions, callers, &parkers.certain(functions, callers), &polls);
     for task in types.iter_mut().filter(|t| t.resource == Resource::Blocking) {
         task.worker = leading.contains(&task.functions.poll);
     }

@@ -4,15 +4,16 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use crate::model::{Ns, ProcAddr, SpawnSeen, StackId, TaskId, Trigger, UnwindEnd};
+use super::copies::Copies;
+use crate::model::{Ns, PointIndex, ProcAddr, SpawnSeen, StackId, TargetId, TaskId, Trigger, UnwindEnd};
 
-/// One task of a session: ids are unique in one copy of the runtime only, which the type belongs to.
+/// One task of a session: ids are unique in one copy of the runtime only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Born {
-    /// The process, as an index into the catalog's targets.
-    pub target: u16,
-    /// The type, by its vtable in the process.
-    pub vtable: ProcAddr,
+    /// The process.
+    pub target: TargetId,
+    /// The image that holds the copy, by the number of the first of its points.
+    pub image: PointIndex,
     /// The task.
     pub task: TaskId,
 }
@@ -20,8 +21,8 @@ pub struct Born {
 /// The calls that led to a spawn.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stack {
-    /// The process, as an index into the catalog's targets.
-    pub target: u16,
+    /// The process.
+    pub target: TargetId,
     /// Innermost first: the spawn site, then where each call returns to.
     pub addresses: Vec<ProcAddr>,
     /// Why there are no more.
@@ -50,14 +51,13 @@ pub struct Dropped {
     pub tasks: u64,
     /// Spawns without a stack, because there were too many different ones.
     pub stacks: u64,
-    /// Spawns that nobody can ask for, because the new task's id was not seen.
-    pub without_id: u64,
 }
 
 /// All that is kept.
 #[derive(Debug, Default)]
 pub(super) struct Births {
     caps: Caps,
+    copies: Copies,
     by_task: HashMap<Born, SpawnSeen>,
     /// In the order in which they came. Some may be forgotten already.
     order: VecDeque<Born>,
@@ -67,8 +67,13 @@ pub(super) struct Births {
 }
 
 impl Births {
-    pub(super) fn new(caps: Caps) -> Self {
-        Self { caps, ..Self::default() }
+    pub(super) fn new(caps: Caps, copies: Copies) -> Self {
+        Self { caps, copies, ..Self::default() }
+    }
+
+    /// See [`Copies::born`].
+    pub(super) fn born(&self, target: TargetId, vtable: ProcAddr, task: TaskId) -> Option<Born> {
+        self.copies.born(target, vtable, task)
     }
 
     /// The number of this stack; `None` where there is no room for another.
@@ -92,11 +97,7 @@ impl Births {
 
     /// Remembers a spawn.
     pub(super) fn keep(&mut self, seen: SpawnSeen) {
-        let Some(task) = seen.task else {
-            self.dropped.without_id += 1;
-            return;
-        };
-        let born = Born { target: seen.target, vtable: seen.vtable, task };
+        let born = Born { target: seen.target, image: seen.image, task: seen.task };
         while self.by_task.len() >= self.caps.tasks && !self.by_task.contains_key(&born) {
             let Some(oldest) = self.order.pop_front() else { break };
             self.dropped.tasks += u64::from(self.by_task.remove(&oldest).is_some());
@@ -116,32 +117,32 @@ impl Births {
         let mut next = self.of(born);
         while let Some(seen) = next {
             chain.push(seen);
-            next = match seen.trigger {
-                // A spawner is older than what it spawns, whatever a stack may have said.
-                Trigger::Task { id, vtable } => {
-                    self.of(&Born { vtable, task: id, ..*born }).filter(|spawner| spawner.at < seen.at)
-                }
-                _ => None,
-            };
+            // A spawner is older than what it spawns, whatever a stack may have said.
+            let spawner = self.spawner(born.target, seen).and_then(|spawner| self.of(&spawner));
+            next = spawner.filter(|spawner| spawner.at < seen.at);
         }
         chain
     }
 
+    /// The task that made this spawn, where that is told.
+    fn spawner(&self, target: TargetId, seen: &SpawnSeen) -> Option<Born> {
+        match seen.trigger {
+            Trigger::Task { id, vtable } => self.born(target, vtable, id),
+            Trigger::OfType { .. } | Trigger::NoTask | Trigger::Unknown(_) => None,
+        }
+    }
+
     /// Forgets the tasks of a target that were born before this moment and neither live nor led to one that lives.
-    pub(super) fn forget_ended(&mut self, target: u16, before: Ns, live: &HashSet<(ProcAddr, TaskId)>) {
-        let lives = |born: &Born, seen: &SpawnSeen| {
-            born.target != target || seen.at >= before || live.contains(&(born.vtable, born.task))
-        };
+    pub(super) fn forget_ended(&mut self, target: TargetId, before: Ns, live: &HashSet<(ProcAddr, TaskId)>) {
+        let live: HashSet<Born> = live.iter().filter_map(|(vtable, task)| self.born(target, *vtable, *task)).collect();
+        let lives = |born: &Born, seen: &SpawnSeen| born.target != target || seen.at >= before || live.contains(born);
         let mut wanted: HashSet<Born> = HashSet::new();
         let living: Vec<Born> =
             self.by_task.iter().filter(|(born, seen)| lives(born, seen)).map(|(born, _)| *born).collect();
         for born in living {
             let mut next = Some(born);
             while let Some(born) = next.filter(|born| wanted.insert(*born)) {
-                next = match self.of(&born).map(|seen| &seen.trigger) {
-                    Some(Trigger::Task { id, vtable }) => Some(Born { vtable: *vtable, task: *id, ..born }),
-                    _ => None,
-                };
+                next = self.of(&born).and_then(|seen| self.spawner(born.target, seen));
             }
         }
         self.by_task.retain(|born, _| wanted.contains(born));
@@ -161,28 +162,28 @@ impl Births {
 mod tests {
     use super::*;
     use crate::model::Tid;
+    use crate::session::spawns::copies::tests::copies;
 
     const TYPE: ProcAddr = ProcAddr(0x9000);
 
     fn spawn(task: u64, by: Option<u64>) -> SpawnSeen {
         let trigger = by.map_or(Trigger::NoTask, |id| Trigger::Task { id: TaskId(id), vtable: TYPE });
-        let task = (task != 0).then_some(TaskId(task));
-        let at = Ns(task.map_or(0, |task| task.0 * 10));
-        SpawnSeen { at, target: 0, tid: Tid(1), vtable: TYPE, task, stack: None, trigger }
+        let (at, target, image) = (Ns(task * 10), TargetId(0), PointIndex(3));
+        SpawnSeen { at, target, image, tid: Tid(1), task: TaskId(task), stack: None, trigger }
     }
 
     fn born(task: u64) -> Born {
-        Born { target: 0, vtable: TYPE, task: TaskId(task) }
+        Born { target: TargetId(0), image: PointIndex(3), task: TaskId(task) }
     }
 
     fn births(tasks: usize, spawns: &[(u64, Option<u64>)]) -> Births {
-        let mut births = Births::new(Caps { tasks, stacks: 2 });
+        let mut births = Births::new(Caps { tasks, stacks: 2 }, copies(&[(3, &[TYPE.0])]));
         spawns.iter().for_each(|(task, by)| births.keep(spawn(*task, *by)));
         births
     }
 
     fn chain(births: &Births, task: u64) -> Vec<u64> {
-        births.chain(&born(task)).iter().filter_map(|seen| Some(seen.task?.0)).collect()
+        births.chain(&born(task)).iter().map(|seen| seen.task.0).collect()
     }
 
     #[test]
@@ -201,15 +202,15 @@ mod tests {
 
     #[test]
     fn the_oldest_make_room_and_are_counted() {
-        let births = births(2, &[(1, None), (2, None), (3, None), (3, None), (0, None)]);
+        let births = births(2, &[(1, None), (2, None), (3, None), (3, None)]);
         assert!(births.of(&born(1)).is_none() && births.of(&born(3)).is_some());
-        assert_eq!((births.len(), births.dropped()), (2, Dropped { tasks: 1, stacks: 0, without_id: 1 }));
+        assert_eq!((births.len(), births.dropped()), (2, Dropped { tasks: 1, stacks: 0 }));
     }
 
     #[test]
     fn the_same_calls_are_one_stack_and_too_many_different_ones_are_counted() {
         let mut births = births(9, &[]);
-        let stack = |at: u64| Stack { target: 0, addresses: vec![ProcAddr(at)], end: UnwindEnd::Root };
+        let stack = |at: u64| Stack { target: TargetId(0), addresses: vec![ProcAddr(at)], end: UnwindEnd::Root };
         let ids: Vec<Option<StackId>> = [1, 2, 1, 3, 2].into_iter().map(|at| births.stack_id(stack(at))).collect();
         let [first, second] = [0, 1].map(|n| Some(StackId(n)));
         assert_eq!(ids, [first, second, first, None, second]);
@@ -219,10 +220,10 @@ mod tests {
     #[test]
     fn who_ended_is_forgotten_unless_it_led_to_one_that_lives() {
         let mut births = births(9, &[(1, None), (2, Some(1)), (3, Some(2)), (4, None), (5, Some(4)), (6, None)]);
-        births.forget_ended(0, Ns(60), &HashSet::from([(TYPE, TaskId(3))]));
+        births.forget_ended(TargetId(0), Ns(60), &HashSet::from([(TYPE, TaskId(3))]));
         let left: Vec<u64> = (1..=6).filter(|task| births.of(&born(*task)).is_some()).collect();
         assert_eq!(left, [1, 2, 3, 6], "the last was born too late to be judged");
-        births.forget_ended(1, Ns(u64::MAX), &HashSet::new());
+        births.forget_ended(TargetId(1), Ns(u64::MAX), &HashSet::new());
         assert_eq!((births.len(), chain(&births, 3)), (4, vec![3, 2, 1]));
     }
 }

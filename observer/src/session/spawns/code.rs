@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Bias, Caller, FileOffset, FunctionName, ImagePlace, NoRule, ProcAddr, UnwindRule, VirtAddr};
+use crate::model::{Bias, Caller, FunctionName, ImagePlace, LoadSegment, NoRule, ProcAddr, UnwindRule, VirtAddr};
 use crate::runtime::is_machinery;
-use crate::symbols::{Image, UnwindTable, name_frames};
-use crate::target::{LoadSegment, Module, Process};
+use crate::symbols::{Image, Segment, UnwindTable, name_frames};
+use crate::target::{Module, Process};
 
 /// More rules than these are not remembered at once.
 const MOST_RULES: usize = 1 << 16;
@@ -178,14 +178,6 @@ impl Code {
 fn read(module: &Module) -> Option<Read> {
     let bytes = module.read().ok()?;
     let image = Image::parse(&bytes).ok()?;
-    let segments: Vec<LoadSegment> = image
-        .segments()
-        .iter()
-        .map(|segment| LoadSegment {
-            offset: FileOffset(segment.file().start as u64),
-            address: segment.start(),
-            executable: segment.is_executable(),
-        })
-        .collect();
+    let segments: Vec<LoadSegment> = image.segments().iter().map(Segment::load).collect();
     Some(Read { bias: module.bias(&segments)?, table: UnwindTable::of(&image) })
 }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{CellWords, Glimpse, ProcAddr, SpawnHit, TargetEntry, TaskId, TaskState, TypeEntry};
+use crate::model::{CellWords, Glimpse, MappedImage, ProcAddr, SpawnHit, TargetEntry, TaskId, TaskState, TypeEntry};
 use crate::target;
 use crate::unwind;
 
@@ -25,7 +25,9 @@ pub(super) struct Tables(HashMap<ProcAddr, bool>);
 pub(super) struct Look<'a> {
     memory: target::Memory<'a>,
     entry: &'a TargetEntry,
-    born: Option<(TaskId, Option<&'a TypeEntry>)>,
+    born: TaskId,
+    /// The copy of the runtime that it is of.
+    copy: Option<&'a MappedImage>,
     glimpse: Option<&'a Glimpse>,
     code: &'a mut Code,
     tables: &'a mut Tables,
@@ -39,8 +41,8 @@ impl<'a> Look<'a> {
         code: &'a mut Code,
         tables: &'a mut Tables,
     ) -> Self {
-        let born = hit.minted.map(|id| (id, entry.types.get(&hit.vtable)));
-        Self { memory, entry, born, glimpse: hit.glimpse.as_ref(), code, tables }
+        let copy = entry.images.iter().find(|mapped| mapped.image.first_point == hit.image);
+        Self { memory, entry, born: hit.task, copy, glimpse: hit.glimpse.as_ref(), code, tables }
     }
 
     /// A word of a header, by its offset: as it was at the hit where the probe copied it, else as it is now.
@@ -61,17 +63,14 @@ impl<'a> Look<'a> {
     /// Whether the task was there when the other was born. Ids count up in one copy of the runtime, and are never given
     /// twice: whoever has a smaller one and lives now was there then.
     fn is_older(&self, entry: &TypeEntry, id: TaskId) -> bool {
-        match self.born {
-            Some((born, Some(of))) if of.id.build_id == entry.id.build_id => id < born,
-            Some(_) | None => true,
-        }
+        self.copy.is_none_or(|copy| copy.image.build_id != entry.id.build_id || id < self.born)
     }
 }
 
 impl unwind::Memory for Look<'_> {
     fn task(&mut self, header: ProcAddr) -> Option<CellWords> {
         let vtable = ProcAddr(self.word(header, VTABLE_AT)?);
-        let entry = self.entry.types.get(&vtable)?;
+        let entry = self.entry.type_at(vtable)?;
         let layout = &entry.task.layout;
         let word = |offset: u32| self.word(header, offset);
         let id = TaskId(word(layout.id)?);
@@ -93,7 +92,7 @@ impl unwind::Memory for Look<'_> {
             return *known;
         }
         // Most words are not even an image's data: that is known without a look into memory.
-        let is_data = !self.entry.types.contains_key(&at) && self.code.is_of_one_image(at, &[]);
+        let is_data = self.entry.type_at(at).is_none() && self.code.is_of_one_image(at, &[]);
         let functions = is_data.then(|| self.words::<WAKER_FUNCTIONS>(at)).flatten();
         let is_one = functions.is_some_and(|functions| self.code.is_of_one_image(at, &functions.map(ProcAddr)));
         if self.tables.0.len() >= MOST_TABLES {

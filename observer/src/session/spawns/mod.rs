@@ -1,33 +1,38 @@
-//! Who spawned what: one probe at each spawn site and one where the task's id is taken, so two hits in a task's life.
+//! Who spawned what: a probe at each place where a task takes its id, so one hit in a task's life.
 //!
-//! Each hit brings the spawner's registers and stack. Its callers are unwound here, the task among them is told by memory that is
+//! Each hit brings the id, and the spawner's registers and stack. Its callers are unwound here, the task among them is told by memory that is
 //! read soon after. The sooner [`Spawns::drain`] is called, the fewer spawners have ended by then.
 
 mod births;
 mod code;
+mod copies;
 mod look;
 mod spots;
 mod watching;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::attach::{self, ImageRequest, Links, Probes, Ring, Spawners};
+use crate::attach::{self, Counters, ImageRequest, Links, Probes, Spawners};
 use crate::decode::decode_spawn;
 use crate::model::{
-    Caller, Catalog, EventSet, Missing, Ns, PointEntry, ProcAddr, SpawnHit, SpawnSeen, StackId, TaskId, Trigger, Untold,
+    Caller, Catalog, EventSet, Missing, Ns, ProcAddr, SpawnHit, SpawnSeen, StackId, TargetId, TaskId, Trigger, Untold,
 };
+use crate::perf::Ring;
 use crate::target::Process;
 use crate::unwind::{Habits, Polls, Told, trigger, unwind};
 
+use super::disk::Caching;
 use super::error::SessionError;
-use super::setup::{Looking, Setup, set_up};
+use super::images::Images;
+use super::setup::{Attachment, Looking, Setup, set_up};
 
 pub use births::{Born, Caps, Dropped, Stack};
 pub use watching::Watching;
 
 use births::Births;
 use code::Code;
+use copies::Copies;
 use look::Look;
 use spots::Spots;
 
@@ -52,6 +57,8 @@ impl Default for SpawnOptions {
 /// What was seen so far, and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpawnCounts {
+    /// How often the targets hit a probe.
+    pub hits: u64,
     /// Spawns that were seen.
     pub seen: u64,
     /// Spawns whose record found no room.
@@ -66,14 +73,14 @@ pub struct SpawnCounts {
     pub dropped: Dropped,
 }
 
-/// Probes at the spawn sites of some processes, and what they brought. Dropping it takes the probes out.
+/// Probes where the tasks of some processes take their ids, and what they brought. Dropping it takes the probes out.
 pub struct Spawns {
     // Before the probes, which its links are made with.
     #[expect(dead_code, reason = "held for its drop")]
     links: Links,
     probes: Probes,
     catalog: Catalog,
-    targets: Vec<Target>,
+    targets: HashMap<TargetId, Target>,
     births: Births,
     spots: Spots,
     missing: Vec<Missing>,
@@ -99,40 +106,46 @@ impl Spawns {
         options: &SpawnOptions,
         progress: &dyn Fn(&str),
     ) -> Result<Self, SessionError> {
-        let events = EventSet { init: true, ..EventSet::NONE };
-        let Setup { mut catalog, attachments, polls, .. } =
-            set_up(processes, &Looking { events, names: false, spawners: true, progress })?;
-        for PointEntry { point, .. } in &mut catalog.points {
-            *point = point.clone().with_spawner();
-        }
-        let targets = processes.iter().zip(polls).map(|(process, polls)| {
+        Self::of_images(processes, options, &mut Images::new(false, &Caching::Off, &|_, text| progress(text)))
+    }
+
+    /// As [`Spawns::start`], where the images may be known already.
+    pub(super) fn of_images(
+        processes: &[Arc<Process>],
+        options: &SpawnOptions,
+        images: &mut Images<'_>,
+    ) -> Result<Self, SessionError> {
+        let events = EventSet::NONE;
+        let Setup { catalog, attachments, targets, mut polls } =
+            set_up(processes, images, Looking { events, spawners: true })?;
+        let targets = processes.iter().zip(targets).map(|(process, target)| {
+            let polls = polls.remove(&target).unwrap_or_default();
             let mut code = Code::new(Arc::clone(process));
             // Read now, not when the first records wait.
             code.read_at(polls.iter().map(|poll| poll.start));
             let (polls, habits, tables) = (Polls::new(polls), Habits::default(), look::Tables::default());
-            Target { process: Arc::clone(process), polls, habits, code, tables }
+            (target, Target { process: Arc::clone(process), polls, habits, code, tables })
         });
-        let targets: Vec<Target> = targets.collect();
+        let targets: HashMap<TargetId, Target> = targets.collect();
         let mut probes = Probes::load(&attach::Options {
             mechanism: options.mechanism,
             ring_pages: options.ring_pages,
             spawners: Spawners::Reported,
             ..attach::Options::default()
         })?;
-        let requests: Vec<ImageRequest<'_>> =
-            attachments.iter().map(|attachment| attachment.request(&catalog)).collect();
+        let requests: Vec<ImageRequest<'_>> = attachments.iter().flat_map(Attachment::requests).collect();
         let links = probes.attach(&requests)?;
-        let missing = links.refused().iter().map(|refused| Missing {
-            event: "init",
+        let refused = links.refused().iter().map(|refused| Missing {
+            event: "spawns",
             reason: format!("the kernel took no probe at one of its points ({})", refused.reason),
         });
-        let missing = missing.collect();
+        let missing = catalog.targets().flat_map(|(_, target)| target.missing.iter().cloned()).chain(refused).collect();
         Ok(Self {
             links,
             probes,
             targets,
+            births: Births::new(options.caps, Copies::of(&catalog)),
             catalog,
-            births: Births::new(options.caps),
             spots: Spots::default(),
             missing,
             seen: 0,
@@ -155,7 +168,7 @@ impl Spawns {
             }
         }
         hits.sort_by_key(|hit| hit.at);
-        self.targets.iter_mut().for_each(|target| target.code.look_anew());
+        self.targets.values_mut().for_each(|target| target.code.look_anew());
         // Newest first: of the spawners it is theirs that have had the least time to end.
         let mut told: Vec<Option<(Told, Stack)>> = hits.iter().rev().map(|hit| self.understand(hit)).collect();
         told.reverse();
@@ -176,9 +189,9 @@ impl Spawns {
         for (hit, (Told { trigger, .. }, stack)) in
             hits.into_iter().zip(told).filter_map(|(hit, told)| Some((hit, told?)))
         {
-            let SpawnHit { at, target, tid, vtable, minted: task, .. } = hit;
+            let SpawnHit { at, target, image, tid, task, .. } = hit;
             let stack = self.births.stack_id(stack);
-            let spawn = SpawnSeen { at, target, tid, vtable, task, stack, trigger };
+            let spawn = SpawnSeen { at, target, image, tid, task, stack, trigger };
             self.births.keep(spawn.clone());
             seen.push(spawn);
         }
@@ -188,13 +201,18 @@ impl Spawns {
 
     /// Who made the spawn and through which calls. A hit that was decoded is of a target.
     fn understand(&mut self, hit: &SpawnHit) -> Option<(Told, Stack)> {
-        let entry = self.catalog.targets.get(usize::from(hit.target))?;
-        let Target { process, polls, habits, code, tables } = self.targets.get_mut(usize::from(hit.target))?;
+        let entry = self.catalog.target(hit.target)?;
+        let Target { process, polls, habits, code, tables } = self.targets.get_mut(&hit.target)?;
         let unwound = unwind(hit.registers, &hit.stack, |at| code.rule_at(at));
         let mut look = Look::new(process.memory(), entry, hit, code, tables);
         let told = trigger(&unwound, &hit.stack, polls, habits, &mut look);
         let addresses: Vec<ProcAddr> = unwound.frames.iter().map(|frame| frame.ip).collect();
         Some((told, Stack { target: hit.target, addresses, end: unwound.end }))
+    }
+
+    /// A task by its type and id; `None` where its type is of no image that is watched.
+    pub fn born(&self, target: TargetId, vtable: ProcAddr, task: TaskId) -> Option<Born> {
+        self.births.born(target, vtable, task)
     }
 
     /// What was seen of this task's spawn.
@@ -215,21 +233,23 @@ impl Spawns {
     /// The calls of a stack with their names, innermost first. Reads the images again: to be asked of what is shown.
     pub fn callers(&mut self, id: StackId) -> Vec<Caller> {
         let Some(stack) = self.births.stack(id) else { return Vec::new() };
-        let target = self.targets.get_mut(usize::from(stack.target));
+        let target = self.targets.get_mut(&stack.target);
         target.map_or_else(Vec::new, |target| target.code.callers(&stack.addresses))
     }
 
     /// Forgets the tasks of a target that were born before this moment and are not among those that live, nor led to one
     /// of them: to be said after each census, so that room is taken by what lives only.
-    pub fn forget_ended(&mut self, target: u16, before: Ns, live: &HashSet<(ProcAddr, TaskId)>) {
+    pub fn forget_ended(&mut self, target: TargetId, before: Ns, live: &HashSet<(ProcAddr, TaskId)>) {
         self.births.forget_ended(target, before, live);
     }
 
     /// Figures so far.
     pub fn counts(&self) -> Result<SpawnCounts, SessionError> {
+        let Counters { hits, lost, .. } = self.probes.counters()?;
         Ok(SpawnCounts {
+            hits,
             seen: self.seen,
-            lost: self.probes.counters()?.lost,
+            lost,
             malformed: self.malformed,
             untaught: self.untaught,
             kept: self.births.len() as u64,
@@ -237,12 +257,12 @@ impl Spawns {
         })
     }
 
-    /// The processes and their types, as the probes know them: a target's number is its place here.
+    /// The processes and their types, as the probes know them.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
     }
 
-    /// Spawns that will not be seen, and why, besides what the catalog's targets say.
+    /// Spawns that will not be seen, and why.
     pub fn missing(&self) -> &[Missing] {
         &self.missing
     }

@@ -1,4 +1,4 @@
-//! Where at each spawn site the spawner's header is, learned from the stacks seen so far: there the probe then copies it at the
+//! Where at each place that takes ids the spawner's header is, learned from the stacks seen so far: there the probe then copies it at the
 //! hit itself, so that a spawner which ends at once is known, too.
 //!
 //! Does not know: what a header is. A spot that has become wrong costs nothing but the copy: whose memory it is says the record.
@@ -37,7 +37,7 @@ fn stands(hit: &SpawnHit, header: ProcAddr) -> Vec<Spot> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CopyEnd, Ns, Registers, StackCopy, Tid};
+    use crate::model::{CopyEnd, Ns, Registers, StackCopy, TaskId, Tid};
 
     const HEADER: u64 = 0x1_0000;
 
@@ -45,10 +45,10 @@ mod tests {
         let bytes = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         SpawnHit {
             at: Ns(1),
-            target: 0,
+            target: crate::model::TargetId(0),
             tid: Tid(1),
-            vtable: ProcAddr(0x9000),
-            minted: None,
+            image: 0,
+            task: TaskId(1),
             registers: Registers {
                 ip: ProcAddr(1),
                 sp: ProcAddr(0x7000),

@@ -187,13 +187,15 @@ pub struct SitesEnd {
 /// What came of watching spawns.
 #[derive(Clone, Copy, Debug)]
 pub struct SpawnsWatched {
+    /// How often the processes hit a probe.
+    pub hits: u64,
     /// Spawns seen.
     pub seen: u64,
     /// Spawns whose record found no room.
     pub lost: u64,
     /// Records that could not be understood.
     pub malformed: u64,
-    /// Spawns seen and not kept, for want of room or of an id.
+    /// Spawns seen and not kept, for want of room.
     pub dropped: u64,
 }
 

@@ -101,7 +101,7 @@ impl SitesText {
     fn end(&self, end: &SitesEnd, out: &mut dyn Write) -> io::Result<()> {
         let seconds = end.elapsed.0 as f64 / 1e9;
         let Some(findings) = end.findings else { return Ok(()) };
-        if let Some(SpawnsWatched { seen, lost, malformed, dropped }) = end.spawns {
+        if let Some(SpawnsWatched { seen, lost, malformed, dropped, .. }) = end.spawns {
             writeln!(out, "{seen} spawns seen, {lost} lost, {malformed} not understood, {dropped} not kept")?;
         }
         let (sites, tasks) = end.healthy;

@@ -161,6 +161,7 @@ struct EndObject {
 
 #[derive(Serialize)]
 struct SpawnsObject {
+    hits: Integer,
     seen: Integer,
     lost: Integer,
     malformed: Integer,
@@ -197,6 +198,7 @@ impl EndObject {
             healthy_sites: Integer(end.healthy.0),
             healthy_tasks: Integer(end.healthy.1),
             spawns: end.spawns.map(|spawns| SpawnsObject {
+                hits: Integer(spawns.hits),
                 seen: Integer(spawns.seen),
                 lost: Integer(spawns.lost),
                 malformed: Integer(spawns.malformed),

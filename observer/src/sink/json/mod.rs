@@ -1,12 +1,16 @@
 //! JSON Lines, as `schema/events.schema.json` says. Integers above 2^53 are strings.
 
+mod target;
+
 use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{Event, EventKind, EventSet, Missing, Ns, ResourceFacts, TargetEntry};
+use crate::model::{Event, EventKind, EventSet, Ns, ResourceFacts, TargetEntry};
 
-use super::{End, Sink, Start};
+use super::{End, Gone, Sink, Start};
+
+pub(in crate::sink) use target::{EnclosureObject, TargetObject};
 
 /// Version of the objects, in every one of them.
 const VERSION: u64 = 1;
@@ -34,6 +38,7 @@ impl Sink for Json {
             mechanism: start.mechanism,
             reorder_window_ms: start.window.0 / 1_000_000,
             attach_ms: milliseconds(start.attach),
+            following: start.following,
             targets,
         };
         line(out, "start", start.at, object)
@@ -74,6 +79,14 @@ impl Sink for Json {
         }
     }
 
+    fn target(&mut self, at: Ns, target: &TargetEntry, why: &'static str, out: &mut dyn Write) -> io::Result<()> {
+        line(out, "target", at, ChangedTarget { reason: why, target: TargetObject::new(target, &[]) })
+    }
+
+    fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()> {
+        line(out, "gone", gone.at, GoneObject { pid: gone.pid.0, reason: gone.why, live: Integer(gone.live) })
+    }
+
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
         let totals = &end.totals;
         let totals = TotalsObject {
@@ -86,6 +99,9 @@ impl Sink for Json {
             malformed: Integer(totals.malformed),
             late: Integer(totals.late),
             live: Integer(totals.live),
+            targets: Integer(totals.targets),
+            ended_with_process: Integer(totals.ended_with_process),
+            unplaced: Integer(totals.unplaced),
         };
         let object = EndObject { reason: end.reason.as_str(), detach_ms: milliseconds(end.detach), totals };
         line(out, "end", end.at, object)
@@ -111,36 +127,8 @@ struct StartObject<'a> {
     mechanism: &'a str,
     reorder_window_ms: u64,
     attach_ms: f64,
+    following: &'a str,
     targets: Vec<TargetObject<'a>>,
-}
-
-#[derive(Serialize)]
-pub(super) struct TargetObject<'a> {
-    pid: u32,
-    exe: &'a str,
-    images: Vec<ImageObject<'a>>,
-    missing: Vec<MissingObject<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ImageObject<'a> {
-    path: &'a str,
-    build_id: String,
-    runtime: &'a str,
-    version: Option<&'a str>,
-    unstable: bool,
-    stripped: bool,
-    types: usize,
-    spawn_sites: usize,
-    points: usize,
-    single_stepped: usize,
-}
-
-#[derive(Serialize)]
-struct MissingObject<'a> {
-    event: &'a str,
-    reason: &'a str,
 }
 
 #[derive(Serialize)]
@@ -199,6 +187,21 @@ struct EndObject<'a> {
 }
 
 #[derive(Serialize)]
+struct ChangedTarget<'a> {
+    reason: &'a str,
+    #[serde(flatten)]
+    target: TargetObject<'a>,
+}
+
+#[derive(Serialize)]
+struct GoneObject<'a> {
+    pid: u32,
+    reason: &'a str,
+    live: Integer,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct TotalsObject {
     init: Integer,
     before: Integer,
@@ -209,30 +212,9 @@ struct TotalsObject {
     malformed: Integer,
     late: Integer,
     live: Integer,
-}
-
-impl<'a> TargetObject<'a> {
-    pub(super) fn new(target: &'a TargetEntry, common: &'a [Missing]) -> Self {
-        let images = target.images.iter().map(|image| ImageObject {
-            path: &image.path,
-            build_id: image.build_id.to_string(),
-            runtime: "tokio",
-            version: image.version.as_deref(),
-            unstable: image.unstable,
-            stripped: image.stripped,
-            types: image.types,
-            spawn_sites: image.spawn_sites,
-            points: image.points,
-            single_stepped: image.single_stepped,
-        });
-        let missing = common.iter().chain(&target.missing);
-        Self {
-            pid: target.pid.0,
-            exe: &target.exe,
-            images: images.collect(),
-            missing: missing.map(|missing| MissingObject { event: missing.event, reason: &missing.reason }).collect(),
-        }
-    }
+    targets: Integer,
+    ended_with_process: Integer,
+    unplaced: Integer,
 }
 
 impl<'a> ResourceObject<'a> {
@@ -251,7 +233,7 @@ impl<'a> ResourceObject<'a> {
 
 /// A number where every JSON reader can hold it exactly, else a string.
 #[derive(Clone, Copy)]
-pub(super) struct Integer(pub(super) u64);
+pub(in crate::sink) struct Integer(pub(in crate::sink) u64);
 
 impl Serialize for Integer {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -260,11 +242,11 @@ impl Serialize for Integer {
     }
 }
 
-pub(super) fn milliseconds(span: Ns) -> f64 {
+pub(in crate::sink) fn milliseconds(span: Ns) -> f64 {
     span.0 as f64 / 1e6
 }
 
-pub(super) fn line<T: Serialize>(out: &mut dyn Write, event: &str, at: Ns, rest: T) -> io::Result<()> {
+pub(in crate::sink) fn line<T: Serialize>(out: &mut dyn Write, event: &str, at: Ns, rest: T) -> io::Result<()> {
     serde_json::to_writer(&mut *out, &Line { v: VERSION, event, ts: Integer(at.0), rest })?;
     out.write_all(b"\n")
 }

@@ -1,0 +1,65 @@
+//! Whose hits are reported, and the end of those that are not any more.
+//!
+//! Does not know which processes those are; it is told.
+
+use std::io;
+
+use observer_common::Standing;
+
+use super::kernel_maps::{self, Call};
+use super::{AttachError, Probes};
+use crate::model::Pid;
+
+/// What the kernel calls the first pid namespace, as an inode's number (`PROC_PID_INIT_INO`).
+const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// Whether this process counts processes as the kernel does. In a pid namespace below the first the numbers in records are
+/// others than ours, so that nobody can be found, listed or excluded by them: probes for everyone are of no use there.
+pub fn sees_every_process() -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(std::fs::metadata("/proc/self/ns/pid")?.ino() == INITIAL_NAMESPACE)
+}
+
+impl Probes {
+    /// From now on this process's hits are reported, unless links are for one process each and nobody is asked
+    /// ([`Audience::Linked`](super::Audience)). Fails where there is no room for one more
+    /// ([`Options::processes`](super::Options)); it is not reported then.
+    pub fn list(&self, pid: Pid) -> Result<(), AttachError> {
+        self.say(pid, Standing::Listed)
+    }
+
+    /// From now on this process's hits are not reported, but counted as foreign. Fails where there is no room for one
+    /// more; under [`Audience::NotExcluded`](super::Audience) it is reported then.
+    pub fn exclude(&self, pid: Pid) -> Result<(), AttachError> {
+        self.say(pid, Standing::Excluded)
+    }
+
+    /// Forgets a process that has ended, or that begins another life by an exec: what was said of it, and the calls that
+    /// it was killed in, whose room would be lost otherwise. It costs one reading of the map of calls, which is less than
+    /// a millisecond.
+    pub fn forget(&self, pid: Pid) -> Result<(), AttachError> {
+        let failed = |source| AttachError::refused("forget a process", source);
+        kernel_maps::remove(self.object().processes()?, pid.0).map_err(failed)?;
+        let calls = self.object().calls()?;
+        let mut left: Vec<Call> = Vec::new();
+        kernel_maps::calls(calls, |call, entered| {
+            if entered.tgid == pid.0 {
+                left.push(call);
+            }
+        })
+        .map_err(failed)?;
+        for call in left {
+            kernel_maps::remove(calls, call).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn say(&self, pid: Pid, standing: Standing) -> Result<(), AttachError> {
+        kernel_maps::update(self.object().processes()?, pid.0, standing as u32).map_err(|source| {
+            match source.raw_os_error() {
+                Some(libc::E2BIG) => AttachError::TooManyProcesses,
+                _ => AttachError::refused("list a process", source),
+            }
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! The system calls on maps that are needed while programs run; aya 0.14 has no batches, and binds maps to types that
+//! this side does not name.
+//!
+//! Does not know what the maps hold, save the calls in progress, whose layout must be known to pick one process's.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use aya_obj::generated::bpf_cmd;
+
+use super::kernel::bpf;
+
+/// `BPF_MAP_UPDATE_ELEM`, and the beginning of it `BPF_MAP_DELETE_ELEM`.
+#[repr(C)]
+struct MapElement {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// `BPF_MAP_LOOKUP_BATCH`.
+#[repr(C)]
+struct MapBatch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Mirrors the kernel side's `Call`: the key of a call in progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Call {
+    pub(super) sp: u64,
+    pub(super) tid: u32,
+    pub(super) point: u32,
+}
+
+/// Mirrors the kernel side's `Entered`: what is remembered of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Entered {
+    pub(super) subject: u64,
+    pub(super) tgid: u32,
+    pub(super) reserved: u32,
+}
+
+/// Calls read at once. More than any of the map's buckets holds, or the kernel would stop at that one.
+const BATCH: usize = 4096;
+
+/// Sets one entry of a map whose keys and values have these types.
+pub(super) fn update<V: Copy>(map: BorrowedFd<'_>, key: u32, value: V) -> io::Result<()> {
+    let update = MapElement {
+        map_fd: map.as_raw_fd() as u32,
+        pad: 0,
+        key: (&raw const key) as u64,
+        value: (&raw const value) as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value outlive the call and have the map's sizes.
+    unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &update) }.map(drop)
+}
+
+/// Removes one entry of a map whose keys have this type; whether there was one.
+pub(super) fn remove<K: Copy>(map: BorrowedFd<'_>, key: K) -> io::Result<bool> {
+    let removal =
+        MapElement { map_fd: map.as_raw_fd() as u32, pad: 0, key: (&raw const key) as u64, value: 0, flags: 0 };
+    // SAFETY: the key outlives the call and has the map's size.
+    match unsafe { bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &removal) } {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Every call in progress that is there from the beginning of this reading to its end, and perhaps some that are not:
+/// the map is read bucket by bucket, while programs go on writing.
+pub(super) fn calls(map: BorrowedFd<'_>, mut each: impl FnMut(Call, Entered)) -> io::Result<()> {
+    let mut keys = vec![Call::default(); BATCH];
+    let mut values = vec![Entered::default(); BATCH];
+    let mut place = 0u32;
+    let mut begun = false;
+    loop {
+        let mut next = 0u32;
+        let mut batch = MapBatch {
+            in_batch: if begun { (&raw const place) as u64 } else { 0 },
+            out_batch: (&raw mut next) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: BATCH as u32,
+            map_fd: map.as_raw_fd() as u32,
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: both arrays have room for `count` entries of the map's types, the places are the four bytes that a
+        // hash map's batches have, and all of it outlives the call. The kernel writes `count` back.
+        let end = match unsafe { bpf_mut(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut batch) } {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(error) => return Err(error),
+        };
+        for (key, value) in keys.iter().zip(&values).take(batch.count as usize) {
+            each(*key, *value);
+        }
+        if end {
+            return Ok(());
+        }
+        (place, begun) = (next, true);
+    }
+}
+
+/// # Safety
+/// As [`bpf`], for a command that writes to `attr`.
+unsafe fn bpf_mut<T>(command: bpf_cmd, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: the caller's promise; the exclusive borrow lets the kernel write.
+    unsafe { bpf(command, &raw mut *attr) }
+}

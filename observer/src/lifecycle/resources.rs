@@ -1,0 +1,309 @@
+//! The state machine of one process: observations in order of time become events.
+//!
+//! Does not know other processes. The rules are tables in the documentation of [`Resources::observe`] (transitions),
+//! `outcome` (what a JoinHandle would say) and `thread` (pairing).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::{
+    AsyncId, Cell, CellWords, Event, EventKind, Frame, Naming, Ns, Observation, Outcome, PanicSight, ProcAddr,
+    Resource, ResourceFacts, Role, Seen, StageWords, TargetEntry, TaskId, TaskState, Tid, Unnamed,
+};
+
+use super::Rules;
+use super::outcome::{Ending, Verdict, outcome};
+use super::table::{Key, Mint, Table};
+use super::task::Task;
+use super::thread::{Span, Thread};
+
+/// The resources of one process.
+#[derive(Debug)]
+pub(super) struct Resources {
+    pub(super) entry: Arc<TargetEntry>,
+    pub(super) table: Table,
+    threads: HashMap<Tid, Thread>,
+    rules: Rules,
+    /// Records were lost: what was not seen may have happened.
+    pub(super) lossy: bool,
+    /// Entries at which no task of a known type stood.
+    pub(super) foreign: u64,
+}
+
+impl Resources {
+    /// Begins with nothing known.
+    pub(super) fn new(entry: Arc<TargetEntry>, rules: Rules, mint: Mint) -> Self {
+        Self { entry, table: Table::new(mint), threads: HashMap::new(), rules, lossy: false, foreign: 0 }
+    }
+
+    /// A thread has ended: nothing of its own is open any more.
+    pub(super) fn thread_ended(&mut self, tid: Tid) {
+        self.threads.remove(&tid);
+    }
+
+    /// Takes one observation and says the events that follow from it.
+    ///
+    /// | seen | when | events, in this order |
+    /// |---|---|---|
+    /// | birth | always | init |
+    /// | poll entered | task unknown | init (existing, or inferred after a loss or without spawn points), before |
+    /// | poll entered | task known | before |
+    /// | poll left | not complete, still there | after |
+    /// | poll left | complete, or gone, by the task's latest poll | resolve, after, and destroy if gone |
+    /// | any left | its memory cannot be read | after (poll); the session is asked to look again |
+    /// | poll left | complete or gone, a later poll of the task was seen | after, and destroy if gone and none is open |
+    /// | shutdown left | entered idle, now complete or gone | resolve, and destroy if gone |
+    /// | join or abort handle dropped | gone | destroy |
+    /// | dealloc entered | task known | destroy |
+    /// | dealloc entered | task unknown | nothing: another thread saw its last reference gone and said its destroy |
+    /// | any entry at the header of another live task | that one was freed unseen | destroy (inferred) of that one |
+    ///
+    /// A destroy waits for the task's open polls: it is always a task's last event.
+    pub(super) fn observe(&mut self, seen: &Observation, out: &mut Vec<Event>) {
+        let moment = Moment { at: seen.at, tid: seen.tid };
+        match seen.seen {
+            Seen::Birth { vtable, minted } => self.born(moment, vtable, minted, out),
+            Seen::Enter { role, frame, header, cell } => match cell {
+                Cell::Task(words) => self.entered(moment, role, frame, header, words, out),
+                Cell::Foreign | Cell::Unreadable => self.foreign += 1,
+            },
+            Seen::Leave { role, frame, header, cell, stage } => {
+                self.left(moment, (role, frame, header), cell, stage, out);
+            }
+            Seen::Raise => self.thread(moment).raised(),
+        }
+    }
+
+    fn born(&mut self, moment: Moment, vtable: ProcAddr, minted: Option<TaskId>, out: &mut Vec<Event>) {
+        // An id that is already taken was not this task's: the mint of this birth was not seen.
+        let minted = minted.filter(|id| self.table.find(&Key { vtable, id: *id }).is_none());
+        let trigger = self.trigger(moment);
+        let id = self.table.add(Task::born(moment, vtable, minted));
+        let facts = self.facts(vtable, minted, None);
+        out.push(self.event(moment, false, EventKind::Init { id, trigger, existing: false, resource: facts }));
+    }
+
+    fn entered(
+        &mut self,
+        moment: Moment,
+        role: Role,
+        frame: Frame,
+        header: ProcAddr,
+        words: CellWords,
+        out: &mut Vec<Event>,
+    ) {
+        let key = Key { vtable: words.vtable, id: words.id };
+        if role == Role::Dealloc && self.table.find(&key).is_none() {
+            return;
+        }
+        let id = self.meet(moment, key, header, words.state, out);
+        let Some(task) = self.table.get_mut(id) else { return };
+        task.seen_at = moment.at;
+        task.doubtful = false;
+        task.notice(words.state);
+        if words.state.is_complete() && task.missed_its_end() {
+            self.resolve(moment, id, Outcome::Unknown, true, out);
+        }
+        let Some(task) = self.table.get_mut(id) else { return };
+        if role == Role::Dealloc {
+            task.gone = true;
+            self.bury_if_done(moment, id, out);
+            return;
+        }
+        if self.threads.get(&moment.tid).is_some_and(|thread| thread.is_in(id, role, frame)) {
+            // One vtable's function jumps to another's: two probes, one call.
+            return;
+        }
+        let Some(task) = self.table.get_mut(id) else { return };
+        let serial = task.enter(role, words.state);
+        let span = Span { id, role, frame, header, serial, entered: words.state };
+        let worker = self.is_worker(words.vtable);
+        for ended in self.thread(moment).push(span, worker) {
+            self.ended_unseen(moment, ended, out);
+        }
+        if role == Role::Poll {
+            out.push(self.event(moment, false, EventKind::Before(id)));
+        }
+    }
+
+    fn left(
+        &mut self,
+        moment: Moment,
+        (role, frame, header): (Role, Frame, Option<ProcAddr>),
+        cell: Cell,
+        stage: Option<StageWords>,
+        out: &mut Vec<Event>,
+    ) {
+        let (ended, left) = self.thread(moment).pop(role, frame, header);
+        for span in ended {
+            self.ended_unseen(moment, span, out);
+        }
+        // Without its entry (lost, or before the attach) a return says nothing that can be told safely.
+        let Some(span) = left else { return };
+        let raised = self.thread(moment).take_raised();
+        let Some(task) = self.table.get_mut(span.span.id) else { return };
+        let contested = task.is_contested();
+        task.leave(role, span.span.entered);
+        let Some(task) = self.table.get(span.span.id) else { return };
+        let holder = self.entry.holder_of(task.vtable);
+        let task_type = holder.map(|(_, entry)| &entry.task);
+        // A panic is seen where the code of the task's own image begins it.
+        let panics = holder.map_or(PanicSight::Unseen, |(mapped, _)| mapped.image.panics);
+        let closure = task_type.is_some_and(|known| known.resource == Resource::Blocking);
+        let layout = task_type.map(|known| known.layout);
+        let unreadable = cell == Cell::Unreadable;
+        let alive = match cell {
+            Cell::Task(words) if task.is_at(words.vtable, words.id) => {
+                layout.filter(|layout| words.is_plausible(layout)).map(|_| words)
+            }
+            _ => None,
+        };
+        let Some(task) = self.table.get_mut(span.span.id) else { return };
+        if let Some(words) = alive {
+            task.notice(words.state);
+        }
+        let verdict = if unreadable {
+            Verdict::Pending
+        } else {
+            outcome(&Ending {
+                role,
+                closure,
+                entered: span.span.entered,
+                latest: task.may_be_completed_by(span.span.serial),
+                alive: alive.map(|words| words.state),
+                contested,
+                cancel_seen: task.may_be_cancelled(),
+                evidence: stage
+                    .zip(task.task_id)
+                    .zip(layout)
+                    .map(|((s, id), layout)| s.evidence(id, layout.stage_tagged)),
+                raised,
+                panics,
+            })
+        };
+        let id = span.span.id;
+        if let Verdict::Resolved { outcome, inferred } = verdict {
+            self.resolve(moment, id, outcome, inferred, out);
+        }
+        if role == Role::Poll {
+            out.push(self.event(moment, false, EventKind::After(id)));
+        }
+        if let Some(task) = self.table.get_mut(id) {
+            task.seen_at = moment.at;
+            task.gone |= alive.is_none() && !unreadable;
+            task.doubtful = unreadable;
+        }
+        self.bury_if_done(moment, id, out);
+    }
+
+    /// The task at this header: known by its id, or by a birth that still waits for its first sight, or new to us.
+    fn meet(&mut self, moment: Moment, key: Key, header: ProcAddr, state: TaskState, out: &mut Vec<Event>) -> AsyncId {
+        let known = self.table.find(&key).or_else(|| self.table.identify(&key));
+        let id = known.unwrap_or_else(|| {
+            let id = self.table.add(Task::met(moment, key.vtable, key.id));
+            let existing = self.rules.births && !self.lossy;
+            let facts = self.facts(key.vtable, Some(key.id), Some(header));
+            let kind = EventKind::Init { id, trigger: None, existing, resource: facts };
+            out.push(self.event(moment, true, kind));
+            id
+        });
+        if let Some(freed) = self.table.settle(id, header) {
+            self.ended_by_reuse(moment, freed, out);
+        }
+        if state.is_complete()
+            && let Some(task) = self.table.get_mut(id)
+            && known.is_none()
+        {
+            // It was complete when first met: its end was before our time.
+            task.resolved = true;
+        }
+        id
+    }
+
+    fn resolve(&mut self, moment: Moment, id: AsyncId, outcome: Outcome, inferred: bool, out: &mut Vec<Event>) {
+        let first = self.table.get_mut(id).is_some_and(|task| !std::mem::replace(&mut task.resolved, true));
+        if first {
+            out.push(self.event(moment, inferred, EventKind::Resolve(id, outcome)));
+        }
+    }
+
+    fn bury_if_done(&mut self, moment: Moment, id: AsyncId, out: &mut Vec<Event>) {
+        if self.table.get(id).is_some_and(Task::is_done) {
+            self.table.remove(id);
+            out.push(self.event(moment, false, EventKind::Destroy(id)));
+        }
+    }
+
+    /// A call whose return was not seen, but must have happened.
+    fn ended_unseen(&mut self, moment: Moment, span: Span, out: &mut Vec<Event>) {
+        let Some(task) = self.table.get_mut(span.id) else { return };
+        task.leave(span.role, span.entered);
+        if span.role == Role::Poll {
+            out.push(self.event(moment, true, EventKind::After(span.id)));
+        }
+        self.bury_if_done(moment, span.id, out);
+    }
+
+    /// Another task stands at this one's address: it was freed, on a way we did not see.
+    fn ended_by_reuse(&mut self, moment: Moment, id: AsyncId, out: &mut Vec<Event>) {
+        let Some(task) = self.table.get_mut(id) else { return };
+        task.gone = true;
+        if task.is_done() {
+            let resolved = task.resolved;
+            if !resolved {
+                self.resolve(moment, id, Outcome::Unknown, true, out);
+            }
+            self.table.remove(id);
+            out.push(self.event(moment, true, EventKind::Destroy(id)));
+        }
+    }
+
+    /// What this thread is running: `None` unknown, `Some(None)` nothing that can be a trigger.
+    fn trigger(&mut self, moment: Moment) -> Option<Option<AsyncId>> {
+        if !self.rules.polls {
+            return None;
+        }
+        match self.threads.get(&moment.tid) {
+            Some(thread) if thread.is_known() => Some(thread.innermost()),
+            // A task was running at the attach on a thread that could not be told: it may be this one.
+            _ if self.table.has_unplaced() => None,
+            _ => Some(None),
+        }
+    }
+
+    pub(super) fn thread(&mut self, moment: Moment) -> &mut Thread {
+        self.threads.entry(moment.tid).or_default()
+    }
+
+    pub(super) fn is_worker(&self, vtable: ProcAddr) -> bool {
+        self.entry.type_at(vtable).is_some_and(|entry| entry.task.worker)
+    }
+
+    fn event(&self, moment: Moment, inferred: bool, kind: EventKind) -> Event {
+        Event { at: moment.at, pid: Some(self.entry.pid), tid: Some(moment.tid), inferred, kind }
+    }
+
+    pub(super) fn facts(
+        &self,
+        vtable: ProcAddr,
+        task_id: Option<TaskId>,
+        address: Option<ProcAddr>,
+    ) -> Box<ResourceFacts> {
+        let entry = self.entry.type_at(vtable);
+        Box::new(ResourceFacts {
+            resource: entry.map_or(Resource::Task, |entry| entry.task.resource),
+            task_id,
+            address,
+            type_id: entry.map(|entry| entry.id.clone()),
+            future: entry.map_or(Naming::Unknown(Unnamed::NotSearched), |entry| entry.task.future.clone()),
+            place: entry.and_then(|entry| entry.task.place.clone()),
+        })
+    }
+}
+
+/// When and where an observation was made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) at: Ns,
+    pub(super) tid: Tid,
+}

@@ -1,0 +1,67 @@
+//! Which CPUs there are to open rings on.
+//!
+//! Does not know: what is opened. One that comes online later has no ring; what happens on it is not seen.
+
+use std::fs;
+use std::io;
+
+use super::PerfError;
+
+/// More numbers than any kernel is built for (`NR_CPUS` is at most 8192).
+const MOST: u32 = 1 << 16;
+
+/// The CPUs that are online now.
+pub fn online_cpus() -> Result<Vec<u32>, PerfError> {
+    let failed = |source| PerfError::System { what: "list the CPUs that are online", source };
+    let text = fs::read_to_string("/sys/devices/system/cpu/online").map_err(failed)?;
+    parse_cpus(&text).ok_or_else(|| failed(io::Error::new(io::ErrorKind::InvalidData, format!("they are {text:?}"))))
+}
+
+/// A list as the kernel writes it: `0-3,8`. `None` for anything else.
+fn parse_cpus(text: &str) -> Option<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for part in text.trim_end().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        if first > last || last >= MOST || cpus.last().is_some_and(|&before| before >= first) {
+            return None;
+        }
+        cpus.extend(first..=last);
+    }
+    Some(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_list_of_ranges_names_each_cpu_once() {
+        assert_eq!(parse_cpus("0\n"), Some(vec![0]));
+        assert_eq!(parse_cpus("0-1\n"), Some(vec![0, 1]));
+        assert_eq!(parse_cpus("0-2,5,7-8\n"), Some(vec![0, 1, 2, 5, 7, 8]));
+    }
+
+    #[test]
+    fn what_is_no_such_list_is_refused() {
+        for text in ["", "\n", "a", "1-", "-1", "3-2", "0,0", "0-4294967295", "0-3,2-5"] {
+            assert_eq!(parse_cpus(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn we_run_on_a_cpu_that_is_online() {
+        // SAFETY: no arguments.
+        let here = unsafe { libc::sched_getcpu() } as u32;
+        assert!(online_cpus().unwrap().contains(&here));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC*", near in "[-0-9,]{0,40}") {
+            let _ = (parse_cpus(&text), parse_cpus(&near));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! One CPU's perf ring: memory that the kernel fills with entries and this side empties.
+//!
+//! aya's own is not used, because it wakes its reader at every record, which costs the target more than the probe does;
+//! this one wakes at a quarter of its size, and its reader polls in between. Does not know what an entry says.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::entry::{Entry, HEADER, Header, Kind};
+use super::{PerfError, Source};
+
+/// Where the kernel says how far it has written: `data_head` of `struct perf_event_mmap_page`, its first page.
+const HEAD_AT: usize = 1024;
+/// Where it is told how far was read: `data_tail`.
+const TAIL_AT: usize = 1032;
+
+/// One ring.
+pub struct Ring {
+    cpu: u32,
+    fd: OwnedFd,
+    /// One page of positions, then `size` bytes of ring.
+    memory: NonNull<u8>,
+    page: usize,
+    size: usize,
+    /// An entry that wraps around the end is put together here.
+    joined: Vec<u8>,
+}
+
+// SAFETY: the mapping is this value's own, and reading it takes `&mut self`.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    /// Opens the ring of `cpu` with `pages` pages, a power of two, for all processes.
+    pub fn open(source: Source, cpu: u32, pages: usize) -> Result<Self, PerfError> {
+        // SAFETY: no pointers.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+        let size = match pages.checked_mul(page) {
+            Some(size) if pages.is_power_of_two() && size <= 1 << 30 => size,
+            _ => return Err(PerfError::RingSize { pages }),
+        };
+        let fd = source.open(cpu, (size / 4) as u32).map_err(|error| PerfError::refused(source.what(), error))?;
+        // SAFETY: a new mapping of the length that a perf event of this size has; nothing is overwritten.
+        let memory = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                page + size,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if memory == libc::MAP_FAILED {
+            let source = io::Error::last_os_error();
+            // EPERM is what the kernel says to too many locked pages, too.
+            return Err(PerfError::LockedMemory { what: "map a perf ring", source });
+        }
+        let Some(memory) = NonNull::new(memory.cast()) else {
+            return Err(PerfError::System { what: "map a perf ring", source: io::ErrorKind::InvalidData.into() });
+        };
+        Ok(Self { cpu, fd, memory, page, size, joined: Vec::new() })
+    }
+
+    /// The CPU it belongs to.
+    pub fn cpu(&self) -> u32 {
+        self.cpu
+    }
+
+    /// Gives every entry there is to `sink`, oldest first, and its room back to the kernel.
+    pub fn drain(&mut self, sink: &mut dyn FnMut(Entry<'_>)) {
+        let head = self.head().load(Ordering::Acquire);
+        // Only this side writes it.
+        let mut tail = self.tail().load(Ordering::Relaxed);
+        while tail < head {
+            let unread = head - tail;
+            let header = Header::at(self.bytes(tail, HEADER));
+            // The kernel never writes such an entry; without this, one would stop us here for ever.
+            if (header.size as usize) < HEADER || u64::from(header.size) > unread {
+                tail = head;
+                break;
+            }
+            let bytes = self.bytes(tail, header.size as usize);
+            sink(Entry { kind: Kind::from_number(header.kind), misc: header.misc, body: &bytes[HEADER..] });
+            tail += u64::from(header.size);
+            // Room is given back in parts, so that the kernel can go on writing while a long ring is read.
+            if tail & (self.size as u64 / 4 - 1) < u64::from(header.size) {
+                self.give_back(tail);
+            }
+        }
+        self.give_back(tail);
+    }
+}
+
+impl Ring {
+    /// How far the kernel has written. It publishes with a release: the entries before are readable after an acquire.
+    fn head(&self) -> &AtomicU64 {
+        // SAFETY: aligned and within the mapping, which lives as long as the borrow; the kernel writes it as a whole.
+        unsafe { AtomicU64::from_ptr(self.memory.as_ptr().add(HEAD_AT).cast()) }
+    }
+
+    /// How far was read.
+    fn tail(&self) -> &AtomicU64 {
+        // SAFETY: as above.
+        unsafe { AtomicU64::from_ptr(self.memory.as_ptr().add(TAIL_AT).cast()) }
+    }
+
+    fn give_back(&mut self, tail: u64) {
+        // Released, so that the kernel overwrites nothing that is still being read.
+        self.tail().store(tail, Ordering::Release);
+    }
+
+    /// The `length` published bytes at `position`, in one piece. `length` is at most the ring's size.
+    fn bytes(&mut self, position: u64, length: usize) -> &[u8] {
+        let from = position as usize & (self.size - 1);
+        let first = length.min(self.size - from);
+        // SAFETY: the ring begins behind the first page and is `size` long; the kernel leaves published bytes alone
+        // until `give_back`, which takes `&mut self` and so waits for this borrow.
+        let (piece, rest) = unsafe {
+            let ring = self.memory.as_ptr().add(self.page);
+            (std::slice::from_raw_parts(ring.add(from), first), std::slice::from_raw_parts(ring, length - first))
+        };
+        if rest.is_empty() {
+            return piece;
+        }
+        self.joined.clear();
+        self.joined.extend_from_slice(piece);
+        self.joined.extend_from_slice(rest);
+        &self.joined
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: this mapping, with the length it was made with; nothing borrows from it any more.
+        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.page + self.size) };
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Ring {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_size_that_is_no_power_of_two_is_refused() {
+        for pages in [0, 3, 1 << 40] {
+            for source in [Source::BpfOutput, Source::SideBand] {
+                let refused = Ring::open(source, 0, pages);
+                assert!(matches!(refused, Err(PerfError::RingSize { pages: said }) if said == pages));
+            }
+        }
+    }
+
+    #[test]
+    fn a_cpu_that_is_not_there_is_refused() {
+        for source in [Source::BpfOutput, Source::SideBand] {
+            assert!(Ring::open(source, u32::MAX, 1).is_err());
+            assert!(Ring::open(source, 1 << 20, 1).is_err());
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! Follows processes as they come and go: news become marks in the stream, new files are looked at, probes come and go with
+//! who runs them.
+//!
+//! Does not know: records, tasks. What the marks mean to the targets is `population`'s.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::attach::Probes;
+use crate::lives::{Change as Happening, Lives, News};
+use crate::model::{BY_PROCESS, Enclosure, FileId, Missing, Ns, Pid};
+use crate::target::{Process, is_running, monotonic_now};
+
+use super::analyst::{Analyst, Answer, Ask, Found};
+use super::error::SessionError;
+use super::images::Looked;
+use super::machine::{Machine, look_at};
+use super::population::Step;
+use super::probing::{Probing, Runner, Wanted};
+use super::roster::Code;
+use super::setup::Attachment;
+use super::stream::{Mark, Stream};
+use super::{Options, Selection, Within};
+
+/// Pages of each CPU's ring of news: a thousand forks and execs between two looks.
+const NEWS_PAGES: usize = 128;
+/// A process is taken for ended so long after its first thread ended, if no other thread of it lives: until then its
+/// other threads may still be seen at their ends.
+const DYING: Ns = Ns(200_000_000);
+/// And is looked at again after so long, if one does.
+const UNDEAD: Ns = Ns(1_000_000_000);
+/// Between two looks at which probes nobody runs into any more.
+const HOUSEKEEPING: Ns = Ns(1_000_000_000);
+
+/// What follows.
+pub(super) struct Follower<'a> {
+    lives: Option<Lives>,
+    analyst: Analyst,
+    /// What is known of files, as news or mappings name them.
+    files: HashMap<FileId, Known>,
+    probing: Probing<'a>,
+    members: Whom,
+    /// Processes that came to run a file whose probes are in.
+    newcomers: Vec<(FileId, Pid)>,
+    /// Processes whose first thread has ended, and when to look whether the others have.
+    dying: HashMap<Pid, Ns>,
+    next_housekeeping: Ns,
+    missing: Vec<Missing>,
+    progress: Progress,
+    say: &'a dyn Fn(u8, &str),
+}
+
+/// Whose news matter.
+enum Whom {
+    Everyone(Within),
+    /// With the slot of each.
+    Named(HashMap<Pid, u16>),
+}
+
+/// What is known of a file.
+#[derive(Clone, Debug)]
+enum Known {
+    /// It is being looked at, because these run it.
+    Asked(Vec<Pid>),
+    /// There is nothing to observe in it.
+    Nothing,
+    /// Its probes are in, or were and may come again.
+    Facts,
+}
+
+/// How far looking at the machine's images has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    looked: usize,
+    carrying: usize,
+    said: bool,
+}
+
+impl<'a> Follower<'a> {
+    /// Begins to follow, before anything that is found by looking is looked for. `None` where there is nothing to follow
+    /// with, which is said.
+    pub(super) fn begin(
+        options: &'a Options,
+        processes: &[Arc<Process>],
+        attachments: Vec<Attachment>,
+        stream: &mut Stream,
+        say: &'a dyn Fn(u8, &str),
+    ) -> Result<Self, SessionError> {
+        let members = match &options.selection {
+            Selection::Everyone(within) => Whom::Everyone(within.clone()),
+            Selection::Running { .. } | Selection::Launch(_) => {
+                Whom::Named(processes.iter().map(|process| process.pid()).zip(0..).collect())
+            }
+        };
+        let mut missing = Vec::new();
+        let lives = match Lives::listen(NEWS_PAGES) {
+            Ok(lives) => Some(lives),
+            Err(error) => {
+                let what = match members {
+                    Whom::Everyone(_) => "processes that begin from now on",
+                    Whom::Named(_) => "what these processes load or begin from now on",
+                };
+                missing.push(Missing { event: "init", reason: format!("{what} will not be seen: {error}") });
+                None
+            }
+        };
+        let analyst = Analyst::begin(options.names, options.verbosity)
+            .map_err(|source| SessionError::System { what: "start a thread", source })?;
+        let mut follower = Self {
+            lives,
+            analyst,
+            files: HashMap::new(),
+            probing: Probing::new(options.events, say),
+            members,
+            newcomers: Vec::new(),
+            dying: HashMap::new(),
+            next_housekeeping: Ns(0),
+            missing,
+            progress: Progress::default(),
+            say,
+        };
+        match follower.members {
+            Whom::Everyone(_) => follower.list(stream)?,
+            Whom::Named(_) => follower.settle(processes, attachments, stream)?,
+        }
+        Ok(follower)
+    }
+
+    /// What will not be seen of those that are followed.
+    pub(super) fn missing(&self) -> impl Iterator<Item = Missing> + '_ {
+        self.missing.iter().cloned()
+    }
+
+    /// What is followed, in a word.
+    pub(super) fn what(&self) -> &'static str {
+        match (&self.lives, &self.members) {
+            (None, _) => "nothing",
+            (Some(_), Whom::Named(_)) => "named",
+            (Some(_), Whom::Everyone(_)) => "everyone",
+        }
+    }
+
+    /// What the named processes run is known already.
+    fn settle(
+        &mut self,
+        processes: &[Arc<Process>],
+        attachments: Vec<Attachment>,
+        stream: &mut Stream,
+    ) -> Result<(), SessionError> {
+        for process in processes {
+            for module in process.modules()? {
+                self.files.entry(module.file).or_insert(Known::Nothing);
+            }
+        }
+        for Attachment { file, facts, image, .. } in attachments {
+            self.files.insert(file, Known::Facts);
+            stream.population.settled(file, facts, image);
+        }
+        let began = monotonic_now();
+        let mut residents = Vec::new();
+        for process in processes {
+            residents.extend(look_at(process.pid())?);
+        }
+        stream.mark(began, Mark::Listed(residents));
+        Ok(())
+    }
+
+    /// Looks at all processes there are.
+    fn list(&mut self, stream: &mut Stream) -> Result<(), SessionError> {
+        let began = monotonic_now();
+        let Machine { mut residents, not_permitted } = Machine::look()?;
+        if not_permitted > 0 {
+            (self.say)(
+                1,
+                &format!("{not_permitted} processes may not be looked at: needs CAP_SYS_PTRACE (or root)"),
+            );
+        }
+        residents.retain(|(pid, resident)| self.wants(*pid, &resident.enclosure));
+        for (pid, resident) in &residents {
+            for code in &resident.code {
+                self.runs(code.file, *pid, code);
+            }
+        }
+        stream.mark(began, Mark::Listed(residents));
+        stream.mark(monotonic_now(), Mark::ListingOver);
+        Ok(())
+    }
+
+    fn wants(&self, pid: Pid, enclosure: &Enclosure) -> bool {
+        match &self.members {
+            Whom::Everyone(within) => pid.0 != std::process::id() && within.holds(enclosure),
+            Whom::Named(slots) => slots.contains_key(&pid),
+        }
+    }
+
+    /// Takes in what happened since the last time.
+    pub(super) fn fill(&mut self, stream: &mut Stream, probes: &Probes) {
+        let Some(lives) = &mut self.lives else { return };
+        // The stream puts everything in order of time itself.
+        let heard = lives.hear(Ns(u64::MAX));
+        let lost = heard.lost();
+        for News { at, change } in heard.news {
+            self.happened(at, change, stream, probes);
+        }
+        let now = monotonic_now();
+        self.bury(now, stream);
+        if (lost > 0 || heard.malformed > 0) && matches!(self.members, Whom::Everyone(_)) {
+            (self.say)(1, &format!("{lost} news of processes found no room; the machine is looked at again"));
+            if let Err(error) = self.list(stream) {
+                (self.say)(1, &format!("processes cannot be listed: {}", error.in_full()));
+            }
+        }
+    }
+
+    fn happened(&mut self, at: Ns, change: Happening, stream: &mut Stream, probes: &Probes) {
+        match change {
+            Happening::Forked { parent, child } => {
+                self.dying.remove(&child);
+                if matches!(self.members, Whom::Everyone(_)) {
+                    stream.mark(at, Mark::Step(parent, Step::Forked { child }));
+                }
+            }
+            Happening::Execed { pid } => {
+                self.dying.remove(&pid);
+                if self.follows(pid) {
+                    stream.mark(at, Mark::Step(pid, Step::Execed));
+                }
+            }
+            Happening::Exited { pid, tid, leader } => {
+                if self.follows(pid) {
+                    stream.mark(at, Mark::ThreadEnded(pid, tid));
+                    if leader {
+                        self.dying.insert(pid, Ns(at.0 + DYING.0));
+                    }
+                }
+            }
+            Happening::Mapped { pid, range, offset, file, path } => {
+                if !self.follows(pid) || matches!(self.files.get(&file), Some(Known::Nothing)) {
+                    return;
+                }
+                // Now, because it may have ended when its turn comes.
+                let enclosure = super::machine::enclosure(pid);
+                if !self.wants(pid, &enclosure) {
+                    // It may come to run what is probed for others: its hits are of no use.
+                    if let Err(error) = probes.exclude(pid) {
+                        (self.say)(2, &format!("process {pid} is reported although it is not wanted: {error}"));
+                    }
+                    return;
+                }
+                let code = Code { file, path: path.into(), start: range.start, length: range.len(), offset };
+                self.runs(file, pid, &code);
+                stream.mark(at, Mark::Step(pid, Step::Mapped(code, enclosure)));
+            }
+            Happening::Lost { .. } => {}
+        }
+    }
+
+    fn follows(&self, pid: Pid) -> bool {
+        match &self.members {
+            Whom::Everyone(_) => pid.0 != std::process::id(),
+            Whom::Named(slots) => slots.contains_key(&pid),
+        }
+    }
+
+    /// Whoever is due and has no thread any more has ended.
+    fn bury(&mut self, now: Ns, stream: &mut Stream) {
+        let due: Vec<Pid> = self.dying.iter().filter(|(_, at)| **at <= now).map(|(pid, _)| *pid).collect();
+        for pid in due {
+            if is_running(pid) {
+                self.dying.insert(pid, Ns(now.0 + UNDEAD.0));
+            } else {
+                let at = self.dying.remove(&pid).unwrap_or(now);
+                stream.mark(at, Mark::Step(pid, Step::Ended));
+            }
+        }
+    }
+
+    /// Somebody runs a file: asks what it holds, unless that is known.
+    fn runs(&mut self, file: FileId, pid: Pid, code: &Code) {
+        match self.files.get_mut(&file) {
+            Some(Known::Asked(pids)) => pids.push(pid),
+            Some(Known::Facts) => self.newcomers.push((file, pid)),
+            Some(Known::Nothing) => {}
+            None => {
+                self.files.insert(file, Known::Asked(vec![pid]));
+                self.analyst.ask(Ask { file, pid, at: code.start });
+            }
+        }
+    }
+
+    fn runner(&self, pid: Pid) -> Option<Runner> {
+        match &self.members {
+            Whom::Everyone(_) => Some(Runner { pid, slot: BY_PROCESS }),
+            Whom::Named(slots) => Some(Runner { pid, slot: *slots.get(&pid)? }),
+        }
+    }
+
+    /// Puts probes into what was looked at, takes out what nobody runs.
+    pub(super) fn tend(&mut self, stream: &mut Stream, probes: &mut Probes, now: Ns) {
+        while let Some(answer) = self.analyst.answer() {
+            self.answered(answer, stream, probes);
+        }
+        self.say_progress();
+        for (file, pid) in std::mem::take(&mut self.newcomers) {
+            let joined = self.runner(pid).map_or(Ok(()), |runner| self.probing.joins(file, runner, probes));
+            if let Err(error) = joined {
+                (self.say)(2, &format!("process {pid} is not observed: {}", error.in_full()));
+            }
+        }
+        for file in self.probing.give_back(stream) {
+            self.files.remove(&file);
+        }
+        if now >= self.next_housekeeping {
+            self.next_housekeeping = Ns(now.0 + HOUSEKEEPING.0);
+            for file in self.probing.release_unused(stream, now) {
+                // Whoever runs it again is looked at again: the file may be another by then.
+                self.files.remove(&file);
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: Answer, stream: &mut Stream, probes: &mut Probes) {
+        let Answer { ask, found } = answer;
+        self.progress.looked += 1;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                // It has ended, as a rule: whoever runs the file next is asked for it.
+                self.files.remove(&ask.file);
+                (self.say)(2, &format!("an image of process {} was not looked at: {}", ask.pid, error.in_full()));
+                return;
+            }
+        };
+        let Found { file, path, looked, opened, missing } = found;
+        for missing in missing {
+            (self.say)(1, &format!("missing {}: {}", missing.event, missing.reason));
+        }
+        let facts = match looked {
+            Looked::Runtime(facts) => facts,
+            Looked::Nothing => return self.holds_nothing(&[ask.file, file], stream),
+            Looked::Unsupported(reason) => {
+                (self.say)(1, &format!("process {}: {}", ask.pid, reason.in_words()));
+                return self.holds_nothing(&[ask.file, file], stream);
+            }
+        };
+        self.progress.carrying += 1;
+        let mut names = vec![file, ask.file];
+        names.dedup();
+        let asked = self.files.remove(&ask.file);
+        for name in &names {
+            self.files.insert(*name, Known::Facts);
+        }
+        let Some(Known::Asked(pids)) = asked else { return };
+        let mut runners: Vec<Runner> = pids.into_iter().filter_map(|pid| self.runner(pid)).collect();
+        // The one that was looked at lives; others may have ended.
+        runners.sort_by_key(|runner| runner.pid != ask.pid);
+        let everyone = matches!(self.members, Whom::Everyone(_));
+        let wanted = Wanted { names, path: path.clone(), opened, facts: &facts, runners, everyone };
+        if let Err(error) = self.probing.begin(wanted, stream, probes) {
+            (self.say)(1, &format!("{path} cannot be observed as it should: {}", error.in_full()));
+        }
+    }
+
+    /// A process is no target any more.
+    pub(super) fn ended(&mut self, pid: Pid) {
+        self.probing.ended(pid);
+    }
+
+    fn holds_nothing(&mut self, names: &[FileId], stream: &mut Stream) {
+        for name in names {
+            self.files.insert(*name, Known::Nothing);
+            stream.population.forget_file(*name);
+        }
+    }
+
+    fn say_progress(&mut self) {
+        let open = self.analyst.open();
+        if open == 0 && !self.progress.said && self.progress.looked > 0 && matches!(self.members, Whom::Everyone(_)) {
+            self.progress.said = true;
+            let Progress { looked, carrying, .. } = self.progress;
+            (self.say)(1, &format!("{looked} images looked at, {carrying} carry a runtime; new ones are followed"));
+        }
+    }
+}
