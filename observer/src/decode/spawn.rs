@@ -131,7 +131,7 @@ mod tests {
         nobody[24..32].fill(0);
         assert_eq!(error(&nobody), Malformed::NoId);
         let mut elsewhere = catalog.clone();
-        elsewhere.points[0].image = 1;
+        elsewhere.change(TargetId(0), |target| target.images.clear());
         assert_eq!(decode_spawn(&record(RecordKind::Spawn, 0, 0, 0, 0, &[]), &elsewhere), Err(Malformed::Point));
     }
 

@@ -22,6 +22,9 @@ pub enum Analysis {
     Runtime(Box<ImageFacts>),
 }
 
+/// Whose note makes an image known as an observer's.
+pub const OBSERVER_NOTE: &[u8] = b"async-observer";
+
 /// An image with a runtime that can be observed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageFacts {
@@ -29,6 +32,8 @@ pub struct ImageFacts {
     pub build_id: BuildId,
     /// What of it is loaded where, by address.
     pub segments: Vec<LoadSegment>,
+    /// It is an observer as this one is: never to be observed but by who names it.
+    pub observer: bool,
     /// No symbol table.
     pub stripped: bool,
     /// The runtime's version, where the image tells it.

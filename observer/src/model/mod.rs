@@ -30,7 +30,7 @@ pub use address::{Bias, FileOffset, ProcAddr, VirtAddr};
 pub use catalog::{Catalog, ImageEntry, MappedImage, Missing, TargetEntry, TypeEntry};
 pub use enclosure::{ContainerId, Enclosure, NamespaceId};
 pub use event::{Event, EventKind, EventSet, Outcome, ResourceFacts};
-pub use facts::{Analysis, IdPlaces, ImageFacts, ImagePlan, LoadSegment, PanicPlaces, Unprobed};
+pub use facts::{Analysis, IdPlaces, ImageFacts, ImagePlan, LoadSegment, OBSERVER_NOTE, PanicPlaces, Unprobed};
 pub use id::{AsyncId, Pid, TargetId, TaskId, Tid};
 pub use image::{BuildId, TypeId, content_hash};
 pub use mapping::{AddressRange, FileId};

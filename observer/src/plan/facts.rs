@@ -2,7 +2,7 @@
 //!
 //! Does not know: where the bytes come from, who maps them, what is wanted of them.
 
-use crate::model::{Analysis, ImageFacts, VirtAddr};
+use crate::model::{Analysis, ImageFacts, OBSERVER_NOTE, VirtAddr};
 use crate::runtime::{self, Found};
 use crate::symbols::{Image, Segment};
 
@@ -26,6 +26,7 @@ pub fn analyse(image: &Image<'_>, named: bool) -> Analysis {
         version: found.version.as_ref().map(ToString::to_string),
         unstable: found.unstable,
         named,
+        observer: image.has_note_of(OBSERVER_NOTE),
         spawn_sites: found.births.len(),
         counters,
         plan: super::plan(image, &found),

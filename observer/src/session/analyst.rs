@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use crate::model::{FileId, Missing, Pid, ProcAddr};
 use crate::target::{Module, Process, TargetError};
 
+use super::Caching;
 use super::error::SessionError;
 use super::images::{Images, Looked};
 
@@ -50,12 +51,12 @@ pub(super) struct Found {
 
 impl Analyst {
     /// Begins to wait for questions.
-    pub(super) fn begin(names: bool, verbosity: u8) -> std::io::Result<Self> {
+    pub(super) fn begin(names: bool, caching: Caching, verbosity: u8) -> std::io::Result<Self> {
         let (asks, questions) = channel::<Ask>();
         let (replies, answers) = channel();
         let thread = std::thread::Builder::new().name("images".to_owned()).spawn(move || {
             let say = super::progress(verbosity);
-            let mut images = Images::new(names, &say);
+            let mut images = Images::new(names, &caching, &say);
             let mut waiting = Waiting::default();
             while let Some(next) = waiting.next(&questions) {
                 let answer = match next {

@@ -31,6 +31,8 @@ impl<'a> Candidate<'a> {
     /// Looks at the process's images.
     pub(super) fn of(process: &'a Process, images: &mut Images<'_>) -> Result<Self, SessionError> {
         let mut entry = TargetEntry::new(process.pid(), process.exe().to_owned());
+        // What is not known of it is not said.
+        entry.enclosure = process.enclosure().unwrap_or_default();
         let (mut uses, mut refused) = (Vec::new(), Vec::new());
         for module in process.modules()? {
             match images.of_module(&module, &mut entry.missing)? {

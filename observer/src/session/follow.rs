@@ -104,7 +104,7 @@ impl<'a> Follower<'a> {
                 None
             }
         };
-        let analyst = Analyst::begin(options.names, options.verbosity)
+        let analyst = Analyst::begin(options.names, options.caching.clone(), options.verbosity)
             .map_err(|source| SessionError::System { what: "start a thread", source })?;
         let mut follower = Self {
             lives,
@@ -172,7 +172,7 @@ impl<'a> Follower<'a> {
         if not_permitted > 0 {
             (self.say)(
                 1,
-                &format!("{not_permitted} processes may not be looked at: needs CAP_SYS_PTRACE (or root)"),
+                &format!("{not_permitted} processes may not be looked at, and are not observed (CAP_SYS_PTRACE permits most)"),
             );
         }
         residents.retain(|(pid, resident)| self.wants(*pid, &resident.enclosure));
@@ -336,6 +336,10 @@ impl<'a> Follower<'a> {
             (self.say)(1, &format!("missing {}: {}", missing.event, missing.reason));
         }
         let facts = match looked {
+            Looked::Runtime(facts) if facts.observer && matches!(self.members, Whom::Everyone(_)) => {
+                (self.say)(2, &format!("{path} is an observer: it is left alone"));
+                return self.holds_nothing(&[ask.file, file], stream);
+            }
             Looked::Runtime(facts) => facts,
             Looked::Nothing => return self.holds_nothing(&[ask.file, file], stream),
             Looked::Unsupported(reason) => {

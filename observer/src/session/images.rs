@@ -47,9 +47,13 @@ impl<'a> Images<'a> {
         Self { known: HashMap::new(), shared: HashMap::new(), look }
     }
 
-    /// Whether it is known that this file holds nothing to look at.
+    /// Whether it is known that this file holds nothing that is looked at without being named.
     pub(super) fn holds_nothing(&self, file: FileId) -> bool {
-        matches!(self.known.get(&file), Some(Looked::Nothing))
+        match self.known.get(&file) {
+            Some(Looked::Nothing) => true,
+            Some(Looked::Runtime(facts)) => facts.observer,
+            Some(Looked::Unsupported(_)) | None => false,
+        }
     }
 
     /// What the file of a module holds. What cannot be looked at and is not the executable is missing, and holds nothing.

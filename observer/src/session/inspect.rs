@@ -141,7 +141,8 @@ impl Inspected {
     pub(super) fn site(&self, site: Site) -> Option<SiteOf<'_>> {
         let entry = self.entry.type_at(site.vtable)?;
         let spawned_at = site.spawned_at.and_then(|at| self.spawned_at.get(&at)?.as_ref());
-        Some(SiteOf { pid: self.entry.pid, exe: &self.entry.exe, entry, spawned_at })
+        let TargetEntry { pid, exe, enclosure, .. } = &self.entry;
+        Some(SiteOf { pid: *pid, exe, enclosure, entry, spawned_at })
     }
 
     pub(super) fn report<'a>(&'a self, taken: &'a Taken) -> CensusReport<'a> {
@@ -149,6 +150,7 @@ impl Inspected {
             at: taken.at,
             pid: self.entry.pid,
             exe: &self.entry.exe,
+            enclosure: &self.entry.enclosure,
             live: taken.live,
             futures: FuturesCount {
                 at: taken.bounds.at,

@@ -188,10 +188,8 @@ impl<'a> Inspection<'a> {
             }
             let opened = Process::open(pid).map_err(SessionError::from).and_then(|process| self.inspected(process));
             match opened {
-                Ok(mut target) => {
-                    target.entry.enclosure = resident.enclosure;
-                    self.targets.push(target);
-                }
+                Ok(_) if resident.code.iter().all(|code| self.images.holds_nothing(code.file)) => {}
+                Ok(target) => self.targets.push(target),
                 Err(SessionError::Nothing { reasons, .. }) if reasons.is_empty() => {}
                 Err(SessionError::Target(TargetError::Vanished { .. } | TargetError::Zombie { .. })) => {}
                 // Once is enough.

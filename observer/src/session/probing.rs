@@ -234,7 +234,10 @@ fn leave(leaving: &mut Vec<JoinHandle<()>>, work: impl FnOnce() + Send + 'static
 
 impl Drop for Probing<'_> {
     fn drop(&mut self) {
-        self.held.clear();
+        // All at once: each waits for the kernel, which can wait for all of them together.
+        for held in self.held.drain(..) {
+            leave(&mut self.leaving, move || drop(held));
+        }
         for thread in self.leaving.drain(..) {
             // It only drops: if it panicked, the links went with it.
             let _ = thread.join();

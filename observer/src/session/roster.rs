@@ -116,10 +116,6 @@ impl Roster {
         pids.sort_unstable();
         pids
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.processes.len()
-    }
 }
 
 #[cfg(test)]
@@ -179,6 +175,6 @@ mod tests {
         roster.forget_file(LIBRARY);
         assert_eq!(roster.of(Pid(7)).unwrap().code.len(), 1);
         roster.ended(Pid(7));
-        assert_eq!(roster.len(), 0);
+        assert!(roster.of(Pid(7)).is_none());
     }
 }

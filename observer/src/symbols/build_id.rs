@@ -1,4 +1,4 @@
-//! The image's identity: the linker's build id, or a hash of the content.
+//! The image's notes: its identity, which is the linker's build id or a hash of the content, and whose it is.
 //!
 //! Does not know: where the image is mapped.
 
@@ -19,6 +19,14 @@ pub(super) fn read(headers: ProgramHeaders<'_>, bytes: &[u8]) -> BuildId {
 
 fn noted(headers: ProgramHeaders<'_>, bytes: &[u8]) -> Option<BuildId> {
     headers.iter().find_map(|header| in_notes(header.notes(LittleEndian, bytes).ok()??))
+}
+
+/// Whether a note of this owner is in the image.
+pub(super) fn has_note_of(owner: &[u8], headers: ProgramHeaders<'_>, bytes: &[u8]) -> bool {
+    headers.iter().any(|header| {
+        let Ok(Some(mut notes)) = header.notes(LittleEndian, bytes) else { return false };
+        std::iter::from_fn(|| notes.next().ok().flatten()).any(|note| note.name() == owner)
+    })
 }
 
 /// The first build id among the notes of one segment.

@@ -24,6 +24,7 @@ pub struct Image<'d> {
     pointers: Pointers,
     functions: Functions,
     needed: Vec<&'d str>,
+    headers: ProgramHeaders<'d>,
     build_id: BuildId,
     pie: bool,
     stripped: bool,
@@ -65,6 +66,7 @@ impl<'d> Image<'d> {
         let pie = header.e_type(LittleEndian) == elf::ET_DYN;
         let mut image = Self {
             bytes,
+            headers,
             segments,
             frozen: frozen(headers),
             pointers: Pointers::default(),
@@ -158,6 +160,11 @@ impl<'d> Image<'d> {
     /// The image's identity.
     pub fn build_id(&self) -> &BuildId {
         &self.build_id
+    }
+
+    /// Whether the image carries a note of this owner, which it does for as long as it can be run: no strip takes it out.
+    pub fn has_note_of(&self, owner: &[u8]) -> bool {
+        build_id::has_note_of(owner, self.headers, self.bytes)
     }
 
     /// Loaded at any address (position independent, static-pie and shared objects too).

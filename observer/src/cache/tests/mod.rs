@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::model::{
-    AttachPoint, BuildId, CellLayout, Cost, ImageFacts, ImagePlan, Naming, PanicPlaces, Place, PollBody, Resource,
+    AttachPoint, BuildId, CellLayout, Cost, IdPlaces, ImageFacts, ImagePlan, Naming, PanicPlaces, Place, PollBody, Resource,
     Role, TaskFunctions, TaskType, VirtAddr,
 };
 use crate::symbols::tiny::{CODE, DATA, Tiny};
@@ -82,6 +82,7 @@ fn facts(file: &[u8]) -> ImageFacts {
         version: Some("1.54.1".to_owned()),
         unstable: true,
         named: true,
+        observer: false,
         types: vec![TaskType {
             vtable: VirtAddr(DATA),
             resource: Resource::Task,
@@ -94,6 +95,7 @@ fn facts(file: &[u8]) -> ImageFacts {
         spawn_sites: 1,
         counters: vec![VirtAddr(DATA + 80)],
         plan: ImagePlan {
+            ids: IdPlaces::Several(2),
             points: vec![point(Role::Poll, at(0)), point(Role::Birth, at(1)), point(Role::Mint, at(3))],
             unprobed: vec![],
             types: 1,

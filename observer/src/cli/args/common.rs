@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
+
 use crate::model::Pid;
 use crate::session::{Caching, Selection, Within};
 
@@ -23,11 +25,11 @@ pub(in crate::cli) struct Common {
     pub(in crate::cli) all: bool,
 
     /// With --all: only processes whose control group's path holds TEXT
-    #[arg(long, value_name = "TEXT", requires = "all")]
+    #[arg(long, value_name = "TEXT", requires = "all", value_parser = NonEmptyStringValueParser::new())]
     pub(in crate::cli) cgroup: Option<String>,
 
     /// With --all: only processes of the container whose id begins with ID
-    #[arg(long, value_name = "ID", requires = "all")]
+    #[arg(long, value_name = "ID", requires = "all", value_parser = NonEmptyStringValueParser::new())]
     pub(in crate::cli) container: Option<String>,
 
     /// Write there; - is standard output. ps and sweep write the live tasks as a profile to a FILE that ends in .pb.gz

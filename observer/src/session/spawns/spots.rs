@@ -47,7 +47,7 @@ mod tests {
             at: Ns(1),
             target: crate::model::TargetId(0),
             tid: Tid(1),
-            image: 0,
+            image: PointIndex(0),
             task: TaskId(1),
             registers: Registers {
                 ip: ProcAddr(1),

@@ -10,7 +10,7 @@ mod text;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use crate::model::{LiveTask, Missing, Ns, Origin, Pid, Place, TargetEntry, TypeEntry, Waiting};
+use crate::model::{Enclosure, LiveTask, Missing, Ns, Origin, Pid, Place, TargetEntry, TypeEntry, Waiting};
 use crate::verdict::{Finding, SiteCount, Undecided, WaitCount};
 
 pub use json::SitesJson;
@@ -112,6 +112,8 @@ pub struct SiteOf<'a> {
     pub pid: Pid,
     /// Its executable.
     pub exe: &'a str,
+    /// What encloses it.
+    pub enclosure: &'a Enclosure,
     /// The future type.
     pub entry: &'a TypeEntry,
     /// Where it was spawned, if the build records it.
@@ -127,6 +129,8 @@ pub struct CensusReport<'a> {
     pub pid: Pid,
     /// Its executable.
     pub exe: &'a str,
+    /// What encloses it.
+    pub enclosure: &'a Enclosure,
     /// Live tasks found, closures included.
     pub live: u64,
     /// How many live futures there were at one moment.

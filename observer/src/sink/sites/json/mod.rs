@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{CensusReport, News, Report, SiteSink, SitesEnd};
 use crate::model::TaskState;
-use crate::sink::json::{Integer, TargetObject, line, milliseconds};
+use crate::sink::json::{EnclosureObject, Integer, TargetObject, line, milliseconds};
 
 use finding::{FindingObject, UndecidedObject, why_word};
 use origin::OriginObject;
@@ -98,6 +98,8 @@ struct UnreadableObject<'a> {
 #[serde(rename_all = "camelCase")]
 struct CensusObject<'a> {
     pid: u32,
+    #[serde(flatten)]
+    enclosure: EnclosureObject<'a>,
     exe: &'a str,
     live: Integer,
     futures: FuturesObject,
@@ -172,6 +174,7 @@ impl<'a> CensusObject<'a> {
     fn new(census: &CensusReport<'a>) -> Self {
         Self {
             pid: census.pid.0,
+            enclosure: EnclosureObject::new(census.pid, census.enclosure),
             exe: census.exe,
             live: Integer(census.live),
             futures: FuturesObject {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::model::{Pid, Waiting};
-use crate::sink::json::Integer;
+use crate::sink::json::{EnclosureObject, Integer};
 use crate::sink::sites::SiteOf;
 use crate::verdict::{SiteCount, WaitCount};
 
@@ -12,6 +12,8 @@ use crate::verdict::{SiteCount, WaitCount};
 #[serde(rename_all = "camelCase")]
 pub(super) struct SiteObject<'a> {
     pub(super) pid: u32,
+    #[serde(flatten)]
+    pub(super) enclosure: EnclosureObject<'a>,
     pub(super) exe: &'a str,
     #[serde(rename = "type")]
     pub(super) kind: &'a str,
@@ -62,6 +64,7 @@ impl<'a> SiteObject<'a> {
         let Pid(pid) = of.pid;
         Self {
             pid,
+            enclosure: EnclosureObject::new(of.pid, of.enclosure),
             exe: of.exe,
             kind: task.resource.as_str(),
             type_id: of.entry.id.to_string(),
