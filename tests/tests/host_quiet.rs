@@ -43,6 +43,7 @@ fn two_observers_of_all_fall_silent_and_tell_nothing_of_each_other() {
     let observers = files.each_ref().map(|file| observe(file));
     let observing = observers.each_ref().map(Observer::pid);
     let mut fixture = Fixture::start("newest-release", "idle", &[]);
+    let existing = fixture.wait_for("it says what is there", |line| line.contains("\"existing\""));
     let pid = fixture.pid();
     for file in &files {
         until("the fixture is a target", || {
@@ -50,7 +51,7 @@ fn two_observers_of_all_fall_silent_and_tell_nothing_of_each_other() {
         });
     }
     fixture.release();
-    fixture.wait_for("it has done its work", |line| line.contains("\"used\":true"));
+    let used = fixture.wait_for("it has done its work", |line| line.contains("\"used\":true"));
     // Both write what they saw; that writing, and all else they do, is told by none of them. On a machine where others work as
     // well, theirs is told and not counted.
     let ours = [observing[0], observing[1], pid];
@@ -67,7 +68,9 @@ fn two_observers_of_all_fall_silent_and_tell_nothing_of_each_other() {
     println!("silent after {:.1} s with {latest:?} lines", began.elapsed().as_secs_f32() - QUIET.as_secs_f32());
     fixture.release();
     let truth = fixture.truth();
-    let born = truth["task"]["spawned"].as_u64().expect("the fixture counts");
+    // Some were born and gone before its program was known.
+    let all = truth["task"]["spawned"].as_u64().expect("the fixture counts");
+    let found = existing["existing"]["task"].as_u64().expect("a count") + used["born"].as_u64().expect("a count");
     for (file, observer) in files.iter().zip(observers) {
         until("its end is told", || {
             lines(file).iter().any(|line| line["event"] == "gone" && line["pid"] == pid).then_some(())
@@ -77,7 +80,8 @@ fn two_observers_of_all_fall_silent_and_tell_nothing_of_each_other() {
         assert_eq!(about(&lines, &observing), 0, "an observer is told of");
         let told =
             lines.iter().filter(|line| line["pid"] == pid && line["event"] == "init" && line["type"] == "TOKIO_TASK");
-        assert_eq!(told.count() as u64, born, "the fixture is told of, each of its tasks once");
+        let told = told.count() as u64;
+        assert!((found..=all).contains(&told), "{told} tasks of the fixture are told of, not {found} to {all}");
     }
 }
 

@@ -118,7 +118,6 @@ pub(super) fn link_multi(
     unsafe { bpf_fd(bpf_cmd::BPF_LINK_CREATE, &link) }
 }
 
-
 /// # Safety
 /// Pointers in `attr`, and `attr` itself, must be what this command expects.
 pub(super) unsafe fn bpf<T>(command: bpf_cmd, attr: *const T) -> io::Result<libc::c_long> {

@@ -14,7 +14,8 @@ const SPAWNER: usize = RECORD_BARE + 56;
 
 /// Understands a record of [`RecordKind::Spawn`]. `bytes` may be longer than the record: perf pads samples.
 pub fn decode_spawn(bytes: &[u8], catalog: &Catalog) -> Result<SpawnHit, Malformed> {
-    let Base { at, cookie, sp, subject, tid, kind, flags, far: unread, image, point, id, target, .. } = base(bytes, catalog)?;
+    let Base { at, cookie, sp, subject, tid, kind, flags, far: unread, image, point, id, target, .. } =
+        base(bytes, catalog)?;
     let short = || Malformed::Short(bytes.len());
     if kind != RecordKind::Spawn {
         return Err(Malformed::Kind(kind as u16));
@@ -58,9 +59,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{
-        AttachPoint, Bias, ImageEntry, Kept, MappedImage, Ns, Pid, Role, TargetEntry, TargetId, Tid,
-    };
+    use crate::model::{AttachPoint, Bias, ImageEntry, Kept, MappedImage, Ns, Pid, Role, TargetEntry, TargetId, Tid};
 
     /// One target with one image, which takes ids at the first point, and polls at the second.
     fn catalog() -> Catalog {

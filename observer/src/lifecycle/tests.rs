@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Bias, Cell, CellWords, Event, EventKind, Frame, ImageEntry, LiveTask, MappedImage, Ns, Observation,
-    Pid, ProcAddr, Resource, Role, Seen, StageWords, TargetEntry, TargetId, TaskId, TaskState, Tid, TypeEntry, VirtAddr,
+    Bias, Cell, CellWords, Event, EventKind, Frame, ImageEntry, LiveTask, MappedImage, Ns, Observation, Pid, ProcAddr,
+    Resource, Role, Seen, StageWords, TargetEntry, TargetId, TaskId, TaskState, Tid, TypeEntry, VirtAddr,
 };
 
 use super::*;
@@ -16,7 +16,8 @@ const WORKER: ProcAddr = ProcAddr(0x7000);
 const TARGET: TargetId = TargetId(0);
 
 fn target() -> Arc<TargetEntry> {
-    let types = [(VT, Resource::Task, false), (BLOCKING, Resource::Blocking, false), (WORKER, Resource::Blocking, true)];
+    let types =
+        [(VT, Resource::Task, false), (BLOCKING, Resource::Blocking, false), (WORKER, Resource::Blocking, true)];
     let types = types.map(|(vtable, resource, worker)| TypeEntry::sample(VirtAddr(vtable.0), resource, worker));
     let image = MappedImage { image: Arc::new(ImageEntry::sample(types.into())), path: "/app".into(), bias: Bias(0) };
     Arc::new(TargetEntry { images: vec![image], ..TargetEntry::new(Pid(77), "fixture".into()) })

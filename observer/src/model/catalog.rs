@@ -228,7 +228,10 @@ mod tests {
     fn a_point_is_found_by_its_number_until_its_image_is_forgotten() {
         let mut catalog = Catalog::default();
         let [first, none, last] = [3, 0, 2].map(|points| catalog.add_image(image(points)));
-        assert_eq!((first.first_point, none.first_point, last.first_point), (PointIndex(0), PointIndex(3), PointIndex(4)));
+        assert_eq!(
+            (first.first_point, none.first_point, last.first_point),
+            (PointIndex(0), PointIndex(3), PointIndex(4))
+        );
         let holder = |catalog: &Catalog, n: u32| catalog.point(PointIndex(n)).map(|(image, _)| image.first_point.0);
         assert_eq!([0, 2, 3, 4, 5, 6].map(|n| holder(&catalog, n)), [Some(0), Some(0), None, Some(4), Some(4), None]);
         catalog.remove_image(&first);

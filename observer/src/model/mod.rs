@@ -38,7 +38,7 @@ pub use naming::{Naming, Place, Unnamed};
 pub use observation::{Cell, CellWords, Frame, Observation, Seen, StageEvidence, StageWords};
 pub use origin::{Ancestor, Beyond, Origin};
 pub use panics::PanicSight;
-pub use point::{BY_PROCESS, AttachPoint, Cost, PointIndex, Program, Role};
+pub use point::{AttachPoint, BY_PROCESS, Cost, PointIndex, Program, Role};
 pub use site::Site;
 pub use spawn::{Caller, FunctionName, ImagePlace, PollBody, SpawnSeen, StackId, Trigger, Untold, first_own};
 pub use stack::{Cfa, CopyEnd, Glimpse, Kept, NoRule, Registers, Saved, SpawnHit, StackCopy, UnwindEnd, UnwindRule};

@@ -15,9 +15,7 @@ mod roles;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::model::{
-    AttachPoint, IdPlaces, ImagePlan, MintRegister, PanicPlaces, Role, TaskType, Unprobed, VirtAddr,
-};
+use crate::model::{AttachPoint, IdPlaces, ImagePlan, MintRegister, PanicPlaces, Role, TaskType, Unprobed, VirtAddr};
 use crate::runtime::{BirthSite, IdCounter, MintSite, Raises, RuntimeImage};
 use crate::symbols::Image;
 
@@ -228,7 +226,9 @@ mod tests {
                 runtime.ids = ids;
                 let Chosen { points, missing } = choose_spawns(&plan(image, &runtime));
                 assert_eq!(points, []);
-                let [crate::model::Missing { event: "spawns", reason }] = &missing[..] else { panic!("one thing is missing") };
+                let [crate::model::Missing { event: "spawns", reason }] = &missing[..] else {
+                    panic!("one thing is missing")
+                };
                 assert!(reason.contains(word), "{reason}");
             }
         });

@@ -172,7 +172,9 @@ impl<'a> Follower<'a> {
         if not_permitted > 0 {
             (self.say)(
                 1,
-                &format!("{not_permitted} processes may not be looked at, and are not observed (CAP_SYS_PTRACE permits most)"),
+                &format!(
+                    "{not_permitted} processes may not be looked at, and are not observed (CAP_SYS_PTRACE permits most)"
+                ),
             );
         }
         residents.retain(|(pid, resident)| self.wants(*pid, &resident.enclosure));

@@ -7,8 +7,8 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use crate::model::{
-    Analysis, AttachPoint, Bias, EventSet, FileId, ImageEntry, ImageFacts, Missing, PanicPlaces, PanicSight, PointIndex,
-    TypeEntry, TypeId,
+    Analysis, AttachPoint, Bias, EventSet, FileId, ImageEntry, ImageFacts, Missing, PanicPlaces, PanicSight,
+    PointIndex, TypeEntry, TypeId,
 };
 use crate::plan;
 use crate::symbols::{Glance, Image, ImageError};

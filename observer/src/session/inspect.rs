@@ -50,8 +50,8 @@ impl Inspected {
         let mut candidate = Candidate::of(&process, images)?;
         let spans: Vec<ImageSpan> = candidate.uses.iter().map(|used| ImageSpan::of(&used.module)).collect();
         for Use { module, facts, bias } in std::mem::take(&mut candidate.uses) {
-            let there = standing(&process, &facts.types, bias)
-                .map_err(|error| SessionError::memory(process.pid(), error))?;
+            let there =
+                standing(&process, &facts.types, bias).map_err(|error| SessionError::memory(process.pid(), error))?;
             if there.is_empty() {
                 let reason = "none of its task types stands in memory as in the file".to_owned();
                 candidate.refused.push(Unsupported::Unverified { path: module.path, reason });
@@ -60,7 +60,9 @@ impl Inspected {
             let image = match there.len() == facts.types.len() {
                 true => images.shared(module.file, &facts),
                 // Something else is mapped over a part of it in this process.
-                false => Arc::new(entry_of(&ImageFacts { types: there, ..(*facts).clone() }, Vec::new(), EventSet::NONE)),
+                false => {
+                    Arc::new(entry_of(&ImageFacts { types: there, ..(*facts).clone() }, Vec::new(), EventSet::NONE))
+                }
             };
             candidate.entry.images.push(MappedImage { image, path: module.path, bias });
         }

@@ -5,7 +5,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::model::{Bias, Catalog, Enclosure, FileId, ImageEntry, ImageFacts, MappedImage, Missing, Pid, TargetEntry, TargetId};
+use crate::model::{
+    Bias, Catalog, Enclosure, FileId, ImageEntry, ImageFacts, MappedImage, Missing, Pid, TargetEntry, TargetId,
+};
 use crate::target::code_bias;
 
 use super::roster::{Arrival, Code, Resident, Roster};
@@ -170,11 +172,11 @@ impl Population {
     pub(super) fn released(&mut self, file: FileId) -> Vec<Change> {
         let Some(Attached { image, .. }) = self.attached.remove(&file) else { return Vec::new() };
         let has = |entry: &TargetEntry| entry.images.iter().any(|mapped| Arc::ptr_eq(&mapped.image, &image));
-        let having: Vec<TargetId> =
-            self.catalog.targets().filter(|(_, entry)| has(entry)).map(|(id, _)| id).collect();
+        let having: Vec<TargetId> = self.catalog.targets().filter(|(_, entry)| has(entry)).map(|(id, _)| id).collect();
         let mut changes = Vec::new();
         for id in having {
-            let left = self.catalog.change(id, |entry| entry.images.retain(|mapped| !Arc::ptr_eq(&mapped.image, &image)));
+            let left =
+                self.catalog.change(id, |entry| entry.images.retain(|mapped| !Arc::ptr_eq(&mapped.image, &image)));
             if left.is_some_and(|entry| entry.images.is_empty()) {
                 changes.extend(self.end(id, Ending::Released));
             }

@@ -105,7 +105,9 @@ impl<'a> Probing<'a> {
         let (facts, links) = (Arc::clone(facts), Vec::new());
         let mut held = Held { names, path, facts, image, links, hold, file: opened, unused_since: None };
         let reached = match held.hold {
-            Some(_) => held.reach(Whose::Everyone, Scope::Everyone, probes).map(|links| missing.extend(refused(links, stream.population.catalog()))),
+            Some(_) => held
+                .reach(Whose::Everyone, Scope::Everyone, probes)
+                .map(|links| missing.extend(refused(links, stream.population.catalog()))),
             None => runners.iter().try_for_each(|runner| held.reach_one(*runner, probes)),
         };
         let took = monotonic_now().since(began).0 as f64 / 1e6;
@@ -222,8 +224,7 @@ fn verify(
         return Ok(None);
     };
     let Ok(bias) = bias(facts, &module) else { return Ok(None) };
-    let verified =
-        keep_verified(points, bias, &process.memory()).map_err(|error| SessionError::memory(pid, error))?;
+    let verified = keep_verified(points, bias, &process.memory()).map_err(|error| SessionError::memory(pid, error))?;
     Ok(differing(&module.path, verified))
 }
 

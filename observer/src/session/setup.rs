@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::attach::{ImageRequest, Scope};
 use crate::model::{
-    AttachPoint, Bias, Catalog, EventSet, FileId, ImageEntry, ImageFacts, MappedImage, Missing, Pid, PointIndex, PollBody,
-    TargetEntry, TargetId,
+    AttachPoint, Bias, Catalog, EventSet, FileId, ImageEntry, ImageFacts, MappedImage, Missing, Pid, PointIndex,
+    PollBody, TargetEntry, TargetId,
 };
 use crate::plan::{Chosen, choose, choose_spawns};
 use crate::target::Process;

@@ -266,8 +266,7 @@ impl Sweeping<'_> {
 fn watch(inspection: &mut Inspection<'_>, say: &dyn Fn(u8, &str)) -> Result<Watching, SessionError> {
     let processes: Vec<_> = inspection.targets.iter().map(|target| Arc::clone(&target.process)).collect();
     let spawns = Spawns::of_images(&processes, &SpawnOptions::default(), &mut inspection.images)?;
-    let points: usize =
-        spawns.catalog().images().map(|image| image.points.len()).sum();
+    let points: usize = spawns.catalog().images().map(|image| image.points.len()).sum();
     say(
         1,
         &format!("{points} probes where tasks take their ids; processes that come later are not watched for spawns"),

@@ -46,7 +46,8 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     })?;
     let attached = Attached::new(&mut probes, &setup)?;
     let Setup { catalog, attachments, targets, .. } = setup;
-    let members = if everyone { Members::Everyone } else { Members::Named(processes.iter().map(|p| p.pid()).collect()) };
+    let members =
+        if everyone { Members::Everyone } else { Members::Named(processes.iter().map(|p| p.pid()).collect()) };
     let rules = Rules { polls: watches_polls(options.events), births: options.events.init, others: everyone };
     let population = Population::new(catalog, members);
     let mut stream = Stream::new(population, Lifecycle::new(rules), output.sink, output.out);
@@ -110,12 +111,7 @@ impl Attached {
         Ok(Self { links, at, wall: SystemTime::now(), took: at.since(began), missing })
     }
 
-    fn say_start(
-        &self,
-        stream: &mut Stream,
-        probes: &Probes,
-        follower: &Follower<'_>,
-    ) -> Result<(), SessionError> {
+    fn say_start(&self, stream: &mut Stream, probes: &Probes, follower: &Follower<'_>) -> Result<(), SessionError> {
         let missing: Vec<Missing> = self.missing.iter().cloned().chain(follower.missing()).collect();
         let targets: Vec<_> = stream.population.catalog().targets().map(|(_, entry)| Arc::clone(entry)).collect();
         let start = Start {

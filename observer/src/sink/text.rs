@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::model::{
-    AsyncId, Event, EventKind, EventSet, MappedImage, Missing, Naming, Ns, Pid, Place, Resource,
-    ResourceFacts, TargetEntry, Tid, TypeEntry, TypeId,
+    AsyncId, Event, EventKind, EventSet, MappedImage, Missing, Naming, Ns, Pid, Place, Resource, ResourceFacts,
+    TargetEntry, Tid, TypeEntry, TypeId,
 };
 
 use super::{End, Gone, Sink, Start};

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::model::{
-    AttachPoint, BuildId, CellLayout, Cost, IdPlaces, ImageFacts, ImagePlan, Naming, PanicPlaces, Place, PollBody, Resource,
-    Role, TaskFunctions, TaskType, VirtAddr,
+    AttachPoint, BuildId, CellLayout, Cost, IdPlaces, ImageFacts, ImagePlan, Naming, PanicPlaces, Place, PollBody,
+    Resource, Role, TaskFunctions, TaskType, VirtAddr,
 };
 use crate::symbols::tiny::{CODE, DATA, Tiny};
 use crate::symbols::{Glance, Image, Segment};

@@ -82,7 +82,9 @@ impl Common {
     pub(in crate::cli) fn selection(&self) -> Option<Selection> {
         let (pids, names) = (self.pid.clone(), self.name.clone());
         match self.all {
-            true => Some(Selection::Everyone(Within { cgroup: self.cgroup.clone(), container: self.container.clone() })),
+            true => {
+                Some(Selection::Everyone(Within { cgroup: self.cgroup.clone(), container: self.container.clone() }))
+            }
             false => (!pids.is_empty() || !names.is_empty()).then_some(Selection::Running { pids, names }),
         }
     }
