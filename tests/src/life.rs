@@ -9,7 +9,7 @@
 //! | no poll is open when it is destroyed | `id 3: destroyed with 1 polls open` |
 //! | a trigger is an id said before, 0, or unknown | `id 3: trigger 99 was never said` |
 //! | time does not go back in a life | `id 3: resolve goes back in time` |
-//! | a task id names one resource of its process | `ids 3 and 5 are both task 17` |
+//! | a task id names one resource of its process and image | `ids 3 and 5 are both task 17` |
 //! | `end` counts what was said | `end says 5 init, 4 were said` |
 
 use std::collections::{BTreeMap, HashMap};
@@ -58,8 +58,8 @@ pub struct Lives {
     pub by_id: BTreeMap<u64, Life>,
     /// Every rule that was broken, in the words of this module's table.
     pub faults: Vec<String>,
-    /// By process and tokio's id.
-    by_task: HashMap<(u64, u64), u64>,
+    /// By process, image (each has a tokio of its own, which counts for itself) and tokio's id.
+    by_task: HashMap<(u64, String, u64), u64>,
 }
 
 impl Life {
@@ -198,7 +198,8 @@ impl Lives {
             }
         }
         if let Some(task_id) = life.task_id()
-            && let Some(other) = self.by_task.insert((number(line, "pid"), task_id), id)
+            && let image = line["resource"]["typeId"].as_str().and_then(|id| id.split('+').next()).unwrap_or("")
+            && let Some(other) = self.by_task.insert((number(line, "pid"), image.to_owned(), task_id), id)
         {
             self.faults.push(format!("ids {other} and {id} are both task {task_id}"));
         }
