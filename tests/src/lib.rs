@@ -22,3 +22,6 @@ pub mod verdicts;
 pub mod life;
 pub mod oracle;
 pub mod truth;
+
+pub mod host;
+pub mod kernel;

@@ -9,7 +9,7 @@
 //! | no poll is open when it is destroyed | `id 3: destroyed with 1 polls open` |
 //! | a trigger is an id said before, 0, or unknown | `id 3: trigger 99 was never said` |
 //! | time does not go back in a life | `id 3: resolve goes back in time` |
-//! | a task id names one resource of its process | `ids 3 and 5 are both task 17` |
+//! | a task id names one resource of its process and image | `ids 3 and 5 are both task 17` |
 //! | `end` counts what was said | `end says 5 init, 4 were said` |
 
 use std::collections::{BTreeMap, HashMap};
@@ -58,8 +58,8 @@ pub struct Lives {
     pub by_id: BTreeMap<u64, Life>,
     /// Every rule that was broken, in the words of this module's table.
     pub faults: Vec<String>,
-    /// By process and tokio's id.
-    by_task: HashMap<(u64, u64), u64>,
+    /// By process, image (each has a tokio of its own, which counts for itself) and tokio's id.
+    by_task: HashMap<(u64, String, u64), u64>,
 }
 
 impl Life {
@@ -96,24 +96,13 @@ impl Lives {
         Self::follow(stream, true)
     }
 
+    /// The same for the events of one process, without the totals that only a stream has.
+    pub fn of_process(events: &[Value]) -> Self {
+        Self::walk(events, false).0
+    }
+
     fn follow(stream: &Stream, lossy: bool) -> Self {
-        let mut lives = Self::default();
-        let mut open: HashMap<u64, Vec<u64>> = HashMap::new();
-        let mut said: HashMap<&str, u64> = HashMap::new();
-        let mut latest: HashMap<u64, u64> = HashMap::new();
-        for line in &stream.lines {
-            let event = word(line, "event");
-            *said.entry(event).or_default() += 1;
-            if matches!(event, "start" | "end" | "lost") {
-                continue;
-            }
-            let (id, at) = (number(line, "asyncId"), number(line, "ts"));
-            let before = latest.insert(id, at);
-            if before.is_some_and(|before| at < before) {
-                lives.faults.push(format!("id {id}: {event} goes back in time"));
-            }
-            lives.take(event, id, at, line, &mut open, lossy);
-        }
+        let (mut lives, said) = Self::walk(&stream.lines, lossy);
         for event in ["init", "before", "after", "resolve", "destroy"] {
             let (total, said) = (stream.total(event), said.get(event).copied().unwrap_or(0));
             if total != said {
@@ -125,6 +114,28 @@ impl Lives {
             lives.faults.push(format!("end says {} live, {live} were not destroyed", stream.total("live")));
         }
         lives
+    }
+
+    /// Follows every life; gives how often each event was said.
+    fn walk(lines: &[Value], lossy: bool) -> (Self, HashMap<&str, u64>) {
+        let mut lives = Self::default();
+        let mut open: HashMap<u64, Vec<u64>> = HashMap::new();
+        let mut said: HashMap<&str, u64> = HashMap::new();
+        let mut latest: HashMap<u64, u64> = HashMap::new();
+        for line in lines {
+            let event = word(line, "event");
+            *said.entry(event).or_default() += 1;
+            if matches!(event, "start" | "end" | "lost" | "target" | "gone" | "degraded") {
+                continue;
+            }
+            let (id, at) = (number(line, "asyncId"), number(line, "ts"));
+            let before = latest.insert(id, at);
+            if before.is_some_and(|before| at < before) {
+                lives.faults.push(format!("id {id}: {event} goes back in time"));
+            }
+            lives.take(event, id, at, line, &mut open, lossy);
+        }
+        (lives, said)
     }
 
     fn take(&mut self, event: &str, id: u64, at: u64, line: &Value, open: &mut HashMap<u64, Vec<u64>>, lossy: bool) {
@@ -187,7 +198,8 @@ impl Lives {
             }
         }
         if let Some(task_id) = life.task_id()
-            && let Some(other) = self.by_task.insert((number(line, "pid"), task_id), id)
+            && let image = line["resource"]["typeId"].as_str().and_then(|id| id.split('+').next()).unwrap_or("")
+            && let Some(other) = self.by_task.insert((number(line, "pid"), image.to_owned(), task_id), id)
         {
             self.faults.push(format!("ids {other} and {id} are both task {task_id}"));
         }

@@ -150,6 +150,14 @@ impl Observer {
         ended.look()
     }
 
+    /// Interrupts it as ^C does, and waits for its good end.
+    pub fn ended_well(mut self) -> Ended {
+        self.signal(libc::SIGINT);
+        let ended = self.ended();
+        assert_eq!(ended.code, Some(0), "the observer failed: {}", ended.stderr.join("\n"));
+        ended
+    }
+
     /// Interrupts it as ^C does, and gives the stream.
     pub fn stop(self) -> Stream {
         self.signal(libc::SIGINT);

@@ -2,7 +2,10 @@
 //!
 //! What is up to date costs a second. It knows how programs are built, not what they do or what is expected of them.
 
+mod bpftool;
 mod pprof;
+
+mod debian;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 /// Arguments of the word.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// Only this one (repeatable): a cell of tests/fixtures/cells.txt, or `refused`, `bare`, `uv`, `pprof`
+    /// Only this one (repeatable): a cell of tests/fixtures/cells.txt, or `refused`, `bare`, `uv`, `pprof`, `bpftool`
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// List the names and stop
@@ -45,6 +48,8 @@ enum What {
     Uv,
     /// The tool that reads profiles.
     Pprof,
+    /// The tool that lists what the kernel holds.
+    Bpftool,
 }
 
 /// Builds what was asked for.
@@ -107,9 +112,14 @@ fn jobs(root: &Path) -> Result<Vec<Job>> {
         };
         jobs.push(Job { name: name.into(), what });
     }
-    for (name, what) in [("refused", What::Refused), ("bare", What::Bare), ("uv", What::Uv), ("pprof", What::Pprof)] {
-        jobs.push(Job { name: name.into(), what });
-    }
+    let others = [
+        ("refused", What::Refused),
+        ("bare", What::Bare),
+        ("uv", What::Uv),
+        ("pprof", What::Pprof),
+        ("bpftool", What::Bpftool),
+    ];
+    jobs.extend(others.map(|(name, what)| Job { name: name.into(), what }));
     Ok(jobs)
 }
 
@@ -122,11 +132,17 @@ impl Job {
                 let mut cargo = cargo(&root.join(package), profile, &target, flags);
                 cargo.env("JEMALLOC_OVERRIDE", jemalloc(root)?);
                 programs.iter().for_each(|program| {
-                    cargo.args(["--bin", program]);
+                    match program.strip_suffix(".so") {
+                        Some(library) => cargo.args(["--example", library]),
+                        None => cargo.args(["--bin", program]),
+                    };
                 });
                 succeed(&mut cargo)?;
                 let built = target.join(if profile == "dev" { "debug" } else { profile });
-                programs.iter().try_for_each(|program| place(&built.join(program), &destination.join(program)))
+                programs.iter().try_for_each(|program| {
+                    let library = program.ends_with(".so").then(|| format!("examples/lib{program}"));
+                    place(&built.join(library.as_ref().unwrap_or(program)), &destination.join(program))
+                })
             }
             What::Refused => {
                 let target = root.join("target/refused");
@@ -136,6 +152,7 @@ impl Job {
             What::Bare => bare(root, destination),
             What::Uv => uv(root, destination),
             What::Pprof => pprof::fetch(root, destination),
+            What::Bpftool => bpftool::fetch(root, destination),
         }
     }
 }

@@ -24,6 +24,16 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
+/// Checks that what the live tests start is here.
+pub fn programs() -> Result<()> {
+    for (program, package) in [("python3", "python3"), ("node", "nodejs"), ("unshare", "util-linux")] {
+        if Command::new(program).arg("--version").output().is_err() {
+            bail!("the tests start {program}, which is not here.\nNext step: apt-get install {package}");
+        }
+    }
+    Ok(())
+}
+
 /// Runs cargo in this folder; its output goes where ours goes.
 pub fn cargo(folder: &Path, arguments: &[&str]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -9,6 +9,7 @@ use crate::{fixtures, preflight};
 /// Builds what the tests need and runs them all.
 pub fn run(root: &Path) -> Result<()> {
     preflight::check()?;
+    preflight::programs()?;
     eprintln!("test: offline and own-process tests");
     preflight::cargo(
         root,
