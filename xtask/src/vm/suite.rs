@@ -25,10 +25,9 @@ const RUNS: &[(&str, &[&str])] = &[
         ],
     ),
     ("oracle", &["events_equal"]),
-    ("tracefs", &["cells_are_exact", "events_equal", "births_alone", "a_killed_observer"]),
-    ("launch", &["a_launched_program"]),
+    ("tracefs", &["a_launched_program", "births_alone", "a_killed_observer"]),
     ("existing", &["in_a_release_build"]),
-    ("ps", &["each_place_has", "each_task_is_listed"]),
+    ("ps", &["each_task_is_listed"]),
     ("sweep", &["findings_named_by_fail_on"]),
 ];
 
@@ -37,9 +36,7 @@ pub const FIXTURES: &[(&str, &[&str])] = &[
     ("newest-release", &["matrix-glibc", "idle", "leaks", "healthy"]),
     ("newest-unstable", &["oracle"]),
     ("newest-fat", &["matrix-glibc", "leaks", "healthy"]),
-    ("newest-nopie", &["matrix-glibc"]),
-    ("newest-static", &["matrix-glibc", "matrix-mimalloc"]),
-    ("1.23-fat", &["matrix-jemalloc"]),
+    ("1.23-release", &["leaks", "healthy"]),
 ];
 
 /// The suite, built.
