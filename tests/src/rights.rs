@@ -33,7 +33,12 @@ impl Shared {
 
     /// The observer as user [`NOBODY`] with these capabilities, as `setpriv` names them, and no others.
     pub fn with(&self, capabilities: &[&str], arguments: &[impl AsRef<OsStr>]) -> Command {
-        let mut command = limited(capabilities);
+        self.with_as(NOBODY, capabilities, arguments)
+    }
+
+    /// The same as another user: what a user may lock is counted over all that run as that one.
+    pub fn with_as(&self, user: u32, capabilities: &[&str], arguments: &[impl AsRef<OsStr>]) -> Command {
+        let mut command = limited_as(user, capabilities);
         command.arg(&self.program).args(arguments);
         command
     }
@@ -41,10 +46,15 @@ impl Shared {
 
 /// `setpriv` to user [`NOBODY`] with these capabilities: what follows is to be added.
 pub fn limited(capabilities: &[&str]) -> Command {
+    limited_as(NOBODY, capabilities)
+}
+
+fn limited_as(user: u32, capabilities: &[&str]) -> Command {
+    let user = user.to_string();
     let list = capabilities.iter().fold("-all".to_owned(), |list, one| format!("{list},+{one}"));
     let mut command = Command::new("setpriv");
     command
-        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
         .args([format!("--inh-caps={list}"), format!("--ambient-caps={list}"), format!("--bounding-set={list}")])
         .current_dir("/");
     command

@@ -174,7 +174,13 @@ fn a_kernel_that_has_no_links_is_told_from_a_user_who_may_not() {
     found.assert(None, "bpf-programs", "works", &[], "");
     found.assert(None, "uprobe-multi", "missing", &["this kernel cannot attach uprobe_multi links"], "trace events");
     // What the other way needs besides perf is such a link, too, but it was tried.
-    found.assert(None, "trace-events", "missing", &["this kernel cannot attach probes"], "CONFIG_UPROBE_EVENTS");
+    found.assert(
+        None,
+        "trace-events",
+        "missing",
+        &["this kernel cannot attach a program to a trace event"],
+        "CONFIG_UPROBE_EVENTS",
+    );
     found.assert(None, "seccomp-returns", "notTried", &["only with uprobe-multi"], "");
     assert_eq!((found.end()["live"].is_null(), found.code), (true, 0));
 }

@@ -196,7 +196,7 @@ fn a_program_that_is_launched_keeps_its_own_rights() {
 fn with_less_lockable_memory_rings_are_smaller_and_events_come_all_the_same() {
     let shared = Shared::new("locked");
     let fixture = of_user(1000, "leaks", &["still"]);
-    let limited = shared.with(&ENOUGH, &["--json", "-d", "200ms", "--pid", &fixture.pid().to_string()]);
+    let limited = shared.with_as(65533, &ENOUGH, &["--json", "-d", "200ms", "--pid", &fixture.pid().to_string()]);
     let mut command = Command::new("prlimit");
     command.arg("--memlock=0").arg(limited.get_program()).args(limited.get_args());
     let ended = Observer::run_as(&mut command).ended();

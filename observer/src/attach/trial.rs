@@ -133,12 +133,12 @@ fn programs(object: Object, none: Trials) -> Trials {
         }
         Err(error) => Tried::Fails(error),
     };
-    // With maps of its own: they are of another size.
-    drop(object);
-    match events() {
-        Err(error @ AttachError::Verifier { .. }) => Trials { programs: Tried::Fails(error), multi, ..none },
-        tried => Trials { programs: Tried::Works(()), multi, events: Tried::of(tried), ..none },
+    if let Err(error) = object.load_programs(AttachedBy::PerfEvent) {
+        return Trials { programs: Tried::Fails(error), ..none };
     }
+    // It has maps of its own: they are of another size.
+    drop(object);
+    Trials { programs: Tried::Works(()), multi, events: Tried::of(events()), ..none }
 }
 
 /// Opens all rings, in ever smaller sizes until they fit.

@@ -26,6 +26,8 @@ use super::{Options, Selection, Within};
 
 /// Pages of each CPU's ring of news: a thousand forks and execs between two looks.
 pub(super) const NEWS_PAGES: usize = 128;
+/// Where hardly any memory may be locked.
+pub(super) const FEW_NEWS_PAGES: usize = 8;
 /// A process is taken for ended so long after its first thread ended, if no other thread of it lives: until then its
 /// other threads may still be seen at their ends.
 const DYING: Ns = Ns(200_000_000);

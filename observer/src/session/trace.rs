@@ -17,7 +17,7 @@ use crate::target::{Launched, Running, monotonic_now, own_memory};
 use super::budget::{Budget, Level};
 use super::censuses::Censuses;
 use super::error::SessionError;
-use super::follow::{Follower, NEWS_PAGES};
+use super::follow::{FEW_NEWS_PAGES, Follower, NEWS_PAGES};
 use super::images::Images;
 use super::population::{Beginning, Change, Members, Population};
 use super::privileges::{Stage, keep};
@@ -55,7 +55,9 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         let (had, wanted) = (probes.ring_pages(), options.ring_pages);
         say(1, &format!("rings of {had} pages instead of {wanted}: this user may not lock more memory (`ulimit -l`)"));
     }
-    let lives = Lives::listen(NEWS_PAGES);
+    // Where little memory may be locked, it is for the records.
+    let scarce = probes.ring_pages() < options.ring_pages;
+    let lives = Lives::listen(if scarce { FEW_NEWS_PAGES } else { NEWS_PAGES });
     let mechanism = probes.mechanism();
     keep(if everyone { Stage::Following(mechanism) } else { Stage::Attached(mechanism) }, &say);
     let Setup { catalog, attachments, targets, .. } = setup;
