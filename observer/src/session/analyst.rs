@@ -60,8 +60,8 @@ impl Analyst {
             let mut waiting = Waiting::default();
             while let Some(next) = waiting.next(&questions) {
                 let answer = match next {
-                    Ok(located) => located.look(&mut images),
-                    Err(answer) => answer,
+                    Next::Look(located) => located.look(&mut images),
+                    Next::NotFound(answer) => *answer,
                 };
                 if replies.send(answer).is_err() {
                     break;
@@ -105,6 +105,12 @@ impl Drop for Analyst {
 #[derive(Default)]
 struct Waiting(BTreeMap<(u64, u64), Located>, u64);
 
+/// What is next.
+enum Next {
+    Look(Located),
+    NotFound(Box<Answer>),
+}
+
 /// A file that was found and not looked at yet.
 struct Located {
     ask: Ask,
@@ -114,11 +120,11 @@ struct Located {
 
 impl Waiting {
     /// The next one, or why a file could not be found; `None` when nobody asks any more.
-    fn next(&mut self, questions: &Receiver<Ask>) -> Option<Result<Located, Answer>> {
+    fn next(&mut self, questions: &Receiver<Ask>) -> Option<Next> {
         loop {
             let ask = match questions.try_recv() {
                 Ok(ask) => ask,
-                Err(_) if !self.0.is_empty() => return self.0.pop_first().map(|(_, located)| Ok(located)),
+                Err(_) if !self.0.is_empty() => return self.0.pop_first().map(|(_, located)| Next::Look(located)),
                 Err(TryRecvError::Disconnected) => return None,
                 Err(TryRecvError::Empty) => questions.recv().ok()?,
             };
@@ -127,7 +133,7 @@ impl Waiting {
                     self.1 += 1;
                     self.0.insert((size, self.1), located);
                 }
-                Err(error) => return Some(Err(Answer { ask, found: Err(error) })),
+                Err(error) => return Some(Next::NotFound(Box::new(Answer { ask, found: Err(error) }))),
             }
         }
     }

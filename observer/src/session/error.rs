@@ -74,6 +74,14 @@ impl SessionError {
         }
     }
 
+    /// Whether it only says that a process has ended meanwhile.
+    pub(super) fn is_of_ended(&self) -> bool {
+        matches!(
+            self,
+            Self::Target(TargetError::NoSuchProcess { .. } | TargetError::Vanished { .. } | TargetError::Zombie { .. })
+        )
+    }
+
     /// The error and its causes, in one line.
     pub fn in_full(&self) -> String {
         let mut said = self.to_string();

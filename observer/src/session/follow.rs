@@ -371,8 +371,8 @@ impl<'a> Follower<'a> {
         }
         let Some(Known::Asked(pids)) = asked else { return };
         let mut runners: Vec<Runner> = pids.into_iter().filter_map(|pid| self.runner(pid)).collect();
-        // The one that was looked at lives; others may have ended.
-        runners.sort_by_key(|runner| runner.pid != ask.pid);
+        runners.sort_by_key(|runner| runner.pid);
+        runners.dedup();
         let everyone = matches!(self.members, Whom::Everyone(_));
         let wanted = Wanted { names, path: path.clone(), opened, facts: &facts, runners, everyone };
         if let Err(error) = self.probing.begin(wanted, stream, probes) {

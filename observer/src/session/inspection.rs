@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::model::{Ns, Pid};
 use crate::sink::{ProfileSample, Report, SiteSink, SitesEnd, SpawnsWatched, write_folded, write_pprof};
-use crate::target::{Process, TargetError, monotonic_now};
+use crate::target::{Process, monotonic_now};
 use crate::verdict::SiteCount;
 
 use super::disk::Caching;
@@ -191,7 +191,7 @@ impl<'a> Inspection<'a> {
                 Ok(_) if resident.code.iter().all(|code| self.images.holds_nothing(code.file)) => {}
                 Ok(target) => self.targets.push(target),
                 Err(SessionError::Nothing { reasons, .. }) if reasons.is_empty() => {}
-                Err(SessionError::Target(TargetError::Vanished { .. } | TargetError::Zombie { .. })) => {}
+                Err(error) if error.is_of_ended() => {}
                 // Once is enough.
                 Err(error) if self.met.insert(pid) => refused.push((pid, error)),
                 Err(_) => {}

@@ -89,11 +89,19 @@ impl<'a> Probing<'a> {
         stream: &mut Stream,
         probes: &mut Probes,
     ) -> Result<(), SessionError> {
-        let Wanted { names, path, opened, facts, runners, everyone } = wanted;
+        let Wanted { names, path, opened, facts, runners, mut everyone } = wanted;
         let Chosen { mut points, mut missing } = choose(&facts.plan, self.events);
-        // Whoever maps the file has the same bytes, unless somebody patched them in that process.
-        if let Some(first) = runners.first() {
-            missing.extend(verify(&mut points, facts, first.pid, &names)?);
+        // Whoever maps the file has the same bytes, unless somebody patched them in that process. A breakpoint inside such a
+        // patch would end it: what is patched in one is left out for all.
+        for runner in &runners {
+            match verify(&mut points, facts, runner.pid, &names) {
+                Ok(differing) => missing.extend(differing),
+                Err(error) if error.is_of_ended() => {}
+                Err(error) => {
+                    (self.say)(1, &format!("process {} cannot be verified: {}", runner.pid, error.in_full()));
+                    everyone = false;
+                }
+            }
         }
         if points.is_empty() {
             (self.say)(1, &format!("{path} is not observed: no point's memory equals the file"));
@@ -108,7 +116,12 @@ impl<'a> Probing<'a> {
             Some(_) => held
                 .reach(Whose::Everyone, Scope::Everyone, probes)
                 .map(|links| missing.extend(refused(links, stream.population.catalog()))),
-            None => runners.iter().try_for_each(|runner| held.reach_one(*runner, probes)),
+            // One that cannot be reached does not stop the others.
+            None => {
+                let failed = runners.iter().filter_map(|runner| held.reach_one(*runner, probes).err());
+                let mut failed: Vec<SessionError> = failed.filter(|error| !error.is_of_ended()).collect();
+                failed.pop().map_or(Ok(()), Err)
+            }
         };
         let took = monotonic_now().since(began).0 as f64 / 1e6;
         (self.say)(2, &format!("{} points in {} after {took:.1} ms", held.image.points.len(), held.path));
