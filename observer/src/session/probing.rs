@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use crate::attach::{ImageRequest, Links, Probes, Scope};
 use crate::model::{AttachPoint, EventSet, FileId, ImageEntry, ImageFacts, Missing, Ns, Pid};
 use crate::plan::{Chosen, choose};
-use crate::target::{Hold, Process, monotonic_now};
+use crate::target::{Hold, Layered, Process, monotonic_now};
 
 use super::error::SessionError;
 use super::images::{bias, entry_of};
@@ -67,6 +67,7 @@ struct Held {
     hold: Option<Hold>,
     /// Held, so that its inode is not given to another file.
     file: File,
+    layered: Layered,
     unused_since: Option<Ns>,
 }
 
@@ -89,6 +90,12 @@ impl<'a> Probing<'a> {
         stream: &mut Stream,
         probes: &mut Probes,
     ) -> Result<(), SessionError> {
+        let layered = Layered::of(&wanted.opened);
+        let layered = layered.map_err(|source| SessionError::System { what: "tell an image's file", source })?;
+        let same = |held: &Held| held.layered.is_same_as(&layered) && held.facts.build_id == wanted.facts.build_id;
+        if let Some(number) = self.held.iter().position(same) {
+            return self.share(number, wanted, stream, probes);
+        }
         let Wanted { names, path, opened, facts, runners, mut everyone } = wanted;
         let Chosen { mut points, mut missing } = choose(&facts.plan, self.events);
         // Whoever maps the file has the same bytes, unless somebody patched them in that process. A breakpoint inside such a
@@ -111,17 +118,13 @@ impl<'a> Probing<'a> {
         let image = stream.population.number(entry_of(facts, points, self.events));
         let began = monotonic_now();
         let (facts, links) = (Arc::clone(facts), Vec::new());
-        let mut held = Held { names, path, facts, image, links, hold, file: opened, unused_since: None };
+        let file = opened;
+        let mut held = Held { names, path, facts, image, links, hold, file, layered, unused_since: None };
         let reached = match held.hold {
             Some(_) => held
                 .reach(Whose::Everyone, Scope::Everyone, probes)
                 .map(|links| missing.extend(refused(links, stream.population.catalog()))),
-            // One that cannot be reached does not stop the others.
-            None => {
-                let failed = runners.iter().filter_map(|runner| held.reach_one(*runner, probes).err());
-                let mut failed: Vec<SessionError> = failed.filter(|error| !error.is_of_ended()).collect();
-                failed.pop().map_or(Ok(()), Err)
-            }
+            None => held.reach_each(&runners, probes),
         };
         let took = monotonic_now().since(began).0 as f64 / 1e6;
         (self.say)(2, &format!("{} points in {} after {took:.1} ms", held.image.points.len(), held.path));
@@ -131,6 +134,28 @@ impl<'a> Probing<'a> {
         }
         self.held.push(held);
         reached
+    }
+
+    /// The file has its probes already, under another name: containers that share a layer each have one.
+    fn share(
+        &mut self,
+        number: usize,
+        wanted: Wanted<'_>,
+        stream: &mut Stream,
+        probes: &mut Probes,
+    ) -> Result<(), SessionError> {
+        let held = &mut self.held[number];
+        let began = monotonic_now();
+        for name in &wanted.names {
+            let (facts, image) = (Arc::clone(&held.facts), Arc::clone(&held.image));
+            stream.mark(began, Mark::Attached(*name, Attached { facts, image, missing: Vec::new() }));
+        }
+        (self.say)(2, &format!("{} is the same file as {}, whose probes are in", wanted.path, held.path));
+        held.names.extend(wanted.names.iter().filter(|name| !held.names.contains(name)).collect::<Vec<_>>());
+        match held.hold {
+            Some(_) => Ok(()),
+            None => held.reach_each(&wanted.runners, probes),
+        }
     }
 
     /// A process has come to run an image whose probes are in. Those that reach everyone reach it already.
@@ -212,6 +237,13 @@ impl Held {
         let links = probes.attach(&[request])?;
         self.links.push((whose, links));
         Ok(&self.links[self.links.len() - 1].1)
+    }
+
+    /// Reaches these, one by one: one that cannot be reached does not stop the others.
+    fn reach_each(&mut self, runners: &[Runner], probes: &mut Probes) -> Result<(), SessionError> {
+        let failed = runners.iter().filter_map(|runner| self.reach_one(*runner, probes).err());
+        let mut failed: Vec<SessionError> = failed.filter(|error| !error.is_of_ended()).collect();
+        failed.pop().map_or(Ok(()), Err)
     }
 
     /// Reaches one process, whose memory is verified first: where it is not the file's, it is left alone.

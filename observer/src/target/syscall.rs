@@ -70,6 +70,18 @@ pub fn prefer_huge_pages<T>(vector: &mut Vec<T>) {
     unsafe { libc::madvise(start as *mut libc::c_void, (end - start) as usize, libc::MADV_HUGEPAGE) };
 }
 
+/// Whether the file is shown by an overlay file system (`OVERLAYFS_SUPER_MAGIC` in Linux's `include/uapi/linux/magic.h`).
+pub fn is_on_overlay(file: &File) -> io::Result<bool> {
+    const OVERLAY: i64 = 0x794c_7630;
+    // SAFETY: all zeroes is a valid value of this plain struct.
+    let mut about: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open, and `about` is there for the call to fill.
+    match unsafe { libc::fstatfs(file.as_raw_fd(), &mut about) } {
+        0 => Ok(about.f_type as i64 == OVERLAY),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Leaves a signal that says "something can be read or written" without effect.
 pub fn ignore_io_signals() {
     // SAFETY: SIG_IGN is a valid disposition, and nothing in this process waits for this signal.
