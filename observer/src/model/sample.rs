@@ -1,8 +1,9 @@
 //! For tests: plain values of the vocabulary, as small as can be, that tests of every floor change to their needs.
 
 use super::{
-    AttachPoint, BuildId, CellLayout, Cost, FileOffset, ImageEntry, Naming, PanicSight, PointIndex, PointMap, Resource,
-    Role, TaskFunctions, TaskType, TypeEntry, TypeId, Unnamed, VirtAddr,
+    AttachPoint, BuildId, CellLayout, Cost, FileOffset, IdPlaces, ImageEntry, ImageFacts, ImagePlan, LoadSegment,
+    Naming, PanicPlaces, PanicSight, PointIndex, PointMap, Resource, Role, TaskFunctions, TaskType, TypeEntry, TypeId,
+    Unnamed, VirtAddr,
 };
 
 impl AttachPoint {
@@ -75,6 +76,35 @@ impl ImageEntry {
             first_point: PointIndex(0),
             points: Vec::new(),
             places: PointMap::default(),
+        }
+    }
+}
+
+impl ImageFacts {
+    /// With these segments and nothing in them.
+    pub fn sample(build_id: BuildId, segments: Vec<LoadSegment>) -> Self {
+        let plan = ImagePlan {
+            points: Vec::new(),
+            unprobed: Vec::new(),
+            types: 0,
+            unborn: 0,
+            mints: 0,
+            ids: IdPlaces::NotFound,
+            panics: PanicPlaces::NotFound,
+        };
+        Self {
+            build_id,
+            segments,
+            observer: false,
+            stripped: true,
+            version: None,
+            unstable: false,
+            named: false,
+            types: Vec::new(),
+            spawn_sites: 0,
+            counters: Vec::new(),
+            plan,
+            polls: Vec::new(),
         }
     }
 }

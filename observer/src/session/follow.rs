@@ -3,7 +3,7 @@
 //!
 //! Does not know: records, tasks. What the marks mean to the targets is `population`'s.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::attach::Probes;
@@ -48,6 +48,8 @@ pub(super) struct Follower<'a> {
     members: Whom,
     /// Processes that came to run a file whose probes are in.
     newcomers: Vec<(FileId, Pid)>,
+    /// Processes that run something that may be observed.
+    runners: HashSet<Pid>,
     /// Processes whose first thread has ended, and when to look whether the others have.
     dying: HashMap<Pid, Ns>,
     next_housekeeping: Ns,
@@ -120,6 +122,7 @@ impl<'a> Follower<'a> {
             probing: Probing::new(options.events, say),
             members,
             newcomers: Vec::new(),
+            runners: HashSet::new(),
             dying: HashMap::new(),
             next_housekeeping: Ns(0),
             level: Level::Nothing,
@@ -227,11 +230,20 @@ impl<'a> Follower<'a> {
             Happening::Forked { parent, child } => {
                 self.dying.remove(&child);
                 if matches!(self.members, Whom::Everyone(_)) {
-                    stream.mark(at, Mark::Step(parent, Step::Forked { child }));
+                    // Of a child that runs nothing to observe it is not worth to be asked.
+                    let enclosure = match self.runners.contains(&parent) {
+                        true => super::machine::enclosure(child),
+                        false => Enclosure::default(),
+                    };
+                    if self.runners.contains(&parent) {
+                        self.runners.insert(child);
+                    }
+                    stream.mark(at, Mark::Step(parent, Step::Forked { child, enclosure }));
                 }
             }
             Happening::Execed { pid } => {
                 self.dying.remove(&pid);
+                self.runners.remove(&pid);
                 if self.follows(pid) {
                     stream.mark(at, Mark::Step(pid, Step::Execed));
                 }
@@ -285,6 +297,7 @@ impl<'a> Follower<'a> {
                 self.dying.insert(pid, Ns(now.0 + UNDEAD.0));
             } else {
                 let at = self.dying.remove(&pid).unwrap_or(now);
+                self.runners.remove(&pid);
                 stream.mark(at, Mark::Step(pid, Step::Ended));
             }
         }
@@ -292,6 +305,9 @@ impl<'a> Follower<'a> {
 
     /// Somebody runs a file: asks what it holds, unless that is known.
     fn runs(&mut self, file: FileId, pid: Pid, code: &Code) {
+        if !matches!(self.files.get(&file), Some(Known::Nothing)) {
+            self.runners.insert(pid);
+        }
         match self.files.get_mut(&file) {
             Some(Known::Asked(pids)) => pids.push(pid),
             Some(Known::Facts) => self.newcomers.push((file, pid)),
