@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tests::fixture::path;
 use tests::host::agreement::{differences, differences_of_ended};
+use tests::host::book::Book;
 use tests::host::director::{Director, Life};
 use tests::host::observed::{Observed, Seen, pid_of};
 use tests::host::program::{BINARIES, CELLS, Place, Program};
@@ -156,11 +157,13 @@ fn two_hundred_processes_that_come_and_go_are_told_life_by_life() {
             if said != reason {
                 wrong.push(format!("{} ({pid}): gone by {said}, not {reason}", life.token));
             }
-            // Where it is not said it is the same.
-            let within = seen.said.iter().find_map(|said| said["nsPid"].as_u64()).unwrap_or(u64::from(*pid));
-            if life.books.iter().any(|book| book.pid_within != within) {
+            let within = seen.said.iter().find_map(|said| said["nsPid"].as_u64());
+            // Only of one that ended within the blink of an eye it may not be known: those of the first wave were held.
+            let was_held = index == 0 && life.token.parse::<usize>().is_ok_and(|number| number < CROWD);
+            let unknown_or_told = |book: &Book| within.map_or(!was_held, |within| within == book.pid_within);
+            if !life.books.iter().all(unknown_or_told) {
                 wrong.push(format!(
-                    "{} ({pid}): is said to be {within} in its namespace, and is {}",
+                    "{} ({pid}): is said to be {within:?} in its namespace, and is {}",
                     life.token, life.books[0].pid_within
                 ));
             }

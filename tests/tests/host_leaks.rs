@@ -62,6 +62,9 @@ fn has_line(file: &std::path::Path, what: &str) -> Option<()> {
     text.contains(what).then_some(())
 }
 
+/// Its own, the one that looks at images, four that read memory, and some that take probes out: those come and go.
+const MOST_THREADS: u64 = 8;
+
 #[test]
 fn ten_thousand_lives_leave_nothing_in_the_observer_nor_in_the_kernel() {
     let scratch = Scratch::new("lives");
@@ -81,7 +84,8 @@ fn ten_thousand_lives_leave_nothing_in_the_observer_nor_in_the_kernel() {
     println!("links, programs, maps while it ran: {:?}", objects.counts());
     assert!(!held.is_empty(), "it has something in the kernel");
     assert_eq!(objects, held, "no life costs the kernel anything");
-    assert_eq!((late.descriptors, late.threads), (early.descriptors, early.threads), "descriptors and threads");
+    assert_eq!(late.descriptors, early.descriptors, "descriptors");
+    assert!(late.threads <= MOST_THREADS, "{early:?} became {late:?}");
     let allowed = (LIVES - WARM) as u64 * BYTES_A_LIFE / 1024;
     assert!(late.resident <= early.resident + allowed, "{early:?} became {late:?}, more than {allowed} KiB more");
     drop(observer.ended_well());

@@ -8,5 +8,5 @@ mod record;
 mod spawn;
 
 pub use merge::Merger;
-pub use record::{Malformed, decode};
+pub use record::{Malformed, decode, image_of};
 pub use spawn::decode_spawn;

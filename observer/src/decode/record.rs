@@ -87,6 +87,14 @@ pub(super) fn base<'c>(bytes: &[u8], catalog: &'c Catalog) -> Result<Base<'c>, M
     Ok(Base { at, index, sp, subject, pid, tid, kind, flags, far, image, point, id, target })
 }
 
+/// The image that a record's point is of, whoever was hit; `None` where the record says an address, which tells only together
+/// with a process's mappings.
+pub fn image_of<'c>(bytes: &[u8], catalog: &'c Catalog) -> Option<&'c Arc<ImageEntry>> {
+    let [_, cookie, .., kinds, _] = words::<{ RECORD_BARE / 8 }>(bytes, 0)?;
+    let says_address = (kinds >> 16) as u16 & FLAG_BY_ADDRESS != 0;
+    (!says_address).then(|| catalog.point(PointIndex(Cookie::from_u64(cookie).point)))?.map(|(image, _)| image)
+}
+
 /// Understands one record of the event arm. `bytes` may be longer than the record: perf pads samples.
 pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed> {
     let short = || Malformed::Short(bytes.len());

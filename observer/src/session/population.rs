@@ -183,6 +183,8 @@ impl Population {
                 changes.extend(self.end(id, Ending::Released));
             }
         }
+        // Names that it was found under by a hit go with it.
+        self.attached.retain(|_, other| !Arc::ptr_eq(&other.image, &image));
         self.catalog.remove_image(&image);
         changes
     }
@@ -216,8 +218,29 @@ impl Population {
         }
     }
 
-    /// A process that no target stands for was hit: one that was forked runs what its parent runs.
-    pub(super) fn adopt(&mut self, pid: Pid) -> Vec<Change> {
+    /// A process that no target stands for was hit in this image, where that is known: one that was forked runs what its parent
+    /// runs. One that has mapped a single file that nobody has looked at yet, with code where the image's is, has mapped that
+    /// image: the kernel has found the probe there. So a container is seen from its first instruction if another shows the same
+    /// file under another device.
+    pub(super) fn adopt(&mut self, pid: Pid, hit: Option<&Arc<ImageEntry>>) -> Vec<Change> {
+        let changes = self.adopt_known(pid);
+        let Some(image) = hit.filter(|_| changes.is_empty()) else { return changes };
+        let Some(attached) = self.attached.values().find(|attached| Arc::ptr_eq(&attached.image, image)) else {
+            return changes;
+        };
+        let Some(resident) = self.roster.of(pid) else { return changes };
+        let fits = |code: &&Code| {
+            let place = (code.start, code.length, code.offset);
+            !self.attached.contains_key(&code.file) && code_bias(&attached.facts.segments, [place]).is_some()
+        };
+        let candidates: HashSet<FileId> = resident.code.iter().filter(fits).map(|code| code.file).collect();
+        let mut candidates = candidates.into_iter();
+        let (Some(file), None) = (candidates.next(), candidates.next()) else { return changes };
+        self.attached.insert(file, attached.clone());
+        self.runs(pid, file, Beginning::Execed).into_iter().collect()
+    }
+
+    fn adopt_known(&mut self, pid: Pid) -> Vec<Change> {
         let Some(resident) = self.roster.of(pid) else { return Vec::new() };
         let why = match resident.arrival {
             Arrival::Found => Beginning::Found,
@@ -364,9 +387,27 @@ mod tests {
         population.step(Pid(8), &mapped(APP));
         let fork = Step::Forked { child: Pid(8), enclosure: Enclosure::default() };
         assert_eq!(population.step(Pid(7), &fork), [ends(1, 8, Ending::Exited)]);
-        assert_eq!(population.adopt(Pid(8)), [begins(2, Beginning::Forked)]);
-        assert_eq!(population.adopt(Pid(8)), [], "once");
-        assert_eq!(population.adopt(Pid(9)), [], "nobody knows it");
+        assert_eq!(population.adopt(Pid(8), None), [begins(2, Beginning::Forked)]);
+        assert_eq!(population.adopt(Pid(8), None), [], "once");
+        assert_eq!(population.adopt(Pid(9), None), [], "nobody knows it");
+    }
+
+    #[test]
+    fn who_is_hit_in_an_image_has_mapped_it_under_the_one_name_that_nobody_knows() {
+        let mut population = population(&[APP]);
+        let image = Arc::clone(&population.attached[&APP].image);
+        population.step(Pid(7), &mapped(LIBRARY));
+        assert_eq!(population.adopt(Pid(7), None), []);
+        assert_eq!(population.adopt(Pid(7), Some(&image)), [begins(0, Beginning::Execed)]);
+        assert_eq!(
+            population.step(Pid(8), &mapped(LIBRARY)),
+            [begins(1, Beginning::Execed)],
+            "from now on it is known"
+        );
+        let other = FileId { inode: 12, ..APP };
+        population.step(Pid(9), &Step::Mapped(code(other, 0x9000), Enclosure::default()));
+        population.step(Pid(9), &Step::Mapped(code(FileId { inode: 13, ..APP }, 0x5000), Enclosure::default()));
+        assert_eq!(population.adopt(Pid(9), Some(&image)), [], "it may be the one or the other");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::attach::{AttachError, Probes};
-use crate::decode::{Malformed, Merger, decode};
+use crate::decode::{Malformed, Merger, decode, image_of};
 use crate::lifecycle::{Census, Lifecycle};
 use crate::model::{Event, FileId, Ns, Pid, TargetId, Tid};
 use crate::sink::{Gone, Sink, Totals};
@@ -211,7 +211,8 @@ impl Stream {
 
     /// A record of a process that is no target: it may be the child of one.
     fn of_nobody(&mut self, at: Ns, pid: Pid, bytes: &Bytes) -> io::Result<()> {
-        for change in self.population.adopt(pid) {
+        let hit = image_of(bytes, self.population.catalog()).cloned();
+        for change in self.population.adopt(pid, hit.as_ref()) {
             self.change(at, change)?;
         }
         match decode(bytes, self.population.catalog()) {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::{ContainerId, Enclosure, MappedImage, Missing, Pid, TargetEntry};
+use crate::model::{ContainerId, Enclosure, MappedImage, Missing, TargetEntry};
 
 #[derive(Serialize)]
 pub(in crate::sink) struct TargetObject<'a> {
@@ -65,7 +65,7 @@ impl<'a> TargetObject<'a> {
         let missing = common.iter().chain(&target.missing);
         Self {
             pid: target.pid.0,
-            enclosure: EnclosureObject::new(target.pid, &target.enclosure),
+            enclosure: EnclosureObject::new(&target.enclosure),
             exe: &target.exe,
             images: images.collect(),
             missing: missing.map(|missing| MissingObject { event: missing.event, reason: &missing.reason }).collect(),
@@ -74,10 +74,9 @@ impl<'a> TargetObject<'a> {
 }
 
 impl<'a> EnclosureObject<'a> {
-    pub(in crate::sink) fn new(pid: Pid, enclosure: &'a Enclosure) -> Self {
+    pub(in crate::sink) fn new(enclosure: &'a Enclosure) -> Self {
         Self {
-            // In our own namespace it would say the same again.
-            ns_pid: enclosure.ns_pid.filter(|own| *own != pid).map(|own| own.0),
+            ns_pid: enclosure.ns_pid.map(|own| own.0),
             container_id: enclosure.container.as_ref().map(ContainerId::as_str),
             cgroup: enclosure.cgroup.as_deref(),
         }

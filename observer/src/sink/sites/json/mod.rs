@@ -174,7 +174,7 @@ impl<'a> CensusObject<'a> {
     fn new(census: &CensusReport<'a>) -> Self {
         Self {
             pid: census.pid.0,
-            enclosure: EnclosureObject::new(census.pid, census.enclosure),
+            enclosure: EnclosureObject::new(census.enclosure),
             exe: census.exe,
             live: Integer(census.live),
             futures: FuturesObject {

@@ -64,7 +64,7 @@ impl<'a> SiteObject<'a> {
         let Pid(pid) = of.pid;
         Self {
             pid,
-            enclosure: EnclosureObject::new(of.pid, of.enclosure),
+            enclosure: EnclosureObject::new(of.enclosure),
             exe: of.exe,
             kind: task.resource.as_str(),
             type_id: of.entry.id.to_string(),
