@@ -1,7 +1,7 @@
 //! The state machine: observations in order of time become events with minted ids.
 //!
 //! Pure: no clock, no `/proc`. Does not know bytes, probes or rendering. What is known of a process goes with it: each has
-//! its own [`Resources`], and only the ids are common.
+//! its own `Resources`, and only the ids are common.
 
 mod resources;
 mod outcome;
@@ -102,7 +102,7 @@ impl Lifecycle {
         self.targets.values_mut().for_each(|resources| resources.rules.room = room);
     }
 
-    /// Takes one observation and says the events that follow from it, see [`Resources::observe`].
+    /// Takes one observation and says the events that follow from it, see `Resources::observe`.
     pub fn observe(&mut self, seen: &Observation, out: &mut Vec<Event>) {
         if let Some(resources) = self.targets.get_mut(&seen.target) {
             resources.observe(seen, out);

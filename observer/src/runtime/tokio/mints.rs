@@ -14,14 +14,15 @@ use crate::model::{MintRegister, VirtAddr};
 use crate::runtime::MintSite;
 use crate::symbols::{Boundary, Callers, Functions, Image, Sweep, Targets, references};
 
-/// Every mint of the image, by place. In a debug build nothing is inlined: there the mint is a call.
-pub(super) fn find(image: &Image<'_>, functions: &Functions) -> Vec<MintSite> {
-    let additions = additions(image);
-    let found = in_functions_of(image, functions, &additions, &inlined);
-    if !found.is_empty() {
-        return found;
-    }
-    let adders = adders(image, functions, &additions);
+/// Every mint of the image that is inlined, by place.
+pub(super) fn find_inlined(image: &Image<'_>, functions: &Functions) -> Vec<MintSite> {
+    in_functions_of(image, functions, &additions(image), &inlined)
+}
+
+/// Every mint that is a call: a debug build inlines nothing of its own, though the standard library that it is linked with
+/// may hold a counter that is.
+pub(super) fn find_called(image: &Image<'_>, functions: &Functions) -> Vec<MintSite> {
+    let adders = adders(image, functions, &additions(image));
     let mentions = mentions_of_counters(image);
     in_functions_of(image, functions, &mentions, &|image, registers, call| called(image, registers, call, &adders))
 }
@@ -260,7 +261,8 @@ mod tests {
     fn mints_of(tiny: &Tiny) -> Vec<(u64, u8)> {
         let bytes = tiny.build();
         let image = Image::parse(&bytes).expect("tiny images are images");
-        let found = find(&image, &Functions::or_presumed(&image));
+        let functions = Functions::or_presumed(&image);
+        let found = [find_inlined(&image, &functions), find_called(&image, &functions)].concat();
         assert!(found.iter().all(|m| m.counter == VirtAddr(DATA)));
         found.iter().map(|m| (m.at.0 - CODE, m.register.0)).collect()
     }
@@ -341,7 +343,8 @@ mod tests {
         assert_eq!(mints_of(&tiny), [(23, 1)]);
         let bytes = tiny.build();
         let image = Image::parse(&bytes).expect("tiny images are images");
-        let found = find(&image, &Functions::or_presumed(&image));
+        let functions = Functions::or_presumed(&image);
+        let found = [find_inlined(&image, &functions), find_called(&image, &functions)].concat();
         assert!(found.iter().all(|m| m.boundary == Boundary::FromPattern), "a presumption");
     }
 }

@@ -16,7 +16,7 @@ pub use names::name_types;
 
 use std::cell::LazyCell;
 
-use super::{Found, RuntimeImage, panics};
+use super::{Found, IdCounter, RuntimeImage, panics};
 use crate::symbols::{Callers, Functions, Image};
 
 /// Looks for tokio's task vtables, and for its version where there are none.
@@ -38,8 +38,13 @@ pub(super) fn analyse(image: &Image<'_>) -> Found {
     let callers = LazyCell::new(|| Callers::read(image, &functions));
     worker::mark(image, &functions, &callers, &mut types);
     let births = births::find(image, &types);
-    let mints = mints::find(image, &functions);
-    let ids = ids::find(image, &functions, &callers, &births, &mints);
+    let mut mints = mints::find_inlined(image, &functions);
+    let mut ids = ids::find(image, &functions, &callers, &births, &mints);
+    if !matches!(ids, IdCounter::At(_)) {
+        mints.extend(mints::find_called(image, &functions));
+        mints.sort_by_key(|mint| mint.at);
+        ids = ids::find(image, &functions, &callers, &births, &mints);
+    }
     Found::Runtime(RuntimeImage { version, unstable, types, births, mints, ids, raises: panics::raises(image) })
 }
 
@@ -49,7 +54,7 @@ mod tests {
 
     use super::*;
     use crate::model::{ProcAddr, Resource, TaskState, TaskType, VirtAddr};
-    use crate::runtime::{IdCounter, own};
+    use crate::runtime::own;
     use crate::symbols::own as program;
     use crate::symbols::tiny::Tiny;
 
