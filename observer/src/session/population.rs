@@ -89,7 +89,7 @@ pub(super) enum Beginning {
     Execed,
     /// It is the child of an observed process.
     Forked,
-    /// It loaded an image besides those it had.
+    /// It has an image besides those that it was observed in.
     Loaded,
 }
 
@@ -284,8 +284,7 @@ impl Population {
             entry.images.push(mapped);
             entry.missing.extend(missing);
         });
-        let why = if why == Beginning::Execed { Beginning::Loaded } else { why };
-        Some(Change::Begins { id, why })
+        Some(Change::Begins { id, why: Beginning::Loaded })
     }
 }
 

@@ -1,0 +1,91 @@
+//! What a session does with programs that change under it, and with its own memory.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tests::fixture::{Fixture, Scratch, path};
+use tests::host::director::Director;
+use tests::host::program::{Place, Program};
+use tests::observer::Observer;
+
+fn parsed(line: &str) -> Value {
+    serde_json::from_str(line).expect("the observer prints JSON")
+}
+
+fn is(line: &str, event: &str, pid: u32) -> bool {
+    line.contains(&format!("\"event\":\"{event}\"")) && line.contains(&format!("\"pid\":{pid},"))
+}
+
+/// Probes stand in a file. Whoever overwrites it must get what was written, not breakpoints in the middle of it.
+#[test]
+fn a_program_that_is_overwritten_while_its_probes_are_in_runs_as_it_was_written() {
+    let scratch = Scratch::new("overwritten");
+    let program = scratch.copy(&path("newest-release", "burst"));
+    let observer = Observer::run(["trace", "--all", "--json"]).wait_until_attached();
+    let mut fixture = Fixture::spawn("a program that will be overwritten", &mut Command::new(&program));
+    let pid = fixture.pid();
+    let begun = observer.wait_for("it is a target", |line| is(line, "target", pid));
+    assert!(begun.is_some(), "the observer ended");
+    fixture.release();
+    fixture.release();
+    fixture.wait_for("it has worked", |line| line.contains("\"truth\""));
+    fixture.release();
+    assert!(fixture.finish().status.success());
+
+    // Another program, into the same inode: the writer waits until the probes are out.
+    let other = std::fs::read(path("newest-release", "matrix-glibc")).expect("the other program can be read");
+    std::fs::write(&program, other).expect("the file can be overwritten");
+    let ran = Command::new(&program).stdin(Stdio::null()).output().expect("it can be run");
+    assert!(ran.status.success(), "what was written runs: {}", ran.status);
+    let told = String::from_utf8_lossy(&ran.stdout);
+    assert!(told.contains("\"fixture\":\"matrix-glibc\",\"truth\":true"), "and does its work: {told}");
+    observer.stop();
+}
+
+#[test]
+fn near_the_memory_bound_new_tasks_are_not_followed_and_that_is_said() {
+    let fixture = Fixture::start("newest-release", "crowd-glibc", &["tasks=300000"]);
+    let pid = fixture.pid().to_string();
+    let observer = Observer::run(["--json", "--max-memory", "64M", "--pid", &pid]);
+    let said = observer.wait_for("it does without", |line| line.contains("\"event\":\"degraded\""));
+    let said = parsed(&said.expect("the observer runs on"));
+    assert!(["window", "processes", "tasks"].contains(&said["what"].as_str().unwrap_or_default()), "{said}");
+    assert!(said["reason"].as_str().is_some_and(|reason| reason.contains("of 64 MiB")), "{said}");
+    let stream = observer.stop();
+    assert_eq!(stream.total("lost"), 0);
+}
+
+#[test]
+fn a_library_that_a_named_process_loads_is_observed_from_then_on() {
+    let mut director = Director::new("loads");
+    director.hold(true);
+    let module = path("newest-release", "hosted_python.so");
+    let program = Program::number(0);
+    let steps = [format!("load={},run=1,leave=1", module.display()), "kill-me".to_owned()];
+    director.start("0", program, Place::Here, &steps);
+    let pid = director.announced(&program.root("0"));
+    let observer = Observer::attach(pid, &[]);
+    director.hold(false);
+    let loaded = observer.wait_for("the library is observed", |line| {
+        is(line, "target", pid) && line.contains("\"reason\":\"loaded\"") && line.contains("hosted_python.so")
+    });
+    assert!(loaded.is_some(), "the observer ended and had not said it");
+    // SAFETY: a child of ours, which is not reaped yet.
+    assert_eq!(unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) }, 0);
+    director.finish();
+    assert_eq!(observer.stream().end()["reason"], "exited");
+}
+
+#[test]
+fn a_named_process_that_begins_another_program_is_another_target() {
+    let mut fixture = Fixture::start("newest-release", "leaks", &["still"]);
+    let pid = fixture.pid();
+    let observer = Observer::attach(pid, &[]);
+    fixture.become_other(&path("newest-fat", "healthy"), "still");
+    let gone = observer.wait_for("its first program is gone", |line| is(line, "gone", pid));
+    assert_eq!(parsed(&gone.expect("the observer runs on"))["reason"], "exec");
+    let begun = observer.wait_for("its second is observed", |line| is(line, "target", pid) && line.contains("healthy"));
+    assert!(begun.is_some(), "the observer ended");
+    fixture.signal(libc::SIGKILL);
+    assert_eq!(observer.stream().end()["reason"], "exited");
+}
