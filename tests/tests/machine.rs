@@ -43,6 +43,28 @@ fn a_program_that_is_overwritten_while_its_probes_are_in_runs_as_it_was_written(
 }
 
 #[test]
+fn of_all_processes_only_those_of_the_wanted_group_are_observed() {
+    let fixture = Fixture::start("newest-release", "leaks", &["still"]);
+    let pid = fixture.pid();
+    // Where the kernel has put it, by its own file.
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
+    let groups = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let group = groups.max_by_key(|group| group.len()).expect("it is in a group");
+    let inside = Observer::run(["trace", "--all", "--json", "--cgroup", group]);
+    assert!(inside.wait_for("it is a target", |line| is(line, "target", pid)).is_some(), "the observer ended");
+    inside.stop();
+    let looked = |group: &str| {
+        let ended = Observer::run(["ps", "--all", "--json", "--cgroup", group]).ended();
+        assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+        ended.stdout
+    };
+    let told = looked(group);
+    assert!(told.iter().any(|line| is(line, "census", pid)), "{told:?}");
+    let told = looked("no group is called so");
+    assert!(!told.iter().any(|line| is(line, "census", pid)), "{told:?}");
+}
+
+#[test]
 fn near_the_memory_bound_new_tasks_are_not_followed_and_that_is_said() {
     let fixture = Fixture::start("newest-release", "crowd-glibc", &["tasks=300000"]);
     let pid = fixture.pid().to_string();

@@ -17,6 +17,7 @@ use super::budget::Level;
 use super::error::SessionError;
 use super::images::Looked;
 use super::machine::{Machine, look_at};
+use super::meter::Round;
 use super::population::Step;
 use super::probing::{Probing, Runner, Wanted};
 use super::roster::Code;
@@ -55,7 +56,7 @@ pub(super) struct Follower<'a> {
     next_housekeeping: Ns,
     level: Level,
     missing: Vec<Missing>,
-    progress: Progress,
+    round: Round,
     say: &'a dyn Fn(u8, &str),
 }
 
@@ -75,14 +76,6 @@ enum Known {
     Nothing,
     /// Its probes are in, or were and may come again.
     Facts,
-}
-
-/// How far looking at the machine's images has come.
-#[derive(Clone, Copy, Debug, Default)]
-struct Progress {
-    looked: usize,
-    carrying: usize,
-    said: bool,
 }
 
 impl<'a> Follower<'a> {
@@ -127,7 +120,7 @@ impl<'a> Follower<'a> {
             next_housekeeping: Ns(0),
             level: Level::Nothing,
             missing,
-            progress: Progress::default(),
+            round: Round::new(options.verbosity),
             say,
         };
         match follower.members {
@@ -331,7 +324,9 @@ impl<'a> Follower<'a> {
         while let Some(answer) = self.analyst.answer() {
             self.answered(answer, stream, probes);
         }
-        self.say_progress();
+        if matches!(self.members, Whom::Everyone(_)) {
+            self.round.tell(self.analyst.open(), self.say);
+        }
         for (file, pid) in std::mem::take(&mut self.newcomers) {
             let joined = self.runner(pid).map_or(Ok(()), |runner| self.probing.joins(file, runner, probes));
             if let Err(error) = joined {
@@ -352,7 +347,7 @@ impl<'a> Follower<'a> {
 
     fn answered(&mut self, answer: Answer, stream: &mut Stream, probes: &mut Probes) {
         let Answer { ask, found } = answer;
-        self.progress.looked += 1;
+        self.round.looked();
         let found = match found {
             Ok(found) => found,
             Err(error) => {
@@ -378,7 +373,7 @@ impl<'a> Follower<'a> {
                 return self.holds_nothing(&[ask.file, file], stream);
             }
         };
-        self.progress.carrying += 1;
+        self.round.carries();
         let mut names = vec![file, ask.file];
         names.dedup();
         let asked = self.files.remove(&ask.file);
@@ -409,15 +404,6 @@ impl<'a> Follower<'a> {
         for name in names {
             self.files.insert(*name, Known::Nothing);
             stream.population.forget_file(*name);
-        }
-    }
-
-    fn say_progress(&mut self) {
-        let open = self.analyst.open();
-        if open == 0 && !self.progress.said && self.progress.looked > 0 && matches!(self.members, Whom::Everyone(_)) {
-            self.progress.said = true;
-            let Progress { looked, carrying, .. } = self.progress;
-            (self.say)(1, &format!("{looked} images looked at, {carrying} carry a runtime; new ones are followed"));
         }
     }
 }

@@ -15,6 +15,7 @@ use super::error::SessionError;
 use super::images::Images;
 use super::inspect::Inspected;
 use super::machine::Machine;
+use super::meter::Meter;
 use super::origins::origins;
 use super::select::open_each;
 use super::spawns::Watching;
@@ -180,7 +181,11 @@ impl<'a> Inspection<'a> {
     fn admit_everyone(&mut self, within: &Within) -> Result<Vec<(Pid, SessionError)>, SessionError> {
         let known: HashSet<Pid> = self.targets.iter().map(Inspected::pid).collect();
         let mut refused = Vec::new();
-        for (pid, resident) in Machine::look()?.residents {
+        let mut meter = Meter::new(self.options.verbosity);
+        let residents = Machine::look()?.residents;
+        let all = residents.len();
+        for (number, (pid, resident)) in residents.into_iter().enumerate() {
+            meter.show(number, all, "processes looked at");
             let own = pid.0 == std::process::id();
             let nothing = resident.code.iter().all(|code| self.images.holds_nothing(code.file));
             if own || known.contains(&pid) || nothing || !within.holds(&resident.enclosure) {

@@ -12,6 +12,7 @@ mod images;
 mod inspect;
 mod inspection;
 mod machine;
+mod meter;
 mod origins;
 mod pace;
 mod population;
