@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::process::Command;
 
+use serde_json::Value;
 use tests::fixture::{Fixture, Scratch, path};
+use tests::host::observed::Observed;
 use tests::life::Lives;
 use tests::observer::{Ended, Observer};
 use tests::rights::{NOBODY, Shared, as_user, capabilities, child_of};
@@ -44,6 +46,37 @@ fn four_capabilities_are_enough_for_the_live_stream() {
         let lives = Lives::of(&stream);
         lives.assert_sane(&format!("a process of user {user}"));
         assert_eq!(differences(&stream, &lives, &truth), Vec::<String>::new(), "a process of user {user}");
+    }
+}
+
+#[test]
+fn four_are_enough_for_all_processes_as_they_come() {
+    let shared = Shared::new("enough-all");
+    let told =
+        |line: &str, pid: u32| line.contains("\"event\":\"target\"") && line.contains(&format!("\"pid\":{pid},"));
+    // A user's file cannot be leased by these rights: each process is probed by itself, and that must be enough.
+    let mut there = of_user(1000, "matrix-glibc", &[]);
+    let observer = Observer::run_as(&mut shared.with(&ENOUGH, &["trace", "--all", "--json"])).wait_until_attached();
+    let mut later = of_user(1000, "matrix-glibc", &[]);
+    let (first_pid, second_pid) = (there.pid(), later.pid());
+    for pid in [first_pid, second_pid] {
+        assert!(observer.wait_for("it is a target", |line| told(line, pid)).is_some(), "the observer ended");
+    }
+    for fixture in [&mut there, &mut later] {
+        fixture.release();
+    }
+    let (first, second) = (there.truth(), later.truth());
+    let stream = observer.stop();
+    let observed = Observed::of(&stream.lines);
+    assert_eq!(stream.total("lost"), 0);
+    for (pid, truth) in [(first_pid, &first), (second_pid, &second)] {
+        let [seen] = &observed.by_pid[&pid][..] else { panic!("one life of {pid}: {:?}", observed.by_pid.get(&pid)) };
+        let told = |path: &str| truth.pointer(path).and_then(Value::as_u64).expect("the program's book has it");
+        let born = |kind| seen.born(kind).values().sum::<u64>();
+        assert_eq!(born("TOKIO_TASK"), told("/task/spawned"), "tasks of {pid}");
+        assert_eq!(seen.died("TOKIO_TASK"), told("/task/freed"), "tasks of {pid}");
+        assert_eq!(born("TOKIO_BLOCKING"), told("/blocking/spawned") + told("/workers"), "closures of {pid}");
+        assert_eq!(seen.existing(), 0, "nothing of {pid} was there before it was looked at");
     }
 }
 
