@@ -177,7 +177,7 @@ impl<'a> Follower<'a> {
             (self.say)(
                 1,
                 &format!(
-                    "{not_permitted} processes may not be looked at, and are not observed (CAP_SYS_PTRACE permits most)"
+                    "processes that may not be looked at, and are not observed: {not_permitted} (CAP_SYS_PTRACE permits most)"
                 ),
             );
         }
