@@ -16,9 +16,8 @@ use crate::target::{Hold, Layered, Process, monotonic_now};
 use super::error::SessionError;
 use super::images::{bias, entry_of};
 use super::population::Attached;
-use super::setup::{differing, numbered};
+use super::setup::{differing, numbered, refused};
 use super::stream::{Mark, Stream};
-use super::trace::refused;
 use super::verify::keep_verified;
 
 /// Probes that nobody runs into are taken out after so long.
@@ -128,10 +127,7 @@ impl<'a> Probing<'a> {
         };
         let took = monotonic_now().since(began).0 as f64 / 1e6;
         (self.say)(2, &format!("{} points in {} after {took:.1} ms", held.image.points.len(), held.path));
-        for name in &held.names {
-            let (facts, image) = (Arc::clone(&held.facts), Arc::clone(&held.image));
-            stream.mark(began, Mark::Attached(*name, Attached { facts, image, missing: missing.clone() }));
-        }
+        held.mark(&held.names, began, &missing, stream);
         self.held.push(held);
         reached
     }
@@ -146,10 +142,7 @@ impl<'a> Probing<'a> {
     ) -> Result<(), SessionError> {
         let held = &mut self.held[number];
         let began = monotonic_now();
-        for name in &wanted.names {
-            let (facts, image) = (Arc::clone(&held.facts), Arc::clone(&held.image));
-            stream.mark(began, Mark::Attached(*name, Attached { facts, image, missing: Vec::new() }));
-        }
+        held.mark(&wanted.names, began, &[], stream);
         (self.say)(2, &format!("{} is the same file as {}, whose probes are in", wanted.path, held.path));
         held.names.extend(wanted.names.iter().filter(|name| !held.names.contains(name)).collect::<Vec<_>>());
         match held.hold {
@@ -231,6 +224,14 @@ impl<'a> Probing<'a> {
 }
 
 impl Held {
+    /// From here on its probes are in, under these names.
+    fn mark(&self, names: &[FileId], at: Ns, missing: &[Missing], stream: &mut Stream) {
+        for name in names {
+            let (facts, image) = (Arc::clone(&self.facts), Arc::clone(&self.image));
+            stream.mark(at, Mark::Attached(*name, Attached { facts, image, missing: missing.to_vec() }));
+        }
+    }
+
     fn reach(&mut self, whose: Whose, scope: Scope, probes: &mut Probes) -> Result<&Links, SessionError> {
         let path = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
         let request = ImageRequest { scope, path: &path, points: numbered(&self.image) };

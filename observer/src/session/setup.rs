@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::attach::{ImageRequest, Scope};
+use crate::attach::{ImageRequest, Links, Scope};
 use crate::model::{
     AttachPoint, Bias, Catalog, EventSet, FileId, ImageEntry, ImageFacts, MappedImage, Missing, Pid, PointIndex,
     PollBody, TargetEntry, TargetId,
@@ -164,6 +164,23 @@ fn verified_points(
         }
     }
     Ok((!points.is_empty() || !planned).then_some(points))
+}
+
+/// Points that the kernel did not take, by the event that is missing because of it.
+pub(super) fn refused(links: &Links, catalog: &Catalog) -> Vec<Missing> {
+    let refused = links
+        .refused()
+        .iter()
+        .filter_map(|refused| Some((catalog.point(refused.point)?.1.role.event(), refused.reason.to_string())));
+    let mut sums: BTreeMap<&'static str, (usize, String)> = BTreeMap::new();
+    for (event, reason) in refused {
+        sums.entry(event).or_insert((0, reason)).0 += 1;
+    }
+    let missing = |(event, (count, reason))| Missing {
+        event,
+        reason: format!("the kernel took no probe at {count} of its points ({reason})"),
+    };
+    sums.into_iter().map(missing).collect()
 }
 
 /// What is missing where memory is not the file's.

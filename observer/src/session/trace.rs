@@ -1,6 +1,5 @@
 //! The live stream: of processes that are named, of one that is launched, or of all there are.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -9,7 +8,7 @@ use tokio::time::Instant;
 use crate::attach::{self, Audience, ImageRequest, Links, Probes};
 use crate::lifecycle::{Lifecycle, Rules};
 use crate::lives::Lives;
-use crate::model::{Catalog, Missing, Ns};
+use crate::model::{Missing, Ns};
 use crate::plan::watches_polls;
 use crate::sink::{End, EndReason, Start};
 use crate::target::{Launched, Running, monotonic_now, own_memory};
@@ -22,7 +21,7 @@ use super::images::Images;
 use super::population::{Beginning, Change, Members, Population};
 use super::privileges::{Stage, keep};
 use super::select::{Targets, select};
-use super::setup::{Attachment, Looking, Setup, set_up};
+use super::setup::{Attachment, Looking, Setup, refused, set_up};
 use super::stream::{SHORT_WINDOW, Stream, WINDOW};
 use super::watch::{Watch, Woken};
 use super::{Options, Output, Selection, event_loop, kernel_release, progress};
@@ -148,23 +147,6 @@ impl Attached {
         let (sink, out) = stream.sink();
         sink.start(&start, out).and_then(|()| out.flush()).map_err(SessionError::Output)
     }
-}
-
-/// Points that the kernel did not take, by the event that is missing because of it.
-pub(super) fn refused(links: &Links, catalog: &Catalog) -> Vec<Missing> {
-    let refused = links
-        .refused()
-        .iter()
-        .filter_map(|refused| Some((catalog.point(refused.point)?.1.role.event(), refused.reason.to_string())));
-    let mut sums: BTreeMap<&'static str, (usize, String)> = BTreeMap::new();
-    for (event, reason) in refused {
-        sums.entry(event).or_insert((0, reason)).0 += 1;
-    }
-    let missing = |(event, (count, reason))| Missing {
-        event,
-        reason: format!("the kernel took no probe at {count} of its points ({reason})"),
-    };
-    sums.into_iter().map(missing).collect()
 }
 
 /// The loop and what it works with.

@@ -3,6 +3,7 @@
 //! Does not know where events come from, nor where the bytes go: the writer is an argument.
 
 mod doctor;
+mod image_lines;
 mod json;
 mod sites;
 mod text;

@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::model::{
-    AsyncId, Event, EventKind, EventSet, MappedImage, Missing, Naming, Ns, Pid, Place, Resource, ResourceFacts,
-    TargetEntry, Tid, TypeEntry, TypeId,
+    AsyncId, Event, EventKind, EventSet, Missing, Naming, Ns, Pid, Place, Resource, ResourceFacts, TargetEntry, Tid,
+    TypeEntry, TypeId,
 };
 
+use super::image_lines::write_image;
 use super::{End, Gone, Sink, Start};
 
 /// How many groups of live resources the summary lists.
@@ -64,19 +65,9 @@ impl Text {
 
     /// The images of a target, and what is missing.
     fn images(&self, target: &TargetEntry, common: &[Missing], out: &mut dyn Write) -> io::Result<()> {
-        for MappedImage { image, path, .. } in &target.images {
-            let version = image.version.as_deref().unwrap_or("(version not found)");
-            let unstable = if image.unstable { ", tokio_unstable" } else { "" };
-            let stripped = if image.stripped { ", stripped" } else { "" };
-            writeln!(out, "  {path}: tokio {version}{unstable}{stripped}")?;
-            writeln!(
-                out,
-                "    {} future types, {} spawn sites, {} points ({} on single-stepped instructions)",
-                image.types.len(),
-                image.spawn_sites,
-                image.points.len(),
-                image.single_stepped()
-            )?;
+        for mapped in &target.images {
+            let more = format!(" ({} on single-stepped instructions)", mapped.image.single_stepped());
+            write_image(mapped, &more, out)?;
         }
         for missing in common.iter().chain(&target.missing) {
             writeln!(out, "  {} {}: {}", self.paint("missing"), missing.event, missing.reason)?;

@@ -1,6 +1,6 @@
 //! One link for all processes of an image: who is reported, who is not, and what is left of those that end.
 
-use super::forked::{Child, forked};
+use super::forked::{Child, forked, stays};
 use super::*;
 
 fn everyone(points: &[AttachPoint]) -> [ImageRequest<'_>; 1] {
@@ -197,9 +197,9 @@ fn calls_of_killed_processes_do_not_fill_the_map_for_ever() {
 fn forgetting_a_process_leaves_the_calls_of_others() {
     let Some(_alone) = live() else { return };
     let mut probes = best(64);
-    let points = [point(Role::Poll, nested_in_a_fork as *const () as usize)];
+    let points = [point(Role::Poll, stays as *const () as usize)];
     let _links = probes.attach(&everyone(&points)).unwrap();
-    let mut child = forked(|child| nested_in_a_fork(&Cell::new(LIVE), child));
+    let mut child = forked(|child| stays(&Cell::new(LIVE), child));
     child.go();
     child.told();
     probes.forget(Pid(std::process::id())).unwrap();
@@ -209,14 +209,6 @@ fn forgetting_a_process_leaves_the_calls_of_others() {
         seen.iter().map(|record| (record.kind, record.flags)).collect::<Vec<_>>(),
         [(Some(RecordKind::Enter), 0), (Some(RecordKind::Leave), 0)]
     );
-}
-
-/// A call that ends when the test says so.
-#[inline(never)]
-extern "C" fn nested_in_a_fork(cell: *const Cell, child: &Child) {
-    child.tell();
-    child.wait();
-    black_box(cell);
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! Other processes of the same image: children of the test that do one thing when they are told to.
 
 use std::fs::File;
+use std::hint::black_box;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::Cell;
 
 /// One child. It is killed if the test forgets it.
 pub(super) struct Forked {
@@ -33,6 +36,14 @@ impl Child {
         // SAFETY: room for one byte.
         unsafe { libc::read(self.wait, (&raw mut byte).cast(), 1) == 1 }
     }
+}
+
+/// A call that ends when the test says so.
+#[inline(never)]
+pub(super) extern "C" fn stays(cell: *const Cell, child: &Child) {
+    child.tell();
+    child.wait();
+    black_box(cell);
 }
 
 /// A child that waits until it is let go, then runs this and ends.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::sites::Sites;
 use super::super::trace_event::TraceEvent;
 use super::super::tracefs::Tracefs;
-use super::forked::forked;
+use super::forked::{forked, stays};
 use super::*;
 
 /// Names of the definitions of this process.
@@ -113,12 +113,4 @@ fn a_return_whose_entry_nobody_saw_is_not_said_to_be_anybodys() {
         seen.iter().map(|record| (record.kind, record.flags)).collect::<Vec<_>>(),
         [(Some(RecordKind::Enter), 0), (Some(RecordKind::Leave), 0)]
     );
-}
-
-/// A call that ends when the test says so.
-#[inline(never)]
-extern "C" fn stays(cell: *const Cell, child: &super::forked::Child) {
-    child.tell();
-    child.wait();
-    black_box(cell);
 }

@@ -52,18 +52,7 @@ fn facts(file: &[u8]) -> ImageFacts {
         drop_abort_handle: at(5),
         shutdown: at(6),
     };
-    let layout = CellLayout {
-        state: 0,
-        queue_next: 8,
-        vtable: 16,
-        owner: 24,
-        scheduler: 32,
-        id: 40,
-        spawn_location: Some(48),
-        trailer: 88,
-        align: 128,
-        stage_tagged: true,
-    };
+    let layout = CellLayout { spawn_location: Some(48), trailer: 88, ..CellLayout::sample() };
     let point = |role, at: VirtAddr| AttachPoint {
         role,
         at,

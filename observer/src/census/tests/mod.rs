@@ -23,18 +23,7 @@ use crate::target::{Process, TargetError};
 
 /// Offsets as in a release build of tokio 1.54.
 pub fn layout(align: u32) -> CellLayout {
-    CellLayout {
-        state: 0,
-        queue_next: 8,
-        vtable: 16,
-        owner: 24,
-        scheduler: 32,
-        id: 40,
-        spawn_location: None,
-        trailer: 96,
-        align,
-        stage_tagged: true,
-    }
+    CellLayout { trailer: 96, align, ..CellLayout::sample() }
 }
 
 /// Types that the player told of; its labels of closures begin with `closure`.

@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::{DoctorReport, DoctorResult, DoctorRow, DoctorSink, Fact, PointsOf};
-use crate::model::{MappedImage, Pid, TargetEntry};
+use crate::model::{Pid, TargetEntry};
+use crate::sink::image_lines::write_image;
 
 /// Width of the column of verdicts, and of that of needs.
 const VERDICT: usize = 9;
@@ -66,18 +67,8 @@ impl DoctorText {
 
     fn target(&self, entry: &TargetEntry, points: &[PointsOf], cost: &str, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "\nWould be observed in pid {} {}", entry.pid, entry.exe)?;
-        for MappedImage { image, path, .. } in &entry.images {
-            let version = image.version.as_deref().unwrap_or("(version not found)");
-            let unstable = if image.unstable { ", tokio_unstable" } else { "" };
-            let stripped = if image.stripped { ", stripped" } else { "" };
-            writeln!(out, "  {path}: tokio {version}{unstable}{stripped}")?;
-            writeln!(
-                out,
-                "    {} future types, {} spawn sites, {} points",
-                image.types.len(),
-                image.spawn_sites,
-                image.points.len()
-            )?;
+        for mapped in &entry.images {
+            write_image(mapped, "", out)?;
         }
         writeln!(out, "  {:>8} {:>15}  points", "count", "single-stepped")?;
         for PointsOf { role, purpose, count, single_stepped } in points {
