@@ -12,9 +12,10 @@ use observer_common::{Counter, SpawnRecord};
 #[map]
 pub static RECORDS: PerfEventByteArray = PerfEventByteArray::new(0);
 
-/// Thread to the task id it minted last. Least recently used, so that ended threads cannot fill it.
+/// Thread to the task id it minted last, until its next birth asks for it. Least recently used, so that ended threads cannot
+/// fill it; no larger than that, because creating it is part of every start.
 #[map]
-pub static MINTED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(65_536, 0);
+pub static MINTED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Entered calls, until their return. Those of a process that was killed in the middle of them are removed by user space.
 #[map]

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aya::maps::MapError;
+
 use crate::model::{Capability, Pid};
 use crate::perf::PerfError;
 
@@ -137,13 +139,21 @@ impl From<PerfError> for AttachError {
 
 impl From<aya::EbpfError> for AttachError {
     fn from(error: aya::EbpfError) -> Self {
-        use aya::maps::MapError;
         match error {
-            aya::EbpfError::MapError(MapError::CreateError { io_error, .. }) => match io_error.raw_os_error() {
+            aya::EbpfError::MapError(error) => error.into(),
+            other => Self::Object(chain(&other)),
+        }
+    }
+}
+
+impl From<MapError> for AttachError {
+    fn from(error: MapError) -> Self {
+        match error {
+            MapError::CreateError { io_error, .. } => match io_error.raw_os_error() {
                 Some(libc::ENOMEM) => Self::LockedMemory { what: "create the maps", source: io_error },
                 _ => Self::refused("create the maps", io_error),
             },
-            aya::EbpfError::MapError(MapError::SyscallError(error)) => Self::refused("create the maps", error.io_error),
+            MapError::SyscallError(error) => Self::refused("create the maps", error.io_error),
             other => Self::Object(chain(&other)),
         }
     }

@@ -2,13 +2,16 @@
 //!
 //! Does not know why it is said. Empty unless [`super::Options::kernel_log`] asked for it.
 
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aya::Ebpf;
+use aya::EbpfLoader;
 use aya_log::EbpfLogger;
 
 use super::AttachError;
 use super::error::chain;
+use super::object::BYTES;
 
 /// More texts than this between two readings are only counted.
 const KEPT: usize = 1000;
@@ -29,12 +32,18 @@ struct Texts {
 struct Collector(Arc<Mutex<Texts>>);
 
 impl KernelLog {
-    /// Takes the log's ring out of the object. To be called after the object's map descriptors were collected.
-    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, AttachError> {
+    /// Opens it. aya-log takes its ring only out of an object that aya has loaded: one is loaded for that.
+    pub(super) fn open() -> Result<Self, AttachError> {
         let texts = Arc::new(Mutex::new(Texts::default()));
-        let logger = EbpfLogger::init_with_logger(ebpf, Collector(Arc::clone(&texts)))
+        let mut object = EbpfLoader::new().btf(None).load(BYTES)?;
+        let logger = EbpfLogger::init_with_logger(&mut object, Collector(Arc::clone(&texts)))
             .map_err(|error| AttachError::Object(chain(&error)))?;
         Ok(Self { logger, texts })
+    }
+
+    /// The ring, for the programs to write to.
+    pub(super) fn ring(&self) -> io::Result<OwnedFd> {
+        self.logger.as_fd().try_clone_to_owned()
     }
 
     /// The texts since the last reading.

@@ -55,6 +55,33 @@ pub(super) struct Entered {
 /// Calls read at once. More than any of the map's buckets holds, or the kernel would stop at that one.
 const BATCH: usize = 4096;
 
+/// `BPF_MAP_FREEZE`.
+#[repr(C)]
+struct MapFreeze {
+    map_fd: u32,
+}
+
+/// Sets the one value of a map that has one, which is as long as this.
+pub(super) fn fill(map: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    let key = 0u32;
+    let update = MapElement {
+        map_fd: map.as_raw_fd() as u32,
+        pad: 0,
+        key: (&raw const key) as u64,
+        value: bytes.as_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value outlive the call; the map was created with values of this length.
+    unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &update) }.map(drop)
+}
+
+/// From now on nobody but programs may change the map.
+pub(super) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+    let freeze = MapFreeze { map_fd: map.as_raw_fd() as u32 };
+    // SAFETY: a plain number.
+    unsafe { bpf(bpf_cmd::BPF_MAP_FREEZE, &freeze) }.map(drop)
+}
+
 /// Sets one entry of a map whose keys and values have these types.
 pub(super) fn update<V: Copy>(map: BorrowedFd<'_>, key: u32, value: V) -> io::Result<()> {
     let update = MapElement {

@@ -45,8 +45,14 @@ impl Mechanism {
 
 /// What trying uprobe_multi on ourselves showed.
 pub(super) enum Trial {
-    /// It works; the programs it worked with.
-    Works(HashMap<Program, OwnedFd>),
+    /// It works.
+    Works {
+        /// The programs it worked with.
+        programs: HashMap<Program, OwnedFd>,
+        /// What it was tried with. Taking it out waits for the kernel, as long as all that is done before the first event: so
+        /// that is left for the end.
+        links: Links,
+    },
     /// The kernel has none of it, or one that misses the threads beside the first (6.6 to 6.9, before the repair).
     Lacks(io::Error),
 }
@@ -90,7 +96,7 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
     if thread::spawn(|| trodden(1)).join().is_err() || hits()? == before {
         return Ok(Trial::Lacks(io::Error::from_raw_os_error(libc::ENODEV)));
     }
-    Ok(Trial::Works(programs))
+    Ok(Trial::Works { programs, links })
 }
 
 /// The function the trial probes: called once, on purpose, and by nobody else.

@@ -4,6 +4,7 @@
 //! [`Links`] holds the breakpoints in their targets and takes them out when it is dropped.
 
 mod audience;
+mod barrier;
 mod error;
 mod filtered;
 mod kernel;
@@ -22,6 +23,7 @@ mod tracefs;
 
 pub use self::object::{Spawners, Work};
 pub use audience::sees_every_process;
+pub use barrier::wait_for_programs;
 pub use error::AttachError;
 pub use links::{Links, Refused};
 pub use mechanism::Mechanism;

@@ -1,21 +1,22 @@
-//! The embedded kernel object: its maps through aya, its programs by hand.
+//! The embedded kernel object: parsed by aya-obj, its maps created by aya, its programs loaded by hand.
 //!
-//! aya 0.14 cannot load a program for uprobe_multi (it has no say over the expected attach type), so the same bytes are
-//! parsed a second time with aya-obj and bound to the maps that aya created.
+//! aya 0.14 cannot load a program for uprobe_multi (it has no say over the expected attach type), and its loader reads all
+//! of the kernel's own types first, which costs more than everything else that is done before the first event.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya::maps::{Map, MapData, PerCpuArray};
-use aya::{Ebpf, EbpfLoader};
+use aya_obj::EbpfSectionKind;
 use observer_common::Counter;
 
 use super::error::chain;
 use super::kernel::AttachedBy;
-use super::{AttachError, Mechanism, Options, kernel};
+use super::kernel_log::KernelLog;
+use super::{AttachError, Mechanism, Options, kernel, kernel_maps};
 use crate::model::Program;
 
-static BYTES: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/observer.bpf.o"));
+pub(super) static BYTES: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/observer.bpf.o"));
 
 /// Names the kernel side gives to what this side must find.
 const RECORDS: &str = "RECORDS";
@@ -26,20 +27,33 @@ const ENTERED: &str = "ENTERED";
 const PROCESSES: &str = "PROCESSES";
 const AUDIENCE: &str = "AUDIENCE";
 const BY_ADDRESS: &str = "BY_ADDRESS";
+const LOG: &str = "AYA_LOGS";
 const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 /// The most talkative level, which lets everything through.
 const LOG_ALL: u8 = u8::MAX;
 /// Below every level; the verifier then cuts the logging out of the programs.
 const LOG_NOTHING: u8 = 0;
 
-/// The object, loaded.
+/// The object, with its maps.
 pub(super) struct Object {
-    ebpf: Ebpf,
-    /// Descriptors of the maps in `ebpf`, by name. Taken before any map is taken out of it: aya-obj would bind the
-    /// programs to the wrong ones afterwards.
-    maps: HashMap<String, RawFd>,
+    /// As it was parsed, with nothing bound yet.
+    parsed: aya_obj::Object,
+    maps: HashMap<String, Created>,
+    counters: PerCpuArray<MapData, u64>,
     work: Work,
     spawners: Spawners,
+}
+
+/// A map in the kernel, and what the object says of it.
+struct Created {
+    data: MapData,
+    declared: aya_obj::Map,
+}
+
+impl Created {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.data.fd().as_fd()
+    }
 }
 
 /// Whether the programs at the points do their work.
@@ -63,23 +77,36 @@ pub enum Spawners {
 }
 
 impl Object {
-    /// Creates the maps.
-    pub(super) fn load(options: &Options, mechanism: Mechanism) -> Result<Self, AttachError> {
-        let spawners = options.spawners;
-        let level = if options.kernel_log { LOG_ALL } else { LOG_NOTHING };
-        let audience = options.audience as u8;
-        let mut loader = EbpfLoader::new();
+    /// Creates the maps; what the programs say in words goes to `log`, if that is wanted.
+    pub(super) fn load(
+        options: &Options,
+        mechanism: Mechanism,
+        log: Option<&KernelLog>,
+    ) -> Result<Self, AttachError> {
+        let kept = |source| AttachError::System { what: "keep a map", source };
+        let mut parsed = aya_obj::Object::parse(BYTES).map_err(|e| broken(&e))?;
+        let level = if log.is_some() { LOG_ALL } else { LOG_NOTHING };
         let by_address = u8::from(mechanism == Mechanism::Tracefs);
-        // Constants are a map, too, and programs are bound to it as to the others.
-        loader.btf(None).override_global(LOG_LEVEL, &level, true);
-        loader.override_global(AUDIENCE, &audience, true).override_global(BY_ADDRESS, &by_address, true);
-        loader.map_max_entries(PROCESSES, options.processes).map_max_entries(ENTERED, options.calls);
-        if spawners == Spawners::Unseen {
-            loader.map_max_entries(SCRATCH, 1);
+        let constants = [(LOG_LEVEL, [level]), (AUDIENCE, [options.audience as u8]), (BY_ADDRESS, [by_address])];
+        let constants = constants.each_ref().map(|(name, byte)| (*name, (&byte[..], true)));
+        parsed.patch_map_data(HashMap::from(constants)).map_err(|e| broken(&e))?;
+        let mut maps = HashMap::new();
+        for (name, mut declared) in parsed.maps.drain() {
+            match name.as_str() {
+                PROCESSES => declared.set_max_entries(options.processes),
+                ENTERED => declared.set_max_entries(options.calls),
+                SCRATCH if options.spawners == Spawners::Unseen => declared.set_max_entries(1),
+                _ => {}
+            }
+            let data = match log.filter(|_| name == LOG) {
+                Some(log) => MapData::from_fd(log.ring().map_err(kept)?)?,
+                None => create(&name, &declared)?,
+            };
+            maps.insert(name, Created { data, declared });
         }
-        let ebpf = loader.load(BYTES)?;
-        let maps = ebpf.maps().filter_map(|(name, map)| Some((name.to_owned(), descriptor(map)?))).collect();
-        Ok(Self { ebpf, maps, work: Work::Report, spawners })
+        let counters = map(&maps, COUNTERS)?.as_fd().try_clone_to_owned().map_err(kept)?;
+        let counters = PerCpuArray::try_from(Map::PerCpuArray(MapData::from_fd(counters)?))?;
+        Ok(Self { parsed, maps, counters, work: Work::Report, spawners: options.spawners })
     }
 
     /// What is loaded from now on.
@@ -87,46 +114,33 @@ impl Object {
         self.work = work;
     }
 
-    /// The whole, for aya's logger.
-    pub(super) fn ebpf(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
-    }
-
     /// The perf event array that programs write their records to.
     pub(super) fn records(&self) -> Result<BorrowedFd<'_>, AttachError> {
-        match self.ebpf.map(RECORDS) {
-            Some(Map::PerfEventArray(map)) => Ok(map.fd().as_fd()),
-            _ => Err(AttachError::Object(format!("no perf event array {RECORDS}"))),
-        }
+        self.map(RECORDS)
     }
 
     /// Where births look for their spawners' headers.
     pub(super) fn spots(&self) -> Result<BorrowedFd<'_>, AttachError> {
-        self.hash_map(SPOTS)
+        self.map(SPOTS)
     }
 
     /// What is said of processes.
     pub(super) fn processes(&self) -> Result<BorrowedFd<'_>, AttachError> {
-        self.hash_map(PROCESSES)
+        self.map(PROCESSES)
     }
 
     /// Calls in progress.
     pub(super) fn calls(&self) -> Result<BorrowedFd<'_>, AttachError> {
-        self.hash_map(ENTERED)
+        self.map(ENTERED)
     }
 
-    fn hash_map(&self, name: &str) -> Result<BorrowedFd<'_>, AttachError> {
-        match self.ebpf.map(name) {
-            Some(Map::HashMap(map)) => Ok(map.fd().as_fd()),
-            _ => Err(AttachError::Object(format!("no map {name}"))),
-        }
+    fn map(&self, name: &str) -> Result<BorrowedFd<'_>, AttachError> {
+        Ok(map(&self.maps, name)?.as_fd())
     }
 
     /// One counter, over all CPUs.
     pub(super) fn counter(&self, counter: Counter) -> Result<u64, AttachError> {
-        let map = self.ebpf.map(COUNTERS).ok_or_else(|| AttachError::Object(format!("no map {COUNTERS}")))?;
-        let counters = PerCpuArray::<&MapData, u64>::try_from(map).map_err(|e| AttachError::Object(chain(&e)))?;
-        let each = counters.get(&(counter as u32), 0).map_err(|e| AttachError::Object(chain(&e)))?;
+        let each = self.counters.get(&(counter as u32), 0)?;
         Ok(each.iter().sum())
     }
 
@@ -138,18 +152,10 @@ impl Object {
 
     /// Loads every wanted program.
     pub(super) fn load_programs(&self, by: AttachedBy) -> Result<HashMap<Program, OwnedFd>, AttachError> {
-        let broken = |error: &dyn std::error::Error| AttachError::Object(chain(error));
-        let mut object = aya_obj::Object::parse(BYTES).map_err(|e| broken(&e))?;
-        let maps: Vec<(String, RawFd, aya_obj::Map)> = object
-            .maps
-            .drain()
-            .map(|(name, map)| match self.maps.get(&name) {
-                Some(fd) => Ok((name, *fd, map)),
-                None => Err(AttachError::Object(format!("map {name} was not created"))),
-            })
-            .collect::<Result<_, _>>()?;
+        let mut object = self.parsed.clone();
         let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
-        let by_name = maps.iter().map(|(name, fd, map)| (name.as_str(), *fd, map));
+        let maps = self.maps.iter();
+        let by_name = maps.map(|(name, map)| (name.as_str(), map.as_fd().as_raw_fd(), &map.declared));
         object.relocate_maps(by_name, &sections).map_err(|e| broken(&e))?;
         object.relocate_calls(&sections).map_err(|e| broken(&e))?;
 
@@ -199,16 +205,25 @@ fn is_verdict(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EACCES | libc::EINVAL | libc::E2BIG | libc::ENOSPC))
 }
 
-fn descriptor(map: &Map) -> Option<RawFd> {
-    match map {
-        Map::Array(map)
-        | Map::HashMap(map)
-        | Map::LruHashMap(map)
-        | Map::PerCpuArray(map)
-        | Map::PerfEventArray(map)
-        | Map::RingBuf(map) => Some(map.fd().as_fd().as_raw_fd()),
-        _ => None,
+fn broken(error: &dyn std::error::Error) -> AttachError {
+    AttachError::Object(chain(error))
+}
+
+fn map<'a>(maps: &'a HashMap<String, Created>, name: &str) -> Result<&'a Created, AttachError> {
+    maps.get(name).ok_or_else(|| AttachError::Object(format!("no map {name}")))
+}
+
+/// Creates a map with what the object puts into it. Constants are a map, too: frozen, so that the verifier can rely on them.
+fn create(name: &str, declared: &aya_obj::Map) -> Result<MapData, AttachError> {
+    let failed = |source| AttachError::refused("create the maps", source);
+    let map = MapData::create(declared.clone(), name, None)?;
+    if !declared.data().is_empty() {
+        kernel_maps::fill(map.fd().as_fd(), declared.data()).map_err(failed)?;
     }
+    if declared.section_kind() == EbpfSectionKind::Rodata {
+        kernel_maps::freeze(map.fd().as_fd()).map_err(failed)?;
+    }
+    Ok(map)
 }
 
 #[cfg(test)]

@@ -90,21 +90,24 @@ pub struct Probes {
     /// Hits of our own trial, which are nobody's business.
     own_hits: u64,
     own_foreign: u64,
+    /// Held for its drop.
+    _trial: Links,
 }
 
 impl Probes {
     /// Loads maps and programs, finds out the mechanism and opens a ring for each CPU.
     pub fn load(options: &Options) -> Result<Self, AttachError> {
+        let log = if options.kernel_log { Some(KernelLog::open()?) } else { None };
         let found = match options.mechanism {
             Some(Mechanism::Tracefs) => None,
             wanted => {
-                let mut object = Object::load(options, Mechanism::UprobeMulti)?;
+                let mut object = Object::load(options, Mechanism::UprobeMulti, log.as_ref())?;
                 match try_multi(&object)? {
-                    Trial::Works(programs) if options.work == Work::Report => Some((object, programs)),
-                    Trial::Works(_) => {
+                    Trial::Works { programs, links } if options.work == Work::Report => Some((object, programs, links)),
+                    Trial::Works { links, .. } => {
                         object.set_work(options.work);
                         let programs = object.load_programs(AttachedBy::Multi)?;
-                        Some((object, programs))
+                        Some((object, programs, links))
                     }
                     Trial::Lacks(source) if wanted == Some(Mechanism::UprobeMulti) => {
                         return Err(AttachError::KernelCannot { what: "attach uprobe_multi links", source });
@@ -113,20 +116,19 @@ impl Probes {
                 }
             }
         };
-        let (mut object, programs, way) = match found {
-            Some((object, programs)) => (object, programs, Way::Multi),
+        let (object, programs, way, trial) = match found {
+            Some((object, programs, trial)) => (object, programs, Way::Multi, trial),
             None => {
                 let tracefs = Tracefs::open()?;
-                let mut object = Object::load(options, Mechanism::Tracefs)?;
+                let mut object = Object::load(options, Mechanism::Tracefs, log.as_ref())?;
                 object.set_work(options.work);
                 let programs = object.load_programs(AttachedBy::PerfEvent)?;
-                (object, programs, Way::Tracefs(Arc::new(tracefs)))
+                (object, programs, Way::Tracefs(Arc::new(tracefs)), Links::default())
             }
         };
         let (rings, ring_pages) = open_rings(&object, options.ring_pages)?;
         let (own_hits, own_foreign) = (object.counter(Counter::Hits)?, object.counter(Counter::Foreign)?);
-        let log = if options.kernel_log { Some(KernelLog::open(object.ebpf())?) } else { None };
-        let probes = Self { object, programs, way, rings, ring_pages, log, own_hits, own_foreign };
+        let probes = Self { object, programs, way, rings, ring_pages, log, own_hits, own_foreign, _trial: trial };
         if options.audience == Audience::NotExcluded {
             probes.exclude(Pid(std::process::id()))?;
         }

@@ -82,7 +82,7 @@ impl Trials {
             following: Tried::Blocked,
         };
         let tried =
-            match Object::load(&Options { spawners: Spawners::Reported, ..Options::default() }, Mechanism::UprobeMulti)
+            match Object::load(&Options { spawners: Spawners::Reported, ..Options::default() }, Mechanism::UprobeMulti, None)
             {
                 Ok(object) => Self { maps: Tried::Works(()), ..programs(object, blocked(Tried::Blocked)) },
                 Err(error) => blocked(Tried::Fails(error)),
@@ -115,7 +115,7 @@ impl<T> Tried<T> {
 /// What needs maps: programs, and both ways of attaching them.
 fn programs(object: Object, none: Trials) -> Trials {
     let multi = match try_multi(&object) {
-        Ok(Trial::Works(programs)) => {
+        Ok(Trial::Works { programs, .. }) => {
             let filtered = match under_filter(programs) {
                 Ok(fate) => Tried::Works(fate),
                 Err(error) => Tried::Fails(error),
@@ -149,7 +149,7 @@ fn rings(pages: usize) -> Result<usize, AttachError> {
 /// A trace event on ourselves.
 fn events() -> Result<(), AttachError> {
     let way = Way::Tracefs(Arc::new(Tracefs::open()?));
-    let object = Object::load(&Options::default(), Mechanism::Tracefs)?;
+    let object = Object::load(&Options::default(), Mechanism::Tracefs, None)?;
     let programs = object.load_programs(AttachedBy::PerfEvent)?;
     let own = own_file("/proc/self/exe", stepped_on as *const () as usize)?;
     let point = AttachPoint { register: Some(MintRegister(0)), ..point(Role::Mint, own.offset) };

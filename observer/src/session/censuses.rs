@@ -59,6 +59,11 @@ impl Censuses {
         self.takings.values_mut().for_each(|taking| taking.wanted = true);
     }
 
+    /// Whether one is being taken whose result is not in yet.
+    pub(super) fn are_under_way(&self) -> bool {
+        self.takings.values().any(|taking| taking.running.is_some())
+    }
+
     /// Takes in those that are finished, begins those that are wanted.
     pub(super) async fn tend(&mut self, stream: &mut Stream, now: Ns, say: &dyn Fn(u8, &str)) {
         let mut running = self.takings.values().filter(|taking| taking.running.is_some()).count();

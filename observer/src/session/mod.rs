@@ -8,6 +8,7 @@ mod disk;
 mod doctor;
 mod error;
 mod follow;
+mod horizon;
 mod images;
 mod inspect;
 mod inspection;

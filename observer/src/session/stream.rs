@@ -16,8 +16,8 @@ use super::budget::Level;
 use super::population::{Attached, Beginning, Change, Population, Step};
 use super::roster::Resident;
 
-/// For how long records are held back to be put in order: longer than a thread may be descheduled between a probe's
-/// clock and its write to the ring. It is the latency of every event.
+/// For how long records are held back at most to be put in order, where the kernel does not say sooner that all that is
+/// earlier has been written: longer than a thread may be descheduled between a probe's clock and its write to the ring.
 pub(super) const WINDOW: Ns = Ns(100_000_000);
 
 /// And for how long where memory is short.
@@ -135,6 +135,11 @@ impl Stream {
     pub(super) fn mark(&mut self, at: Ns, mark: Mark) {
         let place = self.marks.iter().rposition(|(earlier, _)| *earlier <= at).map_or(0, |n| n + 1);
         self.marks.insert(place, (at, mark));
+    }
+
+    /// Whether something waits for its turn.
+    pub(super) fn holds_back(&self) -> bool {
+        !self.marks.is_empty() || self.merger.held() > 0
     }
 
     /// Says all events up to the horizon. Gives what became of the targets.

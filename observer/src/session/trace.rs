@@ -166,6 +166,8 @@ impl Observing<'_, '_> {
         loop {
             let woken = watch.next().await;
             let now = monotonic_now();
+            // Before the rings are looked at: what was written later may have been passed by.
+            let written = watch.horizon().written();
             let lost = self.stream.fill(self.probes, now)?;
             if lost > 0 {
                 self.censuses.want_all();
@@ -175,10 +177,15 @@ impl Observing<'_, '_> {
             self.censuses.tend(self.stream, now, self.say).await;
             self.look_at_budget(now)?;
             let window = if self.budget.level() >= Level::Window { SHORT_WINDOW } else { WINDOW };
-            let changes = self.stream.release(now.before(window.0)).map_err(SessionError::Output)?;
+            // What a census finds belongs between the records of its own time.
+            let horizon = if self.censuses.are_under_way() { Ns(0) } else { written };
+            let changes = self.stream.release(horizon.max(now.before(window.0))).map_err(SessionError::Output)?;
             changes.into_iter().for_each(|change| self.changed(change));
             for text in self.probes.kernel_log() {
                 (self.say)(3, &format!("kernel side: {text}"));
+            }
+            if self.stream.holds_back() {
+                watch.horizon().ask();
             }
             match woken {
                 Woken::Look => {}

@@ -14,12 +14,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use crate::perf::Ring;
 use crate::target::Process;
 
+use super::horizon::Horizon;
 use super::stream::TICK;
 
 /// Why the loop woke up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Woken {
-    /// Time to look at the rings, or a ring's watermark was reached.
+    /// Time to look at the rings: by the clock, because a ring is filling up, or because more can be put in order.
     Look,
     /// SIGINT or SIGTERM.
     Signal,
@@ -35,6 +36,7 @@ pub(super) struct Watch {
     /// `None` where no target's end ends the session.
     alive: Option<Vec<AsyncFd<OwnedFd>>>,
     tick: Interval,
+    horizon: Horizon,
     interrupt: Signal,
     terminate: Signal,
     until: Option<Instant>,
@@ -58,6 +60,7 @@ impl Watch {
                 .map(|targets| targets.iter().map(|target| readable(target.as_fd())).collect::<io::Result<_>>())
                 .transpose()?,
             tick,
+            horizon: Horizon::new(),
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             until,
@@ -66,7 +69,7 @@ impl Watch {
 
     /// Waits for the next of them.
     pub(super) async fn next(&mut self) -> Woken {
-        let Self { rings, alive, tick, interrupt, terminate, until } = self;
+        let Self { rings, alive, tick, horizon, interrupt, terminate, until } = self;
         tokio::select! {
             biased;
             _ = interrupt.recv() => Woken::Signal,
@@ -74,8 +77,14 @@ impl Watch {
             () = poll_fn(|cx| ended(alive, cx)) => Woken::Exited,
             () = over(*until) => Woken::Over,
             () = poll_fn(|cx| filled(rings, cx)) => Woken::Look,
+            () = horizon.answered() => Woken::Look,
             _ = tick.tick() => Woken::Look,
         }
+    }
+
+    /// Up to when everything has been written.
+    pub(super) fn horizon(&mut self) -> &mut Horizon {
+        &mut self.horizon
     }
 }
 

@@ -187,7 +187,7 @@ fn a_return_without_its_entry_is_reported_as_such() {
     if best(1).mechanism() == Mechanism::Tracefs {
         return; // there, nobody knows what has returned
     }
-    let object = Object::load(&Options::default(), Mechanism::UprobeMulti).unwrap();
+    let object = Object::load(&Options::default(), Mechanism::UprobeMulti, None).unwrap();
     let mut programs = object.load_programs(AttachedBy::Multi).unwrap();
     programs.retain(|program, _| *program == Program::Leave);
     let mut ring = Ring::open(Source::BpfOutput, 0, 8).unwrap();

@@ -62,7 +62,7 @@ fn a_killed_observer_leaves_no_probe_and_its_definitions_go_with_the_next_start(
     };
     let bare = first_byte();
     let points = [point(Role::Dealloc, freed as *const () as usize)];
-    let program = Object::load(&Options::default(), Mechanism::Tracefs).unwrap();
+    let program = Object::load(&Options::default(), Mechanism::Tracefs, None).unwrap();
     let program = program.load_programs(AttachedBy::PerfEvent).unwrap().remove(&Program::EnterOnly).unwrap();
     let parent = Pid(std::process::id());
     // The child is the observer, and this process its target.
