@@ -7,7 +7,7 @@ use std::io;
 use observer_common::Standing;
 
 use super::kernel_maps::{self, Call};
-use super::{AttachError, Probes};
+use super::{AttachError, Audience, Probes};
 use crate::model::Pid;
 
 /// What the kernel calls the first pid namespace, as an inode's number (`PROC_PID_INIT_INO`).
@@ -34,12 +34,26 @@ impl Probes {
         self.say(pid, Standing::Excluded)
     }
 
-    /// Forgets a process that has ended, or that begins another life by an exec: what was said of it, and the calls that
-    /// it was killed in, whose room would be lost otherwise. It costs one reading of the map of calls, which is less than
-    /// a millisecond.
+    /// Forgets a process that has ended: what was said of it, and its calls.
     pub fn forget(&self, pid: Pid) -> Result<(), AttachError> {
         let failed = |source| AttachError::refused("forget a process", source);
         kernel_maps::remove(self.object().processes()?, pid.0).map_err(failed)?;
+        self.forget_calls(pid)
+    }
+
+    /// Forgets what ends with a program, when its process begins another one. Who is listed stays so; whether one that was
+    /// excluded is to be reported now is asked anew.
+    pub fn begins_anew(&self, pid: Pid) -> Result<(), AttachError> {
+        match self.audience() {
+            Audience::NotExcluded => self.forget(pid),
+            Audience::Linked | Audience::Listed => self.forget_calls(pid),
+        }
+    }
+
+    /// The calls that it was killed in, whose room would be lost otherwise. It costs one reading of the map of calls, which
+    /// is less than a millisecond.
+    fn forget_calls(&self, pid: Pid) -> Result<(), AttachError> {
+        let failed = |source| AttachError::refused("forget a process", source);
         let calls = self.object().calls()?;
         let mut left: Vec<Call> = Vec::new();
         kernel_maps::calls(calls, |call, entered| {

@@ -16,7 +16,8 @@ use super::kernel_log::KernelLog;
 use super::{AttachError, Mechanism, Options, kernel, kernel_maps};
 use crate::model::Program;
 
-pub(super) static BYTES: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/observer.bpf.o"));
+pub(super) static BYTES: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/observer.bpf.o"));
 
 /// Names the kernel side gives to what this side must find.
 const RECORDS: &str = "RECORDS";
@@ -78,11 +79,7 @@ pub enum Spawners {
 
 impl Object {
     /// Creates the maps; what the programs say in words goes to `log`, if that is wanted.
-    pub(super) fn load(
-        options: &Options,
-        mechanism: Mechanism,
-        log: Option<&KernelLog>,
-    ) -> Result<Self, AttachError> {
+    pub(super) fn load(options: &Options, mechanism: Mechanism, log: Option<&KernelLog>) -> Result<Self, AttachError> {
         let kept = |source| AttachError::System { what: "keep a map", source };
         let mut parsed = aya_obj::Object::parse(BYTES).map_err(|e| broken(&e))?;
         let level = if log.is_some() { LOG_ALL } else { LOG_NOTHING };

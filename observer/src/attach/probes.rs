@@ -84,6 +84,7 @@ pub struct Probes {
     object: Object,
     programs: HashMap<Program, OwnedFd>,
     way: Way,
+    audience: Audience,
     rings: Vec<Ring>,
     ring_pages: usize,
     log: Option<KernelLog>,
@@ -128,7 +129,18 @@ impl Probes {
         };
         let (rings, ring_pages) = open_rings(&object, options.ring_pages)?;
         let (own_hits, own_foreign) = (object.counter(Counter::Hits)?, object.counter(Counter::Foreign)?);
-        let probes = Self { object, programs, way, rings, ring_pages, log, own_hits, own_foreign, _trial: trial };
+        let probes = Self {
+            object,
+            programs,
+            way,
+            audience: options.audience,
+            rings,
+            ring_pages,
+            log,
+            own_hits,
+            own_foreign,
+            _trial: trial,
+        };
         if options.audience == Audience::NotExcluded {
             probes.exclude(Pid(std::process::id()))?;
         }
@@ -195,6 +207,10 @@ impl Probes {
             entries_forgotten: self.object.counter(Counter::EntriesForgotten)?,
             foreign: self.object.counter(Counter::Foreign)?.saturating_sub(self.own_foreign),
         })
+    }
+
+    pub(super) fn audience(&self) -> Audience {
+        self.audience
     }
 
     pub(super) fn object(&self) -> &Object {

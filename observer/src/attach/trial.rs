@@ -81,12 +81,14 @@ impl Trials {
             filtered: Tried::Blocked,
             following: Tried::Blocked,
         };
-        let tried =
-            match Object::load(&Options { spawners: Spawners::Reported, ..Options::default() }, Mechanism::UprobeMulti, None)
-            {
-                Ok(object) => Self { maps: Tried::Works(()), ..programs(object, blocked(Tried::Blocked)) },
-                Err(error) => blocked(Tried::Fails(error)),
-            };
+        let tried = match Object::load(
+            &Options { spawners: Spawners::Reported, ..Options::default() },
+            Mechanism::UprobeMulti,
+            None,
+        ) {
+            Ok(object) => Self { maps: Tried::Works(()), ..programs(object, blocked(Tried::Blocked)) },
+            Err(error) => blocked(Tried::Fails(error)),
+        };
         Self { rings, following, ..tried }
     }
 

@@ -146,7 +146,7 @@ impl Located {
             module.mappings.iter().any(|mapping| mapping.permissions.execute && mapping.range.contains(ask.at))
         };
         let module = process.modules()?.into_iter().find(covers).ok_or(TargetError::Vanished { pid: ask.pid })?;
-        let opened = module.open_file()?;
+        let opened = module.file()?;
         // Only the order depends on it.
         let size = opened.metadata().map_or(u64::MAX, |about| about.len());
         Ok((size, Self { ask, module, opened }))

@@ -15,13 +15,13 @@ use crate::target::{Process, is_running, monotonic_now};
 use super::analyst::{Analyst, Answer, Ask, Found};
 use super::budget::Level;
 use super::error::SessionError;
+use super::held::{Held, Runner};
 use super::images::Looked;
 use super::machine::{Machine, look_at};
 use super::meter::Round;
 use super::population::Step;
-use super::probing::{Probing, Runner, Wanted};
+use super::probing::{Probing, Wanted};
 use super::roster::Code;
-use super::setup::Attachment;
 use super::stream::{Mark, Stream};
 use super::{Options, Selection, Within};
 
@@ -84,7 +84,7 @@ impl<'a> Follower<'a> {
     pub(super) fn begin(
         options: &'a Options,
         lives: Result<Lives, PerfError>,
-        (processes, attachments): (&[Arc<Process>], Vec<Attachment>),
+        (processes, held): (&[Arc<Process>], Vec<Held>),
         stream: &mut Stream,
         say: &'a dyn Fn(u8, &str),
     ) -> Result<Self, SessionError> {
@@ -112,7 +112,7 @@ impl<'a> Follower<'a> {
             lives,
             analyst,
             files: HashMap::new(),
-            probing: Probing::new(options.events, say),
+            probing: Probing::new(options.events, held, say),
             members,
             newcomers: Vec::new(),
             runners: HashSet::new(),
@@ -125,7 +125,7 @@ impl<'a> Follower<'a> {
         };
         match follower.members {
             Whom::Everyone(_) => follower.list(stream)?,
-            Whom::Named(_) => follower.settle(processes, attachments, stream)?,
+            Whom::Named(_) => follower.settle(processes, stream)?,
         }
         Ok(follower)
     }
@@ -145,20 +145,17 @@ impl<'a> Follower<'a> {
     }
 
     /// What the named processes run is known already.
-    fn settle(
-        &mut self,
-        processes: &[Arc<Process>],
-        attachments: Vec<Attachment>,
-        stream: &mut Stream,
-    ) -> Result<(), SessionError> {
+    fn settle(&mut self, processes: &[Arc<Process>], stream: &mut Stream) -> Result<(), SessionError> {
         for process in processes {
             for module in process.modules()? {
                 self.files.entry(module.file).or_insert(Known::Nothing);
             }
         }
-        for Attachment { file, facts, image, .. } in attachments {
-            self.files.insert(file, Known::Facts);
-            stream.population.settled(file, facts, image);
+        for Held { names, facts, image, .. } in self.probing.held() {
+            for name in names {
+                self.files.insert(*name, Known::Facts);
+                stream.population.settled(*name, Arc::clone(facts), Arc::clone(image));
+            }
         }
         let began = monotonic_now();
         let mut residents = Vec::new();

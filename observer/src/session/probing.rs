@@ -3,22 +3,19 @@
 //! Does not know: how images are met, nor what their hits mean.
 
 use std::fs::File;
-use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crate::attach::{ImageRequest, Links, Probes, Scope};
-use crate::model::{AttachPoint, EventSet, FileId, ImageEntry, ImageFacts, Missing, Ns, Pid};
+use crate::attach::{Links, Probes};
+use crate::model::{EventSet, FileId, ImageFacts, Missing, Ns, Pid};
 use crate::plan::{Chosen, choose};
-use crate::target::{Hold, Layered, Process, monotonic_now};
+use crate::target::{Hold, Layered, monotonic_now};
 
 use super::error::SessionError;
-use super::images::{bias, entry_of};
-use super::population::Attached;
-use super::setup::{differing, numbered, refused};
+use super::held::{Held, Runner, verify};
+use super::images::entry_of;
+use super::setup::refused;
 use super::stream::{Mark, Stream};
-use super::verify::keep_verified;
 
 /// Probes that nobody runs into are taken out after so long.
 const UNUSED: Ns = Ns(10_000_000_000);
@@ -46,40 +43,15 @@ pub(super) struct Wanted<'a> {
     pub(super) everyone: bool,
 }
 
-/// A process that runs an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Runner {
-    pub(super) pid: Pid,
-    /// How its records name it.
-    pub(super) slot: u16,
-}
-
-/// One image's probes.
-struct Held {
-    names: Vec<FileId>,
-    path: String,
-    facts: Arc<ImageFacts>,
-    image: Arc<ImageEntry>,
-    links: Vec<(Whose, Links)>,
-    /// Whoever wants to write to the file waits until the probes are out. Without it they reach only processes that were
-    /// verified one by one.
-    hold: Option<Hold>,
-    /// Held, so that its inode is not given to another file.
-    file: File,
-    layered: Layered,
-    unused_since: Option<Ns>,
-}
-
-/// Whom a link reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
-    Everyone,
-    Process(Pid),
-}
-
 impl<'a> Probing<'a> {
-    pub(super) fn new(events: EventSet, say: &'a dyn Fn(u8, &str)) -> Self {
-        Self { events, held: Vec::new(), leaving: Vec::new(), say }
+    /// With what is held already.
+    pub(super) fn new(events: EventSet, held: Vec<Held>, say: &'a dyn Fn(u8, &str)) -> Self {
+        Self { events, held, leaving: Vec::new(), say }
+    }
+
+    /// What is held.
+    pub(super) fn held(&self) -> &[Held] {
+        &self.held
     }
 
     /// Puts probes into an image. Its targets begin with a mark at the moment before.
@@ -91,8 +63,7 @@ impl<'a> Probing<'a> {
     ) -> Result<(), SessionError> {
         let layered = Layered::of(&wanted.opened);
         let layered = layered.map_err(|source| SessionError::System { what: "tell an image's file", source })?;
-        let same = |held: &Held| held.layered.is_same_as(&layered) && held.facts.build_id == wanted.facts.build_id;
-        if let Some(number) = self.held.iter().position(same) {
+        if let Some(number) = self.held.iter().position(|held| held.is_of(&layered, wanted.facts)) {
             return self.share(number, wanted, stream, probes);
         }
         let Wanted { names, path, opened, facts, runners, mut everyone } = wanted;
@@ -116,14 +87,12 @@ impl<'a> Probing<'a> {
         let hold = if everyone { self.hold(&opened, &mut missing) } else { None };
         let image = stream.population.number(entry_of(facts, points, self.events));
         let began = monotonic_now();
-        let (facts, links) = (Arc::clone(facts), Vec::new());
-        let file = opened;
-        let mut held = Held { names, path, facts, image, links, hold, file, layered, unused_since: None };
-        let reached = match held.hold {
-            Some(_) => held
-                .reach(Whose::Everyone, Scope::Everyone, probes)
-                .map(|links| missing.extend(refused(links, stream.population.catalog()))),
-            None => held.reach_each(&runners, probes),
+        let mut held = Held::new(names, path, (Arc::clone(facts), image), (opened, layered), hold);
+        let reached = match held.is_for_everyone() {
+            true => held
+                .reach_everyone(probes)
+                .map(|links| missing.extend(refused(links.refused(), stream.population.catalog()))),
+            false => held.reach_each(&runners, probes),
         };
         let took = monotonic_now().since(began).0 as f64 / 1e6;
         (self.say)(2, &format!("{} points in {} after {took:.1} ms", held.image.points.len(), held.path));
@@ -145,26 +114,23 @@ impl<'a> Probing<'a> {
         held.mark(&wanted.names, began, &[], stream);
         (self.say)(2, &format!("{} is the same file as {}, whose probes are in", wanted.path, held.path));
         held.names.extend(wanted.names.iter().filter(|name| !held.names.contains(name)).collect::<Vec<_>>());
-        match held.hold {
-            Some(_) => Ok(()),
-            None => held.reach_each(&wanted.runners, probes),
+        match held.is_for_everyone() {
+            true => Ok(()),
+            false => held.reach_each(&wanted.runners, probes),
         }
     }
 
     /// A process has come to run an image whose probes are in. Those that reach everyone reach it already.
     pub(super) fn joins(&mut self, file: FileId, runner: Runner, probes: &mut Probes) -> Result<(), SessionError> {
-        let Some(held) = self.held.iter_mut().find(|held| held.names.contains(&file)) else { return Ok(()) };
-        let reaches = |(whose, _): &(Whose, Links)| *whose == Whose::Everyone || *whose == Whose::Process(runner.pid);
-        if held.links.iter().any(reaches) { Ok(()) } else { held.reach_one(runner, probes) }
+        let held = self.held.iter_mut().find(|held| held.names.contains(&file));
+        held.map_or(Ok(()), |held| held.joins(runner, probes))
     }
 
     /// A process has ended: probes that reach nobody else are taken out.
     pub(super) fn ended(&mut self, pid: Pid) {
-        for held in &mut self.held {
-            let over: Vec<_> = held.links.extract_if(.., |(whose, _)| *whose == Whose::Process(pid)).collect();
-            if !over.is_empty() {
-                leave(&mut self.leaving, move || drop(over));
-            }
+        let over: Vec<Links> = self.held.iter_mut().flat_map(|held| held.leave(pid)).collect();
+        if !over.is_empty() {
+            leave(&mut self.leaving, move || drop(Links::together(over)));
         }
     }
 
@@ -187,8 +153,7 @@ impl<'a> Probing<'a> {
 
     /// Takes probes out of files that somebody wants to write to; gives those files.
     pub(super) fn give_back(&mut self, stream: &mut Stream) -> Vec<FileId> {
-        let asked = |held: &mut Held| held.hold.as_ref().is_some_and(Hold::is_asked_back);
-        let back: Vec<Held> = self.held.extract_if(.., asked).collect();
+        let back: Vec<Held> = self.held.extract_if(.., |held| held.is_asked_back()).collect();
         for held in &back {
             (self.say)(1, &format!("{} is about to be written to: its probes are taken out", held.path));
         }
@@ -198,11 +163,10 @@ impl<'a> Probing<'a> {
     /// Takes probes out of files that nobody has run for a while; gives those files.
     pub(super) fn release_unused(&mut self, stream: &mut Stream, now: Ns) -> Vec<FileId> {
         self.leaving.retain(|thread| !thread.is_finished());
-        for held in &mut self.held {
+        let over = |held: &mut Held| {
             let used = held.names.iter().any(|name| stream.population.is_run(*name));
-            held.unused_since = if used { None } else { held.unused_since.or(Some(now)) };
-        }
-        let over = |held: &mut Held| held.unused_since.is_some_and(|since| now.since(since) >= UNUSED);
+            held.unused(now, used) >= UNUSED
+        };
         let unused: Vec<Held> = self.held.extract_if(.., over).collect();
         for held in &unused {
             (self.say)(2, &format!("nobody runs {} any more: its probes are taken out", held.path));
@@ -217,61 +181,10 @@ impl<'a> Probing<'a> {
             stream.mark(now, Mark::Released(*name));
         }
         if !released.is_empty() {
-            leave(&mut self.leaving, move || drop(released));
+            leave(&mut self.leaving, move || Held::release(released));
         }
         names
     }
-}
-
-impl Held {
-    /// From here on its probes are in, under these names.
-    fn mark(&self, names: &[FileId], at: Ns, missing: &[Missing], stream: &mut Stream) {
-        for name in names {
-            let (facts, image) = (Arc::clone(&self.facts), Arc::clone(&self.image));
-            stream.mark(at, Mark::Attached(*name, Attached { facts, image, missing: missing.to_vec() }));
-        }
-    }
-
-    fn reach(&mut self, whose: Whose, scope: Scope, probes: &mut Probes) -> Result<&Links, SessionError> {
-        let path = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-        let request = ImageRequest { scope, path: &path, points: numbered(&self.image) };
-        let links = probes.attach(&[request])?;
-        self.links.push((whose, links));
-        Ok(&self.links[self.links.len() - 1].1)
-    }
-
-    /// Reaches these, one by one: one that cannot be reached does not stop the others.
-    fn reach_each(&mut self, runners: &[Runner], probes: &mut Probes) -> Result<(), SessionError> {
-        let failed = runners.iter().filter_map(|runner| self.reach_one(*runner, probes).err());
-        let mut failed: Vec<SessionError> = failed.filter(|error| !error.is_of_ended()).collect();
-        failed.pop().map_or(Ok(()), Err)
-    }
-
-    /// Reaches one process, whose memory is verified first: where it is not the file's, it is left alone.
-    fn reach_one(&mut self, Runner { pid, slot }: Runner, probes: &mut Probes) -> Result<(), SessionError> {
-        let mut points = self.image.points.clone();
-        verify(&mut points, &self.facts, pid, &self.names)?;
-        if points.len() < self.image.points.len() {
-            return Err(SessionError::Differs { pid, path: self.path.clone() });
-        }
-        self.reach(Whose::Process(pid), Scope::Process { pid, target: slot }, probes).map(drop)
-    }
-}
-
-/// Keeps the points at which the process's memory equals the file.
-fn verify(
-    points: &mut Vec<AttachPoint>,
-    facts: &ImageFacts,
-    pid: Pid,
-    names: &[FileId],
-) -> Result<Option<Missing>, SessionError> {
-    let process = Process::open(pid)?;
-    let Some(module) = process.modules()?.into_iter().find(|module| names.contains(&module.file)) else {
-        return Ok(None);
-    };
-    let Ok(bias) = bias(facts, &module) else { return Ok(None) };
-    let verified = keep_verified(points, bias, &process.memory()).map_err(|error| SessionError::memory(pid, error))?;
-    Ok(differing(&module.path, verified))
 }
 
 /// Does it in the background, or here where there is no thread for it: what is dropped is out either way.
@@ -281,21 +194,10 @@ fn leave(leaving: &mut Vec<JoinHandle<()>>, work: impl FnOnce() + Send + 'static
 
 impl Drop for Probing<'_> {
     fn drop(&mut self) {
-        // All at once: each waits for the kernel, which can wait for all of them together.
-        for held in self.held.drain(..) {
-            leave(&mut self.leaving, move || drop(held));
-        }
+        Held::release(std::mem::take(&mut self.held));
         for thread in self.leaving.drain(..) {
             // It only drops: if it panicked, the links went with it.
             let _ = thread.join();
         }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // The file may change only when the probes are out.
-        self.links.clear();
-        self.hold = None;
     }
 }

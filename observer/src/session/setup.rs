@@ -1,13 +1,14 @@
 //! The setup arm for processes that are named: from processes to a catalog and verified points. Nothing is attached here.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::attach::{ImageRequest, Links, Scope};
+use crate::attach::{ImageRequest, Refused, Scope};
 use crate::model::{
-    AttachPoint, Bias, Catalog, EventSet, FileId, ImageEntry, ImageFacts, MappedImage, Missing, Pid, PointIndex,
-    PollBody, TargetEntry, TargetId,
+    AttachPoint, Bias, Catalog, EventSet, FileId, ImageEntry, ImageFacts, MappedImage, Missing, PointIndex, PollBody,
+    TargetEntry, TargetId,
 };
 use crate::plan::{Chosen, choose, choose_spawns};
 use crate::target::Process;
@@ -15,6 +16,7 @@ use crate::unwind::Poll;
 
 use super::candidate::{Candidate, Use};
 use super::error::{SessionError, Unsupported};
+use super::held::{Runner, by_descriptor};
 use super::images::{Images, entry_of};
 use super::verify::{Verified, keep_verified};
 
@@ -23,22 +25,21 @@ pub(super) struct Attachment {
     pub(super) file: FileId,
     pub(super) facts: Arc<ImageFacts>,
     pub(super) image: Arc<ImageEntry>,
-    users: Vec<User>,
-}
-
-/// A process that runs an image.
-struct User {
-    pid: Pid,
-    slot: u16,
+    /// Its path, as a process that maps it shows it.
+    pub(super) name: String,
+    /// The very file.
+    pub(super) opened: File,
+    /// Where it is found while it is open.
     path: PathBuf,
+    pub(super) runners: Vec<Runner>,
 }
 
 impl Attachment {
     /// As it is asked for: with the filter of a link of its own for each process.
     pub(super) fn requests(&self) -> impl Iterator<Item = ImageRequest<'_>> {
-        self.users.iter().map(|user| ImageRequest {
-            scope: Scope::Process { pid: user.pid, target: user.slot },
-            path: &user.path,
+        self.runners.iter().map(|runner| ImageRequest {
+            scope: Scope::Process { pid: runner.pid, target: runner.slot },
+            path: &self.path,
             points: numbered(&self.image),
         })
     }
@@ -86,9 +87,11 @@ pub(super) fn set_up(
             if attachments.contains_key(&file) {
                 continue;
             }
+            let (name, opened) = (module.path.clone(), module.file()?);
             let Some(points) = verified_points(file, &facts, looking, &mut candidates)? else { continue };
             let image = catalog.add_image(entry_of(&facts, points, looking.events));
-            attachments.insert(file, Attachment { file, facts, image, users: Vec::new() });
+            let path = by_descriptor(&opened);
+            attachments.insert(file, Attachment { file, name, facts, image, opened, path, runners: Vec::new() });
         }
     }
     let (mut targets, mut polls) = (Vec::new(), HashMap::new());
@@ -121,8 +124,7 @@ fn settle(
             candidate.refused.push(Unsupported::Unverified { path: module.path, reason });
             continue;
         };
-        let path = module.attach_path()?;
-        attachment.users.push(User { pid: candidate.process.pid(), slot, path });
+        attachment.runners.push(Runner { pid: candidate.process.pid(), slot });
         let image = Arc::clone(&attachment.image);
         candidate.entry.images.push(MappedImage { image, path: module.path, bias });
         polls.extend(facts.polls.iter().map(|body| poll(body, bias)));
@@ -167,10 +169,9 @@ fn verified_points(
 }
 
 /// Points that the kernel did not take, by the event that is missing because of it.
-pub(super) fn refused(links: &Links, catalog: &Catalog) -> Vec<Missing> {
-    let refused = links
-        .refused()
-        .iter()
+pub(super) fn refused<'a>(refused: impl IntoIterator<Item = &'a Refused>, catalog: &Catalog) -> Vec<Missing> {
+    let refused = refused
+        .into_iter()
         .filter_map(|refused| Some((catalog.point(refused.point)?.1.role.event(), refused.reason.to_string())));
     let mut sums: BTreeMap<&'static str, (usize, String)> = BTreeMap::new();
     for (event, reason) in refused {

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use crate::attach::{self, Audience, ImageRequest, Links, Probes};
+use crate::attach::{self, Audience, Probes};
 use crate::lifecycle::{Lifecycle, Rules};
 use crate::lives::Lives;
-use crate::model::{Missing, Ns};
+use crate::model::{Catalog, Missing, Ns};
 use crate::plan::watches_polls;
 use crate::sink::{End, EndReason, Start};
 use crate::target::{Launched, Running, monotonic_now, own_memory};
@@ -17,11 +17,13 @@ use super::budget::{Budget, Level};
 use super::censuses::Censuses;
 use super::error::SessionError;
 use super::follow::{FEW_NEWS_PAGES, Follower, NEWS_PAGES};
+use super::held::Held;
 use super::images::Images;
-use super::population::{Beginning, Change, Members, Population};
+use super::named::{Named, Reached};
+use super::population::{Beginning, Change, Ending, Members, Population};
 use super::privileges::{Stage, keep};
 use super::select::{Targets, select};
-use super::setup::{Attachment, Looking, Setup, refused, set_up};
+use super::setup::{Looking, Setup, set_up};
 use super::stream::{SHORT_WINDOW, Stream, WINDOW};
 use super::watch::{Watch, Woken};
 use super::{Options, Output, Selection, event_loop, kernel_release, progress};
@@ -40,16 +42,18 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     // A launched program must be stopped, resumed and waited for on one thread: this one.
     let Targets { processes, launched } = select(&options.selection)?;
     let mut images = Images::new(options.names, &options.caching, &say);
-    let setup = set_up(&processes, &mut images, Looking { events: options.events, spawners: false })?;
+    let looking = Looking { events: options.events, spawners: false };
+    let Setup { catalog, attachments, targets, .. } = set_up(&processes, &mut images, looking)?;
+    let named = Named::prepare(attachments, &processes)?;
     let mut probes = Probes::load(&attach::Options {
         mechanism: options.mechanism,
         ring_pages: options.ring_pages,
         work: options.work,
-        audience: if everyone { Audience::NotExcluded } else { Audience::Linked },
+        audience: if everyone { Audience::NotExcluded } else { named.audience() },
         kernel_log: options.verbosity >= 3,
         ..attach::Options::default()
     })?;
-    let attached = Attached::new(&mut probes, &setup)?;
+    let (attached, held) = Attached::new(named, &mut probes, &catalog)?;
     if probes.ring_pages() < options.ring_pages {
         let (had, wanted) = (probes.ring_pages(), options.ring_pages);
         say(1, &format!("rings of {had} pages instead of {wanted}: this user may not lock more memory (`ulimit -l`)"));
@@ -59,14 +63,13 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let lives = Lives::listen(if scarce { FEW_NEWS_PAGES } else { NEWS_PAGES });
     let mechanism = probes.mechanism();
     keep(if everyone { Stage::Following(mechanism) } else { Stage::Attached(mechanism) }, &say);
-    let Setup { catalog, attachments, targets, .. } = setup;
     let members =
         if everyone { Members::Everyone } else { Members::Named(processes.iter().map(|p| p.pid()).collect()) };
     let rules =
         Rules { polls: watches_polls(options.events), births: options.events.init, others: everyone, room: true };
     let population = Population::new(catalog, members);
     let mut stream = Stream::new(population, Lifecycle::new(rules), output.sink, output.out);
-    let mut follower = Follower::begin(options, lives, (&processes, attachments), &mut stream, &say)?;
+    let mut follower = Follower::begin(options, lives, (&processes, held), &mut stream, &say)?;
     let until = options.duration.map(|duration| Instant::now() + duration);
     // Before the start is said: who reads it may send a signal at once.
     let watch = {
@@ -81,7 +84,6 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         censuses.begin(*target, launched.is_none(), Some(Arc::clone(process)));
     }
     let running = launched.map(Launched::resume).transpose()?;
-    let Attached { links, .. } = attached;
     let reason = runtime.block_on(async {
         let (probes, stream, follower) = (&mut probes, &mut stream, &mut follower);
         let budget = Budget::new(options.most_memory);
@@ -91,7 +93,6 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     // What is lost from here on, while nobody reads the rings, is not part of what is said.
     let filled = stream.fill(&mut probes, detaching);
     follower.fill(&mut stream, &probes);
-    drop(links);
     drop(follower);
     let detach = monotonic_now().since(detaching);
     stream.drain(&mut probes);
@@ -111,9 +112,8 @@ fn all_can_be_found() -> Result<(), SessionError> {
     }
 }
 
-/// Probes in their targets, and how long it took.
+/// The start of an observation: probes in their targets, when, and how long it took.
 struct Attached {
-    links: Links,
     at: Ns,
     wall: SystemTime,
     took: Ns,
@@ -121,13 +121,11 @@ struct Attached {
 }
 
 impl Attached {
-    fn new(probes: &mut Probes, setup: &Setup) -> Result<Self, SessionError> {
-        let requests: Vec<ImageRequest<'_>> = setup.attachments.iter().flat_map(Attachment::requests).collect();
+    fn new(named: Named, probes: &mut Probes, catalog: &Catalog) -> Result<(Self, Vec<Held>), SessionError> {
         let began = monotonic_now();
-        let links = probes.attach(&requests)?;
+        let Reached { held, missing } = named.reach(probes, catalog)?;
         let at = monotonic_now();
-        let missing = refused(&links, &setup.catalog);
-        Ok(Self { links, at, wall: SystemTime::now(), took: at.since(began), missing })
+        Ok((Self { at, wall: SystemTime::now(), took: at.since(began), missing }, held))
     }
 
     fn say_start(&self, stream: &mut Stream, probes: &Probes, follower: &Follower<'_>) -> Result<(), SessionError> {
@@ -217,11 +215,17 @@ impl Observing<'_, '_> {
                     self.censuses.begin(id, past, None);
                 }
             }
-            Change::Ends { id, pid, .. } => {
+            Change::Ends { id, pid, why } => {
                 self.censuses.end(id);
-                self.follower.ended(pid);
                 // Calls that it was killed in would take room in the kernel for ever.
-                if let Err(error) = self.probes.forget(pid) {
+                let forgotten = match why {
+                    Ending::Exited => {
+                        self.follower.ended(pid);
+                        self.probes.forget(pid)
+                    }
+                    Ending::Execed | Ending::Released => self.probes.begins_anew(pid),
+                };
+                if let Err(error) = forgotten {
                     (self.say)(1, &format!("process {pid} ended, and what the kernel side keeps of it stays: {error}"));
                 }
             }

@@ -101,7 +101,7 @@ impl Sink for Text {
             self.images(target, start.missing, out)?;
         }
         let (attach, window) = (start.attach.0 as f64 / 1e6, start.window.0 / 1_000_000);
-        writeln!(out, "attached by {} in {attach:.1} ms; events appear about {window} ms late", start.mechanism)?;
+        writeln!(out, "attached by {} in {attach:.1} ms; events appear up to {window} ms late", start.mechanism)?;
         writeln!(out, "{:>12}  {:<8}  resource", "seconds", "event")
     }
 

@@ -40,11 +40,6 @@ impl Module {
         self.read_file(&self.file()?)
     }
 
-    /// The very file that is mapped.
-    pub fn file(&self) -> Result<File, TargetError> {
-        self.open().map(|(file, _)| file)
-    }
-
     /// The content of the module's file as it was opened, from its beginning.
     pub fn read_file(&self, mut file: &File) -> Result<Vec<u8>, TargetError> {
         let failed = |source| TargetError::Io { pid: self.pid, what: self.path.clone(), source };
@@ -63,17 +58,6 @@ impl Module {
         }
     }
 
-    /// The very file, open.
-    pub fn open_file(&self) -> Result<File, TargetError> {
-        self.open().map(|(file, _)| file)
-    }
-
-    /// A path under which everyone with our rights, the kernel included, finds this very file (not another that has
-    /// its name now), while the process lives and keeps it mapped.
-    pub fn attach_path(&self) -> Result<PathBuf, TargetError> {
-        self.open().map(|(_, path)| path)
-    }
-
     /// Where the image is loaded: the difference that most of its load segments agree on. `None` where no executable
     /// segment of this image is mapped as code.
     pub fn bias(&self, segments: &[LoadSegment]) -> Option<Bias> {
@@ -86,16 +70,16 @@ impl Module {
         bias_of(segments, self.mappings.iter().map(placed))
     }
 
-    /// Opens the file by the first way that is open, surest first.
-    fn open(&self) -> Result<(File, PathBuf), TargetError> {
+    /// The very file that is mapped (not another that has its name now), by the first way that is open, surest first.
+    pub fn file(&self) -> Result<File, TargetError> {
         let pid = self.pid;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         let mut unreadable = false;
         for (path, same_by_itself) in self.ways() {
             match File::open(&path) {
-                Ok(file) if same_by_itself => return Ok((file, path)),
+                Ok(file) if same_by_itself => return Ok(file),
                 Ok(file) => match is_mapped_as(&file, self.file) {
-                    Ok(true) => return Ok((file, path)),
+                    Ok(true) => return Ok(file),
                     Ok(false) => last = io::Error::other("another file has this name now"),
                     Err(error) => last = error,
                 },
@@ -276,7 +260,6 @@ mod tests {
         for module in modules {
             let content = module.read().unwrap();
             assert_eq!(&content[..4], b"\x7fELF", "{}", module.path);
-            assert!(module.attach_path().unwrap().starts_with(format!("/proc/{}", std::process::id())));
         }
     }
 
@@ -310,7 +293,7 @@ mod tests {
         // No such range: the kernel's own way is closed, as it is without the capability.
         module.mappings[0].range.end.0 += 1;
         module.mappings.truncate(1);
-        assert!(matches!(module.attach_path(), Err(TargetError::ModuleGone { .. })));
+        assert!(matches!(module.file(), Err(TargetError::ModuleGone { .. })));
     }
 
     proptest! {

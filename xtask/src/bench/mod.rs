@@ -3,6 +3,8 @@
 //! Compare ratios, not nanoseconds of different runs.
 
 mod census;
+mod hold;
+mod observer;
 mod stream;
 
 use std::path::Path;
@@ -30,6 +32,8 @@ enum Part {
     Stream,
     /// How long a census takes, the first and later ones
     Census,
+    /// How long it takes to attach and detach, by points and processes, and until the first event
+    Hold,
 }
 
 /// Measures and prints.
@@ -44,6 +48,10 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     if wanted(Part::Census) {
         fixtures::run(&fixtures::Options::only(census::CELL))?;
         report["census"] = census::measure(root, options.rounds)?;
+    }
+    if wanted(Part::Hold) {
+        fixtures::run(&fixtures::Options::only(hold::CELL))?;
+        report["hold"] = hold::measure(root, options.rounds)?;
     }
     println!("{}", serde_json::to_string_pretty(&report)?);
     Ok(())

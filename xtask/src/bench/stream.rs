@@ -1,14 +1,14 @@
 //! What observing costs a program here: CPU time per poll and per spawn of one load, bare, under empty probes at the same
 //! points, observed, and swept, in turn, several rounds in one run.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread::JoinHandle;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::observer::Observer;
 use crate::preflight;
 
 /// The ways in which the load runs.
@@ -35,7 +35,7 @@ struct Run {
 /// Measures.
 pub(super) fn measure(root: &Path, rounds: usize) -> Result<Value> {
     let load = root.join("tests/fixtures/bench-load");
-    preflight::cargo(&load, &["build", "--quiet", "--locked", "--release"])?;
+    preflight::cargo(&load, &["build", "--quiet", "--locked", "--release", "--bin", "bench-load"])?;
     let mut runs: Vec<Vec<Run>> = vec![Vec::new(); WAYS.len()];
     for round in 0..rounds {
         for (way, (name, arguments)) in WAYS.iter().enumerate() {
@@ -86,7 +86,7 @@ fn one(root: &Path, load: &Path, observer: Option<&[&str]>) -> Result<Run> {
         .spawn()
         .context("starting the load")?;
     let mut observing = match observer {
-        Some(arguments) => Some(Observer::attach(root, target.id(), arguments)?),
+        Some(arguments) => Some(Observer::attach(root, &[target.id()], &[arguments, &["--no-cache"]].concat())?),
         None => None,
     };
     target.stdin.take().context("is piped")?.write_all(b"g")?;
@@ -100,59 +100,12 @@ fn one(root: &Path, load: &Path, observer: Option<&[&str]>) -> Result<Run> {
     Ok(Run {
         poll_ns: figure("pollsCpuNs")? / figure("polls")?,
         spawn_ns: figure("spawnsCpuNs")? / figure("spawns")?,
-        attach_ms: observing.as_ref().and_then(|observer| observer.start["attachMs"].as_f64()),
+        attach_ms: observing.as_ref().and_then(|observer| observer.start()["attachMs"].as_f64()),
         detach_ms: end.as_ref().and_then(|end| end["detachMs"].as_f64()),
         events: ["init", "before", "after", "resolve", "destroy"].into_iter().map(total).sum(),
         lost: total("lost"),
         elapsed_ns: figure("elapsedNs")?,
     })
-}
-
-/// A running observer of which only the first and the last line are kept. A thread reads what it writes all the time:
-/// an observer whose reader does not read loses records.
-struct Observer {
-    child: Child,
-    last: Option<JoinHandle<std::io::Result<String>>>,
-    start: Value,
-}
-
-impl Observer {
-    fn attach(root: &Path, pid: u32, arguments: &[&str]) -> Result<Self> {
-        let mut child = Command::new(root.join("target/release/async-observer"))
-            .args(arguments)
-            .args(["--json", "--no-cache", "--pid", &pid.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting the observer")?;
-        let mut lines = BufReader::new(child.stdout.take().context("is piped")?);
-        let mut first = String::new();
-        lines.read_line(&mut first)?;
-        let start = serde_json::from_str(&first).context("the observer did not start; its last words say why")?;
-        let last = std::thread::spawn(move || {
-            let (mut line, mut last) = (String::new(), String::new());
-            while lines.read_line(&mut line)? > 0 {
-                std::mem::swap(&mut line, &mut last);
-                line.clear();
-            }
-            Ok(last)
-        });
-        Ok(Self { child, last: Some(last), start })
-    }
-
-    fn end(&mut self) -> Result<Value> {
-        let last = self.last.take().context("the end is read once")?.join();
-        let last = last.map_err(|_| anyhow::anyhow!("the reading thread failed"))??;
-        ensure!(self.child.wait()?.success(), "the observer failed");
-        serde_json::from_str(&last).context("the observer's last line")
-    }
-}
-
-impl Drop for Observer {
-    fn drop(&mut self) {
-        // It has ended by itself unless something failed before.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// The median; of an even number the mean of the two in the middle.
@@ -163,6 +116,11 @@ pub(super) fn middle(mut figures: Vec<f64>) -> f64 {
         n if n % 2 == 1 => figures[n / 2],
         n => (figures[n / 2 - 1] + figures[n / 2]) / 2.0,
     }
+}
+
+/// To a tenth.
+pub(super) fn rounded(figure: f64) -> f64 {
+    (figure * 10.0).round() / 10.0
 }
 
 fn ratio(one: f64, other: f64) -> f64 {

@@ -1,0 +1,182 @@
+//! One image's probes, as long as they are wanted: the file, who is reached, and the links.
+//!
+//! Does not know why they are wanted, nor when they are not any more.
+
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::attach::{ImageRequest, Links, Probes, Scope};
+use crate::model::{AttachPoint, FileId, ImageEntry, ImageFacts, Missing, Ns, Pid};
+use crate::target::{Hold, Layered, Process};
+
+use super::error::SessionError;
+use super::images::bias;
+use super::population::Attached;
+use super::setup::{differing, numbered};
+use super::stream::{Mark, Stream};
+use super::verify::keep_verified;
+
+/// One image's probes. Dropping it takes them out.
+pub(super) struct Held {
+    /// The file, as mappings and as news name it.
+    pub(super) names: Vec<FileId>,
+    pub(super) path: String,
+    pub(super) facts: Arc<ImageFacts>,
+    pub(super) image: Arc<ImageEntry>,
+    links: Vec<(Whose, Links)>,
+    /// Whoever wants to write to the file waits until the probes are out. Without it they reach only processes that were
+    /// verified one by one.
+    hold: Option<Hold>,
+    /// Held, so that its inode is not given to another file.
+    file: File,
+    layered: Layered,
+    unused_since: Option<Ns>,
+}
+
+/// A process that runs an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Runner {
+    pub(super) pid: Pid,
+    /// How its records name it.
+    pub(super) slot: u16,
+}
+
+/// Whom a link reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Everyone,
+    Process(Pid),
+}
+
+impl Held {
+    /// An image without probes yet, in this very file.
+    pub(super) fn new(
+        names: Vec<FileId>,
+        path: String,
+        (facts, image): (Arc<ImageFacts>, Arc<ImageEntry>),
+        (file, layered): (File, Layered),
+        hold: Option<Hold>,
+    ) -> Self {
+        Self { names, path, facts, image, links: Vec::new(), hold, file, layered, unused_since: None }
+    }
+
+    /// Whether it is this file, under whatever name.
+    pub(super) fn is_of(&self, layered: &Layered, facts: &ImageFacts) -> bool {
+        self.layered.is_same_as(layered) && self.facts.build_id == facts.build_id
+    }
+
+    /// Whether its probes are for everyone: nobody can write to the file meanwhile.
+    pub(super) fn is_for_everyone(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    /// Whether somebody waits to write to the file.
+    pub(super) fn is_asked_back(&self) -> bool {
+        self.hold.as_ref().is_some_and(Hold::is_asked_back)
+    }
+
+    /// For how long nobody has run it, if that is so now.
+    pub(super) fn unused(&mut self, now: Ns, used: bool) -> Ns {
+        let since = if used { None } else { self.unused_since.or(Some(now)) };
+        self.unused_since = since;
+        since.map_or(Ns(0), |since| now.since(since))
+    }
+
+    /// From here on its probes are in, under these names.
+    pub(super) fn mark(&self, names: &[FileId], at: Ns, missing: &[Missing], stream: &mut Stream) {
+        for name in names {
+            let (facts, image) = (Arc::clone(&self.facts), Arc::clone(&self.image));
+            stream.mark(at, Mark::Attached(*name, Attached { facts, image, missing: missing.to_vec() }));
+        }
+    }
+
+    /// Reaches everyone who runs it, now or later.
+    pub(super) fn reach_everyone(&mut self, probes: &mut Probes) -> Result<&Links, SessionError> {
+        self.reach(Whose::Everyone, Scope::Everyone, probes)
+    }
+
+    /// Reaches one process whose memory was verified.
+    pub(super) fn reach_verified(&mut self, runner: Runner, probes: &mut Probes) -> Result<&Links, SessionError> {
+        let Runner { pid, slot } = runner;
+        self.reach(Whose::Process(pid), Scope::Process { pid, target: slot }, probes)
+    }
+
+    fn reach(&mut self, whose: Whose, scope: Scope, probes: &mut Probes) -> Result<&Links, SessionError> {
+        let path = by_descriptor(&self.file);
+        let request = ImageRequest { scope, path: &path, points: numbered(&self.image) };
+        let links = probes.attach(&[request])?;
+        self.links.push((whose, links));
+        Ok(&self.links[self.links.len() - 1].1)
+    }
+
+    /// Reaches these, one by one: one that cannot be reached does not stop the others.
+    pub(super) fn reach_each(&mut self, runners: &[Runner], probes: &mut Probes) -> Result<(), SessionError> {
+        let failed = runners.iter().filter_map(|runner| self.reach_one(*runner, probes).err());
+        let mut failed: Vec<SessionError> = failed.filter(|error| !error.is_of_ended()).collect();
+        failed.pop().map_or(Ok(()), Err)
+    }
+
+    /// Reaches a process that has come to run it, unless it is reached already.
+    pub(super) fn joins(&mut self, runner: Runner, probes: &mut Probes) -> Result<(), SessionError> {
+        let reaches = |(whose, _): &(Whose, Links)| *whose == Whose::Everyone || *whose == Whose::Process(runner.pid);
+        if self.links.iter().any(reaches) { Ok(()) } else { self.reach_one(runner, probes) }
+    }
+
+    /// Gives up the links that reach only this process.
+    pub(super) fn leave(&mut self, pid: Pid) -> Vec<Links> {
+        let over = self.links.extract_if(.., |(whose, _)| *whose == Whose::Process(pid));
+        over.map(|(_, links)| links).collect()
+    }
+
+    /// Gives up all links. The file may change only when they are out.
+    fn links(&mut self) -> Links {
+        Links::together(self.links.drain(..).map(|(_, links)| links))
+    }
+
+    /// Takes the probes of all of these out, at the same time.
+    pub(super) fn release(mut all: Vec<Self>) {
+        drop(Links::together(all.iter_mut().map(Self::links)));
+    }
+
+    /// Reaches one process, whose memory is verified first: where it is not the file's, it is left alone.
+    fn reach_one(&mut self, runner: Runner, probes: &mut Probes) -> Result<(), SessionError> {
+        let pid = runner.pid;
+        let mut points = self.image.points.clone();
+        verify(&mut points, &self.facts, pid, &self.names)?;
+        if points.len() < self.image.points.len() {
+            return Err(SessionError::Differs { pid, path: self.path.clone() });
+        }
+        self.reach_verified(runner, probes).map(drop)
+    }
+}
+
+/// Keeps the points at which the process's memory equals the file.
+pub(super) fn verify(
+    points: &mut Vec<AttachPoint>,
+    facts: &ImageFacts,
+    pid: Pid,
+    names: &[FileId],
+) -> Result<Option<Missing>, SessionError> {
+    let process = Process::open(pid)?;
+    let Some(module) = process.modules()?.into_iter().find(|module| names.contains(&module.file)) else {
+        return Ok(None);
+    };
+    let Ok(bias) = bias(facts, &module) else { return Ok(None) };
+    let verified = keep_verified(points, bias, &process.memory()).map_err(|error| SessionError::memory(pid, error))?;
+    Ok(differing(&module.path, verified))
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Before the hold.
+        drop(self.links());
+        self.hold = None;
+    }
+}
+
+/// Where the kernel finds this very file.
+pub(super) fn by_descriptor(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
