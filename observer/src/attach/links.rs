@@ -20,7 +20,7 @@ use crate::model::{PointIndex, Program};
 
 /// What the kernel takes in one uprobe_multi link (`MAX_UPROBE_MULTI_CNT`).
 const POINTS_IN_LINK: usize = 1 << 20;
-/// Requests whose links are taken out at the same time.
+/// Links that are taken out at the same time.
 const AT_ONCE: usize = 64;
 /// Linux's own number for "cannot be done here", which libc does not name: an instruction that takes no probe.
 const ENOTSUPP: i32 = 524;
@@ -37,15 +37,11 @@ pub struct Refused {
 /// Probes in their targets. Dropping it takes them out.
 #[derive(Default)]
 pub struct Links {
-    /// By request.
-    held: Vec<Held>,
+    entries: Vec<Link>,
+    returns: Vec<Link>,
     refused: Vec<Refused>,
     probes: usize,
 }
-
-/// The links of one request.
-#[derive(Default)]
-struct Held(Vec<Link>);
 
 /// Detaches when dropped.
 enum Link {
@@ -61,8 +57,6 @@ pub(super) enum Way {
 
 /// One image while it is attached to.
 struct Image<'a> {
-    /// Of the request.
-    number: usize,
     request: &'a ImageRequest<'a>,
     path: CString,
     /// Holds the file while its path is of use: one by descriptor has no blanks, whatever the file is called.
@@ -77,7 +71,7 @@ impl Links {
 
     /// Links that hold them.
     pub fn links(&self) -> usize {
-        self.held.iter().map(|held| held.0.len()).sum()
+        self.entries.len() + self.returns.len()
     }
 
     /// Points that the kernel would not take, in each case for the place's own sake; all others are attached.
@@ -85,7 +79,7 @@ impl Links {
         &self.refused
     }
 
-    /// Takes the probes out: those of one request in the reverse order of attaching, those of different ones at the same time.
+    /// Takes the probes out, as many as can be at the same time.
     pub fn detach(self) {
         drop(self);
     }
@@ -93,7 +87,8 @@ impl Links {
     /// All of these, to be taken out at the same time.
     pub fn together(all: impl IntoIterator<Item = Self>) -> Self {
         all.into_iter().fold(Self::default(), |mut together, mut links| {
-            together.held.append(&mut links.held);
+            together.entries.append(&mut links.entries);
+            together.returns.append(&mut links.returns);
             together.refused.append(&mut links.refused);
             together.probes += links.probes;
             together
@@ -107,9 +102,8 @@ impl Links {
         requests: &[ImageRequest<'_>],
     ) -> Result<Self, AttachError> {
         let mut links = Self::default();
-        links.held.resize_with(requests.len(), Held::default);
         for program in PROGRAMS {
-            for (number, request) in requests.iter().enumerate() {
+            for request in requests {
                 let sites = Sites::of(request, program);
                 if sites.points.is_empty() {
                     continue;
@@ -127,7 +121,7 @@ impl Links {
                         count: sites.points.len(),
                     });
                 }
-                let image = Image::open(number, request)?;
+                let image = Image::open(request)?;
                 let parted = match way {
                     Way::Multi => vec![sites],
                     Way::Tracefs(_) => sites.by_cookie(),
@@ -163,7 +157,11 @@ impl Links {
         };
         match link {
             Ok(link) => {
-                self.held[image.number].0.push(link);
+                if at_return {
+                    self.returns.push(link)
+                } else {
+                    self.entries.push(link)
+                }
                 self.probes += sites.points.len();
                 Ok(())
             }
@@ -184,32 +182,28 @@ impl Links {
 
 impl Drop for Links {
     fn drop(&mut self) {
-        // Each link waits for the kernel, which can wait for many at once.
-        let mut held = self.held.drain(..).peekable();
-        while held.peek().is_some() {
-            std::thread::scope(|scope| {
-                for held in held.by_ref().take(AT_ONCE) {
-                    // Where there is no thread for it, it is dropped here.
-                    let _ = std::thread::Builder::new().name("detach".to_owned()).spawn_scoped(scope, || drop(held));
-                }
-            });
-        }
+        // Entries go before returns, so that a call seen entering is still seen leaving.
+        take_out(&mut self.entries);
+        take_out(&mut self.returns);
     }
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Entries go before returns, so that a call seen entering is still seen leaving.
-        while let Some(link) = self.0.pop() {
-            drop(link);
-        }
+/// Each link waits for the kernel, which can wait for many at once.
+fn take_out(links: &mut Vec<Link>) {
+    while !links.is_empty() {
+        std::thread::scope(|scope| {
+            for link in links.drain(..links.len().min(AT_ONCE)) {
+                // Where there is no thread for it, it is dropped here.
+                let _ = std::thread::Builder::new().name("detach".to_owned()).spawn_scoped(scope, || drop(link));
+            }
+        });
     }
 }
 
 impl<'a> Image<'a> {
     /// Looked up by ourselves: the kernel's own refusal does not tell a file that cannot be found from a user who may not
     /// attach. Not opened for reading, which the kernel does not ask for.
-    fn open(number: usize, request: &'a ImageRequest<'a>) -> Result<Self, AttachError> {
+    fn open(request: &'a ImageRequest<'a>) -> Result<Self, AttachError> {
         let unreadable = |source| AttachError::FileUnreadable { path: request.path.to_owned(), source };
         let look_up = File::options().read(true).custom_flags(libc::O_PATH).open(request.path);
         let file = look_up.map_err(|error| match request.scope.ended() {
@@ -218,7 +212,7 @@ impl<'a> Image<'a> {
         })?;
         let path = CString::new(request.path.as_os_str().as_bytes());
         let path = path.map_err(|_| unreadable(io::ErrorKind::InvalidInput.into()))?;
-        Ok(Self { number, request, path, file })
+        Ok(Self { request, path, file })
     }
 }
 
