@@ -5,7 +5,6 @@
 use super::cell_types::{CellType, CellTypeIndex, CellTypes, head_len};
 use super::rejection::Rejection;
 use crate::model::{CellLayout, LiveTask, ProcAddr, Resource, TaskId, TaskState, Tid};
-use crate::target::prefer_huge_pages;
 
 /// Task and list ids count up from 1 and stay far below this (at a million a second for half a year); pointers into the
 /// images, heaps and stacks of an ordinary process lie above.
@@ -125,24 +124,6 @@ impl Cell {
             running_on,
         }
     }
-}
-
-/// All as the rest of the program knows them.
-///
-/// `tasks` is what they are put into: of a million, making room would cost more than reading them.
-pub fn to_tasks(
-    cells: &[Cell],
-    types: &CellTypes,
-    thread_of: impl Fn(&Cell) -> Option<Tid>,
-    mut tasks: Vec<LiveTask>,
-) -> Vec<LiveTask> {
-    tasks.clear();
-    if tasks.capacity() < cells.len() {
-        tasks = Vec::with_capacity(cells.len());
-        prefer_huge_pages(&mut tasks);
-    }
-    tasks.extend(cells.iter().map(|cell| cell.to_task(types, thread_of(cell))));
-    tasks
 }
 
 /// Candidates in one piece of memory: calls `each` with every cell that passes and its trailer, as far as that is in the

@@ -55,6 +55,14 @@ struct Stretch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CellTypeIndex(u32);
 
+impl CellTypeIndex {
+    /// Its place among all, from 0 on.
+    #[inline]
+    pub(super) fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl CellTypes {
     /// From vtable addresses and what is known of each; of two entries for one address the later counts.
     pub fn new(types: impl IntoIterator<Item = (ProcAddr, CellType)>) -> Self {
@@ -98,6 +106,11 @@ impl CellTypes {
     pub(super) fn find(&self, word: u64) -> Option<CellTypeIndex> {
         let stretch = self.stretches.iter().find(|stretch| word.wrapping_sub(stretch.first) <= stretch.span)?;
         stretch.holds(word).then(|| self.index_of(word))?
+    }
+
+    /// Every type.
+    pub(super) fn indices(&self) -> impl Iterator<Item = CellTypeIndex> {
+        (0..self.vtables.len() as u32).map(CellTypeIndex)
     }
 
     /// Every vtable with its image.

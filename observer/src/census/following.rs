@@ -44,6 +44,17 @@ pub struct Following<'a> {
     retries: usize,
     /// Headers of what was found to be gone since the last round.
     left: Vec<ProcAddr>,
+    /// Whether any cell came, went or was read again.
+    moved: bool,
+}
+
+/// Every cell that is there now.
+#[derive(Debug)]
+pub struct Followed {
+    /// In order of address.
+    pub cells: Vec<Cell>,
+    /// Whether they are others than were looked at, or other in anything.
+    pub moved: bool,
 }
 
 /// A link to follow.
@@ -77,8 +88,9 @@ impl<'a> Following<'a> {
             gone[*position as usize] = true;
             left.push(cells[*position as usize].header);
         }
-        let (born, work) = (HashMap::new(), Vec::new());
-        let mut own = Self { look, memory, lists, list_of, cells, addresses, gone, born, work, retries: RETRIES, left };
+        let (born, work, moved) = (HashMap::new(), Vec::new(), !left.is_empty());
+        let retries = RETRIES;
+        let mut own = Self { look, memory, lists, list_of, cells, addresses, gone, born, work, retries, left, moved };
         for (position, _) in &differing.relinked {
             let cell = own.cells[*position as usize];
             own.go_on_from(&cell);
@@ -91,8 +103,8 @@ impl<'a> Following<'a> {
         own
     }
 
-    /// Every cell that is there now, in order of address.
-    pub fn run(mut self, unlinked: &[u32]) -> Result<Result<Vec<Cell>, Lost>, MemoryError> {
+    /// Every cell that is there now.
+    pub fn run(mut self, unlinked: &[u32]) -> Result<Result<Followed, Lost>, MemoryError> {
         for list in 0..self.lists.len() {
             if !self.go_on_from_ends(list)? {
                 return Ok(Err(Lost::Link));
@@ -106,7 +118,7 @@ impl<'a> Following<'a> {
             }
             if self.left.is_empty() {
                 self.drop_taken_out(unlinked)?;
-                return Ok(Ok(self.into_cells()));
+                return Ok(Ok(Followed { moved: self.moved, cells: self.into_cells() }));
             }
             self.go_on_from_neighbours_of_left();
         }
@@ -119,6 +131,7 @@ impl<'a> Following<'a> {
         }
         match self.look.meet(ProcAddr(step.to))?.filter(|cell| self.is_in(cell, step.list)) {
             Some(cell) => {
+                self.moved = true;
                 self.born.insert(step.to, cell);
                 self.go_on_from(&cell);
                 let is_full = self.cells.len() + self.born.len() > MAX_CELLS || self.born.len() > MAX_CELLS / 4;
@@ -210,6 +223,7 @@ impl<'a> Following<'a> {
     }
 
     fn put(&mut self, cell: Cell) {
+        self.moved = true;
         match (self.born.get_mut(&cell.header.0), self.addresses.position(cell.header.0)) {
             (Some(born), _) => *born = cell,
             (None, Some(position)) => self.cells[position] = cell,
@@ -218,6 +232,7 @@ impl<'a> Following<'a> {
     }
 
     fn drop_cell(&mut self, header: u64) {
+        self.moved = true;
         if self.born.remove(&header).is_none()
             && let Some(position) = self.addresses.position(header)
         {

@@ -3,9 +3,11 @@
 //! Does not know: who else there is. Cells that lie close together are read in one piece; many are read by two threads.
 
 use super::cell::{Cell, word_at};
-use super::cell_types::{CellTypes, head_len};
+use super::cell_types::CellTypes;
 use super::links;
+use super::pieces::{PIECE, each_piece, is_worth_two};
 use super::places::Places;
+use super::shape::{Shape, Shapes};
 use crate::model::ProcAddr;
 use crate::target::{Mapping, Memory, MemoryError, Process};
 
@@ -13,12 +15,8 @@ use crate::target::{Mapping, Memory, MemoryError, Process};
 const NEAR: u64 = 4 << 10;
 /// At most this much is read together: it stays in the cache.
 const GROUP: u64 = 256 << 10;
-/// Links further behind their header than this are read by themselves.
-const FAR: u64 = 4 << 10;
 /// Bytes that are read of a cell that was not known; most trailers are within.
 const MOST: usize = 1 << 10;
-/// Below this many cells a second thread does not pay.
-const WORTH_TWO: usize = 50_000;
 
 /// What is needed to look.
 #[derive(Clone, Copy)]
@@ -49,33 +47,48 @@ pub struct Differing {
 impl Look<'_> {
     /// Looks at every cell, in order of address, and updates it.
     pub fn at(&self, cells: &mut [Cell]) -> Result<Differing, MemoryError> {
-        if cells.len() < WORTH_TWO {
-            return self.part(cells);
-        }
-        let middle = cells.len() / 2;
-        let (first, second) = cells.split_at_mut(middle);
-        let (first, second) = std::thread::scope(|scope| {
-            let second = scope.spawn(|| self.part(second));
-            let first = self.part(first);
-            match second.join() {
-                Ok(second) => (first, second),
-                Err(panic) => std::panic::resume_unwind(panic),
+        let rooms = std::iter::repeat_with(|| ());
+        Ok(self.at_each(cells, rooms, |_, ()| ())?.0)
+    }
+
+    /// Looks at every cell, in order of address, and updates it. Of each piece of [`PIECE`] cells also does what is to be
+    /// done with them, with a room for it, while they are still in the cache. Those that are gone are as they were known.
+    pub fn at_each<P: Send, R: Send>(
+        &self,
+        cells: &mut [Cell],
+        rooms: impl Iterator<Item = P> + Send,
+        then: impl Fn(&[Cell], P) -> R + Sync,
+    ) -> Result<(Differing, Vec<R>), MemoryError> {
+        let shapes = Shapes::new(self.types, self.places);
+        let two = is_worth_two(cells.len());
+        let worker = || {
+            let (memory, mut bytes) = (self.process.memory(), Vec::new());
+            let (shapes, then) = (&shapes, &then);
+            move |(cells, room): (&mut [Cell], P)| {
+                let differing = self.piece(cells, shapes, &memory, &mut bytes)?;
+                Ok::<_, MemoryError>((differing, then(cells, room)))
             }
-        });
-        let (mut all, second) = (first?, second?);
-        all.gone.extend(second.gone.into_iter().map(|position| position + middle as u32));
-        let relinked = second.relinked.into_iter().map(|(position, links)| (position + middle as u32, links));
-        all.relinked.extend(relinked);
-        all.unlinked.extend(second.unlinked.into_iter().map(|position| position + middle as u32));
-        all.bytes += second.bytes;
-        Ok(all)
+        };
+        let pieces = each_piece(cells.chunks_mut(PIECE).zip(rooms), two, worker)?;
+        let mut all = Differing::default();
+        let mut done = Vec::with_capacity(pieces.len());
+        for (number, (differing, result)) in pieces.into_iter().enumerate() {
+            all.add((number * PIECE) as u32, differing);
+            done.push(result);
+        }
+        Ok((all, done))
     }
 
     /// Looks at one cell: what it is now, if it still is that task's.
     pub fn at_one(&self, cell: &Cell) -> Result<Option<Cell>, MemoryError> {
-        let mut now = [*cell];
-        let differing = self.part(&mut now)?;
-        Ok(differing.gone.is_empty().then_some(now[0]))
+        let (memory, shape) = (self.process.memory(), self.shape(cell));
+        let mut bytes = vec![0; shape.extent as usize];
+        if memory.read(cell.header, &mut bytes)? < bytes.len() {
+            return Ok(None);
+        }
+        let (mut now, mut differing) = (*cell, Differing::default());
+        self.one(&mut now, &shape, &bytes, 0, &memory, &mut differing)?;
+        Ok(differing.gone.is_empty().then_some(now))
     }
 
     /// The cell at this address, whatever its type, if one is there.
@@ -90,33 +103,43 @@ impl Look<'_> {
             if links::is_free(&cell, self.maps) {
                 continue;
             }
-            cell.links = match self.links_offset(&cell) {
-                None => [0; 2],
-                Some(offset) => self.links_at(&cell, bytes, offset, &memory)?,
-            };
+            cell.links = links_at(&cell, &self.shape(&cell), bytes, &memory)?;
             return Ok(Some(cell));
         }
         Ok(None)
     }
 
-    fn part(&self, cells: &mut [Cell]) -> Result<Differing, MemoryError> {
-        let memory = self.process.memory();
+    fn piece(
+        &self,
+        cells: &mut [Cell],
+        shapes: &Shapes,
+        memory: &Memory<'_>,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Differing, MemoryError> {
         let mut differing = Differing::default();
-        let mut bytes = Vec::new();
         let mut next = 0;
         while next < cells.len() {
             let start = cells[next].header;
-            let (count, end) = self.group(&cells[next..]);
-            bytes.resize((end - start.0) as usize, 0);
-            let read = memory.read(start, &mut bytes)?;
+            let (count, end) = group(&cells[next..], shapes);
+            let wanted = (end - start.0) as usize;
+            if bytes.len() < wanted {
+                bytes.resize(wanted, 0);
+            }
+            let read = memory.read(start, &mut bytes[..wanted])?;
             differing.bytes += read as u64;
             let mut looked = 0;
             for cell in &mut cells[next..next + count] {
+                let shape = shapes.get(cell.cell_type);
                 let from = (cell.header.0 - start.0) as usize;
-                let len = self.extent(cell) as usize;
-                let Some(own) = bytes[..read].get(from..from + len) else { break };
-                self.one(cell, own, (next + looked) as u32, &memory, &mut differing)?;
+                let Some(own) = bytes[..read].get(from..from + shape.extent as usize) else { break };
+                let position = (next + looked) as u32;
                 looked += 1;
+                // Most are as they were: what is not written need not be carried back to memory.
+                if !shape.is_unchanged(cell, own) {
+                    self.one(cell, shape, own, position, memory, &mut differing)?;
+                } else if !cell.is_linked() && cell.is_live_future(self.types) {
+                    differing.unlinked.push(position);
+                }
             }
             if looked == 0 {
                 differing.gone.push(next as u32);
@@ -127,37 +150,14 @@ impl Look<'_> {
         Ok(differing)
     }
 
-    /// How many of these cells, from the first on, are read together, and up to where.
-    fn group(&self, cells: &[Cell]) -> (usize, u64) {
-        let start = cells[0].header.0;
-        let mut end = start.saturating_add(self.extent(&cells[0]));
-        let mut count = 1;
-        for cell in &cells[1..] {
-            let own_end = cell.header.0.saturating_add(self.extent(cell));
-            if cell.header.0 < start || cell.header.0 > end.saturating_add(NEAR) || own_end - start > GROUP {
-                break;
-            }
-            end = end.max(own_end);
-            count += 1;
-        }
-        (count, end)
-    }
-
-    /// Bytes from the header on that are read of a cell in one piece.
-    fn extent(&self, cell: &Cell) -> u64 {
-        let head = head_len(&self.types.get(cell.cell_type).layout) as u64;
-        self.links_offset(cell).filter(|offset| *offset < FAR).map_or(head, |offset| head.max(offset + 16))
-    }
-
-    fn links_offset(&self, cell: &Cell) -> Option<u64> {
-        let cell_type = self.types.get(cell.cell_type);
-        let place = self.places.of(cell_type.image).filter(|_| cell.owner != 0)?;
-        Some(u64::from(cell_type.layout.trailer) + 8 * place as u64)
+    fn shape(&self, cell: &Cell) -> Shape {
+        Shape::of(cell.cell_type, self.types, self.places)
     }
 
     fn one(
         &self,
         cell: &mut Cell,
+        shape: &Shape,
         bytes: &[u8],
         position: u32,
         memory: &Memory<'_>,
@@ -168,10 +168,7 @@ impl Look<'_> {
             differing.gone.push(position);
             return Ok(());
         };
-        now.links = match self.links_offset(cell) {
-            None => [0; 2],
-            Some(offset) => self.links_at(cell, bytes, offset, memory)?,
-        };
+        now.links = links_at(cell, shape, bytes, memory)?;
         if now.state != cell.state && links::is_free(&now, self.maps) {
             differing.gone.push(position);
             return Ok(());
@@ -185,15 +182,42 @@ impl Look<'_> {
         *cell = now;
         Ok(())
     }
+}
 
-    /// The links of a cell, of which these bytes were read from its header on.
-    fn links_at(&self, cell: &Cell, bytes: &[u8], offset: u64, memory: &Memory<'_>) -> Result<[u64; 2], MemoryError> {
-        let word = |bytes: &[u8], place: u64| word_at(bytes, usize::try_from(place).ok()?);
-        if let Some(links) = word(bytes, offset).zip(word(bytes, offset + 8)) {
-            return Ok([links.0, links.1]);
-        }
-        let mut links = [0; 16];
-        memory.read(ProcAddr(cell.header.0.wrapping_add(offset)), &mut links)?;
-        Ok([word(&links, 0).unwrap_or(0), word(&links, 8).unwrap_or(0)])
+impl Differing {
+    /// Takes over what differed among the cells from this position on.
+    fn add(&mut self, first: u32, mut other: Self) {
+        self.gone.extend(other.gone.drain(..).map(|position| first + position));
+        self.relinked.extend(other.relinked.drain(..).map(|(position, links)| (first + position, links)));
+        self.unlinked.extend(other.unlinked.drain(..).map(|position| first + position));
+        self.bytes += other.bytes;
     }
+}
+
+/// How many of these cells, from the first on, are read together, and up to where.
+fn group(cells: &[Cell], shapes: &Shapes) -> (usize, u64) {
+    let end_of = |cell: &Cell| cell.header.0.saturating_add(u64::from(shapes.get(cell.cell_type).extent));
+    let start = cells[0].header.0;
+    let mut end = end_of(&cells[0]);
+    let mut count = 1;
+    for cell in &cells[1..] {
+        let own_end = end_of(cell);
+        if cell.header.0 < start || cell.header.0 > end.saturating_add(NEAR) || own_end - start > GROUP {
+            break;
+        }
+        end = end.max(own_end);
+        count += 1;
+    }
+    (count, end)
+}
+
+/// The links of a cell, of which these bytes were read from its header on; none where their place is not known.
+fn links_at(cell: &Cell, shape: &Shape, bytes: &[u8], memory: &Memory<'_>) -> Result<[u64; 2], MemoryError> {
+    let Some(offset) = shape.links else { return Ok([0; 2]) };
+    if let Some(links) = word_at(bytes, offset as usize).zip(word_at(bytes, offset as usize + 8)) {
+        return Ok([links.0, links.1]);
+    }
+    let mut links = [0; 16];
+    memory.read(ProcAddr(cell.header.0.wrapping_add(u64::from(offset))), &mut links)?;
+    Ok([word_at(&links, 0).unwrap_or(0), word_at(&links, 8).unwrap_or(0)])
 }

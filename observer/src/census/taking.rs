@@ -8,7 +8,7 @@
 
 use super::addresses::Addresses;
 use super::bounds::Unbounded;
-use super::cell::{Cell, to_tasks};
+use super::cell::Cell;
 use super::cell_types::CellTypes;
 use super::counters::{Counters, Reading};
 use super::evidence::Pointers;
@@ -21,6 +21,7 @@ use super::places::Places;
 use super::rejection::{Rejected, Rejection};
 use super::search::{Found, search};
 use super::stacks;
+use super::tasks::to_tasks;
 use super::walk::{Walk, Walked};
 use super::{Census, CensusError, How, MAX_CELLS, Unlisted};
 use crate::model::Ns;

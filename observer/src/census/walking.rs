@@ -3,17 +3,20 @@
 //! Does not know: how the lists were found. What does not add up is a doubt, never a guess.
 
 use super::addresses::Addresses;
-use super::anchors::{List, is_member};
+use super::anchors::List;
 use super::bounds::Bounds;
-use super::cell::{Cell, to_tasks};
+use super::cell::Cell;
 use super::cell_types::CellTypes;
 use super::counters::{Counters, Reading};
 use super::execution::{Execution, Surroundings};
-use super::following::{Following, Lost, loose};
+use super::following::{Followed, Following, Lost, loose};
 use super::last_look::LastLook;
 use super::look::Look;
+use super::pieces::PIECE;
 use super::places::Places;
 use super::rejection::{Rejected, Rejection};
+use super::tally::Members;
+use super::tasks::{fitted, put, to_tasks};
 use super::{Census, CensusError, Doubt, High, How, Unlisted};
 use crate::model::{LiveTask, Ns, ProcAddr};
 use crate::target::{Mapping, Memory, MemoryError, Process, monotonic_now};
@@ -66,12 +69,21 @@ impl Walking<'_> {
         let ends = self.ends()?;
         let at = monotonic_now();
         let look = Look { process: self.process, types: self.types, places: self.places, maps: self.maps };
-        let differing = look.at(&mut cells)?;
+        let members = Members::of(self.lists, self.types);
+        let mut room = fitted(std::mem::take(&mut self.room), &cells, self.types).unwrap_or_default();
+        // Where nothing was born lately, mostly nothing is changing now, and the cells of this look are the census's.
+        let at_once = counted == begin && room.len() == cells.len();
+        let rooms = if at_once { &mut room[..] } else { &mut [] };
+        let rooms = rooms.chunks_mut(PIECE).map(Some).chain(std::iter::repeat_with(|| None));
+        let (differing, tallies) = look.at_each(&mut cells, rooms, |cells, tasks| {
+            tasks.into_iter().for_each(|tasks| put(cells, self.types, |_| None, tasks));
+            members.tally(cells)
+        })?;
         let mut rejected = Rejected::default();
         differing.gone.iter().for_each(|_| rejected.add(Rejection::Changed));
         let following = Following::new(look, &*self.lists, cells, &addresses, (&differing, &before));
-        let mut cells = match following.run(&differing.unlinked)? {
-            Ok(cells) => cells,
+        let Followed { mut cells, moved } = match following.run(&differing.unlinked)? {
+            Ok(followed) => followed,
             Err(Lost::Link) => return Ok(Err(Doubt::Link)),
             Err(Lost::Room) => return Ok(Err(Doubt::Room)),
         };
@@ -83,7 +95,7 @@ impl Walking<'_> {
         if self.counters.others_moved(&begin, &end) {
             return Ok(Err(Doubt::NewList));
         }
-        let tally = self.tally(&cells);
+        let tally = if moved { members.tally(&cells) } else { members.sum(tallies, PIECE) };
         if !self.adds_up(&tally.members, (&first, &last), (&begin, &end), threads.len() as u64) {
             return Ok(Err(Doubt::Count));
         }
@@ -100,7 +112,15 @@ impl Walking<'_> {
             bytes += last.bytes;
             last.bounds
         };
-        let tasks = to_tasks(&cells, self.types, |cell| execution.thread_of(cell), self.room);
+        let thread_of = |cell: &Cell| execution.thread_of(cell);
+        let tasks = match at_once && quiet && !moved {
+            true => {
+                let running = tally.running.iter().map(|position| *position as usize);
+                running.for_each(|position| room[position].running_on = thread_of(&cells[position]));
+                room
+            }
+            false => to_tasks(&cells, self.types, thread_of, room),
+        };
         let unchanged = differing.gone.is_empty() && cells.len() == addresses.len() && quiet;
         let addresses = match unchanged {
             true => addresses,
@@ -185,35 +205,4 @@ impl Walking<'_> {
         }
         true
     }
-
-    fn tally(&self, cells: &[Cell]) -> Tally {
-        let mut tally = Tally { members: vec![0; self.lists.len()], live: 0, running: Vec::new() };
-        let mut last = None;
-        for (position, cell) in (0..).zip(cells) {
-            if cell.state.is_running() {
-                tally.running.push(position);
-            }
-            tally.live += u64::from(cell.is_live_future(self.types));
-            if is_member(cell, self.types) {
-                let key = (self.types.get(cell.cell_type).image, cell.owner);
-                let list = match last {
-                    Some((last_key, list)) if last_key == key => list,
-                    _ => self.lists.binary_search_by_key(&key, |list| (list.image, list.owner)).ok(),
-                };
-                last = Some((key, list));
-                list.into_iter().for_each(|list| tally.members[list] += 1);
-            }
-        }
-        tally
-    }
-}
-
-/// What is counted of the cells that a walk met.
-struct Tally {
-    /// In each list.
-    members: Vec<u64>,
-    /// Futures that are not complete.
-    live: u64,
-    /// Positions of those that run.
-    running: Vec<u32>,
 }

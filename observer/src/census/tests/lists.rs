@@ -30,7 +30,7 @@ impl Known {
         let differing = look.at(&mut cells).unwrap();
         let loose = loose(&self.cells, &self.addresses, &scene.types);
         let following = Following::new(look, &self.lists, cells, &self.addresses, (&differing, &loose));
-        self.cells = following.run(&differing.unlinked).unwrap()?;
+        self.cells = following.run(&differing.unlinked).unwrap()?.cells;
         self.addresses = scene.addresses(&self.cells);
         let mut ids: Vec<u64> = self.cells.iter().map(|cell| cell.id).collect();
         ids.sort_unstable();
