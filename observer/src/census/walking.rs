@@ -11,12 +11,12 @@ use super::counters::{Counters, Reading};
 use super::execution::{Execution, Surroundings};
 use super::following::{Followed, Following, Lost, loose};
 use super::last_look::LastLook;
-use super::look::Look;
+use super::look::{Differing, Look};
 use super::pieces::PIECE;
 use super::places::Places;
 use super::rejection::{Rejected, Rejection};
-use super::tally::Members;
-use super::tasks::{fitted, put, to_tasks};
+use super::tally::{Members, Tally};
+use super::tasks::{Place, Room, to_tasks};
 use super::{Census, CensusError, Doubt, High, How, Unlisted};
 use crate::model::{LiveTask, Ns, ProcAddr};
 use crate::target::{Mapping, Memory, MemoryError, Process, monotonic_now};
@@ -70,15 +70,9 @@ impl Walking<'_> {
         let at = monotonic_now();
         let look = Look { process: self.process, types: self.types, places: self.places, maps: self.maps };
         let members = Members::of(self.lists, self.types);
-        let mut room = fitted(std::mem::take(&mut self.room), &cells, self.types).unwrap_or_default();
-        // Where nothing was born lately, mostly nothing is changing now, and the cells of this look are the census's.
-        let at_once = counted == begin && room.len() == cells.len();
-        let rooms = if at_once { &mut room[..] } else { &mut [] };
-        let rooms = rooms.chunks_mut(PIECE).map(Some).chain(std::iter::repeat_with(|| None));
-        let (differing, tallies) = look.at_each(&mut cells, rooms, |cells, tasks| {
-            tasks.into_iter().for_each(|tasks| put(cells, self.types, |_| None, tasks));
-            members.tally(cells)
-        })?;
+        // Where nothing was born lately, mostly nothing changes now either: the cells of this look are the census's.
+        let (at_once, room) = (counted == begin, std::mem::take(&mut self.room));
+        let (differing, tally, tasks) = look_at_all(&look, &mut cells, &members, at_once, room)?;
         let mut rejected = Rejected::default();
         differing.gone.iter().for_each(|_| rejected.add(Rejection::Changed));
         let following = Following::new(look, &*self.lists, cells, &addresses, (&differing, &before));
@@ -95,7 +89,7 @@ impl Walking<'_> {
         if self.counters.others_moved(&begin, &end) {
             return Ok(Err(Doubt::NewList));
         }
-        let tally = if moved { members.tally(&cells) } else { members.sum(tallies, PIECE) };
+        let tally = if moved { members.tally(&cells) } else { tally };
         if !self.adds_up(&tally.members, (&first, &last), (&begin, &end), threads.len() as u64) {
             return Ok(Err(Doubt::Count));
         }
@@ -113,14 +107,13 @@ impl Walking<'_> {
             last.bounds
         };
         let thread_of = |cell: &Cell| execution.thread_of(cell);
-        let tasks = match at_once && quiet && !moved {
-            true => {
-                let running = tally.running.iter().map(|position| *position as usize);
-                running.for_each(|position| room[position].running_on = thread_of(&cells[position]));
-                room
-            }
-            false => to_tasks(&cells, self.types, thread_of, room),
-        };
+        let mut tasks = tasks;
+        if at_once && quiet && !moved {
+            let running = tally.running.iter().map(|position| *position as usize);
+            running.for_each(|position| tasks[position].running_on = thread_of(&cells[position]));
+        } else {
+            tasks = to_tasks(&cells, self.types, thread_of, tasks);
+        }
         let unchanged = differing.gone.is_empty() && cells.len() == addresses.len() && quiet;
         let addresses = match unchanged {
             true => addresses,
@@ -205,4 +198,26 @@ impl Walking<'_> {
         }
         true
     }
+}
+
+/// Looks at all cells and counts them, and where they are to be told `at_once`, puts them as tasks that nobody runs.
+/// Gives what differed, the counts, and the room with what is in it.
+fn look_at_all(
+    look: &Look<'_>,
+    cells: &mut [Cell],
+    members: &Members<'_>,
+    at_once: bool,
+    room: Vec<LiveTask>,
+) -> Result<(Differing, Tally, Vec<LiveTask>), MemoryError> {
+    if !at_once {
+        let (differing, tallies) =
+            look.at_each(cells, std::iter::repeat_with(|| ()), |cells, ()| members.tally(cells))?;
+        return Ok((differing, members.sum(tallies, PIECE), room));
+    }
+    let mut room = Room::new(cells, look.types, room);
+    let (differing, tallies) = look.at_each(cells, room.places(), |cells, place: Place<'_>| {
+        place.put(cells, look.types, |_| None);
+        members.tally(cells)
+    })?;
+    Ok((differing, members.sum(tallies, PIECE), room.finish()))
 }

@@ -6,6 +6,7 @@
 mod descriptors;
 mod enclosure;
 mod error;
+mod filling;
 mod hold;
 mod launch;
 mod layered;
@@ -29,6 +30,7 @@ mod trials;
 pub use descriptors::{Watched, parse_watched};
 pub use enclosure::{container_in, enclosure_of, parse_cgroup, parse_ns_pid};
 pub use error::{LaunchError, MemoryError, TargetError};
+pub use filling::{Filling, Piece};
 pub use hold::Hold;
 pub use launch::{Launched, Running};
 pub use layered::Layered;

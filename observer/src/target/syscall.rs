@@ -1,6 +1,6 @@
 //! The system calls of this floor that the standard library does not wrap, each behind a safe function.
 //!
-//! Does not know: what they are for. All `unsafe` of this floor is here.
+//! Does not know: what they are for. All `unsafe` of this floor is here and in `filling`.
 
 use std::fs::File;
 use std::io;
