@@ -76,3 +76,76 @@ impl Shapes {
 fn words_of(cell: &Cell, vtable: u64) -> [u64; WORDS] {
     [cell.state.0, cell.queue_next, vtable, cell.owner, cell.scheduler, cell.id]
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::census::cell::TRAILER;
+    use crate::census::cell_types::{CellType, ImageIndex};
+    use crate::census::tests::layout;
+    use crate::model::ProcAddr;
+
+    const VTABLE: u64 = 0x5555_0000_1000;
+    const HEADER: ProcAddr = ProcAddr(0x10000);
+    const TRAILER_AT: usize = 96;
+
+    fn types(resource: Resource) -> CellTypes {
+        CellTypes::new([(ProcAddr(VTABLE), CellType { layout: layout(128), resource, image: ImageIndex(0) })])
+    }
+
+    /// Links at the third word of the trailer, learned from three cells in a row.
+    fn places(types: &CellTypes) -> Places {
+        let headers = [0x10000, 0x20000, 0x30000];
+        let read = |header| Cell::read(header, types.find(VTABLE).unwrap(), types, &bytes(0x84, 1, [0; 2])).unwrap();
+        let cells = headers.map(|header| read(ProcAddr(header)));
+        let trailer = |before, behind| [0, 0, before, behind, 0, 0];
+        let trailers = [(0, trailer(0, headers[1])), (1, trailer(headers[0], headers[2])), (2, trailer(headers[1], 0))];
+        Places::learn(&cells, &trailers, types, true)
+    }
+
+    fn bytes(state: u64, owner: u64, links: [u64; 2]) -> Vec<u8> {
+        let mut words = vec![0; TRAILER_AT / 8 + TRAILER];
+        words[..6].copy_from_slice(&[state, 0, VTABLE, owner, 0x7777, 17]);
+        words[TRAILER_AT / 8 + 2..][..2].copy_from_slice(&links);
+        words.into_iter().flat_map(u64::to_ne_bytes).collect()
+    }
+
+    fn read(types: &CellTypes, bytes: &[u8], links: Option<usize>) -> Option<Cell> {
+        let mut cell = Cell::read(HEADER, types.find(VTABLE)?, types, bytes).ok()?;
+        if let Some(at) = links {
+            cell.links = [word_at(bytes, at)?, word_at(bytes, at + 8)?];
+        }
+        Some(cell)
+    }
+
+    #[test]
+    fn a_closures_cell_is_read_without_links() {
+        let types = types(Resource::Blocking);
+        let shape = Shape::of(types.find(VTABLE).unwrap(), &types, &Places::default());
+        let bytes = bytes(0x84, 0, [0; 2]);
+        let cell = read(&types, &bytes, None).unwrap();
+        assert_eq!((shape.extent as usize, shape.links), (head_len(&layout(128)), None));
+        assert!(shape.is_unchanged(&cell, &bytes[..shape.extent as usize]));
+    }
+
+    proptest! {
+        #[test]
+        fn a_cell_is_unchanged_exactly_where_it_would_be_read_as_the_same(
+            word in 0..TRAILER_AT / 8 + TRAILER,
+            value in prop_oneof![Just(0u64), Just(0x84), Just(17), Just(VTABLE), any::<u64>()],
+        ) {
+            let types = types(Resource::Task);
+            let shape = Shape::of(types.find(VTABLE).unwrap(), &types, &places(&types));
+            let links = TRAILER_AT + 16;
+            prop_assert_eq!((shape.links, shape.extent as usize), (Some(links as u32), links + 16));
+            let mut bytes = bytes(0x84, 3, [0x20000, 0]);
+            let cell = read(&types, &bytes, Some(links)).unwrap();
+            bytes[8 * word..][..8].copy_from_slice(&value.to_ne_bytes());
+            let own = &bytes[..shape.extent as usize];
+            prop_assert_eq!(shape.is_unchanged(&cell, own), read(&types, &bytes, Some(links)) == Some(cell));
+            prop_assert!(!shape.is_unchanged(&cell, &own[..own.len() - 1]), "cut off");
+        }
+    }
+}

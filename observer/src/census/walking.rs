@@ -12,13 +12,12 @@ use super::execution::{Execution, Surroundings};
 use super::following::{Followed, Following, Lost, loose};
 use super::last_look::LastLook;
 use super::look::{Differing, Look};
-use super::pieces::PIECE;
 use super::places::Places;
 use super::rejection::{Rejected, Rejection};
 use super::tally::{Members, Tally};
 use super::tasks::{Place, Room, to_tasks};
 use super::{Census, CensusError, Doubt, High, How, Unlisted};
-use crate::model::{LiveTask, Ns, ProcAddr};
+use crate::model::{LiveTask, Ns, ProcAddr, Tid};
 use crate::target::{Mapping, Memory, MemoryError, Process, monotonic_now};
 
 /// What the last census left for the next.
@@ -89,7 +88,7 @@ impl Walking<'_> {
         if self.counters.others_moved(&begin, &end) {
             return Ok(Err(Doubt::NewList));
         }
-        let tally = if moved { members.tally(&cells) } else { tally };
+        let tally = if moved { members.tally_all(&cells) } else { tally };
         if !self.adds_up(&tally.members, (&first, &last), (&begin, &end), threads.len() as u64) {
             return Ok(Err(Doubt::Count));
         }
@@ -107,13 +106,10 @@ impl Walking<'_> {
             last.bounds
         };
         let thread_of = |cell: &Cell| execution.thread_of(cell);
-        let mut tasks = tasks;
-        if at_once && quiet && !moved {
-            let running = tally.running.iter().map(|position| *position as usize);
-            running.for_each(|position| tasks[position].running_on = thread_of(&cells[position]));
-        } else {
-            tasks = to_tasks(&cells, self.types, thread_of, tasks);
-        }
+        let tasks = match at_once && quiet && !moved {
+            true => told(tasks, &cells, &tally.running, thread_of),
+            false => to_tasks(&cells, self.types, thread_of, tasks),
+        };
         let unchanged = differing.gone.is_empty() && cells.len() == addresses.len() && quiet;
         let addresses = match unchanged {
             true => addresses,
@@ -212,12 +208,25 @@ fn look_at_all(
     if !at_once {
         let (differing, tallies) =
             look.at_each(cells, std::iter::repeat_with(|| ()), |cells, ()| members.tally(cells))?;
-        return Ok((differing, members.sum(tallies, PIECE), room));
+        return Ok((differing, members.sum(tallies), room));
     }
     let mut room = Room::new(cells, look.types, room);
     let (differing, tallies) = look.at_each(cells, room.places(), |cells, place: Place<'_>| {
         place.put(cells, look.types, |_| None);
         members.tally(cells)
     })?;
-    Ok((differing, members.sum(tallies, PIECE), room.finish()))
+    Ok((differing, members.sum(tallies), room.finish()))
+}
+
+/// The tasks with the threads that are inside those that run, which are at these positions.
+fn told(
+    mut tasks: Vec<LiveTask>,
+    cells: &[Cell],
+    running: &[u32],
+    thread_of: impl Fn(&Cell) -> Option<Tid>,
+) -> Vec<LiveTask> {
+    for position in running.iter().map(|position| *position as usize) {
+        tasks[position].running_on = thread_of(&cells[position]);
+    }
+    tasks
 }
