@@ -129,6 +129,21 @@ fn a_new_local_set_or_runtime_is_found_by_a_scan_and_followed_from_then_on() {
 }
 
 #[test]
+fn what_is_forgotten_for_its_memory_is_found_again_by_a_scan() {
+    let mut fixture = crowd("newest-release", "glibc", &["tasks=1000"]);
+    let inside = Inside::of(fixture.pid());
+    let mut series = inside.series();
+    series.take().expect("a census");
+    series.forget();
+    let told = fixture.answer("alive");
+    for (how, doubt) in [(How::Scan, Some(Doubt::Memory)), (How::Walk, None)] {
+        let census = series.take().expect("a census");
+        assert_eq!((census.how, series.doubt()), (how, doubt));
+        assert_exact(&census, &inside, &told, "after what was known was forgotten");
+    }
+}
+
+#[test]
 fn while_tasks_come_and_go_the_truth_is_within_the_bounds() {
     let mut fixture = crowd("newest-release", "glibc", &["tasks=2000", "churn=100000"]);
     let inside = Inside::of(fixture.pid());

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use tests::fixture::{Fixture, path};
+use tests::host::vitals::Vitals;
 use tests::look::{Look, type_offset};
 use tests::observer::Observer;
 use tests::places::{LEAKS, Places};
@@ -281,4 +282,23 @@ fn resident(pid: u32) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the fixture runs");
     let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("the kernel says it");
     line.trim().trim_end_matches("kB").trim().parse().expect("a number of KiB")
+}
+
+#[test]
+fn a_sweep_keeps_to_its_memory_bound_and_says_what_it_does_without() {
+    let crowd = Fixture::start("newest-release", "crowd-glibc", &["tasks=1000000"]);
+    let observer = sweep(&[crowd.pid()], &["--max-memory", "64M", "--every", "100ms", "--quiet", "--no-waits"]);
+    let told = until("a third reading", || {
+        let said = observer.said();
+        let told = said.iter().filter(|line| line.contains("\"event\":\"census\""));
+        let told: Vec<Value> = told.map(|line| serde_json::from_str(line).expect("it says JSON")).collect();
+        (told.len() >= 3).then_some(told)
+    });
+    let peak = Vitals::of(observer.pid()).peak >> 10;
+    assert!(peak <= 64, "{peak} MiB were resident");
+    for census in told {
+        assert!(census["doubt"].as_str().is_some_and(|doubt| doubt.contains("--max-memory")), "{census}");
+        assert_eq!(census["futures"]["high"], Value::Null, "there may be any number: {census}");
+    }
+    observer.ended_well();
 }

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 
-use super::MAX_CELLS;
 use super::addresses::Addresses;
 use super::anchors::List;
 use super::cell::Cell;
@@ -46,6 +45,8 @@ pub struct Following<'a> {
     left: Vec<ProcAddr>,
     /// Whether any cell came, went or was read again.
     moved: bool,
+    /// How many cells there may be.
+    room: usize,
 }
 
 /// Every cell that is there now.
@@ -80,6 +81,7 @@ impl<'a> Following<'a> {
         cells: Vec<Cell>,
         addresses: &'a Addresses,
         (differing, loose): (&Differing, &[ProcAddr]),
+        room: usize,
     ) -> Self {
         let list_of = lists.iter().enumerate().map(|(index, list)| ((list.image, list.owner), index)).collect();
         let memory = look.process.memory();
@@ -90,7 +92,8 @@ impl<'a> Following<'a> {
         }
         let (born, work, moved) = (HashMap::new(), Vec::new(), !left.is_empty());
         let retries = RETRIES;
-        let mut own = Self { look, memory, lists, list_of, cells, addresses, gone, born, work, retries, left, moved };
+        let mut own =
+            Self { look, memory, lists, list_of, cells, addresses, gone, born, work, retries, left, moved, room };
         for (position, _) in &differing.relinked {
             let cell = own.cells[*position as usize];
             own.go_on_from(&cell);
@@ -134,7 +137,7 @@ impl<'a> Following<'a> {
                 self.moved = true;
                 self.born.insert(step.to, cell);
                 self.go_on_from(&cell);
-                let is_full = self.cells.len() + self.born.len() > MAX_CELLS || self.born.len() > MAX_CELLS / 4;
+                let is_full = self.cells.len() + self.born.len() > self.room || self.born.len() > self.room / 4;
                 Ok(if is_full { Err(Lost::Room) } else { Ok(()) })
             }
             None => {

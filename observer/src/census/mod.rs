@@ -7,6 +7,7 @@
 //! again without a search ([`Series`]).
 
 mod addresses;
+mod allowance;
 mod anchors;
 mod bounds;
 mod cell;
@@ -36,6 +37,7 @@ mod waits;
 mod walk;
 mod walking;
 
+pub use allowance::Allowance;
 pub use bounds::{Bounds, High, Unbounded};
 pub use cell_types::{CellType, CellTypes, ImageIndex};
 pub use rejection::{Rejected, Rejection};
@@ -49,15 +51,6 @@ use crate::target::{AddressRange, MemoryError, TargetError};
 
 #[cfg(test)]
 mod tests;
-
-/// The memory that a census takes for itself at most, whatever the process's memory claims.
-pub const MAX_BYTES: usize = 512 << 20;
-/// What each cell costs of it: the cell, and its trailer or its task, and its share of a bitmap.
-const CELL_BYTES: usize = size_of::<cell::Cell>() + size_of::<LiveTask>() + 16;
-/// More cells than this are not taken in.
-const MAX_CELLS: usize = (MAX_BYTES - ASIDE) / CELL_BYTES;
-/// What is kept for cells that are doubted, a batch at a time, and for threads and mappings.
-const ASIDE: usize = 96 << 20;
 
 /// The live tasks of one process.
 ///

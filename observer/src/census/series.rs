@@ -13,7 +13,7 @@ use super::look::Look;
 use super::places::Places;
 use super::taking::{Scanned, refuse_another_program, scan};
 use super::walking::{Known, Walking};
-use super::{Census, CensusError, High};
+use super::{Allowance, Census, CensusError, High};
 use crate::model::{LiveTask, ProcAddr};
 use crate::target::{MemoryError, Process};
 
@@ -31,6 +31,7 @@ pub struct Series {
     doubt: Option<Doubt>,
     /// Room for the next one's tasks.
     room: Vec<LiveTask>,
+    allowance: Allowance,
 }
 
 /// Why a census was not taken along the lists.
@@ -54,6 +55,8 @@ pub enum Doubt {
     Room,
     /// The runtime counts more or less than what the links lead to.
     Count,
+    /// What the last one found was given up for its memory.
+    Memory,
 }
 
 impl Doubt {
@@ -69,6 +72,7 @@ impl Doubt {
             Self::Link => "link",
             Self::Room => "room",
             Self::Count => "count",
+            Self::Memory => "memory",
         }
     }
 }
@@ -86,7 +90,21 @@ impl Series {
             known: Err(Doubt::First),
             doubt: None,
             room: Vec::new(),
+            allowance: Allowance::MOST,
         }
+    }
+
+    /// From here on a census takes no more memory than this for itself.
+    pub fn allow(&mut self, allowance: Allowance) {
+        self.allowance = allowance;
+    }
+
+    /// Gives up what the next walk would begin with, for its memory: the next census is a scan.
+    pub fn forget(&mut self) {
+        if self.known.is_ok() {
+            self.known = Err(Doubt::Memory);
+        }
+        self.room = Vec::new();
     }
 
     /// Takes the next.
@@ -121,7 +139,7 @@ impl Series {
             Some(counters) => counters,
             None => Counters::new(&self.addresses, &self.types, &self.process.maps()?),
         };
-        let taken = scan(&self.process, &self.types, &mut counters, &self.places);
+        let taken = scan(&self.process, &self.types, &mut counters, &self.places, self.allowance);
         self.counters = Some(counters);
         let scanned = taken?;
         let learned = self.learn(&scanned)?;
@@ -179,6 +197,7 @@ impl Series {
             lists,
             counters,
             room: std::mem::take(&mut self.room),
+            most: self.allowance.cells(),
         };
         let walked = walking.run(known)?;
         refuse_another_program(&self.process)?;

@@ -23,7 +23,7 @@ use super::search::{Found, search};
 use super::stacks;
 use super::tasks::to_tasks;
 use super::walk::{Walk, Walked};
-use super::{Census, CensusError, How, MAX_CELLS, Unlisted};
+use super::{Allowance, Census, CensusError, How, Unlisted};
 use crate::model::Ns;
 use crate::target::{Mapping, Memory, MemoryError, Pagemap, Process, Thread, monotonic_now};
 
@@ -32,8 +32,8 @@ const LOOKS: usize = 4;
 
 impl Census {
     /// Finds the live tasks of these types. Without counters there is no bound from above.
-    pub fn take(process: &Process, types: &CellTypes) -> Result<Self, CensusError> {
-        Ok(scan(process, types, &mut Counters::default(), &Places::default())?.census)
+    pub fn take(process: &Process, types: &CellTypes, allowance: Allowance) -> Result<Self, CensusError> {
+        Ok(scan(process, types, &mut Counters::default(), &Places::default(), allowance)?.census)
     }
 }
 
@@ -57,8 +57,9 @@ pub fn scan(
     types: &CellTypes,
     counters: &mut Counters,
     known: &Places,
+    allowance: Allowance,
 ) -> Result<Scanned, CensusError> {
-    let mut taking = Taking::begin(process, types, counters, known)?;
+    let mut taking = Taking::begin(process, types, counters, known, allowance)?;
     taking.drop_broken_links()?;
     taking.drop_stray_closures()?;
     let execution = taking.observe_threads()?;
@@ -98,6 +99,7 @@ impl<'a> Taking<'a> {
         types: &'a CellTypes,
         counters: &Counters,
         known: &Places,
+        allowance: Allowance,
     ) -> Result<Self, CensusError> {
         refuse_another_program(process)?;
         let started = monotonic_now();
@@ -109,7 +111,8 @@ impl<'a> Taking<'a> {
             false => Walk::new(&maps, pagemap.as_ref()),
         };
         let threads = process.threads()?;
-        let Found { cells, walked, rejected, truncated, places } = search(process, types, &walk, known, MAX_CELLS)?;
+        let room = allowance.cells();
+        let Found { cells, walked, rejected, truncated, places } = search(process, types, &walk, known, room)?;
         Ok(Self {
             process,
             types,

@@ -53,6 +53,8 @@ pub struct Walking<'a> {
     pub counters: &'a mut Counters,
     /// Room for the tasks.
     pub room: Vec<LiveTask>,
+    /// How many cells there may be.
+    pub most: usize,
 }
 
 impl Walking<'_> {
@@ -74,7 +76,7 @@ impl Walking<'_> {
         let (differing, tally, tasks) = look_at_all(&look, &mut cells, &members, at_once, room)?;
         let mut rejected = Rejected::default();
         differing.gone.iter().for_each(|_| rejected.add(Rejection::Changed));
-        let following = Following::new(look, &*self.lists, cells, &addresses, (&differing, &before));
+        let following = Following::new(look, &*self.lists, cells, &addresses, (&differing, &before), self.most);
         let Followed { mut cells, moved } = match following.run(&differing.unlinked)? {
             Ok(followed) => followed,
             Err(Lost::Link) => return Ok(Err(Doubt::Link)),

@@ -15,13 +15,13 @@ use clap::Parser;
 
 use crate::model::EventSet;
 use crate::session::{
-    Course, Filter, InspectionOptions, Options, Output, ProfileKind, PsOptions, Selection, SitesOutput, SweepOptions,
-    View, Work,
+    Bound, Course, Filter, InspectionOptions, Options, Output, ProfileKind, PsOptions, Selection, SitesOutput,
+    SweepOptions, View, Work,
 };
 use crate::session::{ps, sweep, trace};
 use crate::sink::{Json, Shows, Sink, SiteSink, SitesJson, SitesText, Text};
 
-use args::{Args, Command, Common, Ps, Sweep, Trace};
+use args::{Args, Command, Common, Memory, Ps, Sweep, Trace};
 pub use failure::Failure;
 
 /// Runs the program with these arguments, the program's own name first.
@@ -59,7 +59,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         duration: args.duration.map(|duration| duration.0),
         mechanism: args.attach_with.map(Into::into),
         ring_pages: args.ring_pages,
-        most_memory: args.max_memory,
+        bound: Bound(args.max_memory),
         work: if args.empty_probes { Work::Nothing } else { Work::Report },
         names: !no_names,
         caching: args.common.caching(),
@@ -71,7 +71,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
 
 fn run_ps(args: &Ps) -> Result<ExitCode, Failure> {
     let options = PsOptions {
-        inspection: inspection(&args.common)?,
+        inspection: inspection(&args.common, args.memory)?,
         view: View { filter: filters(&args.filter), sort: args.sort.into(), top: args.top },
         tasks: args.tasks,
         waits: !args.no_waits,
@@ -86,7 +86,7 @@ fn run_sweep(args: &Sweep) -> Result<ExitCode, Failure> {
         None => Course::Once { during: args.during.0 },
     };
     let options = SweepOptions {
-        inspection: inspection(&args.common)?,
+        inspection: inspection(&args.common, args.memory)?,
         view: View { filter: filters(&args.filter), ..View::default() },
         samples: args.samples,
         course,
@@ -99,11 +99,12 @@ fn run_sweep(args: &Sweep) -> Result<ExitCode, Failure> {
     Ok(if fails { Failure::found() } else { ExitCode::SUCCESS })
 }
 
-fn inspection(common: &Common) -> Result<InspectionOptions, Failure> {
+fn inspection(common: &Common, memory: Memory) -> Result<InspectionOptions, Failure> {
     Ok(InspectionOptions {
         selection: common.selection().ok_or(Failure::NothingSelected)?,
         name_types: !common.no_names,
         caching: common.caching(),
+        bound: Bound(memory.max_memory),
         verbosity: common.verbosity(),
     })
 }

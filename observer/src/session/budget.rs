@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::census::Allowance;
+
 /// A part of the bound, in percent, from which each level holds.
 const STEPS: [(u64, Level); 3] = [(70, Level::Window), (85, Level::Processes), (95, Level::Tasks)];
 /// A level is left only when so much less, in percent of the bound, is used than it was entered at.
@@ -24,17 +26,38 @@ pub(super) enum Level {
     Tasks,
 }
 
+/// A bound on resident memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound(pub u64);
+
+impl Bound {
+    /// What each of so many censuses may take for itself at the same time, with so much in use. Of what is left three eighths
+    /// are for what is kept of its tasks afterwards.
+    pub(super) fn allowance(self, resident: u64, at_once: u64) -> Allowance {
+        Allowance::of(self.0.saturating_sub(resident) / 8 * 5 / at_once.max(1))
+    }
+
+    /// Whether so much is in use that what only saves time is not kept.
+    pub(super) fn is_short(self, resident: u64) -> bool {
+        self.percent(resident) >= STEPS[0].0
+    }
+
+    fn percent(self, resident: u64) -> u64 {
+        resident.saturating_mul(100) / self.0.max(1)
+    }
+}
+
 /// The bound, and how far it is reached.
 #[derive(Debug)]
 pub(super) struct Budget {
-    bytes: u64,
+    bound: Bound,
     level: Level,
 }
 
 impl Budget {
-    /// Of so many bytes of resident memory.
-    pub(super) fn new(bytes: u64) -> Self {
-        Self { bytes: bytes.max(1), level: Level::Nothing }
+    /// With nothing used yet.
+    pub(super) fn new(bound: Bound) -> Self {
+        Self { bound, level: Level::Nothing }
     }
 
     pub(super) fn level(&self) -> Level {
@@ -43,7 +66,7 @@ impl Budget {
 
     /// Takes in how much is used now. Gives the level if it is another.
     pub(super) fn used(&mut self, resident: u64) -> Option<Level> {
-        let percent = resident.saturating_mul(100) / self.bytes;
+        let percent = self.bound.percent(resident);
         let at = |percent: u64| STEPS.iter().rev().find(|(from, _)| percent >= *from).map_or(Level::Nothing, |of| of.1);
         let (now, with_slack) = (at(percent), at(percent.saturating_add(SLACK)));
         let next = if now > self.level { now } else { self.level.min(with_slack) };
@@ -52,7 +75,7 @@ impl Budget {
 
     /// Why, in words.
     pub(super) fn reason(&self, resident: u64) -> String {
-        format!("{} MiB of {} MiB are used (--max-memory)", resident >> 20, self.bytes >> 20)
+        format!("{} MiB of {} MiB are used (--max-memory)", resident >> 20, self.bound.0 >> 20)
     }
 }
 
@@ -79,7 +102,7 @@ mod tests {
     use super::*;
 
     fn levels(used: &[u64]) -> Vec<Option<Level>> {
-        let mut budget = Budget::new(1000);
+        let mut budget = Budget::new(Bound(1000));
         used.iter().map(|used| budget.used(*used)).collect()
     }
 
@@ -88,6 +111,14 @@ mod tests {
         use Level::{Nothing, Processes, Tasks, Window};
         assert_eq!(levels(&[600, 700, 860, 960, 2000]), [None, Some(Window), Some(Processes), Some(Tasks), None]);
         assert_eq!(levels(&[2000, 100]), [Some(Tasks), Some(Nothing)]);
+    }
+
+    #[test]
+    fn censuses_share_what_is_left_and_nothing_is_kept_for_speed_when_it_is_little() {
+        let bound = Bound(256 << 20);
+        assert_eq!(bound.allowance(96 << 20, 4), Allowance::of(25 << 20));
+        assert_eq!(bound.allowance(u64::MAX, 1), Allowance::of(0));
+        assert!(!bound.is_short(179 << 20) && bound.is_short(180 << 20));
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use crate::census::{self, CellTypes, Census, CensusError};
+use crate::census::{self, Allowance, CellTypes, Census, CensusError};
 use crate::lifecycle::{self, KnownCell};
 use crate::model::{AsyncId, Ns, ProcAddr, TargetEntry, TargetId};
-use crate::target::{MemoryError, Process, TargetError};
+use crate::target::{MemoryError, Process, TargetError, own_memory};
 
+use super::budget::Bound;
 use super::stream::Stream;
 
 /// At least this long between two censuses of a target.
@@ -21,9 +22,9 @@ const REST: u64 = 4;
 const AT_ONCE: usize = 4;
 
 /// All of them.
-#[derive(Default)]
 pub(super) struct Censuses {
     takings: HashMap<TargetId, Taking>,
+    bound: Bound,
 }
 
 /// The censuses of one target.
@@ -42,6 +43,11 @@ struct Taken {
 }
 
 impl Censuses {
+    /// Within this.
+    pub(super) fn new(bound: Bound) -> Self {
+        Self { takings: HashMap::new(), bound }
+    }
+
     /// A target begins. `past` is whether it may have tasks already; `process` is it, if it is held.
     pub(super) fn begin(&mut self, target: TargetId, past: bool, process: Option<Arc<Process>>) {
         let taking = self.takings.entry(target).or_default();
@@ -67,6 +73,7 @@ impl Censuses {
     /// Takes in those that are finished, begins those that are wanted.
     pub(super) async fn tend(&mut self, stream: &mut Stream, now: Ns, say: &dyn Fn(u8, &str)) {
         let mut running = self.takings.values().filter(|taking| taking.running.is_some()).count();
+        let at_once = self.takings.len().min(AT_ONCE) as u64;
         for (target, taking) in &mut self.takings {
             let Some(entry) = stream.population.catalog().target(*target).cloned() else { continue };
             if let Some(finished) = taking.running.take_if(|running| running.is_finished()) {
@@ -116,7 +123,8 @@ impl Censuses {
                 lifecycle.census_begins(*target);
                 let known = lifecycle.known_cells(*target);
                 let process = taking.process.clone();
-                taking.running = Some(tokio::task::spawn_blocking(move || take(process, &entry, &known)));
+                let allowance = self.bound.allowance(own_memory().unwrap_or_default(), at_once);
+                taking.running = Some(tokio::task::spawn_blocking(move || take(process, &entry, &known, allowance)));
             }
         }
     }
@@ -148,13 +156,18 @@ fn described(census: &Census) -> String {
 
 /// Reads the target's memory. Thousands of targets are not held open: who is not is opened for as long as it takes.
 /// A number that means another process by then was given up by the target, whose end is taken in before this is.
-fn take(process: Option<Arc<Process>>, entry: &TargetEntry, known: &[KnownCell]) -> Result<Taken, CensusError> {
+fn take(
+    process: Option<Arc<Process>>,
+    entry: &TargetEntry,
+    known: &[KnownCell],
+    allowance: Allowance,
+) -> Result<Taken, CensusError> {
     let process = match process {
         Some(process) => process,
         None => Arc::new(Process::open(entry.pid)?),
     };
     let types = CellTypes::of_target(entry);
-    let census = Census::take(&process, &types)?;
+    let census = Census::take(&process, &types, allowance)?;
     let there: HashSet<ProcAddr> = census.tasks.iter().map(|task| task.header).collect();
     let unseen: Vec<&KnownCell> = known.iter().filter(|cell| !there.contains(&cell.header)).collect();
     let cells: Vec<census::Known> =

@@ -8,9 +8,10 @@ use crate::model::{
     Bias, EventSet, ImageFacts, LiveTask, MappedImage, Ns, Pid, Place, ProcAddr, Site, TargetEntry, TaskType, VirtAddr,
 };
 use crate::sink::{CensusReport, FuturesCount, SiteOf};
-use crate::target::{MemoryError, Process};
+use crate::target::{MemoryError, Process, own_memory};
 use crate::verdict::{History, Reading, SiteCount, WaitCount, count_by_site, count_waits};
 
+use super::budget::Bound;
 use super::candidate::{Candidate, Use};
 use super::error::{SessionError, Unsupported};
 use super::images::{Images, entry_of};
@@ -79,11 +80,17 @@ impl Inspected {
     }
 
     /// Reads the tasks once more.
-    pub(super) async fn read(&mut self, pace: &mut Pace) -> Result<Result<Taken, SessionError>, Interrupted> {
+    pub(super) async fn read(
+        &mut self,
+        pace: &mut Pace,
+        bound: Bound,
+    ) -> Result<Result<Taken, SessionError>, Interrupted> {
         let pid = self.pid();
         // What was given up in the middle is begun anew.
         let begin = || Series::new(Arc::clone(&self.process), (*self.types).clone(), self.entry.counters());
         let mut series = self.series.take().unwrap_or_else(begin);
+        // What cannot be read binds nothing: it is this program's own file.
+        series.allow(bound.allowance(own_memory().unwrap_or_default(), 1));
         let (mut series, taken) = match pace.work(move || (series.take(), series)).await? {
             Ok((taken, series)) => (series, taken),
             Err(error) => return Ok(Err(error)),
@@ -111,6 +118,9 @@ impl Inspected {
             doubt: incomplete(&census),
         };
         series.reuse(std::mem::replace(&mut self.tasks, census.tasks));
+        if own_memory().is_some_and(|resident| bound.is_short(resident)) {
+            series.forget();
+        }
         self.series = Some(series);
         Ok(Ok(taken))
     }
@@ -200,7 +210,7 @@ fn standing(process: &Process, types: &[TaskType], bias: Bias) -> Result<Vec<Tas
 fn incomplete(census: &Census) -> Option<String> {
     let unread: u64 = census.unread.iter().map(|range| range.len()).sum();
     if census.truncated {
-        Some("there are more tasks than one census takes in".to_owned())
+        Some("there are more tasks than one census takes in (--max-memory, and 512 MiB at most)".to_owned())
     } else if unread > 0 {
         Some(format!("{} KiB of memory could not be read; tasks in it are missing", unread >> 10))
     } else {

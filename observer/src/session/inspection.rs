@@ -10,6 +10,7 @@ use crate::sink::{ProfileSample, Report, SiteSink, SitesEnd, SpawnsWatched, writ
 use crate::target::{Process, monotonic_now};
 use crate::verdict::SiteCount;
 
+use super::budget::Bound;
 use super::disk::Caching;
 use super::error::SessionError;
 use super::images::Images;
@@ -31,6 +32,8 @@ pub struct InspectionOptions {
     pub name_types: bool,
     /// Where what is known of images is kept.
     pub caching: Caching,
+    /// Memory that this program may use.
+    pub bound: Bound,
     /// Diagnostics on standard error: 0 none, 1 progress, 2 details.
     pub verbosity: u8,
 }

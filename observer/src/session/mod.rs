@@ -42,6 +42,7 @@ use crate::sink::Sink;
 pub use crate::attach::{AttachError, Mechanism as Attaching, Work};
 pub use crate::target::{LaunchError, TargetError};
 pub use crate::verdict::Verdict;
+pub use budget::Bound;
 pub use disk::Caching;
 pub use doctor::{
     Cause, Detail, Diagnosis, DoctorOptions, Machine, Missing, Need, NotTried, Observed, Outcome, Points, Reads, Risk,
@@ -71,8 +72,8 @@ pub struct Options {
     pub work: Work,
     /// Size of each CPU's ring, pages.
     pub ring_pages: usize,
-    /// Resident memory of this program, bytes, at which it begins to do without.
-    pub most_memory: u64,
+    /// Memory that this program may use.
+    pub bound: Bound,
     /// Whether future types are to be named.
     pub names: bool,
     /// Where what is known of images is kept.

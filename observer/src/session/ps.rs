@@ -8,6 +8,7 @@ use crate::census::Waits;
 use crate::model::Site;
 use crate::sink::Report;
 
+use super::budget::Bound;
 use super::error::SessionError;
 use super::inspect::{Inspected, Taken};
 use super::inspection::{Inspection, InspectionOptions, SitesOutput};
@@ -41,7 +42,7 @@ pub fn ps(options: &PsOptions, output: SitesOutput) -> Result<(), SessionError> 
         let mut pace = Pace::new(None).map_err(|source| SessionError::System { what: "watch signals", source })?;
         let mut seen = Vec::new();
         for mut target in std::mem::take(&mut inspection.targets) {
-            match look_twice(&mut target, &mut pace).await {
+            match look_twice(&mut target, &mut pace, options.inspection.bound).await {
                 Ok(Ok(taken)) => {
                     let waits = match options.waits {
                         true => target.waits(&mut pace).await,
@@ -66,12 +67,16 @@ pub fn ps(options: &PsOptions, output: SitesOutput) -> Result<(), SessionError> 
     looked.and_then(|()| inspection.end(None, (0, 0), None)).or_else(SessionError::unless_nobody_reads)
 }
 
-async fn look_twice(target: &mut Inspected, pace: &mut Pace) -> Result<Result<Taken, SessionError>, Interrupted> {
-    if let Err(error) = target.read(pace).await? {
+async fn look_twice(
+    target: &mut Inspected,
+    pace: &mut Pace,
+    bound: Bound,
+) -> Result<Result<Taken, SessionError>, Interrupted> {
+    if let Err(error) = target.read(pace, bound).await? {
         return Ok(Err(error));
     }
     pace.rest(Instant::now() + PAUSE).await?;
-    target.read(pace).await
+    target.read(pace, bound).await
 }
 
 fn show(

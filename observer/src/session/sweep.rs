@@ -149,7 +149,7 @@ impl Sweeping<'_> {
         let mut targets = std::mem::take(&mut self.inspection.targets).into_iter();
         while let Some(mut target) = targets.next() {
             let first = target.history.readings() == 0;
-            match target.read(pace).await {
+            match target.read(pace, self.options.inspection.bound).await {
                 Ok(Ok(taken)) => {
                     if first {
                         self.inspection.count_one();

@@ -78,7 +78,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
             .map_err(|source| SessionError::System { what: "watch rings, targets and signals", source })?
     };
     attached.say_start(&mut stream, &probes, &follower)?;
-    let mut censuses = Censuses::default();
+    let mut censuses = Censuses::new(options.bound);
     for (target, process) in targets.iter().zip(&processes) {
         // What is launched has no past: there is nothing to look for.
         censuses.begin(*target, launched.is_none(), Some(Arc::clone(process)));
@@ -86,7 +86,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let running = launched.map(Launched::resume).transpose()?;
     let reason = runtime.block_on(async {
         let (probes, stream, follower) = (&mut probes, &mut stream, &mut follower);
-        let budget = Budget::new(options.most_memory);
+        let budget = Budget::new(options.bound);
         Observing { probes, stream, follower, censuses, budget, next_look: Ns(0), say: &say }.run(watch).await
     });
     let detaching = monotonic_now();

@@ -5,6 +5,8 @@
 pub struct Vitals {
     /// VmRSS in KiB.
     pub resident: u64,
+    /// VmHWM in KiB: the most that was resident so far.
+    pub peak: u64,
     /// Open descriptors.
     pub descriptors: usize,
     /// Threads.
@@ -24,7 +26,7 @@ impl Vitals {
             number.unwrap_or_else(|| panic!("/proc/{pid}/status says no {name}"))
         };
         let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count();
-        Self { resident: member("VmRSS"), descriptors, threads: member("Threads") }
+        Self { resident: member("VmRSS"), peak: member("VmHWM"), descriptors, threads: member("Threads") }
     }
 }
 

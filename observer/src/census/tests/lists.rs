@@ -29,7 +29,7 @@ impl Known {
         let mut cells = self.cells.clone();
         let differing = look.at(&mut cells).unwrap();
         let loose = loose(&self.cells, &self.addresses, &scene.types);
-        let following = Following::new(look, &self.lists, cells, &self.addresses, (&differing, &loose));
+        let following = Following::new(look, &self.lists, cells, &self.addresses, (&differing, &loose), usize::MAX);
         self.cells = following.run(&differing.unlinked).unwrap()?.cells;
         self.addresses = scene.addresses(&self.cells);
         let mut ids: Vec<u64> = self.cells.iter().map(|cell| cell.id).collect();

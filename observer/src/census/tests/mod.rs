@@ -43,7 +43,7 @@ fn type_at(process: &Process, vtable: ProcAddr, resource: Resource) -> CellType 
 }
 
 fn census(process: &Process, types: &HashMap<ProcAddr, CellType>) -> Census {
-    let census = Census::take(process, &CellTypes::new(types.clone())).unwrap();
+    let census = Census::take(process, &CellTypes::new(types.clone()), Allowance::MOST).unwrap();
     assert!(census.started < census.ended && census.bytes_read > 0 && !census.truncated);
     assert_eq!(census.unread, []);
     census
@@ -111,7 +111,7 @@ fn closures_like(process: &Process, vtable: ProcAddr) -> HashMap<ProcAddr, CellT
 #[test]
 fn without_types_nothing_is_read() {
     let us = Process::open(Pid(std::process::id())).unwrap();
-    let census = Census::take(&us, &CellTypes::new([])).unwrap();
+    let census = Census::take(&us, &CellTypes::new([]), Allowance::MOST).unwrap();
     assert_eq!((census.tasks.len(), census.bytes_read), (0, 0));
 }
 
@@ -121,9 +121,9 @@ fn of_a_process_that_ended_there_is_no_census() {
     let process = child.process();
     let cell = CellType { layout: layout(128), resource: Resource::Task, image: ImageIndex(0) };
     let types = CellTypes::new([(ProcAddr(0x1000), cell)]);
-    let census = Census::take(&process, &types).unwrap();
+    let census = Census::take(&process, &types, Allowance::MOST).unwrap();
     assert!(census.tasks.is_empty() && census.bytes_read > 0 && census.unread.is_empty(), "{census:?}");
     child.end();
-    let error = Census::take(&process, &types).unwrap_err();
+    let error = Census::take(&process, &types, Allowance::MOST).unwrap_err();
     assert!(matches!(error, CensusError::Target(TargetError::Vanished { .. })), "{error:?}");
 }

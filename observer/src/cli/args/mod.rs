@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 
 pub(super) use common::Common;
 pub(super) use doctor::Doctor;
-pub(super) use sites::{Ps, Sweep};
+pub(super) use sites::{Memory, Ps, Sweep};
 pub(super) use trace::Trace;
 
 /// Shows the life of every async task in a running, unmodified Tokio program.

@@ -1,7 +1,16 @@
 //! Options of `ps` and `sweep`.
 
 use super::Common;
-use super::values::{SortBy, Span, VerdictList, parse_samples};
+use super::values::{SortBy, Span, VerdictList, parse_memory, parse_samples};
+
+/// The bound on what `ps` and `sweep` use themselves.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(in crate::cli) struct Memory {
+    /// Memory that this program may use: 64M to 1024G. Near it, what is known of the last reading is not kept (each reading
+    /// searches all memory then), and a reading that finds more tasks than there is room for says so
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_memory)]
+    pub(in crate::cli) max_memory: u64,
+}
 
 /// Options of `ps`.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,6 +37,9 @@ pub(in crate::cli) struct Ps {
     /// Only types whose name, place, kind or id holds TEXT, whatever its case (repeatable: any of them)
     #[arg(long, value_name = "TEXT")]
     pub(in crate::cli) filter: Vec<String>,
+
+    #[command(flatten)]
+    pub(in crate::cli) memory: Memory,
 }
 
 /// Options of `sweep`.
@@ -59,6 +71,9 @@ pub(in crate::cli) struct Sweep {
     /// Only types whose name, place, kind or id holds TEXT, whatever its case (repeatable: any of them)
     #[arg(long, value_name = "TEXT")]
     pub(in crate::cli) filter: Vec<String>,
+
+    #[command(flatten)]
+    pub(in crate::cli) memory: Memory,
 
     /// Do not look for what idle tasks wait for (memory is read once less; deadlocks are not found)
     #[arg(long)]
