@@ -1,21 +1,42 @@
-//! Waiting for conditions, with a deadline. Knows nothing of what is waited for.
+//! Waiting for conditions, with a deadline, as patiently as the machine is slow. Knows nothing of what is waited for.
 
 use std::io::{BufRead, BufReader, Read};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long anything may take on a busy machine before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The environment's name for how many times slower this machine is than a real one: 1 where it is not there.
+const SLOWNESS: &str = "ASYNC_OBSERVER_SLOWNESS";
+
+fn slowness() -> u32 {
+    static READ: OnceLock<u32> = OnceLock::new();
+    *READ.get_or_init(|| match std::env::var(SLOWNESS) {
+        Ok(text) => text.parse().ok().filter(|times| *times > 0).unwrap_or_else(|| panic!("{SLOWNESS}={text}")),
+        Err(_) => 1,
+    })
+}
+
+/// A time that is long enough on a real machine, as long as it must be on this one.
+pub fn long(time: Duration) -> Duration {
+    time * slowness()
+}
+
+/// A crowd for a real machine, as small as it must be on this one.
+pub fn fewer(count: usize) -> usize {
+    count / slowness() as usize
+}
 
 /// Waits until `condition` gives something, and fails with `what` otherwise.
 pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let patience = long(PATIENCE);
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = condition() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -67,7 +88,8 @@ impl Collected {
     /// # Panics
     /// When neither comes in time.
     pub fn wait_for(&self, what: &str, from: usize, wanted: impl Fn(&str) -> bool) -> Option<(usize, String)> {
-        let deadline = Instant::now() + PATIENCE;
+        let patience = long(PATIENCE);
+        let deadline = Instant::now() + patience;
         let mut seen = from;
         let mut state = lock(&self.shared.0);
         loop {
@@ -81,7 +103,7 @@ impl Collected {
                 return None;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited {PATIENCE:?} in vain: {what}");
+            assert!(!left.is_zero(), "waited {patience:?} in vain: {what}");
             state = match self.shared.1.wait_timeout(state, left) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,

@@ -15,7 +15,7 @@ use tests::kernel::Objects;
 use tests::life::summary;
 use tests::observer::Observer;
 use tests::stream::word;
-use tests::wait::until;
+use tests::wait::{long, until};
 
 /// Processes of the first wave, which all run at once; then as many rounds of so many more.
 const CROWD: usize = 200;
@@ -203,7 +203,7 @@ fn wait_for_ends(observer: &Observer, by_pid: &BTreeMap<u32, Vec<&Life>>) {
             *gone.entry(pid_of(&parsed(line))).or_default() += 1;
         }
         let all = by_pid.iter().all(|(pid, lives)| gone.get(pid).is_some_and(|gone| *gone >= lives.len()));
-        (all || since.elapsed() > SILENCE).then_some(())
+        (all || since.elapsed() > long(SILENCE)).then_some(())
     });
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tests::fixture::{Fixture, Scratch};
 use tests::observer::Observer;
-use tests::wait::until;
+use tests::wait::{fewer, long, until};
 
 /// Processes that only sleep.
 const SLEEPERS: usize = 2_000;
@@ -63,9 +63,9 @@ fn two_observers_of_all_fall_silent_and_tell_nothing_of_each_other() {
         if now != latest {
             (latest, since) = (now, Instant::now());
         }
-        (since.elapsed() > QUIET).then_some(())
+        (since.elapsed() > long(QUIET)).then_some(())
     });
-    println!("silent after {:.1} s with {latest:?} lines", began.elapsed().as_secs_f32() - QUIET.as_secs_f32());
+    println!("silent after {:.1} s with {latest:?} lines", began.elapsed().as_secs_f32() - long(QUIET).as_secs_f32());
     fixture.release();
     let truth = fixture.truth();
     // Some were born and gone before its program was known.
@@ -110,11 +110,11 @@ fn a_look_at_all_finds_the_one_program_among_two_thousand_that_sleep() {
     let existing: Value = serde_json::from_str(existing).expect("is JSON");
     let live: u64 =
         ["task", "blocking", "workers"].iter().map(|kind| existing["existing"][kind].as_u64().expect("a count")).sum();
-    let sleepers = Sleepers::start(SLEEPERS);
+    let sleepers = Sleepers::start(fewer(SLEEPERS));
     let sleeping: BTreeSet<u64> = sleepers.0.iter().map(|child| u64::from(child.id())).collect();
     let began = Instant::now();
     let look = Observer::run(["ps", "--all", "--json", "--no-waits"]).look();
-    println!("ps --all among {SLEEPERS} processes that sleep: {:.2} s", began.elapsed().as_secs_f32());
+    println!("ps --all among {} processes that sleep: {:.2} s", sleepers.0.len(), began.elapsed().as_secs_f32());
     assert_eq!(look.live(fixture.pid()), live, "its tasks and closures");
     let wrong: Vec<&Value> =
         look.lines.iter().filter(|line| line["pid"].as_u64().is_some_and(|pid| sleeping.contains(&pid))).collect();

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use observer::lives::{Change, Lives, News};
 use observer::model::{AddressRange, FileId, FileOffset, Ns, Pid};
 use observer::target::{Backing, Mapping, Process, monotonic_now, parse_maps};
-use tests::wait::until;
+use tests::wait::{fewer, until};
 
 /// Code of a file, mapped: where, from which offset, of which file, under which name.
 type Code = (AddressRange, FileOffset, FileId, String);
@@ -224,11 +224,12 @@ fn a_process_whose_other_thread_execs_goes_on_after_its_leaders_end() {
 fn a_thousand_short_lives_are_heard_whole_or_the_loss_is_said() {
     // With fewer pages than the other tests, and so of its own.
     let Some(_) = Listener::start() else { return };
-    const LIVES: usize = 1000;
+    const MANY: usize = 1000;
+    let many = fewer(MANY);
     let mut lives = Lives::listen(64).expect("listening");
-    let starting = std::thread::spawn(|| {
+    let starting = std::thread::spawn(move || {
         let begin = std::time::Instant::now();
-        let pids: Vec<u32> = (0..LIVES)
+        let pids: Vec<u32> = (0..many)
             .map(|_| {
                 let mut child = Command::new("/bin/true").spawn().expect("/bin/true");
                 child.wait().expect("reaping");
@@ -259,11 +260,11 @@ fn a_thousand_short_lives_are_heard_whole_or_the_loss_is_said() {
     let execed = count(&|change| if let Change::Execed { pid } = change { Some(*pid) } else { None });
     let mapped = count(&|change| if let Change::Mapped { pid, .. } = change { Some(*pid) } else { None });
     let exited = count(&|change| if let Change::Exited { pid, leader: true, .. } = change { Some(*pid) } else { None });
-    eprintln!("{LIVES} lives in {took:?}: {entries} entries, {} news, {lost} lost", news.len());
+    eprintln!("{many} lives in {took:?}: {entries} entries, {} news, {lost} lost", news.len());
     if lost == 0 {
-        assert_eq!((forked, execed, mapped, exited), (LIVES, LIVES, LIVES, LIVES));
+        assert_eq!((forked, execed, mapped, exited), (many, many, many, many));
     }
-    assert!(exited as u64 + lost >= LIVES as u64, "{exited} ends, {lost} lost");
+    assert!(exited as u64 + lost >= many as u64, "{exited} ends, {lost} lost");
 }
 
 /// Runs a copy of `sleep` on an overlay in a mount namespace of its own, from its lower layer. The upper layer is on the

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::book::Book;
 use super::program::{Place, Program};
 use crate::fixture::Scratch;
-use crate::wait::until;
+use crate::wait::{long, until};
 
 /// One process's life between two execs, as it announced itself.
 #[derive(Clone, Debug)]
@@ -170,7 +170,7 @@ fn listen(listener: &UnixListener, shared: &Mutex<Shared>) {
             return;
         }
         // A life that is killed amid its announcement says no more.
-        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("it is a socket");
+        socket.set_read_timeout(Some(long(Duration::from_secs(10)))).expect("it is a socket");
         let mut token = String::new();
         let whole = BufReader::new(&socket).read_line(&mut token).is_ok() && token.ends_with('\n');
         if !whole {

@@ -7,6 +7,18 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 const EMULATOR: &str = "qemu-system-x86_64";
+/// The one module that tests need and that is not built in: some programs are observed through an overlay.
+const MODULE: &str = "overlay.ko";
+
+/// A kernel, with what of its modules a guest needs.
+pub struct Kernel {
+    /// Its version, as in 6.12.
+    pub version: &'static str,
+    /// What is booted.
+    pub image: PathBuf,
+    /// The module, perhaps compressed.
+    pub module: PathBuf,
+}
 
 /// Installs the emulator unless it is there.
 pub fn install_qemu() -> Result<()> {
@@ -19,9 +31,9 @@ pub fn install_qemu() -> Result<()> {
 }
 
 /// The kernel that this package depends on, from its own package; kept for the next time.
-pub fn kernel(folder: &Path, version: &str, package: &str) -> Result<PathBuf> {
+pub fn kernel(folder: &Path, version: &'static str, package: &str) -> Result<Kernel> {
     let unpacked = folder.join(version);
-    if let Some(kernel) = in_boot(&unpacked)? {
+    if let Some(kernel) = unpacked_kernel(&unpacked, version)? {
         return Ok(kernel);
     }
     let name = match dependency(package)? {
@@ -43,19 +55,30 @@ pub fn kernel(folder: &Path, version: &str, package: &str) -> Result<PathBuf> {
             archive(&packages, &name)?.with_context(|| format!("apt-get has brought no {name}"))?
         }
     };
-    run(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(&unpacked))?;
-    // Modules are most of it, and none is needed.
-    for rest in ["lib", "usr"] {
-        let rest = unpacked.join(rest);
-        if rest.exists() {
-            fs::remove_dir_all(rest)?;
+    let whole = folder.join("whole");
+    for old in [&whole, &unpacked] {
+        if old.exists() {
+            fs::remove_dir_all(old)?;
         }
     }
-    in_boot(&unpacked)?.with_context(|| format!("{name} holds no kernel"))
+    run(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(&whole))?;
+    // Modules are most of it, and one is needed.
+    fs::create_dir_all(&unpacked)?;
+    let releases = whole.join("lib/modules");
+    let release = find(&releases, |_| true)?.with_context(|| format!("{name} holds no modules"))?;
+    for folder in [whole.join("boot"), release.join("kernel/fs/overlayfs")] {
+        let wanted = find(&folder, |name| name.starts_with("vmlinuz") || name.starts_with(MODULE))?;
+        let wanted = wanted.with_context(|| format!("{name} holds nothing that is needed in {}", folder.display()))?;
+        fs::rename(&wanted, unpacked.join(wanted.file_name().context("it was found by its name")?))?;
+    }
+    fs::remove_dir_all(whole)?;
+    unpacked_kernel(&unpacked, version)?.with_context(|| format!("{name} holds no kernel"))
 }
 
-fn in_boot(unpacked: &Path) -> Result<Option<PathBuf>> {
-    find(&unpacked.join("boot"), |name| name.starts_with("vmlinuz"))
+fn unpacked_kernel(unpacked: &Path, version: &'static str) -> Result<Option<Kernel>> {
+    let image = find(unpacked, |name| name.starts_with("vmlinuz"))?;
+    let module = find(unpacked, |name| name.starts_with(MODULE))?;
+    Ok(image.zip(module).map(|(image, module)| Kernel { version, image, module }))
 }
 
 fn archive(packages: &Path, name: &str) -> Result<Option<PathBuf>> {
