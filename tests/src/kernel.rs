@@ -1,4 +1,5 @@
-//! What of eBPF the kernel holds, counted by bpftool; and what of it a process holds. Knows nothing of who made it.
+//! What of eBPF the kernel holds, counted by bpftool, and what of it a process holds; and whether the kernel is of those that
+//! have links of many probes. Knows nothing of who made anything.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -86,6 +87,13 @@ impl Objects {
     pub fn is_empty(&self) -> bool {
         self.counts() == (0, 0, 0)
     }
+}
+
+/// Whether this is Linux 6.6 or later, which has uprobe_multi.
+pub fn has_uprobe_multi() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel tells its release");
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 6)
 }
 
 fn show(kind: &str) -> Vec<Value> {

@@ -29,6 +29,13 @@ pub enum AttachError {
         /// As the kernel said it.
         source: io::Error,
     },
+    /// The tracing file system is there, and it has no list of probes: it was built without, or the kernel was locked down
+    /// before it was filled.
+    #[error("this kernel's tracing file system has no uprobe_events")]
+    NoUprobeEvents {
+        /// As the kernel said it.
+        source: io::Error,
+    },
     /// The process ended before the probes were in.
     #[error("process {pid} is gone")]
     TargetGone {
@@ -93,6 +100,8 @@ pub enum AttachError {
 
 /// Needed for everything but trace events.
 const BPF: &[Capability] = &[Capability::Bpf, Capability::Perfmon];
+/// Definitions are written to a file that is root's.
+pub(super) const DEFINITIONS: &[Capability] = &[Capability::SysAdmin, Capability::DacOverride];
 /// Definitions are root's files, and kernels since the fix of CVE-2025-38466 ask for more where perf opens uprobes.
 const EVENTS: &[Capability] = &[Capability::SysAdmin];
 

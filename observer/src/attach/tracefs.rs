@@ -16,6 +16,7 @@ use crate::model::Pid;
 /// Where it usually is.
 const MOUNTED: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 const DEFINITIONS: &str = "uprobe_events";
+const DEFINE: &str = "define trace events";
 /// What our groups' names begin with.
 const OURS: &str = "async_observer_";
 
@@ -25,6 +26,8 @@ pub(super) struct Tracefs {
     root: PathBuf,
     #[expect(dead_code, reason = "held open for `root`")]
     held: OwnedFd,
+    /// The list of definitions, held open: it is root's, and the right to open what is root's is given up after attaching.
+    definitions: File,
     /// What the names of this process's groups begin with, up to its number: processes are counted anew in each pid
     /// namespace, so the namespace is part of it.
     namespace: String,
@@ -40,7 +43,7 @@ pub(super) struct EventName {
 impl Tracefs {
     /// Finds it, and removes what observers that were killed have left behind.
     pub(super) fn open() -> Result<Self, AttachError> {
-        let failed = |source| AttachError::event_refused("define trace events", source);
+        let failed = |source| AttachError::event_refused(DEFINE, source);
         let mounted = MOUNTED.iter().find(|folder| Path::new(folder).join(DEFINITIONS).exists());
         let held = match mounted {
             Some(folder) => File::open(folder).map(OwnedFd::from),
@@ -49,9 +52,16 @@ impl Tracefs {
         let held = held.map_err(failed)?;
         let root = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
         let namespace = fs::metadata("/proc/self/ns/pid").map_err(failed)?.ino();
-        let tracefs = Self { root, held, namespace: format!("{OURS}{namespace:x}_") };
         // Also tells whether definitions are possible at all.
-        tracefs.definitions().map_err(failed)?;
+        let definitions = OpenOptions::new().append(true).open(root.join(DEFINITIONS));
+        let definitions = definitions.map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => AttachError::NoUprobeEvents { source },
+            io::ErrorKind::PermissionDenied => {
+                AttachError::NotPermitted { what: DEFINE, needs: super::error::DEFINITIONS, source }
+            }
+            _ => failed(source),
+        })?;
+        let tracefs = Self { root, held, definitions, namespace: format!("{OURS}{namespace:x}_") };
         // What bears our own number and is older than we are is not ours.
         static FIRST: Once = Once::new();
         let mut first = false;
@@ -69,7 +79,7 @@ impl Tracefs {
 
     /// Defines an event at all these places of a file, at returns from there or at the places themselves.
     pub(super) fn define(&self, name: &EventName, file: &File, offsets: &[u64], at_return: bool) -> io::Result<()> {
-        let mut definitions = self.definitions()?;
+        let mut definitions = &self.definitions;
         let kind = if at_return { 'r' } else { 'p' };
         let EventName { group, event } = name;
         let file = file.as_raw_fd();
@@ -89,7 +99,7 @@ impl Tracefs {
 
     /// Removes a definition. Refused as busy while somebody has the event open.
     pub(super) fn remove(&self, name: &EventName) -> io::Result<()> {
-        self.definitions()?.write_all(format!("-:{}/{}\n", name.group, name.event).as_bytes())
+        (&self.definitions).write_all(format!("-:{}/{}\n", name.group, name.event).as_bytes())
     }
 
     /// Names of all events that observers of this pid namespace have defined, with the observer's number.
@@ -117,10 +127,6 @@ impl Tracefs {
             }
         }
         Ok(())
-    }
-
-    fn definitions(&self) -> io::Result<File> {
-        OpenOptions::new().append(true).open(self.root.join(DEFINITIONS))
     }
 }
 

@@ -118,15 +118,11 @@ impl<T> Tried<T> {
 fn programs(object: Object, none: Trials) -> Trials {
     let multi = match try_multi(&object) {
         Ok(Trial::Works { programs, .. }) => {
-            let filtered = match under_filter(programs) {
-                Ok(fate) => Tried::Works(fate),
-                Err(error) => Tried::Fails(error),
-            };
             return Trials {
                 programs: Tried::Works(()),
                 multi: Tried::Works(()),
                 events: Tried::NotNeeded,
-                filtered,
+                filtered: Tried::of(under_filter(programs, &Way::Multi)),
                 ..none
             };
         }
@@ -140,7 +136,11 @@ fn programs(object: Object, none: Trials) -> Trials {
     }
     // It has maps of its own: they are of another size.
     drop(object);
-    Trials { programs: Tried::Works(()), multi, events: Tried::of(events()), ..none }
+    let (events, filtered) = match events() {
+        Ok(filtered) => (Tried::Works(()), Tried::of(filtered)),
+        Err(error) => (Tried::Fails(error), Tried::Blocked),
+    };
+    Trials { programs: Tried::Works(()), multi, events, filtered, ..none }
 }
 
 /// Opens all rings, in ever smaller sizes until they fit.
@@ -148,8 +148,8 @@ fn rings(pages: usize) -> Result<usize, AttachError> {
     Ok(Ring::open_each(Source::BpfOutput, &online_cpus()?, pages)?.1)
 }
 
-/// A trace event on ourselves.
-fn events() -> Result<(), AttachError> {
+/// A trace event on ourselves; where that is hit, what comes of one at returns under a filter.
+fn events() -> Result<Result<UnderFilter, AttachError>, AttachError> {
     let way = Way::Tracefs(Arc::new(Tracefs::open()?));
     let object = Object::load(&Options::default(), Mechanism::Tracefs, None)?;
     let programs = object.load_programs(AttachedBy::PerfEvent)?;
@@ -161,20 +161,20 @@ fn events() -> Result<(), AttachError> {
     refused(&links)?;
     stepped_on(1);
     match object.counter(Counter::Hits)? {
-        after if after > before => Ok(()),
+        after if after > before => Ok(under_filter(programs, &way)),
         _ => Err(cannot(libc::ENODEV)),
     }
 }
 
 /// A return probe in a child with a filter.
-fn under_filter(mut programs: HashMap<Program, OwnedFd>) -> Result<UnderFilter, AttachError> {
+fn under_filter(mut programs: HashMap<Program, OwnedFd>, way: &Way) -> Result<UnderFilter, AttachError> {
     let failed = |source| AttachError::System { what: "start a child with a seccomp filter", source };
     // Without the entry's program: there is no header to be read.
     programs.retain(|program, _| *program == Program::Leave);
     let child = Filtered::start(step).map_err(failed)?;
     let own = own_file("/proc/self/exe", stepped_on as *const () as usize)?;
     let point = point(Role::Poll, own.offset);
-    let links = Links::attach(&programs, &Way::Multi, &[request(child.pid(), &point, own.path)])?;
+    let links = Links::attach(&programs, way, &[request(child.pid(), &point, own.path)])?;
     refused(&links)?;
     match child.finish().map_err(failed)? {
         Fate::Ended => Ok(UnderFilter::Lives),
@@ -242,6 +242,6 @@ mod tests {
     #[test]
     fn a_trace_event_is_tried_where_there_is_no_better_way() {
         let Some(_alone) = live() else { return };
-        events().unwrap();
+        events().unwrap().unwrap();
     }
 }

@@ -96,7 +96,7 @@ fn risk(risk: &Risk) -> (String, String) {
         ),
         Risk::FilterUntried => (
             "it has a seccomp filter, and whether this kernel lets return probes through could not be tried".to_owned(),
-            "run doctor with the capabilities that uprobe-multi needs; ps and sweep are safe in any case",
+            "run doctor with the capabilities that the live stream needs; ps and sweep are safe in any case",
         ),
         Risk::OwnChildrenOnly => (
             "kernel.yama.ptrace_scope lets this user read only processes that were started from here".to_owned(),
@@ -125,6 +125,10 @@ fn cause(cause: &Cause, need: Need) -> (String, String) {
         Cause::Lockdown(mode) => (
             format!("the kernel is locked down ({mode})"),
             "boot without `lockdown=`, or with Secure Boot's lockdown lifted; ps and sweep work all the same".to_owned(),
+        ),
+        Cause::PerfParanoid(level) => (
+            format!("kernel.perf_event_paranoid is {level}: this kernel then lets only CAP_SYS_ADMIN open perf's events"),
+            "run as root or with CAP_SYS_ADMIN, or set `sysctl kernel.perf_event_paranoid=2`".to_owned(),
         ),
         Cause::SecurityModule(modules) => (
             format!("the capabilities are there: a security module refuses ({})", modules.join(", ")),
@@ -157,7 +161,7 @@ fn not_tried(why: NotTried) -> &'static str {
         NotTried::Blocked => "what it needs is missing, see above",
         NotTried::NotNeeded => "not needed: uprobe-multi works",
         NotTried::NoProcess => "the process cannot be looked at",
-        NotTried::OnlyWithMulti => "it is tried only with uprobe-multi",
+        NotTried::OnlyWithProbes => "it is tried only where probes can be attached",
     }
 }
 
@@ -207,6 +211,7 @@ mod tests {
             Cause::UserNamespace(vec![Capability::Bpf]),
             Cause::OwnFilter,
             Cause::Lockdown("integrity".to_owned()),
+            Cause::PerfParanoid(3),
             Cause::SecurityModule(vec!["selinux".to_owned()]),
             Cause::Yama,
             Cause::Unexplained,
@@ -218,7 +223,7 @@ mod tests {
             assert!(why.len() > 10 && step.len() > 10, "{one:?}: {why}; {step}");
         }
         assert!(cause(&causes[2], Need::Maps).0.contains("integrity"));
-        assert!(cause(&causes[3], Need::Maps).0.contains("selinux"));
+        assert!(cause(&causes[4], Need::Maps).0.contains("selinux"));
     }
 
     #[test]

@@ -103,7 +103,8 @@ fn facts(machine: &Machine) -> Vec<Fact> {
     };
     let perf = match settings.perf_event_paranoid {
         Some(..=0) => "anyone may open events of the whole system",
-        Some(_) => "events of the whole system need CAP_PERFMON, as is usual",
+        Some(..=2) => "events of the whole system need CAP_PERFMON, as is usual",
+        Some(_) => "more than Linux knows: some distributions' kernels then ask for CAP_SYS_ADMIN",
         None => "this kernel does not say",
     };
     let yama = match settings.ptrace_scope {

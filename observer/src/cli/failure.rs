@@ -116,7 +116,9 @@ fn session_code(error: &SessionError) -> u8 {
         SessionError::Nothing { .. } => code::NOTHING,
         SessionError::Attach(error) => match error {
             AttachError::NotPermitted { .. } | AttachError::LockedMemory { .. } => code::NOT_PERMITTED,
-            AttachError::KernelCannot { .. } | AttachError::Verifier { .. } => code::KERNEL,
+            AttachError::KernelCannot { .. } | AttachError::NoUprobeEvents { .. } | AttachError::Verifier { .. } => {
+                code::KERNEL
+            }
             AttachError::TargetGone { .. } => code::NO_PROCESS,
             AttachError::RingSize { .. } => code::USAGE,
             AttachError::FileUnreadable { .. }
@@ -205,6 +207,10 @@ fn attach_step(error: &AttachError) -> String {
         AttachError::NotPermitted { needs, .. } => return permission_step(needs),
         AttachError::KernelCannot { .. } => {
             "needs Linux 5.15 or later with CONFIG_BPF_SYSCALL and CONFIG_UPROBE_EVENTS"
+        }
+        AttachError::NoUprobeEvents { .. } => {
+            "boot without `lockdown=confidentiality`, or a kernel with CONFIG_UPROBE_EVENTS, or one from 6.6 on, which needs none: \
+             `async-observer doctor` tells which; ps and sweep work all the same"
         }
         AttachError::TargetGone { .. } => {
             "launch the program under observation with `-- CMD` if it lives too short to attach to"

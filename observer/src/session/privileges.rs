@@ -25,10 +25,10 @@ const READING: [Capability; 3] = [Capability::SysPtrace, Capability::CheckpointR
 impl Stage {
     /// What is needed from here on.
     fn needs(self) -> Vec<Capability> {
-        use Capability::{Bpf, IpcLock, Lease, Perfmon, SysAdmin};
+        use Capability::{Bpf, DacOverride, IpcLock, Lease, Perfmon, SysAdmin};
         let more: &[Capability] = match self {
             Self::Reading => &[],
-            Self::Attaching => &[Bpf, Perfmon, IpcLock, SysAdmin],
+            Self::Attaching => &[Bpf, Perfmon, IpcLock, SysAdmin, DacOverride],
             Self::Attached(Mechanism::UprobeMulti) => &[Bpf, Perfmon],
             Self::Attached(Mechanism::Tracefs) => &[Bpf, Perfmon, SysAdmin],
             Self::Following(Mechanism::UprobeMulti) => &[Bpf, Perfmon, Lease],

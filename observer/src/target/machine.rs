@@ -79,6 +79,8 @@ pub enum Tracing {
     Writable(PathBuf),
     /// It is mounted, and its file cannot be opened for writing.
     Refused(PathBuf, io::Error),
+    /// It is mounted, and the file is not there: the kernel has no such events, or was locked down before it made the file.
+    Without,
     /// It is not mounted.
     NotMounted,
 }
@@ -95,7 +97,19 @@ pub fn try_tracing() -> Tracing {
             Err(error) => refused = refused.or(Some(Tracing::Refused(path, error))),
         }
     }
-    refused.unwrap_or(Tracing::NotMounted)
+    let without = || fs::read_to_string("/proc/self/mounts").is_ok_and(|text| is_mounted(&text));
+    refused.unwrap_or_else(|| if without() { Tracing::Without } else { Tracing::NotMounted })
+}
+
+/// Whether the tracing file system is at one of its places in a `mounts` file, and nothing was mounted over it later.
+fn is_mounted(mounts: &str) -> bool {
+    let lines = mounts.lines().map(|line| line.split_ascii_whitespace().skip(1));
+    let mounted: Vec<(&Path, &str)> =
+        lines.filter_map(|mut words| Some((Path::new(words.next()?), words.next()?))).collect();
+    TRACING.iter().map(Path::new).any(|place| {
+        let latest = mounted.iter().rev().find(|(over, _)| place.starts_with(over));
+        latest.is_some_and(|(over, kind)| *over == place && *kind == "tracefs")
+    })
 }
 
 #[cfg(test)]
@@ -128,6 +142,17 @@ mod tests {
     }
 
     #[test]
+    fn the_tracing_file_system_is_mounted_where_nothing_is_mounted_over_it() {
+        let mounted = "sysfs /sys sysfs rw 0 0\ntracefs /sys/kernel/tracing tracefs rw 0 0\n";
+        assert!(is_mounted(mounted));
+        for over in ["/sys/kernel/tracing", "/sys/kernel"] {
+            assert!(!is_mounted(&format!("{mounted}tmpfs {over} tmpfs rw 0 0\n")), "{over}");
+        }
+        assert!(is_mounted(&format!("{mounted}tmpfs /sys/kernel/trac tmpfs rw 0 0\n")));
+        assert!(!is_mounted("sysfs /sys sysfs rw 0 0\nnone /elsewhere tracefs rw 0 0\n"));
+    }
+
+    #[test]
     fn settings_of_this_machine_are_what_its_files_say() {
         let settings = Settings::read();
         let limit = fs::read_to_string("/proc/self/limits").unwrap();
@@ -140,6 +165,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in "\\PC{0,100}") {
             let _ = chosen(&text);
+            let _ = is_mounted(&text);
             let _ = locked_memory(&format!("Max locked memory{text}"));
         }
     }

@@ -76,7 +76,7 @@ impl Machine {
         };
         let filtered = match trials.filtered {
             Tried::Works(UnderFilter::Killed) => Outcome::Risk(Risk::FilterKills),
-            Tried::Blocked => Outcome::NotTried(NotTried::OnlyWithMulti),
+            Tried::Blocked => Outcome::NotTried(NotTried::OnlyWithProbes),
             other => self.outcome(other),
         };
         vec![
@@ -120,6 +120,7 @@ impl Machine {
         match try_tracing() {
             Tracing::Writable(_) => Outcome::Works(multi.then_some(Detail::NotNeeded)),
             Tracing::NotMounted => Outcome::Missing(Missing { cause: Cause::NotMounted, errno: Some(libc::ENOENT) }),
+            Tracing::Without => self.without_events(io::Error::from_raw_os_error(libc::ENOENT)),
             Tracing::Refused(_, error) => self.refused(&error, &[Capability::DacOverride]),
         }
     }
@@ -129,8 +130,31 @@ impl Machine {
             Tried::Works(_) => Outcome::WORKS,
             Tried::Blocked => Outcome::NotTried(NotTried::Blocked),
             Tried::NotNeeded => Outcome::NotTried(NotTried::NotNeeded),
-            Tried::Fails(AttachError::NotPermitted { needs, source, .. }) => self.refused(&source, needs),
+            Tried::Fails(AttachError::NotPermitted { needs, source, .. }) => match self.settings.perf_event_paranoid {
+                Some(level) if self.is_closed_to_perf(needs, &source) => {
+                    Outcome::missing(Cause::PerfParanoid(level), &source)
+                }
+                _ => self.refused(&source, needs),
+            },
+            Tried::Fails(AttachError::NoUprobeEvents { source }) => self.without_events(source),
             Tried::Fails(error) => error.into(),
+        }
+    }
+
+    /// Debian's kernels, and some others, know a level more than Linux does, and answer so: bpf(2) would say EPERM.
+    fn is_closed_to_perf(&self, needs: &[Capability], error: &io::Error) -> bool {
+        needs.contains(&Capability::Perfmon)
+            && error.raw_os_error() == Some(libc::EACCES)
+            && self.own.effective.lacking(needs).is_empty()
+            && !self.own.effective.lacking(&[Capability::SysAdmin]).is_empty()
+            && self.settings.perf_event_paranoid.is_some_and(|level| level > PERF_PARANOID_MOST)
+    }
+
+    /// The list of probes is not there: a kernel that was locked down when it started has not made it.
+    fn without_events(&self, source: io::Error) -> Outcome {
+        match &self.settings.lockdown {
+            Some(mode) if mode != UNLOCKED => Outcome::missing(Cause::Lockdown(mode.clone()), &source),
+            _ => AttachError::NoUprobeEvents { source }.into(),
         }
     }
 
@@ -161,6 +185,12 @@ impl Machine {
     }
 }
 
+/// The highest `kernel.perf_event_paranoid` of Linux itself.
+const PERF_PARANOID_MOST: i64 = 2;
+
+/// The mode of a kernel that is not locked down.
+const UNLOCKED: &str = "none";
+
 /// Why the kernel says no.
 fn why(has: CapabilitySet, needs: &[Capability], machine: &Machine) -> Cause {
     let lacking = has.lacking(needs);
@@ -169,7 +199,7 @@ fn why(has: CapabilitySet, needs: &[Capability], machine: &Machine) -> Cause {
         _ if !lacking.is_empty() => Cause::Lacks(lacking),
         _ if !machine.first_user_namespace => Cause::UserNamespace(needs.to_vec()),
         _ if machine.own.seccomp == Some(Seccomp::Filter) => Cause::OwnFilter,
-        Some(mode) if mode != "none" => Cause::Lockdown(mode.clone()),
+        Some(mode) if mode != UNLOCKED => Cause::Lockdown(mode.clone()),
         _ if !modules.is_empty() => Cause::SecurityModule(modules),
         _ => Cause::Unexplained,
     }
@@ -207,6 +237,18 @@ mod tests {
         let machine = machine(CapabilitySet::of(&[Capability::Bpf]));
         let cause = why(machine.own.effective, NEEDS, &machine);
         assert!(matches!(&cause, Cause::Lacks(lacking) if *lacking == [Capability::Perfmon]), "{cause:?}");
+    }
+
+    #[test]
+    fn a_paranoid_kernel_is_told_by_its_answer_and_only_to_those_it_refuses() {
+        let told = |level, capabilities: &[Capability], errno| {
+            let mut machine = machine(CapabilitySet::of(capabilities));
+            machine.settings.perf_event_paranoid = Some(level);
+            machine.is_closed_to_perf(NEEDS, &io::Error::from_raw_os_error(errno))
+        };
+        assert!(told(3, NEEDS, libc::EACCES));
+        assert!(!told(2, NEEDS, libc::EACCES) && !told(3, NEEDS, libc::EPERM));
+        assert!(!told(3, &[Capability::SysAdmin], libc::EACCES) && !told(3, &[Capability::Bpf], libc::EACCES));
     }
 
     #[test]

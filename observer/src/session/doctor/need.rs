@@ -145,6 +145,8 @@ pub enum Cause {
     OwnFilter,
     /// The kernel is locked down, in this mode.
     Lockdown(String),
+    /// `kernel.perf_event_paranoid` is so high that this kernel lets nobody but CAP_SYS_ADMIN open perf's events.
+    PerfParanoid(i64),
     /// One of these security modules.
     SecurityModule(Vec<String>),
     /// Yama lets nobody read another process, and this cannot be changed before the next boot.
@@ -166,8 +168,8 @@ pub enum NotTried {
     NotNeeded,
     /// The process cannot be looked at.
     NoProcess,
-    /// It is tried only where uprobe_multi works.
-    OnlyWithMulti,
+    /// It is tried only where probes can be attached.
+    OnlyWithProbes,
 }
 
 impl Row {
