@@ -33,8 +33,8 @@ const READ: &[&str] = &["docs", "tests/fixtures/cells.txt", "tests/fixtures/thir
 /// Room for what tests write.
 const ROOM: u64 = 4 << 30;
 
-/// Writes it; how much is on it.
-pub fn write(root: &Path, suite: &Suite, kernels: &[Kernel], to: &Path) -> Result<u64> {
+/// Writes it, with what is Debian's: the kernels' modules, and the loader of AppArmor's profiles. Gives how much is on it.
+pub fn write(root: &Path, suite: &Suite, (kernels, loader): (&[Kernel], &Path), to: &Path) -> Result<u64> {
     let stage = to.with_extension("stage");
     if stage.exists() {
         fs::remove_dir_all(&stage)?;
@@ -45,6 +45,7 @@ pub fn write(root: &Path, suite: &Suite, kernels: &[Kernel], to: &Path) -> Resul
         let program = Path::new("/usr/bin").join(name);
         tree.program(&program, &program)?;
     }
+    tree.program(loader, Path::new("/usr/sbin/apparmor_parser"))?;
     tree.python()?;
     tree.program(&suite.init, Path::new("/init"))?;
     tree.program(&suite.observer, Path::new("/usr/bin/async-observer"))?;

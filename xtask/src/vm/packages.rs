@@ -1,4 +1,4 @@
-//! What a guest needs of Debian: the emulator, installed, and kernels, unpacked and not installed.
+//! What a guest needs of Debian: the emulator, installed, and kernels and AppArmor's loader, unpacked and not installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,16 +45,7 @@ pub fn kernel(folder: &Path, version: &'static str, package: &str) -> Result<Ker
             })?
         }
     };
-    eprintln!("vm: fetching {name}");
-    let packages = folder.join("packages");
-    fs::create_dir_all(&packages)?;
-    let archive = match archive(&packages, &name)? {
-        Some(archive) => archive,
-        None => {
-            run(Command::new("apt-get").args(["download", "--quiet", &name]).current_dir(&packages))?;
-            archive(&packages, &name)?.with_context(|| format!("apt-get has brought no {name}"))?
-        }
-    };
+    let archive = fetched(folder, &name)?;
     let whole = folder.join("whole");
     for old in [&whole, &unpacked] {
         if old.exists() {
@@ -73,6 +64,28 @@ pub fn kernel(folder: &Path, version: &'static str, package: &str) -> Result<Ker
     }
     fs::remove_dir_all(whole)?;
     unpacked_kernel(&unpacked, version)?.with_context(|| format!("{name} holds no kernel"))
+}
+
+/// The program that loads AppArmor's profiles, from its own package; kept for the next time.
+pub fn profile_loader(folder: &Path) -> Result<PathBuf> {
+    let unpacked = folder.join("apparmor");
+    let loader = unpacked.join("sbin/apparmor_parser");
+    if !loader.exists() {
+        run(Command::new("dpkg-deb").arg("--extract").arg(fetched(folder, "apparmor")?).arg(&unpacked))?;
+    }
+    Ok(loader)
+}
+
+/// A package's archive.
+fn fetched(folder: &Path, name: &str) -> Result<PathBuf> {
+    let packages = folder.join("packages");
+    fs::create_dir_all(&packages)?;
+    if let Some(archive) = archive(&packages, name)? {
+        return Ok(archive);
+    }
+    eprintln!("vm: fetching {name}");
+    run(Command::new("apt-get").args(["download", "--quiet", name]).current_dir(&packages))?;
+    archive(&packages, name)?.with_context(|| format!("apt-get has brought no {name}"))
 }
 
 fn unpacked_kernel(unpacked: &Path, version: &'static str) -> Result<Option<Kernel>> {
