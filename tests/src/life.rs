@@ -109,6 +109,10 @@ impl Lives {
                 lives.faults.push(format!("end says {total} {event}, {said} were said"));
             }
         }
+        // Records are said as soon as the kernel vouches that all before them are there.
+        if !lossy && stream.total("late") > 0 {
+            lives.faults.push(format!("{} records came after later ones were said", stream.total("late")));
+        }
         // The end of a process takes the tasks that lived in it along; it may be told before the stream ends, or not.
         let gone: u64 = stream.of("gone").map(|gone| number(gone, "live")).sum();
         let live = lives.by_id.values().filter(|life| life.destroy.is_none()).count() as u64;
@@ -251,7 +255,7 @@ mod tests {
         }
         let count = |event: &str| lines.iter().filter(|line| line["event"] == event).count();
         let totals = serde_json::json!({"init": count("init"), "before": count("before"), "after": count("after"),
-            "resolve": count("resolve"), "destroy": count("destroy"), "live": count("init") - count("destroy")});
+            "resolve": count("resolve"), "destroy": count("destroy"), "live": count("init") - count("destroy"), "late": 0});
         lines.push(serde_json::json!({"event": "end", "ts": 99, "totals": totals}));
         Stream { lines }
     }

@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn what_differs_is_said_with_both_figures() {
-        let totals = json!({"init": 0, "before": 0, "after": 0, "resolve": 0, "destroy": 0, "live": 0, "lost": 0, "malformed": 0});
+        let totals = json!({"init": 0, "before": 0, "after": 0, "resolve": 0, "destroy": 0, "live": 0, "lost": 0, "malformed": 0, "late": 0});
         let stream = Stream {
             lines: vec![json!({"event": "start", "ts": 0}), json!({"event": "end", "ts": 1, "totals": totals})],
         };
