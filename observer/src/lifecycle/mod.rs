@@ -51,10 +51,21 @@ pub struct Rules {
 pub struct Tally {
     /// Resources alive now.
     pub live: u64,
+    /// Those of them that may have been freed, unseen.
+    pub unsure: u64,
     /// Entries at which no task of a known type stood.
     pub foreign: u64,
     /// Births, and first sights of tasks, that were not taken in for want of room.
     pub unfollowed: u64,
+}
+
+/// What a target left when it ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Resources of which no end was seen: they ended with it, at the latest.
+    pub live: u64,
+    /// Those of them whose memory could not be read when a call was last seen to return from them: it may have been freed.
+    pub unsure: u64,
 }
 
 impl Lifecycle {
@@ -71,13 +82,12 @@ impl Lifecycle {
         }
     }
 
-    /// The process has ended, or runs another program: all of it is forgotten. Gives how many of its resources were alive:
-    /// they ended with it, and nobody saw them freed.
-    pub fn target_ended(&mut self, id: TargetId) -> u64 {
-        let Some(ended) = self.targets.remove(&id) else { return 0 };
+    /// The process has ended, or runs another program: all of it is forgotten. Gives what of it was left.
+    pub fn target_ended(&mut self, id: TargetId) -> Left {
+        let Some(ended) = self.targets.remove(&id) else { return Left::default() };
         self.before.foreign += ended.foreign;
         self.before.unfollowed += ended.unfollowed;
-        ended.table.len() as u64
+        Left { live: ended.table.len() as u64, unsure: ended.in_doubt() }
     }
 
     /// A thread has ended.
@@ -91,6 +101,7 @@ impl Lifecycle {
     pub fn tally(&self) -> Tally {
         self.targets.values().fold(self.before, |sum, resources| Tally {
             live: sum.live + resources.table.len() as u64,
+            unsure: sum.unsure + resources.in_doubt(),
             foreign: sum.foreign + resources.foreign,
             unfollowed: sum.unfollowed + resources.unfollowed,
         })

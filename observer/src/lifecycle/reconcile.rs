@@ -79,6 +79,11 @@ impl Resources {
         self.table.iter().any(|(_, task)| task.doubtful)
     }
 
+    /// How many are.
+    pub(super) fn in_doubt(&self) -> u64 {
+        self.table.iter().filter(|(_, task)| task.doubtful).count() as u64
+    }
+
     fn found(&mut self, census: &Census, key: Key, task: &LiveTask, out: &mut Vec<Event>) -> Option<AsyncId> {
         let known = self.table.find(&key).or_else(|| self.table.identify(&key));
         if known.is_none() && !self.rules.room {

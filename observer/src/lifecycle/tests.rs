@@ -358,6 +358,18 @@ fn memory_that_cannot_be_read_is_no_proof_of_an_end() {
 }
 
 #[test]
+fn of_what_ends_with_its_process_it_is_told_how_much_may_have_ended_before() {
+    let mut story = Story::new();
+    story
+        .born(1, VT, 9)
+        .born(1, VT, 10)
+        .enter(2, Role::Poll, 100, 0x80, cell(9, 0xcc))
+        .leave(2, Role::Poll, 100, 0x80, Cell::Unreadable)
+        .expect(&["init 1<0", "init 2<0", "before 1", "after 1"]);
+    assert_eq!(story.life.target_ended(TARGET), Left { live: 2, unsure: 1 });
+}
+
+#[test]
 fn lost_returns_heal_by_the_stack_pointer() {
     let mut story = Story::new();
     story

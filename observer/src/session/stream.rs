@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::attach::{AttachError, Probes};
 use crate::decode::{Malformed, Merger, decode, image_of};
-use crate::lifecycle::{Census, Lifecycle};
+use crate::lifecycle::{Census, Left, Lifecycle};
 use crate::model::{Event, FileId, Ns, Pid, TargetId, Tid};
 use crate::sink::{Gone, Sink, Totals};
 
@@ -191,9 +191,9 @@ impl Stream {
                 sink.target(at, entry, why.as_str(), out)?;
             }
             Change::Ends { id, pid, why } => {
-                let live = lifecycle.target_ended(id);
+                let Left { live, unsure } = lifecycle.target_ended(id);
                 totals.ended_with_process += live;
-                sink.gone(&Gone { at, pid, why: why.as_str(), live }, out)?;
+                sink.gone(&Gone { at, pid, why: why.as_str(), live, unsure }, out)?;
             }
         }
         self.changes.push(change);
@@ -240,6 +240,7 @@ impl Stream {
             malformed: self.totals.malformed + tally.foreign,
             late: self.merger.late(),
             live: tally.live,
+            unsure: tally.unsure,
             unfollowed: tally.unfollowed,
             ..self.totals
         };

@@ -57,6 +57,8 @@ pub struct Gone {
     pub why: &'static str,
     /// How many of its resources were alive: they ended with it, and nobody saw them freed.
     pub live: u64,
+    /// How many of those may have been freed before: their memory could not be read when they were last seen.
+    pub unsure: u64,
 }
 
 /// Why a stream ended.

@@ -118,8 +118,9 @@ impl Sink for Text {
         if gone.live > 0 {
             self.live.retain(|_, live| live.pid != Some(gone.pid));
         }
-        let Gone { pid, why, live, .. } = gone;
-        writeln!(out, "{seconds:>12.6}  {}    pid {pid} ({why}), {live} tasks alive in it", self.paint("gone"))
+        let Gone { pid, why, live, unsure, .. } = gone;
+        let unsure = if *unsure > 0 { format!(", {unsure} of them perhaps freed before") } else { String::new() };
+        writeln!(out, "{seconds:>12.6}  {}    pid {pid} ({why}), {live} tasks alive in it{unsure}", self.paint("gone"))
     }
 
     fn degraded(&mut self, at: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()> {
@@ -197,6 +198,9 @@ impl Sink for Text {
             totals.malformed,
             totals.late
         )?;
+        if totals.unsure > 0 {
+            writeln!(out, "{} of those that are alive were perhaps freed, unseen", totals.unsure)?;
+        }
         writeln!(out, "{} alive at the end{}", totals.live, if totals.live > 0 { ", by type:" } else { "" })?;
         self.summary(out)
     }

@@ -23,6 +23,8 @@ pub struct Totals {
     pub late: u64,
     /// Resources alive at the end.
     pub live: u64,
+    /// How many of those may have been freed before: their memory could not be read when they were last seen.
+    pub unsure: u64,
     /// Targets, each program of a process counted.
     pub targets: u64,
     /// Resources that were alive when their process ended or began another program.

@@ -126,6 +126,11 @@ impl Seen {
         self.lives.kind(kind).filter(|life| !life.existing() && life.destroy.is_some()).count() as u64
     }
 
+    /// How many of those that did not end may have: their memory could not be read when they were last seen.
+    pub fn unsure(&self) -> u64 {
+        self.gone.as_ref().map_or(0, |gone| number(gone, "unsure"))
+    }
+
     /// What was there before it was a target.
     pub fn existing(&self) -> u64 {
         self.lives.by_id.values().filter(|life| life.existing()).count() as u64

@@ -84,7 +84,12 @@ impl Sink for Json {
     }
 
     fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()> {
-        line(out, "gone", gone.at, GoneObject { pid: gone.pid.0, reason: gone.why, live: Integer(gone.live) })
+        line(
+            out,
+            "gone",
+            gone.at,
+            GoneObject { pid: gone.pid.0, reason: gone.why, live: Integer(gone.live), unsure: Integer(gone.unsure) },
+        )
     }
 
     fn degraded(&mut self, at: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()> {
@@ -103,6 +108,7 @@ impl Sink for Json {
             malformed: Integer(totals.malformed),
             late: Integer(totals.late),
             live: Integer(totals.live),
+            unsure: Integer(totals.unsure),
             targets: Integer(totals.targets),
             ended_with_process: Integer(totals.ended_with_process),
             unplaced: Integer(totals.unplaced),
@@ -209,6 +215,7 @@ struct GoneObject<'a> {
     pid: u32,
     reason: &'a str,
     live: Integer,
+    unsure: Integer,
 }
 
 #[derive(Serialize)]
@@ -223,6 +230,7 @@ struct TotalsObject {
     malformed: Integer,
     late: Integer,
     live: Integer,
+    unsure: Integer,
     targets: Integer,
     ended_with_process: Integer,
     unplaced: Integer,
