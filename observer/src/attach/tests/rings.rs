@@ -1,7 +1,5 @@
 //! Room in the rings: none left, wrapped around, and when the reader is woken.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use super::*;
 
 #[test]
@@ -64,41 +62,4 @@ fn the_reader_is_woken_at_a_quarter_of_the_ring_not_at_a_record() {
         freed(&cell);
     }
     assert!(is_readable());
-}
-
-/// What events are put in order by: without it one that is said could be overtaken by an earlier one.
-#[test]
-fn what_was_hit_before_the_kernel_was_asked_is_in_the_rings_when_it_answers() {
-    let Some(_alone) = live() else { return };
-    let mut probes = best(256);
-    let points = [point(Role::Poll, busy as *const () as usize)];
-    let _links = probes.attach(&requests(&points)).unwrap();
-    let (stop, cpus) = (AtomicBool::new(false), [0, 1]);
-    let (mut late, mut all) = (0, 0);
-    std::thread::scope(|scope| {
-        // More threads than CPUs: some are preempted between reading the clock and writing the record.
-        for _ in 0..4 {
-            scope.spawn(|| {
-                run_on(&cpus);
-                let cell = Cell::new(LIVE);
-                while !stop.load(Ordering::Relaxed) {
-                    busy(&cell);
-                }
-            });
-        }
-        run_on(&cpus);
-        let mut written = 0;
-        for _ in 0..30 {
-            let asked = now();
-            if wait_for_programs().is_err() {
-                eprintln!("NOT TESTED: this kernel does not wait");
-                break;
-            }
-            let (seen, _) = drain(&mut probes);
-            late += seen.iter().filter(|record| record.ts < written).count();
-            (all, written) = (all + seen.len(), asked);
-        }
-        stop.store(true, Ordering::Relaxed);
-    });
-    assert_eq!(late, 0, "of {all} records");
 }
