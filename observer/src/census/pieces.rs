@@ -35,7 +35,7 @@ where
         }
         Ok(done)
     };
-    let mut done = match two {
+    let done = match two {
         false => run()?,
         true => {
             let (first, second) = std::thread::scope(|scope| {
@@ -52,7 +52,7 @@ where
             all
         }
     };
-    Ok(done.drain(..).map(|(_, result)| result).collect())
+    Ok(done.into_iter().map(|(_, result)| result).collect())
 }
 
 #[cfg(test)]

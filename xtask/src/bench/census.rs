@@ -1,13 +1,13 @@
 //! How long reading a process's tasks takes: the first census, which searches all memory, and later ones.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::stream::middle;
+use super::target::Target;
 
 /// The build of the fixture that is measured.
 pub(super) const CELL: &str = "newest-release";
@@ -24,11 +24,12 @@ const CROWDS: [(&str, u64, u64); 4] = [
 pub(super) fn measure(root: &Path, rounds: usize) -> Result<Value> {
     let mut report = serde_json::Map::new();
     for (name, tasks, heap) in CROWDS {
-        let mut crowd = Crowd::start(root, tasks, heap)?;
+        let program = root.join("tests/fixtures/target/bin").join(CELL).join("crowd-glibc");
+        let mut crowd = Target::start(&program, &[format!("tasks={tasks}"), format!("heap={heap}")])?;
         let (mut first, mut later, mut bytes) = (Vec::new(), Vec::new(), 0);
         for round in 0..rounds {
             eprintln!("bench: round {} of {rounds}, {name}", round + 1);
-            let censuses = sweep(root, crowd.child.id())?;
+            let censuses = sweep(root, crowd.pid())?;
             let took = |census: &Value| census["tookMs"].as_f64().context("a census tells how long it took");
             let (scan, walks) = censuses.split_first().context("a sweep has censuses")?;
             ensure!(scan["live"].as_u64() >= Some(tasks), "only {} of {tasks} tasks were found", scan["live"]);
@@ -58,39 +59,4 @@ fn sweep(root: &Path, pid: u32) -> Result<Vec<Value>> {
     let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let objects: Vec<Value> = lines.map(serde_json::from_slice).collect::<Result<_, _>>()?;
     Ok(objects.into_iter().filter(|object| object["event"] == "census").collect())
-}
-
-/// The fixture, with its tasks in place.
-struct Crowd {
-    child: Child,
-}
-
-impl Crowd {
-    fn start(root: &Path, tasks: u64, heap: u64) -> Result<Self> {
-        let program = root.join("tests/fixtures/target/bin").join(CELL).join("crowd-glibc");
-        let mut child = Command::new(program)
-            .args([format!("tasks={tasks}"), format!("heap={heap}")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting the crowd")?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().context("is piped")?).read_line(&mut line)?;
-        ensure!(line.contains("\"ready\":true"), "the crowd did not come together: {line}");
-        Ok(Self { child })
-    }
-
-    fn end(&mut self) -> Result<()> {
-        self.child.stdin.take().context("is piped")?.write_all(b"end\n")?;
-        ensure!(self.child.wait()?.success(), "the crowd failed");
-        Ok(())
-    }
-}
-
-impl Drop for Crowd {
-    fn drop(&mut self) {
-        // It has ended by itself unless something failed before.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -1,14 +1,13 @@
 //! Taking hold of programs and letting them go: by points, by processes, and how soon the first event is said.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::observer::Observer;
 use super::stream::{middle, rounded};
+use super::target::Target;
 use crate::preflight;
 
 /// The build of the fixture whose first event is waited for, and the program.
@@ -39,7 +38,7 @@ pub(super) fn measure(root: &Path, rounds: usize) -> Result<Value> {
 /// From the command to the first event, of a program that is known from before.
 fn first_event(root: &Path, caches: &str, rounds: usize) -> Result<Value> {
     let program = root.join("tests/fixtures/target/bin").join(CELL).join(BUSY);
-    let target = Target::start(&program)?;
+    let target = Target::start(&program, &[])?;
     let see = || Observer::see_first(root, target.pid(), &["trace", "--cache-dir", caches]);
     see()?.interrupt()?;
     let mut took = Vec::new();
@@ -56,7 +55,7 @@ fn first_event(root: &Path, caches: &str, rounds: usize) -> Result<Value> {
 
 /// A program with a thousand kinds of tasks.
 fn kinds(root: &Path, load: &Path, caches: &str, rounds: usize) -> Result<Value> {
-    let target = Target::start(&load.join("target/release/kinds"))?;
+    let target = Target::start(&load.join("target/release/kinds"), &[])?;
     let (mut attach, mut detach, mut points) = (Vec::new(), Vec::new(), 0);
     for round in 0..=rounds {
         eprintln!("bench: round {round} of {rounds}, a thousand kinds of tasks");
@@ -80,7 +79,7 @@ fn crowd(root: &Path, load: &Path, count: usize, rounds: usize) -> Result<Value>
     for round in 0..rounds {
         eprintln!("bench: round {} of {rounds}, {count} processes", round + 1);
         let program = load.join("target/release/bench-load");
-        let mut targets: Vec<Target> = (0..count).map(|_| Target::spawn(&program)).collect::<Result<_>>()?;
+        let mut targets: Vec<Target> = (0..count).map(|_| Target::spawn(&program, &[])).collect::<Result<_>>()?;
         let pids: Vec<u32> = targets.iter().map(Target::pid).collect();
         let mut observer = Observer::attach(root, &pids, &["trace", "--no-cache"])?;
         attach.push(observer.start()["attachMs"].as_f64().context("a start tells how long attaching took")?);
@@ -103,44 +102,4 @@ fn resident_kib(pid: u32) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("reading the observer's status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a status has VmRSS")?;
     line.trim().trim_end_matches(" kB").parse().context("VmRSS is a number")
-}
-
-/// A program that is observed. Dropping it ends it.
-struct Target(Child);
-
-impl Target {
-    fn spawn(program: &PathBuf) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        Ok(Self(command.spawn().with_context(|| format!("starting {}", program.display()))?))
-    }
-
-    /// Waits until it says that it is up.
-    fn start(program: &PathBuf) -> Result<Self> {
-        let mut target = Self::spawn(program)?;
-        let mut line = String::new();
-        BufReader::new(target.0.stdout.take().context("is piped")?).read_line(&mut line)?;
-        ensure!(line.contains("\"ready\":true"), "{} did not come up: {line}", program.display());
-        Ok(target)
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// Has it do its work, and gives what it says of it.
-    fn work(&mut self) -> Result<Value> {
-        self.0.stdin.take().context("it works once")?.write_all(b"g")?;
-        let mut said = String::new();
-        self.0.stdout.take().context("is piped")?.read_to_string(&mut said)?;
-        serde_json::from_str(&said).context("the load's own figures")
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        // It has ended by itself, or is not needed any more.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

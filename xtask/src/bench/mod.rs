@@ -6,6 +6,7 @@ mod census;
 mod hold;
 mod observer;
 mod stream;
+mod target;
 
 use std::path::Path;
 

@@ -1,14 +1,13 @@
 //! What observing costs a program here: CPU time per poll and per spawn of one load, bare, under empty probes at the same
 //! points, observed, and swept, in turn, several rounds in one run.
 
-use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::observer::Observer;
+use super::target::Target;
 use crate::preflight;
 
 /// The ways in which the load runs.
@@ -80,20 +79,12 @@ fn way(runs: &[Run]) -> Value {
 }
 
 fn one(root: &Path, load: &Path, observer: Option<&[&str]>) -> Result<Run> {
-    let mut target = Command::new(load.join("target/release/bench-load"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("starting the load")?;
+    let mut target = Target::spawn(&load.join("target/release/bench-load"), &[])?;
     let mut observing = match observer {
-        Some(arguments) => Some(Observer::attach(root, &[target.id()], &[arguments, &["--no-cache"]].concat())?),
+        Some(arguments) => Some(Observer::attach(root, &[target.pid()], &[arguments, &["--no-cache"]].concat())?),
         None => None,
     };
-    target.stdin.take().context("is piped")?.write_all(b"g")?;
-    let mut said = String::new();
-    target.stdout.take().context("is piped")?.read_to_string(&mut said)?;
-    ensure!(target.wait()?.success(), "the load failed");
-    let said: Value = serde_json::from_str(&said).context("the load's own figures")?;
+    let said = target.work()?;
     let figure = |name: &str| said[name].as_f64().with_context(|| format!("the load does not tell {name}"));
     let end = observing.as_mut().map(Observer::end).transpose()?;
     let total = |name: &str| end.as_ref().map_or(0, |end| end["totals"][name].as_u64().unwrap_or(0));
