@@ -1,5 +1,7 @@
 //! Censuses, by scans and by walks, against the runtime's own count of its tasks.
 
+use std::collections::HashMap;
+
 use observer::census::{Census, CensusError, Doubt, High, How, Rejection, Unlisted};
 use observer::model::ProcAddr;
 use observer::target::AddressRange;
@@ -151,6 +153,7 @@ fn while_tasks_come_and_go_the_truth_is_within_the_bounds() {
     let inside = Inside::of(fixture.pid());
     let mut series = inside.series();
     let (mut walks, mut known, mut rounds) = (0, 0, 0);
+    let mut doubts = HashMap::new();
     let enough = fewer(100);
     // Where the sampling thread did not run at the moment, nobody knows the truth.
     while known < enough {
@@ -163,11 +166,12 @@ fn while_tasks_come_and_go_the_truth_is_within_the_bounds() {
         if told["looked"] == Value::Bool(true) {
             known += 1;
             walks += usize::from(census.how == How::Walk);
+            *doubts.entry(series.doubt().map_or("walk", |doubt| doubt.as_str())).or_insert(0u32) += 1;
             let what = format!("round {rounds} {:?} {:?}: {told}, {:?}", census.how, series.doubt(), census.bounds);
             assert!(census.bounds.low <= most && least <= high && census.bounds.low >= 2000, "{what}");
         }
     }
-    assert!(walks > enough / 2, "{walks} of {enough} were walks");
+    assert!(walks > enough / 2, "{walks} of {enough} were walks: {doubts:?}");
 }
 
 #[test]

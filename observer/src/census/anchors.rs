@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use super::addresses::Addresses;
 use super::cell::{Cell, word_at};
 use super::cell_types::{CellTypes, ImageIndex};
+use super::counts::Counts;
 use super::listing::{SCHEDULER, writable};
 use super::look::Look;
 use crate::model::ProcAddr;
@@ -36,8 +37,8 @@ pub struct List {
     pub owner: u64,
     /// Where its ends are.
     pub anchor: Anchor,
-    /// Words that held the number of its tasks whenever that was known.
-    pub counts: Vec<ProcAddr>,
+    /// What may be the number of its tasks.
+    pub counts: Counts,
 }
 
 /// Where the ends are.
@@ -61,7 +62,7 @@ struct Group {
 impl List {
     /// Whether it has neither members nor a count of any.
     pub fn is_empty(&self, memory: &Memory<'_>) -> Result<bool, MemoryError> {
-        for count in &self.counts {
+        for count in self.counts.words() {
             let mut word = [0; 8];
             if memory.read(*count, &mut word)? < word.len() || word != [0; 8] {
                 return Ok(false);
@@ -114,7 +115,7 @@ pub fn learn(
         let around = place.saturating_sub(AROUND)..(place + 2 + AROUND).min(words.len());
         let is_count = |at: &usize| *at != place && *at != place + 1 && words[*at].abs_diff(group.members) <= slack;
         let counts = around.filter(is_count).map(|at| ProcAddr(range.start.0 + 8 * at as u64)).collect();
-        lists.push(List { image, owner, anchor, counts });
+        lists.push(List { image, owner, anchor, counts: Counts::new(counts, slack) });
     }
     Ok(Some(lists))
 }

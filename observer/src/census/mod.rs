@@ -13,6 +13,7 @@ mod bounds;
 mod cell;
 mod cell_types;
 mod counters;
+mod counts;
 mod evidence;
 mod execution;
 mod following;

@@ -175,7 +175,7 @@ impl Series {
         let memory = self.process.memory();
         for old in self.lists.take().unwrap_or_default() {
             match lists.iter_mut().find(|list| (list.image, list.owner) == (old.image, old.owner)) {
-                Some(list) if list.anchor == old.anchor => list.counts.retain(|count| old.counts.contains(count)),
+                Some(list) if list.anchor == old.anchor => list.counts.confirmed_by(&old.counts),
                 Some(_) => {}
                 None if old.is_empty(&memory)? => lists.push(old),
                 None => {}

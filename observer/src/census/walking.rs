@@ -155,8 +155,8 @@ impl Walking<'_> {
     fn counts(&self) -> Result<Option<Vec<Vec<u64>>>, MemoryError> {
         let mut all = Vec::with_capacity(self.lists.len());
         for list in self.lists.iter() {
-            let mut counts = Vec::with_capacity(list.counts.len());
-            for at in &list.counts {
+            let mut counts = Vec::with_capacity(list.counts.words().len());
+            for at in list.counts.words() {
                 let mut word = [0; 8];
                 if self.memory.read(*at, &mut word)? < word.len() {
                     return Ok(None);
@@ -170,8 +170,6 @@ impl Walking<'_> {
 
     /// Whether each list has as many members as the runtime counts, give or take what was born and ended meanwhile: all
     /// that are met were there at the beginning or born since, all that were there from beginning to end are met.
-    ///
-    /// Of words that were equal so far, a count is the least: beside it stands how many were ever added.
     fn adds_up(
         &mut self,
         members: &[u64],
@@ -179,22 +177,16 @@ impl Walking<'_> {
         (begin, end): (&Reading, &Reading),
         threads: u64,
     ) -> bool {
-        for (index, list) in self.lists.iter_mut().enumerate() {
+        self.lists.iter_mut().enumerate().all(|(index, list)| {
             let minted = self.counters.minted(list.image, begin, end).map_or(0, |minted| minted.most);
-            let agrees = |(first, last): (&u64, &u64)| {
+            let within = |first: u64, last: u64| {
                 // A thread may be between minting and binding, or between taking out of the list and counting.
                 let slack = if minted > 0 || first != last { minted + threads } else { 0 };
-                (last.saturating_sub(slack)..=first + slack).contains(&members[index])
+                last.saturating_sub(slack)..=first + slack
             };
-            let counts: Vec<(u64, u64)> = first[index].iter().copied().zip(last[index].iter().copied()).collect();
-            let Some((first, last)) = counts.iter().min_by_key(|(_, last)| *last) else { continue };
-            if !agrees((first, last)) {
-                return false;
-            }
-            let mut agreeing = counts.iter().map(|(first, last)| agrees((first, last)));
-            list.counts.retain(|_| agreeing.next().unwrap_or(false));
-        }
-        true
+            let values: Vec<(u64, u64)> = first[index].iter().copied().zip(last[index].iter().copied()).collect();
+            list.counts.allow(&values, within, members[index])
+        })
     }
 }
 

@@ -59,7 +59,7 @@ fn the_shards_of_a_scheduler_and_its_count_are_found_also_where_most_are_empty()
         }
         let known = Known::of(&scene);
         assert_eq!(known.lists.len(), 1);
-        assert!(known.lists[0].counts.contains(&scene.count_at()), "{:x?}", known.lists);
+        assert!(known.lists[0].counts.words().contains(&scene.count_at()), "{:x?}", known.lists);
     }
 }
 
