@@ -67,6 +67,8 @@ pub struct Entered {
     pub subject: u64,
     /// The function's probed instruction.
     pub at: u64,
+    /// When.
+    pub ts: u64,
     /// Its process.
     pub tgid: u32,
     /// The cookie's target. A return probe for one process runs in others, too, on kernels of the age of 6.1.

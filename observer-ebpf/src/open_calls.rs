@@ -13,7 +13,7 @@ const DEEPEST: u32 = 4;
 /// Remembers a call with its header; whether there was room.
 #[inline(always)]
 pub fn open(hit: &Hit, subject: u64) -> bool {
-    let entered = Entered { subject, at: hit.at, tgid: hit.tgid(), target: hit.target() };
+    let entered = Entered { subject, at: hit.at, ts: hit.ts, tgid: hit.tgid(), target: hit.target() };
     if !by_address() {
         let call = Call { sp: hit.sp, tid: hit.tid(), which: hit.point() };
         return ENTERED.insert(call, entered, u64::from(BPF_ANY)).is_ok();

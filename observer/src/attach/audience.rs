@@ -8,7 +8,7 @@ use observer_common::Standing;
 
 use super::kernel_maps::{self, Call};
 use super::{AttachError, Audience, Probes};
-use crate::model::Pid;
+use crate::model::{Ns, Pid};
 
 /// What the kernel calls the first pid namespace, as an inode's number (`PROC_PID_INIT_INO`).
 const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFC;
@@ -34,30 +34,31 @@ impl Probes {
         self.say(pid, Standing::Excluded)
     }
 
-    /// Forgets a process that has ended: what was said of it, and its calls.
-    pub fn forget(&self, pid: Pid) -> Result<(), AttachError> {
+    /// Forgets a process that ended at this moment: what was said of it, and its calls.
+    pub fn forget(&self, pid: Pid, end: Ns) -> Result<(), AttachError> {
         let failed = |source| AttachError::refused("forget a process", source);
         kernel_maps::remove(self.object().processes()?, pid.0).map_err(failed)?;
-        self.forget_calls(pid)
+        self.forget_calls(pid, end)
     }
 
-    /// Forgets what ends with a program, when its process begins another one. Who is listed stays so; whether one that was
-    /// excluded is to be reported now is asked anew.
-    pub fn begins_anew(&self, pid: Pid) -> Result<(), AttachError> {
+    /// Forgets what ends with a program, when its process begins another one at this moment. Who is listed stays so;
+    /// whether one that was excluded is to be reported now is asked anew.
+    pub fn begins_anew(&self, pid: Pid, end: Ns) -> Result<(), AttachError> {
         match self.audience() {
-            Audience::NotExcluded => self.forget(pid),
-            Audience::Linked | Audience::Listed => self.forget_calls(pid),
+            Audience::NotExcluded => self.forget(pid, end),
+            Audience::Linked | Audience::Listed => self.forget_calls(pid, end),
         }
     }
 
-    /// The calls that it was killed in, whose room would be lost otherwise. It costs one reading of the map of calls, which
-    /// is less than a millisecond.
-    fn forget_calls(&self, pid: Pid) -> Result<(), AttachError> {
+    /// The calls that it was killed in, whose room would be lost otherwise: those that began before its end. By the time
+    /// that its end is known here, the number may be that of a program that is amid calls of its own. It costs one reading
+    /// of the map of calls, which is less than a millisecond.
+    fn forget_calls(&self, pid: Pid, end: Ns) -> Result<(), AttachError> {
         let failed = |source| AttachError::refused("forget a process", source);
         let calls = self.object().calls()?;
         let mut left: Vec<Call> = Vec::new();
         kernel_maps::calls(calls, |call, entered| {
-            if entered.tgid == pid.0 {
+            if entered.tgid == pid.0 && entered.ts < end.0 {
                 left.push(call);
             }
         })

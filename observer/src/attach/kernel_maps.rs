@@ -48,6 +48,7 @@ pub(super) struct Call {
 pub(super) struct Entered {
     pub(super) subject: u64,
     pub(super) at: u64,
+    pub(super) ts: u64,
     pub(super) tgid: u32,
     pub(super) target: u32,
 }

@@ -63,7 +63,7 @@ pub(super) struct Stream {
     chunk: BytesMut,
     events: Vec<Event>,
     malformed: Option<Malformed>,
-    changes: Vec<Change>,
+    changes: Vec<(Ns, Change)>,
 }
 
 impl Stream {
@@ -142,8 +142,8 @@ impl Stream {
         !self.marks.is_empty() || self.merger.held() > 0
     }
 
-    /// Says all events up to the horizon. Gives what became of the targets.
-    pub(super) fn release(&mut self, horizon: Ns) -> io::Result<Vec<Change>> {
+    /// Says all events up to the horizon. Gives what became of the targets, and when.
+    pub(super) fn release(&mut self, horizon: Ns) -> io::Result<Vec<(Ns, Change)>> {
         while let Some((at, mark)) = self.marks.pop_front_if(|(at, _)| *at <= horizon) {
             self.records(at)?;
             self.take(at, mark)?;
@@ -196,7 +196,7 @@ impl Stream {
                 sink.gone(&Gone { at, pid, why: why.as_str(), live, unsure }, out)?;
             }
         }
-        self.changes.push(change);
+        self.changes.push((at, change));
         Ok(())
     }
 

@@ -178,7 +178,7 @@ impl Observing<'_, '_> {
             // What a census finds belongs between the records of its own time.
             let horizon = if self.censuses.are_under_way() { Ns(0) } else { written };
             let changes = self.stream.release(horizon.max(now.before(window.0))).map_err(SessionError::Output)?;
-            changes.into_iter().for_each(|change| self.changed(change));
+            changes.into_iter().for_each(|(at, change)| self.changed(at, change));
             for text in self.probes.kernel_log() {
                 (self.say)(3, &format!("kernel side: {text}"));
             }
@@ -206,7 +206,7 @@ impl Observing<'_, '_> {
         self.stream.degrade(now, level, &self.budget.reason(resident)).map_err(SessionError::Output)
     }
 
-    fn changed(&mut self, change: Change) {
+    fn changed(&mut self, at: Ns, change: Change) {
         match change {
             Change::Begins { id, why } => {
                 // Who begins a program, or is a copy of its parent, runs nothing of a past that its own events do not tell.
@@ -221,9 +221,9 @@ impl Observing<'_, '_> {
                 let forgotten = match why {
                     Ending::Exited => {
                         self.follower.ended(pid);
-                        self.probes.forget(pid)
+                        self.probes.forget(pid, at)
                     }
-                    Ending::Execed | Ending::Released => self.probes.begins_anew(pid),
+                    Ending::Execed | Ending::Released => self.probes.begins_anew(pid, at),
                 };
                 if let Err(error) = forgotten {
                     (self.say)(1, &format!("process {pid} ended, and what the kernel side keeps of it stays: {error}"));

@@ -46,7 +46,8 @@ pub fn differences(life: &Life, seen: &Seen, unsure: u64) -> Vec<String> {
         let left = seen.lives.by_id.values().filter(|life| !life.existing() && life.destroy.is_none()).count() as u64;
         let most = forever + unsure;
         if !(forever..=most).contains(&left) {
-            differ("alive at the end", left.to_string(), format!("{forever}, or {most} by what is unsure"));
+            let said = format!("{left}: {}", seen.left());
+            differ("alive at the end", said, format!("{forever}, or {most} by what is unsure"));
         }
     }
     // A child has copies of what its parent had at the fork; nobody else has anything from before.

@@ -131,6 +131,23 @@ impl Seen {
         self.gone.as_ref().map_or(0, |gone| number(gone, "unsure"))
     }
 
+    /// What is said of those that were not destroyed, one by one: what to look at where there are too many of them.
+    pub fn left(&self) -> String {
+        let gone = self.gone.as_ref().map(|gone| number(gone, "ts"));
+        let told = |(id, life): (&u64, &crate::life::Life)| {
+            let end = life.polls.last().map(|poll| poll.to.map_or("inside a poll", |_| "polled"));
+            let since = life.polls.last().map_or(number(&life.init, "ts"), |poll| poll.to.unwrap_or(poll.from));
+            let before = gone.map(|gone| gone as i64 - since as i64);
+            format!(
+                "{id} {} {} {before:?} ns before its end",
+                end.unwrap_or("born"),
+                life.outcome().unwrap_or("pending")
+            )
+        };
+        let left = self.lives.by_id.iter().filter(|(_, life)| life.destroy.is_none());
+        format!("{} [{}]", self.exe(), left.map(told).collect::<Vec<_>>().join(", "))
+    }
+
     /// What was there before it was a target.
     pub fn existing(&self) -> u64 {
         self.lives.by_id.values().filter(|life| life.existing()).count() as u64

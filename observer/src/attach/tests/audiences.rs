@@ -2,6 +2,7 @@
 
 use super::forked::{Child, forked, stays};
 use super::*;
+use crate::model::Ns;
 
 fn everyone(points: &[AttachPoint]) -> [ImageRequest<'_>; 1] {
     requests(points).map(|request| ImageRequest { scope: Scope::Everyone, ..request })
@@ -68,7 +69,7 @@ fn only_those_who_are_listed_are_reported_and_the_others_are_counted() {
         let listed = children[1].pid();
         probes.list(Pid(listed)).unwrap();
         probes.list(Pid(children[2].pid())).unwrap();
-        probes.forget(Pid(children[2].pid())).unwrap();
+        probes.forget(Pid(children[2].pid()), Ns(now())).unwrap();
         children.into_iter().for_each(|child| child.run());
         assert_eq!(tally(&drain(&mut probes).0), [(listed, 10)], "{mechanism:?}");
         assert_eq!(probes.counters().unwrap(), Counters { hits: 10, foreign: 20, ..Counters::default() });
@@ -149,8 +150,8 @@ fn processes_without_room_are_refused_and_forgetting_makes_room() {
     (1..=8).for_each(|pid| probes.list(Pid(pid)).unwrap());
     assert!(matches!(probes.list(Pid(9)), Err(AttachError::TooManyProcesses)));
     probes.list(Pid(8)).unwrap();
-    probes.forget(Pid(3)).unwrap();
-    probes.forget(Pid(3)).unwrap();
+    probes.forget(Pid(3), Ns(now())).unwrap();
+    probes.forget(Pid(3), Ns(now())).unwrap();
     probes.list(Pid(9)).unwrap();
 }
 
@@ -176,7 +177,7 @@ fn killed_in_calls(probes: &mut Probes, times: usize, forget: bool) -> Counters 
         let pid = Pid(child.pid());
         child.kill();
         if forget {
-            probes.forget(pid).unwrap();
+            probes.forget(pid, Ns(now())).unwrap();
         }
     }
     probes.counters().unwrap()
@@ -193,22 +194,31 @@ fn calls_of_killed_processes_do_not_fill_the_map_for_ever() {
     assert!(counters.entries_forgotten >= 60, "{counters:?}");
 }
 
-#[test]
-fn forgetting_a_process_leaves_the_calls_of_others() {
-    let Some(_alone) = live() else { return };
+/// What is seen of a call that is open while a process is forgotten as of that moment.
+fn seen_of_a_call_while_forgetting(of: impl Fn(Pid, Ns, Ns) -> (Pid, Ns)) -> Vec<(Option<RecordKind>, u16)> {
     let mut probes = best(64);
     let points = [point(Role::Poll, stays as *const () as usize)];
     let _links = probes.attach(&everyone(&points)).unwrap();
     let mut child = forked(|child| stays(&Cell::new(LIVE), child));
+    let before = Ns(now());
     child.go();
     child.told();
-    probes.forget(Pid(std::process::id())).unwrap();
+    let (pid, end) = of(Pid(child.pid()), before, Ns(now()));
+    probes.forget(pid, end).unwrap();
     child.run();
     let (seen, _) = drain(&mut probes);
-    assert_eq!(
-        seen.iter().map(|record| (record.kind, record.flags)).collect::<Vec<_>>(),
-        [(Some(RecordKind::Enter), 0), (Some(RecordKind::Leave), 0)]
-    );
+    seen.iter().map(|record| (record.kind, record.flags)).collect()
+}
+
+#[test]
+fn forgetting_a_process_leaves_the_calls_of_others_and_those_begun_after_its_end() {
+    let Some(_alone) = live() else { return };
+    let whole = [(Some(RecordKind::Enter), 0), (Some(RecordKind::Leave), 0)];
+    assert_eq!(seen_of_a_call_while_forgetting(|_, _, after| (Pid(std::process::id()), after)), whole);
+    // Its number is another program's by now, which was amid a call when we heard of the end.
+    assert_eq!(seen_of_a_call_while_forgetting(|pid, before, _| (pid, before)), whole);
+    let forgotten = [(Some(RecordKind::Enter), 0), (Some(RecordKind::Leave), FLAG_SUBJECT_UNKNOWN)];
+    assert_eq!(seen_of_a_call_while_forgetting(|pid, _, after| (pid, after)), forgotten);
 }
 
 #[test]
