@@ -64,7 +64,7 @@ impl Cell {
     }
 
     fn judge(&self, cell_type: &CellType) -> Result<(), Rejection> {
-        if !is_aligned(self.header.0, &cell_type.layout) {
+        if !cell_type.layout.is_header(self.header) {
             return Err(Rejection::Misaligned);
         }
         if !self.state.is_plausible() {
@@ -81,7 +81,7 @@ impl Cell {
         if !is_owned {
             return Err(Rejection::Owner);
         }
-        match self.queue_next == 0 || is_aligned(self.queue_next, &cell_type.layout) {
+        match cell_type.layout.is_queue_link(self.queue_next) {
             true => Ok(()),
             false => Err(Rejection::QueueLink),
         }
@@ -145,7 +145,7 @@ pub fn scan(
             let header = ProcAddr(at.0.wrapping_add(place as u64).wrapping_sub(u64::from(layout.vtable)));
             let begin = place.checked_sub(layout.vtable as usize);
             match begin.and_then(|begin| bytes.get(begin..begin + head_len(layout))) {
-                _ if !is_aligned(header.0, layout) => reject(Rejection::Misaligned),
+                _ if !layout.is_header(header) => reject(Rejection::Misaligned),
                 None => edge(header, index),
                 Some(head) => match Cell::read(header, index, types, head) {
                     Ok(cell) => each(cell, begin.and_then(|begin| trailer_at(bytes, begin + layout.trailer as usize))),
@@ -166,10 +166,6 @@ pub fn trailer_at(bytes: &[u8], place: usize) -> Option<Trailer> {
 /// The word at this place, in the machine's byte order.
 pub fn word_at(bytes: &[u8], place: usize) -> Option<u64> {
     bytes.get(place..place.checked_add(8)?)?.try_into().ok().map(u64::from_ne_bytes)
-}
-
-fn is_aligned(address: u64, layout: &CellLayout) -> bool {
-    address.is_multiple_of(u64::from(layout.align.max(8)))
 }
 
 #[cfg(test)]

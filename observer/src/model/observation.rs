@@ -85,7 +85,7 @@ impl CellWords {
     /// Whether a live task can have these words, given its type's layout. Freed memory fails it: the last reference
     /// leaves 0 behind, and allocators write links over the first words.
     pub fn is_plausible(&self, layout: &CellLayout) -> bool {
-        self.state.is_plausible() && self.queue_next.is_multiple_of(u64::from(layout.align))
+        self.state.is_plausible() && layout.is_queue_link(self.queue_next)
     }
 }
 
@@ -172,6 +172,23 @@ mod tests {
     }
 
     // Words of tokio 1.54.1 in a release build, as they were read.
+
+    #[test]
+    fn what_an_allocator_leaves_in_freed_memory_is_no_live_task() {
+        let layout = CellLayout::sample();
+        let words = |state, queue_next| CellWords {
+            vtable: ProcAddr(0x7efd_699f_0e68),
+            id: TaskId(44),
+            state: TaskState(state),
+            queue_next,
+        };
+        assert!(words(0x84, 0).is_plausible(&layout) && words(0x84, 0x30fe_4c80).is_plausible(&layout));
+        // As read from a program that is not position independent, after glibc 2.36 had freed it: the link to the next
+        // piece, and the process's random number, which happens to be a multiple of 128.
+        assert!(!words(821_909_220, 5_423_746_007_784_257_920).is_plausible(&layout));
+        assert!(!words(0, 0).is_plausible(&layout), "the last reference is gone");
+        assert!(!words(0x84, 0x80).is_plausible(&layout), "nothing is in the first page");
+    }
 
     #[test]
     fn a_join_error_stands_at_the_beginning_of_what_is_stored() {

@@ -1,5 +1,7 @@
 //! What is known of one spawned future type from the image, and of one live task from memory.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Naming, Place, ProcAddr, TaskId, Tid, VirtAddr};
@@ -42,6 +44,9 @@ pub struct TaskFunctions {
     pub shutdown: VirtAddr,
 }
 
+/// Addresses that a program's own memory can have on x86-64, unless it asks for more: all but the first page below 2^47.
+const USER_SPACE: Range<u64> = 0x1000..1 << 47;
+
 /// Byte offsets in a task's cell, from the header's address on. Mirrors tokio 1.23 to 1.54 `runtime/task/core.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellLayout {
@@ -73,6 +78,19 @@ impl CellLayout {
     pub fn far_id(&self) -> Option<u8> {
         let word = self.id as usize / 8;
         if word < observer_common::HEAD_WORDS { None } else { u8::try_from(word).ok() }
+    }
+
+    /// Whether a header can stand here: at an address of user space, as this runtime aligns its cells.
+    pub fn is_header(&self, at: ProcAddr) -> bool {
+        USER_SPACE.contains(&at.0) && at.0.is_multiple_of(u64::from(self.align.max(8)))
+    }
+
+    /// Whether a live task's queue link can hold this word: nothing, or another task's header.
+    ///
+    /// Of freed memory this is what tells in a program that is not position independent. glibc keeps a link in the first
+    /// word, which is so small there that it looks like a state; in the second it keeps a random number of the process's.
+    pub fn is_queue_link(&self, word: u64) -> bool {
+        word == 0 || self.is_header(ProcAddr(word))
     }
 
     /// Where the stage (future, output or nothing) begins, unless the future's own alignment moves it further.

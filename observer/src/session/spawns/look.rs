@@ -80,7 +80,7 @@ impl unwind::Memory for Look<'_> {
             state: TaskState(word(layout.state)?),
             queue_next: word(layout.queue_next)?,
         };
-        let is_one = header.0.is_multiple_of(layout.align.into()) && task.vtable == vtable && id.0 != 0;
+        let is_one = layout.is_header(header) && task.vtable == vtable && id.0 != 0;
         // At the hit, whoever was polled was running, or just complete.
         let then = self.glimpse.is_some_and(|glimpse| glimpse.at == header);
         let was_polled = !then || task.state.is_running() || task.state.is_complete();
