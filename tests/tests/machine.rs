@@ -42,6 +42,23 @@ fn a_program_that_is_overwritten_while_its_probes_are_in_runs_as_it_was_written(
     observer.stop();
 }
 
+/// The one that is asked for a new file can have ended by then, while another runs it already.
+#[test]
+fn a_new_program_whose_first_process_ended_at_once_is_observed_in_the_second() {
+    let observer = Observer::run(["trace", "--all", "--json"]).wait_until_attached();
+    for round in 0..20 {
+        let scratch = Scratch::new(&format!("twice-{round}"));
+        let program = scratch.copy(&path("newest-release", "burst"));
+        let mut first = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
+        first.kill().expect("it is a child of ours");
+        first.wait().expect("it is a child of ours");
+        let second = Fixture::spawn("the second", &mut Command::new(&program));
+        let begun = observer.wait_for("the second is a target", |line| is(line, "target", second.pid()));
+        assert!(begun.is_some(), "the observer ended in round {round}");
+    }
+    observer.stop();
+}
+
 #[test]
 fn of_all_processes_only_those_of_the_wanted_group_are_observed() {
     let fixture = Fixture::start("newest-release", "leaks", &["still"]);

@@ -4,7 +4,7 @@
 
 use super::cell_types::{CellType, CellTypeIndex, CellTypes, head_len};
 use super::rejection::Rejection;
-use crate::model::{CellLayout, LiveTask, ProcAddr, Resource, TaskId, TaskState, Tid};
+use crate::model::{LiveTask, ProcAddr, Resource, TaskId, TaskState, Tid};
 
 /// Task and list ids count up from 1 and stay far below this (at a million a second for half a year); pointers into the
 /// images, heaps and stacks of an ordinary process lie above.
@@ -175,6 +175,7 @@ mod tests {
     use super::*;
     use crate::census::cell_types::ImageIndex;
     use crate::census::tests::layout;
+    use crate::model::CellLayout;
 
     const FUTURE: u64 = 0x5555_0000_1000;
     const CLOSURE: u64 = 0x5555_0000_1100;

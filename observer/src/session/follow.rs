@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::attach::Probes;
 use crate::lives::{Change as Happening, Lives, News};
-use crate::model::{BY_PROCESS, Enclosure, FileId, Missing, Ns, Pid};
+use crate::model::{BY_PROCESS, Enclosure, FileId, Missing, Ns, Pid, ProcAddr};
 use crate::perf::PerfError;
 use crate::target::{Process, is_running, monotonic_now};
 
@@ -70,8 +70,8 @@ enum Whom {
 /// What is known of a file.
 #[derive(Clone, Debug)]
 enum Known {
-    /// It is being looked at, because these run it.
-    Asked(Vec<Pid>),
+    /// It is being looked at, because these run it, each with its code there.
+    Asked(Vec<(Pid, ProcAddr)>),
     /// There is nothing to observe in it.
     Nothing,
     /// Its probes are in, or were and may come again.
@@ -299,11 +299,11 @@ impl<'a> Follower<'a> {
             self.runners.insert(pid);
         }
         match self.files.get_mut(&file) {
-            Some(Known::Asked(pids)) => pids.push(pid),
+            Some(Known::Asked(waiting)) => waiting.push((pid, code.start)),
             Some(Known::Facts) => self.newcomers.push((file, pid)),
             Some(Known::Nothing) => {}
             None => {
-                self.files.insert(file, Known::Asked(vec![pid]));
+                self.files.insert(file, Known::Asked(vec![(pid, code.start)]));
                 self.analyst.ask(Ask { file, pid, at: code.start });
             }
         }
@@ -348,10 +348,8 @@ impl<'a> Follower<'a> {
         let found = match found {
             Ok(found) => found,
             Err(error) => {
-                // It has ended, as a rule: whoever runs the file next is asked for it.
-                self.files.remove(&ask.file);
                 (self.say)(2, &format!("an image of process {} was not looked at: {}", ask.pid, error.in_full()));
-                return;
+                return self.ask_another(&ask);
             }
         };
         let Found { file, path, looked, opened, missing } = found;
@@ -377,14 +375,27 @@ impl<'a> Follower<'a> {
         for name in &names {
             self.files.insert(*name, Known::Facts);
         }
-        let Some(Known::Asked(pids)) = asked else { return };
-        let mut runners: Vec<Runner> = pids.into_iter().filter_map(|pid| self.runner(pid)).collect();
+        let Some(Known::Asked(waiting)) = asked else { return };
+        let mut runners: Vec<Runner> = waiting.into_iter().filter_map(|(pid, _)| self.runner(pid)).collect();
         runners.sort_by_key(|runner| runner.pid);
         runners.dedup();
         let everyone = matches!(self.members, Whom::Everyone(_));
         let wanted = Wanted { names, path: path.clone(), opened, facts: &facts, runners, everyone };
         if let Err(error) = self.probing.begin(wanted, stream, probes) {
             (self.say)(1, &format!("{path} cannot be observed as it should: {}", error.in_full()));
+        }
+    }
+
+    /// A file could not be looked at where this process has it, which has ended, as a rule: the next one that came to run it
+    /// meanwhile is asked for it, or whoever does so later.
+    fn ask_another(&mut self, failed: &Ask) {
+        let Some(Known::Asked(waiting)) = self.files.get_mut(&failed.file) else { return };
+        waiting.retain(|(pid, at)| (*pid, *at) != (failed.pid, failed.at));
+        match waiting.first() {
+            Some((pid, at)) => self.analyst.ask(Ask { file: failed.file, pid: *pid, at: *at }),
+            None => {
+                self.files.remove(&failed.file);
+            }
         }
     }
 
