@@ -36,6 +36,9 @@ pub enum RecordKind {
     Raise = 4,
     /// A spawner took a task id, which is `subject`: with its [`Registers`] and its stack from `sp` on, see [`SpawnRecord`].
     Spawn = 5,
+    /// A function of a task's vtable was entered and has returned: an [`RecordKind::Enter`] and its [`RecordKind::Leave`]
+    /// in one, see [`CallRecord`].
+    Call = 6,
 }
 
 impl RecordKind {
@@ -47,6 +50,7 @@ impl RecordKind {
             3 => Self::Leave,
             4 => Self::Raise,
             5 => Self::Spawn,
+            6 => Self::Call,
             _ => return None,
         })
     }
@@ -84,6 +88,40 @@ pub struct Record {
     /// Memory behind `head`. Present in [`RECORD_FULL`].
     pub stage: [u64; STAGE_WORDS],
 }
+
+/// What the entry of a call saw, kept until its return.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Entry {
+    /// As in [`Record`].
+    pub ts: u64,
+    /// As in [`Record`].
+    pub far: u64,
+    /// As in [`Record`].
+    pub flags: u64,
+    /// As in [`Record`].
+    pub head: [u64; HEAD_WORDS],
+}
+
+/// The record of [`RecordKind::Call`]: half as many records are a third less for the target to pay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct CallRecord {
+    /// The first [`RECORD_BARE`] bytes of the return's [`Record`], as words; cookie, stack pointer, subject and thread are
+    /// the entry's, too.
+    pub bare: [u64; RECORD_BARE / 8],
+    /// What the entry saw.
+    pub entry: Entry,
+    /// The return's memory from the header on.
+    pub head: [u64; HEAD_WORDS],
+    /// Memory behind `head`. Present in [`CALL_FULL`].
+    pub stage: [u64; STAGE_WORDS],
+}
+
+/// Bytes of a call's record without the stage.
+pub const CALL_WITH_HEAD: usize = RECORD_WITH_HEAD + size_of::<Entry>();
+/// Bytes of a call's record with the stage: the task was complete at the return.
+pub const CALL_FULL: usize = RECORD_FULL + size_of::<Entry>();
 
 /// Bytes of a record without task memory (birth, raise).
 pub const RECORD_BARE: usize = 56;
@@ -167,6 +205,7 @@ pub struct SpawnRecord {
 pub const SPAWN_BARE: usize = RECORD_BARE + size_of::<Registers>() + 8 + 8 * HEAD_WORDS;
 
 const _: () = assert!(core::mem::offset_of!(SpawnRecord, stack) == SPAWN_BARE);
+const _: () = assert!(size_of::<CallRecord>() == CALL_FULL);
 const _: () = assert!(size_of::<Record>() == RECORD_FULL);
 const _: () = assert!(core::mem::offset_of!(Record, head) == RECORD_BARE);
 const _: () = assert!(core::mem::offset_of!(Record, stage) == RECORD_WITH_HEAD);

@@ -12,7 +12,7 @@ use crate::maps::{self, Entered};
 use crate::{header, open_calls};
 
 /// Bytes that a return has popped when its probe is hit: the return address.
-const RETURN_ADDRESS: u64 = 8;
+pub const RETURN_ADDRESS: u64 = 8;
 
 /// Reports the entry and remembers the header for the return.
 #[uprobe]
@@ -38,13 +38,13 @@ pub fn enter_only(ctx: ProbeContext) -> u32 {
 /// user space to see.
 #[uretprobe]
 pub fn leave(ctx: RetProbeContext) -> u32 {
-    let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
+    let Some(hit) = Hit::take_undated(&ctx, ctx.regs) else { return 0 };
     let sp = hit.sp.wrapping_sub(RETURN_ADDRESS);
     let Some(Entered { subject, at, .. }) = open_calls::close(&hit, sp) else {
         if !by_address() {
             let mut draft = Draft::new();
-            header::clear_head(draft.record());
-            draft.describe(&hit, RecordKind::Leave, FLAG_SUBJECT_UNKNOWN, sp, 0, 0);
+            header::clear_head(draft.head());
+            draft.describe(&hit.dated_now(), RecordKind::Leave, FLAG_SUBJECT_UNKNOWN, sp, 0, 0);
             draft.send::<RECORD_WITH_HEAD, _>(&ctx);
         }
         // Else nobody knows which function has returned, and there is nothing to say.
@@ -54,9 +54,9 @@ pub fn leave(ctx: RetProbeContext) -> u32 {
     let mut draft = Draft::new();
 
     let far = header::far_word(subject, hit.far());
-    let flags = header::copy_head(draft.record(), subject);
-    if flags == 0 && header::is_complete(draft.record()) {
-        let flags = header::copy_stage(draft.record(), subject);
+    let flags = header::copy_head(draft.head(), subject);
+    if flags == 0 && header::is_complete(draft.head()) {
+        let flags = header::copy_stage(draft.stage(), subject);
         draft.describe(&hit.dated_now(), RecordKind::Leave, flags, sp, subject, far);
         draft.send::<RECORD_FULL, _>(&ctx);
     } else {
@@ -66,16 +66,18 @@ pub fn leave(ctx: RetProbeContext) -> u32 {
     0
 }
 
+/// What the function was given first: a header.
 #[inline(always)]
-fn first_argument(ctx: &ProbeContext) -> u64 {
+pub fn first_argument(ctx: &ProbeContext) -> u64 {
     // SAFETY: the program's own context, which is the registers.
     unsafe { (*ctx.regs).rdi }
 }
 
+/// Reports an entry at once.
 #[inline(always)]
-fn report_entry<C: EbpfContext>(ctx: &C, hit: &Hit, subject: u64) {
+pub fn report_entry<C: EbpfContext>(ctx: &C, hit: &Hit, subject: u64) {
     let mut draft = Draft::new();
-    let flags = header::copy_head(draft.record(), subject);
+    let flags = header::copy_head(draft.head(), subject);
     if flags != 0 {
         header::say_unreadable(subject, hit.point(), hit.tid());
     }

@@ -5,7 +5,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_log_ebpf::debug;
 use aya_log_ebpf::macro_support::{Level, level_enabled};
-use observer_common::{FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, RECORD_WITH_HEAD, Record};
+use observer_common::{FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, HEAD_WORDS, STAGE_WORDS};
 
 /// The state word's bit for "complete". It only picks the record's length: user space reads the word itself.
 const COMPLETE: u64 = 2;
@@ -14,14 +14,16 @@ const REFERENCES_FROM: u32 = 6;
 /// More references than this no live task has.
 const REFERENCES_BELOW: u64 = 1 << 24;
 
-/// Copies the head; the flags to report.
+/// A task's memory from its header on.
+pub type Head = [u64; HEAD_WORDS];
+/// And behind that.
+pub type Stage = [u64; STAGE_WORDS];
+
+/// Copies the head to memory of the program's own; the flags to report.
 #[inline(always)]
-pub fn copy_head(record: *mut Record, header: u64) -> u16 {
-    // SAFETY: `record` is a draft's own memory; the helper checks the user address and zeroes what it cannot read.
-    let read = unsafe {
-        let head = &raw mut (*record).head;
-        bpf_probe_read_user(head.cast(), size_of_val(&*head) as u32, header as *const _)
-    };
+pub fn copy_head(head: *mut Head, header: u64) -> u16 {
+    // SAFETY: the program's own memory; the helper checks the user address and zeroes what it cannot read.
+    let read = unsafe { bpf_probe_read_user(head.cast(), size_of::<Head>() as u32, header as *const _) };
     if read == 0 { 0 } else { FLAG_HEAD_UNREADABLE }
 }
 
@@ -40,28 +42,25 @@ pub fn far_word(header: u64, number: u8) -> u64 {
 
 /// Fills the head of a record whose header nobody knows.
 #[inline(always)]
-pub fn clear_head(record: *mut Record) {
-    // SAFETY: `record` is a draft's own memory.
-    unsafe { (*record).head = [0; _] }
+pub fn clear_head(head: *mut Head) {
+    // SAFETY: the program's own memory.
+    unsafe { *head = [0; _] }
 }
 
 /// Copies the stage behind the head; the flags to report.
 #[inline(always)]
-pub fn copy_stage(record: *mut Record, header: u64) -> u16 {
-    let behind_head = header.wrapping_add((RECORD_WITH_HEAD - observer_common::RECORD_BARE) as u64);
+pub fn copy_stage(stage: *mut Stage, header: u64) -> u16 {
+    let behind_head = header.wrapping_add(size_of::<Head>() as u64);
     // SAFETY: as in `copy_head`.
-    let read = unsafe {
-        let stage = &raw mut (*record).stage;
-        bpf_probe_read_user(stage.cast(), size_of_val(&*stage) as u32, behind_head as *const _)
-    };
+    let read = unsafe { bpf_probe_read_user(stage.cast(), size_of::<Stage>() as u32, behind_head as *const _) };
     if read == 0 { 0 } else { FLAG_STAGE_UNREADABLE }
 }
 
 /// Whether the head, just copied, is that of a completed task that still lives.
 #[inline(always)]
-pub fn is_complete(record: *mut Record) -> bool {
-    // SAFETY: `record` is a draft's own memory, and its head has been written.
-    let state = unsafe { (*record).head[0] };
+pub fn is_complete(head: *const Head) -> bool {
+    // SAFETY: the program's own memory, which has been written.
+    let state = unsafe { (*head)[0] };
     let references = state >> REFERENCES_FROM;
     state & COMPLETE != 0 && references != 0 && references < REFERENCES_BELOW
 }

@@ -12,6 +12,7 @@ compile_error!("the programs read x86-64 registers; build with `cargo xtask ebpf
 
 mod audience;
 mod call;
+
 mod emit;
 mod header;
 mod maps;
@@ -20,6 +21,7 @@ mod open_calls;
 mod panic;
 mod spawn;
 mod spawner;
+mod whole_call;
 
 /// Lets the kernel offer its GPL-only helpers (time, user memory, perf output).
 #[unsafe(link_section = "license")]

@@ -6,7 +6,7 @@ use core::arch::asm;
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, PerfEventByteArray};
-use observer_common::{Counter, SpawnRecord};
+use observer_common::{Counter, Entry, SpawnRecord};
 
 /// Per-CPU rings of records. The user side opens them, with a watermark.
 #[map]
@@ -67,12 +67,12 @@ pub struct Entered {
     pub subject: u64,
     /// The function's probed instruction.
     pub at: u64,
-    /// When.
-    pub ts: u64,
     /// Its process.
     pub tgid: u32,
     /// The cookie's target. A return probe for one process runs in others, too, on kernels of the age of 6.1.
     pub target: u32,
+    /// What was seen; only the time, where that has been reported.
+    pub entry: Entry,
 }
 
 /// Adds one. Atomic although the row is this CPU's own: a uprobe's program can be preempted by another thread's. In

@@ -49,7 +49,8 @@ pub fn limited(capabilities: &[&str]) -> Command {
     limited_as(NOBODY, capabilities)
 }
 
-fn limited_as(user: u32, capabilities: &[&str]) -> Command {
+/// The same to another user: what a user may lock is counted over all that run as that one.
+pub fn limited_as(user: u32, capabilities: &[&str]) -> Command {
     let user = user.to_string();
     let list = capabilities.iter().fold("-all".to_owned(), |list, one| format!("{list},+{one}"));
     let mut command = Command::new("setpriv");

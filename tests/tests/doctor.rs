@@ -6,7 +6,7 @@ use std::process::Command;
 use tests::diagnosis::Diagnosis;
 use tests::kernel::has_uprobe_multi;
 use tests::observer::{Observer, program};
-use tests::rights::{NOBODY, Shared, elsewhere, limited, refusing};
+use tests::rights::{NOBODY, Shared, elsewhere, limited, limited_as, refusing};
 
 const EPERM: i32 = libc::EPERM;
 
@@ -214,12 +214,15 @@ fn in_a_user_namespace_of_its_own_capabilities_are_said_not_to_count() {
     assert!(found.end()["live"].is_null());
 }
 
+/// A user as whom no other test runs anything that locks memory.
+const ALONE: u32 = 65532;
+
 #[test]
 fn rings_that_may_not_be_locked_are_made_smaller_and_the_ways_to_larger_ones_are_named() {
     let shared = Shared::new("doctor-locked");
     let mut command = Command::new("prlimit");
     command.arg("--memlock=0");
-    let limited = limited(&["bpf", "perfmon", "sys_ptrace"]);
+    let limited = limited_as(ALONE, &["bpf", "perfmon", "sys_ptrace"]);
     command.arg(limited.get_program()).args(limited.get_args()).arg(shared.program());
     let found = doctor(&mut command);
     found.assert(None, "rings", "works", &["pages a CPU instead of 1024", "CAP_IPC_LOCK", "ulimit -l"], "");

@@ -58,7 +58,7 @@ impl Probes {
         let calls = self.object().calls()?;
         let mut left: Vec<Call> = Vec::new();
         kernel_maps::calls(calls, |call, entered| {
-            if entered.tgid == pid.0 && entered.ts < end.0 {
+            if entered.tgid == pid.0 && entered.entry.ts < end.0 {
                 left.push(call);
             }
         })

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use aya_obj::generated::bpf_cmd;
+use observer_common::Entry;
 
 use super::kernel::bpf;
 
@@ -48,9 +49,9 @@ pub(super) struct Call {
 pub(super) struct Entered {
     pub(super) subject: u64,
     pub(super) at: u64,
-    pub(super) ts: u64,
     pub(super) tgid: u32,
     pub(super) target: u32,
+    pub(super) entry: Entry,
 }
 
 /// Calls read at once. More than any of the map's buckets holds, or the kernel would stop at that one.

@@ -42,6 +42,7 @@ pub(super) struct Object {
     maps: HashMap<String, Created>,
     counters: PerCpuArray<MapData, u64>,
     work: Work,
+    calls: Calls,
     spawners: Spawners,
 }
 
@@ -65,6 +66,18 @@ pub enum Work {
     Report,
     /// They do nothing: to measure what the hits alone cost.
     Nothing,
+}
+
+/// When a call is reported that has an entry and a return.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Calls {
+    /// Its entry and its return, each when it happens.
+    #[default]
+    Twice,
+    /// Both at its return, which costs the target less. Those that have not returned are found among
+    /// [`Probes::begun`](super::Probes::begun). Where records say addresses
+    /// ([`Mechanism::says_addresses`](super::Mechanism::says_addresses)) they are reported twice all the same.
+    Once,
 }
 
 /// Whether ids can be reported with those who take them: a program of its own, and memory to put its records together.
@@ -91,7 +104,7 @@ impl Object {
         for (name, mut declared) in parsed.maps.drain() {
             match name.as_str() {
                 PROCESSES => declared.set_max_entries(options.processes),
-                ENTERED => declared.set_max_entries(options.calls),
+                ENTERED => declared.set_max_entries(options.in_progress),
                 SCRATCH if options.spawners == Spawners::Unseen => declared.set_max_entries(1),
                 _ => {}
             }
@@ -103,7 +116,8 @@ impl Object {
         }
         let counters = map(&maps, COUNTERS)?.as_fd().try_clone_to_owned().map_err(kept)?;
         let counters = PerCpuArray::try_from(Map::PerCpuArray(MapData::from_fd(counters)?))?;
-        Ok(Self { parsed, maps, counters, work: Work::Report, spawners: options.spawners })
+        let calls = if mechanism.says_addresses() { Calls::Twice } else { options.calls };
+        Ok(Self { parsed, maps, counters, work: Work::Report, calls, spawners: options.spawners })
     }
 
     /// What is loaded from now on.
@@ -124,6 +138,11 @@ impl Object {
     /// What is said of processes.
     pub(super) fn processes(&self) -> Result<BorrowedFd<'_>, AttachError> {
         self.map(PROCESSES)
+    }
+
+    /// When calls are reported.
+    pub(super) fn reports(&self) -> Calls {
+        self.calls
     }
 
     /// Calls in progress.
@@ -158,7 +177,7 @@ impl Object {
 
         let mut loaded = HashMap::new();
         for program in self.programs() {
-            let name = name(program, self.work);
+            let name = name(program, self.work, self.calls);
             let entry = object.programs.get(name).and_then(|p| Some((p, object.functions.get(&p.function_key())?)));
             let (parsed, function) = entry.ok_or_else(|| AttachError::Object(format!("no program {name}")))?;
             let fd = kernel::load_program(name, &function.instructions, &parsed.license, by).map_err(|rejected| {
@@ -183,10 +202,12 @@ pub(super) const PROGRAMS: [Program; 7] =
     [Program::Leave, Program::Enter, Program::EnterOnly, Program::Raise, Program::Mint, Program::Birth, Program::Spawn];
 
 /// What the kernel side calls it.
-fn name(program: Program, work: Work) -> &'static str {
+fn name(program: Program, work: Work, calls: Calls) -> &'static str {
     match (program, work) {
         (Program::Leave, Work::Nothing) => "nothing_at_return",
         (_, Work::Nothing) => "nothing",
+        (Program::Enter, _) if calls == Calls::Once => "begin_call",
+        (Program::Leave, _) if calls == Calls::Once => "end_call",
         (Program::Mint, _) => "mint",
         (Program::Birth, _) => "birth",
         (Program::Spawn, _) => "spawn",
@@ -232,9 +253,9 @@ mod tests {
         let object = aya_obj::Object::parse(BYTES).unwrap();
         assert_eq!(object.license.as_c_str(), c"Dual MIT/GPL");
         let mut found: Vec<&str> = object.programs.keys().map(String::as_str).collect();
-        let works = [Work::Report, Work::Nothing];
-        let mut expected: Vec<&str> =
-            works.iter().flat_map(|work| PROGRAMS.map(|program| name(program, *work))).collect();
+        let ways = [(Work::Report, Calls::Twice), (Work::Report, Calls::Once), (Work::Nothing, Calls::Twice)];
+        let names = |(work, calls)| PROGRAMS.map(|program| name(program, work, calls));
+        let mut expected: Vec<&str> = ways.into_iter().flat_map(names).collect();
         found.sort();
         expected.sort();
         expected.dedup();

@@ -7,15 +7,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use observer_common::Counter;
+use observer_common::{Cookie, Counter, RECORD_WITH_HEAD, RecordKind};
 
 use super::kernel::AttachedBy;
 use super::kernel_log::KernelLog;
+use super::kernel_maps::{self, Call, Entered};
 use super::links::Way;
 use super::mechanism::{Trial, try_multi};
-use super::object::{Object, Spawners, Work};
+use super::object::{Calls, Object, Spawners, Work};
 use super::tracefs::Tracefs;
-use super::{AttachError, Audience, ImageRequest, Links, Mechanism, kernel_maps};
+use super::{AttachError, Audience, ImageRequest, Links, Mechanism};
 use crate::model::{Pid, PointIndex, Program, Spot};
 use crate::perf::{Ring, Source, online_cpus};
 
@@ -33,7 +34,9 @@ pub struct Options {
     /// Processes that can be listed or excluded at one moment.
     pub processes: u32,
     /// Calls in progress that can be remembered at one moment; what is beyond is counted as forgotten.
-    pub calls: u32,
+    pub in_progress: u32,
+    /// When calls are reported.
+    pub calls: Calls,
     /// Whether ids can be reported with those who take them.
     pub spawners: Spawners,
     /// Let the kernel side speak, see [`Probes::kernel_log`].
@@ -49,7 +52,8 @@ impl Default for Options {
             work: Work::Report,
             audience: Audience::Linked,
             processes: 16_384,
-            calls: 65_536,
+            in_progress: 32_768,
+            calls: Calls::Twice,
             spawners: Spawners::Unseen,
             kernel_log: false,
         }
@@ -155,6 +159,11 @@ impl Probes {
         }
     }
 
+    /// When calls are reported.
+    pub fn calls(&self) -> Calls {
+        self.object.reports()
+    }
+
     /// Attaches every point of every request, or none. Points that the kernel refuses for their place's sake are no
     /// error, see [`Links::refused`].
     ///
@@ -192,6 +201,18 @@ impl Probes {
         drained
     }
 
+    /// Hands the entry of every call to `sink` that has begun and is not reported yet, as the record of it: all that had
+    /// begun when this was asked and are not in a ring by the time that it is answered, and perhaps some that are. Where
+    /// calls are reported twice there are none.
+    pub fn begun(&self, sink: &mut dyn FnMut(&[u8])) -> Result<(), AttachError> {
+        if self.object.reports() == Calls::Twice {
+            return Ok(());
+        }
+        let each = |call: Call, entered: Entered| sink(&entry_record(&call, &entered));
+        kernel_maps::calls(self.object.calls()?, each)
+            .map_err(|source| AttachError::refused("read the calls in progress", source))
+    }
+
     /// From now on, spawns at this point are reported with the memory that the word at this spot points to. Where records
     /// say addresses ([`Mechanism::says_addresses`]) no point is known at a hit, and this changes nothing.
     pub fn look_at(&mut self, point: PointIndex, spot: Spot) -> Result<(), AttachError> {
@@ -221,6 +242,21 @@ impl Probes {
     pub fn kernel_log(&mut self) -> Vec<String> {
         self.log.as_mut().map_or_else(Vec::new, KernelLog::read)
     }
+}
+
+/// The record that the entry of a call would have made, byte for byte.
+fn entry_record(call: &Call, entered: &Entered) -> [u8; RECORD_WITH_HEAD] {
+    let Entered { subject, tgid, target, entry, .. } = entered;
+    // The cookie that a probe without a register has; the word it asks for has been read.
+    let cookie = Cookie { point: call.which, target: *target as u16, register: 0, far: 0 }.to_u64();
+    let threads = u64::from(*tgid) << 32 | u64::from(call.tid);
+    let kinds = (entry.flags & 0xFFFF) << 16 | RecordKind::Enter as u64;
+    let words = [entry.ts, cookie, call.sp, *subject, threads, kinds, entry.far].into_iter().chain(entry.head);
+    let mut record = [0; RECORD_WITH_HEAD];
+    for (place, word) in record.chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    record
 }
 
 fn open_rings(object: &Object, pages: usize) -> Result<(Vec<Ring>, usize), AttachError> {

@@ -29,6 +29,7 @@ mod records;
 mod rings;
 mod spawners;
 mod trace_events;
+mod whole_calls;
 
 const EXE: &str = "/proc/self/exe";
 /// A state word with one reference.
@@ -158,6 +159,10 @@ fn requests(points: &[AttachPoint]) -> [ImageRequest<'_>; 1] {
     *PLACES.lock().unwrap() = Some((places, points.to_vec()));
     let points = points.iter().enumerate().map(|(i, point)| (PointIndex(i as u32), point)).collect();
     [ImageRequest { scope: Scope::Process { pid: Pid(std::process::id()), target: 9 }, path: Path::new(EXE), points }]
+}
+
+fn everyone(points: &[AttachPoint]) -> [ImageRequest<'_>; 1] {
+    requests(points).map(|request| ImageRequest { scope: Scope::Everyone, ..request })
 }
 
 fn probes(mechanism: Mechanism, ring_pages: usize) -> Probes {

@@ -104,6 +104,8 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
     let seen = match kind {
         // Nobody who wants events plants points that write these.
         RecordKind::Spawn => return Err(Malformed::Kind(kind as u16)),
+        // Taken apart before, unless something is missing.
+        RecordKind::Call => return Err(short()),
         RecordKind::Birth => {
             if role != Role::Birth {
                 return Err(Malformed::RoleMismatch);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::attach::{AttachError, Probes};
-use crate::decode::{Malformed, Merger, decode, image_of};
+use crate::decode::{Calls, Malformed, Merger, decode, image_of};
 use crate::lifecycle::{Census, Left, Lifecycle};
 use crate::model::{Event, FileId, Ns, Pid, TargetId, Tid};
 use crate::sink::{Gone, Sink, Totals};
@@ -50,10 +50,21 @@ pub(super) enum Mark {
     Released(FileId),
 }
 
+/// Two parts of a record as one, out of the chunk.
+fn cut(chunk: &mut BytesMut, one: &[u8], other: &[u8]) -> Bytes {
+    if chunk.capacity() < one.len() + other.len() {
+        chunk.reserve(CHUNK);
+    }
+    chunk.extend_from_slice(one);
+    chunk.extend_from_slice(other);
+    chunk.split().freeze()
+}
+
 /// The event arm: everything after the kernel.
 pub(super) struct Stream {
     pub(super) population: Population,
     lifecycle: Lifecycle,
+    calls: Calls,
     merger: Merger,
     marks: VecDeque<(Ns, Mark)>,
     sink: Box<dyn Sink>,
@@ -79,6 +90,7 @@ impl Stream {
         Self {
             population,
             lifecycle,
+            calls: Calls::default(),
             merger: Merger::default(),
             marks: VecDeque::new(),
             sink,
@@ -115,15 +127,23 @@ impl Stream {
 
     /// Takes what is in the rings, whatever was lost meanwhile.
     pub(super) fn drain(&mut self, probes: &mut Probes) {
-        let Self { merger, chunk, .. } = self;
+        let Self { calls, merger, chunk, .. } = self;
         probes.drain(&mut |cpu, record| {
-            if chunk.capacity() < record.len() {
-                chunk.reserve(CHUNK);
-            }
-            chunk.extend_from_slice(record);
-            let bytes: Bytes = chunk.split().freeze();
-            merger.push(cpu as usize, bytes);
+            calls.take_apart(record, &mut |one, other| merger.push(cpu as usize, cut(chunk, one, other)));
         });
+        calls.looked();
+    }
+
+    /// Takes calls that are in progress. The rings must be looked at afterwards: what is not in progress any more is there.
+    pub(super) fn look_at_calls(&mut self, probes: &Probes) -> Result<(), AttachError> {
+        let Self { calls, merger, chunk, .. } = self;
+        calls.look();
+        probes.begun(&mut |entry| {
+            if calls.is_news(entry) {
+                // Of whichever CPU: it is put where its time is.
+                merger.push(0, cut(chunk, entry, &[]));
+            }
+        })
     }
 
     /// Takes in a census when all records up to its end have been.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use crate::attach::{self, Audience, Probes};
+use crate::attach::{self, Audience, Calls, Probes};
 use crate::lifecycle::{Lifecycle, Rules};
 use crate::lives::Lives;
 use crate::model::{Catalog, Missing, Ns};
@@ -30,6 +30,8 @@ use super::{Options, Output, Selection, event_loop, kernel_release, progress};
 
 /// Between two looks at the memory in use.
 const LOOK: Ns = Ns(500_000_000);
+/// Between two looks at the calls in progress, where records wait for one. It reads a map of the kernel's from end to end.
+const SHORTLY: Ns = Ns(5_000_000);
 
 /// Observes until something ends it: the wanted time, a signal, or the targets' end.
 pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
@@ -50,6 +52,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         ring_pages: options.ring_pages,
         work: options.work,
         audience: if everyone { Audience::NotExcluded } else { named.audience() },
+        calls: Calls::Once,
         kernel_log: options.verbosity >= 3,
         ..attach::Options::default()
     })?;
@@ -87,11 +90,12 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let reason = runtime.block_on(async {
         let (probes, stream, follower) = (&mut probes, &mut stream, &mut follower);
         let budget = Budget::new(options.bound);
-        Observing { probes, stream, follower, censuses, budget, next_look: Ns(0), say: &say }.run(watch).await
+        let looked = Ns(0);
+        Observing { probes, stream, follower, censuses, budget, next_look: Ns(0), looked, say: &say }.run(watch).await
     });
     let detaching = monotonic_now();
     // What is lost from here on, while nobody reads the rings, is not part of what is said.
-    let filled = stream.fill(&mut probes, detaching);
+    let filled = stream.look_at_calls(&probes).and_then(|()| stream.fill(&mut probes, detaching));
     follower.fill(&mut stream, &probes);
     drop(follower);
     let detach = monotonic_now().since(detaching);
@@ -156,6 +160,8 @@ struct Observing<'a, 'f> {
     budget: Budget,
     /// When to look at the memory in use next.
     next_look: Ns,
+    /// When calls in progress were looked at last: what has begun before is known.
+    looked: Ns,
     say: &'a dyn Fn(u8, &str),
 }
 
@@ -166,6 +172,7 @@ impl Observing<'_, '_> {
             let now = monotonic_now();
             // Before the rings are looked at: what was written later may have been passed by.
             let written = watch.horizon().written();
+            self.look_at_calls(written, now)?;
             let lost = self.stream.fill(self.probes, now)?;
             if lost > 0 {
                 self.censuses.want_all();
@@ -177,7 +184,8 @@ impl Observing<'_, '_> {
             let window = if self.budget.level() >= Level::Window { SHORT_WINDOW } else { WINDOW };
             // What a census finds belongs between the records of its own time.
             let horizon = if self.censuses.are_under_way() { Ns(0) } else { written };
-            let changes = self.stream.release(horizon.max(now.before(window.0))).map_err(SessionError::Output)?;
+            let horizon = horizon.max(now.before(window.0)).min(self.looked);
+            let changes = self.stream.release(horizon).map_err(SessionError::Output)?;
             changes.into_iter().for_each(|(at, change)| self.changed(at, change));
             for text in self.probes.kernel_log() {
                 (self.say)(3, &format!("kernel side: {text}"));
@@ -192,6 +200,20 @@ impl Observing<'_, '_> {
                 Woken::Exited => return Ok(EndReason::Exited),
             }
         }
+    }
+
+    /// Before the rings are looked at, as often as it is of use: a call that lasts is said to have begun without its return.
+    fn look_at_calls(&mut self, written: Ns, now: Ns) -> Result<(), SessionError> {
+        let pause = match self.probes.calls() {
+            Calls::Twice => Ns(0),
+            Calls::Once if written > self.looked => SHORTLY,
+            Calls::Once => WINDOW,
+        };
+        if now.since(self.looked) >= pause {
+            self.stream.look_at_calls(self.probes)?;
+            self.looked = now;
+        }
+        Ok(())
     }
 
     fn look_at_budget(&mut self, now: Ns) -> Result<(), SessionError> {

@@ -4,10 +4,6 @@ use super::forked::{Child, forked, stays};
 use super::*;
 use crate::model::Ns;
 
-fn everyone(points: &[AttachPoint]) -> [ImageRequest<'_>; 1] {
-    requests(points).map(|request| ImageRequest { scope: Scope::Everyone, ..request })
-}
-
 fn heard(mechanism: Mechanism, audience: Audience) -> Probes {
     Probes::load(&Options { mechanism: Some(mechanism), ring_pages: 64, audience, ..Options::default() }).unwrap()
 }
@@ -186,7 +182,7 @@ fn killed_in_calls(probes: &mut Probes, times: usize, forget: bool) -> Counters 
 #[test]
 fn calls_of_killed_processes_do_not_fill_the_map_for_ever() {
     let Some(_alone) = live() else { return };
-    let load = || Probes::load(&Options { ring_pages: 64, calls: 32, ..Options::default() }).unwrap();
+    let load = || Probes::load(&Options { ring_pages: 64, in_progress: 32, ..Options::default() }).unwrap();
     let counters = killed_in_calls(&mut load(), 200, true);
     assert_eq!(counters, Counters { hits: 200, ..Counters::default() });
     // Without being told of their ends it would be full.

@@ -1,0 +1,180 @@
+//! Records of whole calls, taken apart into an entry and a return, each with its own time.
+//!
+//! A call that has not returned has no record: its entry is told from the calls in progress, and left out when the record
+//! comes. Does not know what is in a record, save where and when it is of.
+
+use std::collections::HashSet;
+
+use observer_common::{CALL_WITH_HEAD, Entry, HEAD_WORDS, RECORD_BARE, RecordKind};
+
+use super::record::{word, words};
+
+/// Where the words of a record's bare part are that tell a call from others, and an entry from a return.
+const TS: usize = 0;
+const SP: usize = 2;
+const THREADS: usize = 4;
+const KINDS: usize = 5;
+const FAR: usize = 6;
+
+/// Those whose entry was told.
+#[derive(Debug, Default)]
+pub struct Calls {
+    told: HashSet<Begun>,
+    /// Met by the last look at the calls in progress.
+    met: Option<HashSet<Begun>>,
+}
+
+/// A call: no thread begins two at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Begun {
+    at: u64,
+    sp: u64,
+    tid: u32,
+}
+
+impl Calls {
+    /// Gives what the record says, a moment at a time, each in two parts; a record of something else, or one that is too
+    /// short, as it is.
+    pub fn take_apart(&mut self, record: &[u8], each: &mut dyn FnMut(&[u8], &[u8])) {
+        let parts = word(record, 8 * KINDS)
+            .filter(|kinds| *kinds as u16 == RecordKind::Call as u16 && record.len() >= CALL_WITH_HEAD)
+            .and_then(|_| Some((words(record, 0)?, words(record, RECORD_BARE)?)));
+        let Some((bare, entry)) = parts else { return each(record, &[]) };
+        let bare: [u64; RECORD_BARE / 8] = bare;
+        let [ts, far, flags]: [u64; ENTRY_BARE] = entry;
+        if !self.told.remove(&Begun { at: ts, sp: bare[SP], tid: bare[THREADS] as u32 }) {
+            let mut entered = bare;
+            (entered[TS], entered[FAR]) = (ts, far);
+            entered[KINDS] = kinds(bare[KINDS], RecordKind::Enter, flags as u16);
+            let head = RECORD_BARE + 8 * ENTRY_BARE;
+            each(&bytes_of(&entered), &record[head..head + 8 * HEAD_WORDS]);
+        }
+        let mut left = bare;
+        left[KINDS] = kinds(bare[KINDS], RecordKind::Leave, (bare[KINDS] >> 16) as u16);
+        each(&bytes_of(&left), &record[RECORD_BARE + size_of::<Entry>()..]);
+    }
+
+    /// Begins a look at the calls in progress.
+    pub fn look(&mut self) {
+        self.met = Some(HashSet::new());
+    }
+
+    /// This one is in progress, and that is its entry's record: whether it is to be told.
+    pub fn is_news(&mut self, entry: &[u8]) -> bool {
+        let begun = |entry| {
+            Some(Begun { at: word(entry, 8 * TS)?, sp: word(entry, 8 * SP)?, tid: word(entry, 8 * THREADS)? as u32 })
+        };
+        let Some(begun) = begun(entry) else { return true };
+        if let Some(met) = &mut self.met {
+            met.insert(begun);
+        }
+        self.told.insert(begun)
+    }
+
+    /// All records have been taken that were there when the look was over: who was not met and is still told of has
+    /// returned, and the record of it was lost.
+    pub fn looked(&mut self) {
+        if let Some(met) = self.met.take() {
+            self.told.retain(|begun| met.contains(begun));
+        }
+    }
+}
+
+/// Words of an entry before its head.
+const ENTRY_BARE: usize = size_of::<Entry>() / 8 - HEAD_WORDS;
+
+fn kinds(word: u64, kind: RecordKind, flags: u16) -> u64 {
+    word >> 32 << 32 | u64::from(flags) << 16 | kind as u64
+}
+
+fn bytes_of(words: &[u64; RECORD_BARE / 8]) -> [u8; RECORD_BARE] {
+    let mut bytes = [0; RECORD_BARE];
+    for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use observer_common::{CALL_FULL, FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, RECORD_FULL, RECORD_WITH_HEAD};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A call's record: every word is its number, but for those that tell what it is.
+    fn call(len: usize, entered: u64) -> Vec<u8> {
+        let mut words: Vec<u64> = (0..len as u64 / 8).collect();
+        words[TS] = 900;
+        words[KINDS] = u64::from(FLAG_STAGE_UNREADABLE) << 16 | RecordKind::Call as u64;
+        (words[7], words[8], words[9]) = (entered, 77, u64::from(FLAG_HEAD_UNREADABLE));
+        words.into_iter().flat_map(u64::to_ne_bytes).collect()
+    }
+
+    fn parts(calls: &mut Calls, record: &[u8]) -> Vec<Vec<u8>> {
+        let mut parts = Vec::new();
+        calls.take_apart(record, &mut |one, other| parts.push([one, other].concat()));
+        parts
+    }
+
+    fn numbers(bytes: &[u8]) -> Vec<u64> {
+        bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_call_is_its_entry_and_its_return_each_with_its_time_flags_and_memory() {
+        let [entry, left] = &parts(&mut Calls::default(), &call(CALL_FULL, 100))[..] else { panic!("two") };
+        assert_eq!((entry.len(), left.len()), (RECORD_WITH_HEAD, RECORD_FULL));
+        let (entry, left) = (numbers(entry), numbers(left));
+        let kinds = |flag: u16, kind| u64::from(flag) << 16 | kind as u64;
+        assert_eq!(entry[..7], [100, 1, 2, 3, 4, kinds(FLAG_HEAD_UNREADABLE, RecordKind::Enter), 77]);
+        assert_eq!(entry[7..], (10..20).collect::<Vec<u64>>());
+        assert_eq!(left[..7], [900, 1, 2, 3, 4, kinds(FLAG_STAGE_UNREADABLE, RecordKind::Leave), 6]);
+        assert_eq!(left[7..], (20..38).collect::<Vec<u64>>());
+        let without_stage = parts(&mut Calls::default(), &call(CALL_WITH_HEAD, 100));
+        assert_eq!(without_stage[1].len(), RECORD_WITH_HEAD);
+    }
+
+    #[test]
+    fn an_entry_that_was_told_while_the_call_was_in_progress_is_not_told_again() {
+        let mut calls = Calls::default();
+        let entry = parts(&mut calls, &call(CALL_FULL, 100)).remove(0);
+        for told in [true, false] {
+            calls.look();
+            assert_eq!(calls.is_news(&entry), told);
+            calls.looked();
+        }
+        assert_eq!(parts(&mut calls, &call(CALL_FULL, 100)).len(), 1, "the return alone");
+        assert_eq!(parts(&mut calls, &call(CALL_FULL, 100)).len(), 2, "nothing is kept of it");
+    }
+
+    #[test]
+    fn a_call_whose_record_was_lost_is_forgotten() {
+        let mut calls = Calls::default();
+        let entry = parts(&mut calls, &call(CALL_FULL, 100)).remove(0);
+        calls.look();
+        assert!(calls.is_news(&entry));
+        calls.looked();
+        calls.look();
+        calls.looked();
+        assert!(calls.told.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_bytes_come_nothing_is_lost_of_what_is_no_call(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let said = parts(&mut Calls::default(), &bytes);
+            let is_call = bytes.len() >= CALL_WITH_HEAD && bytes[40..42] == (RecordKind::Call as u16).to_ne_bytes();
+            prop_assert_eq!(said.len(), if is_call { 2 } else { 1 });
+            if !is_call {
+                prop_assert_eq!(&said[0], &bytes);
+            }
+        }
+
+        #[test]
+        fn a_call_cut_anywhere_is_said_whole_or_as_it_is(cut in 0..CALL_FULL) {
+            let said = parts(&mut Calls::default(), &call(CALL_FULL, 1)[..cut]);
+            prop_assert_eq!(said.len(), if cut >= CALL_WITH_HEAD { 2 } else { 1 });
+        }
+    }
+}
