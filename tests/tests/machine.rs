@@ -7,6 +7,7 @@ use tests::fixture::{Fixture, Scratch, path};
 use tests::host::director::Director;
 use tests::host::program::{Place, Program};
 use tests::observer::Observer;
+use tests::wait::until;
 
 fn parsed(line: &str) -> Value {
     serde_json::from_str(line).expect("the observer prints JSON")
@@ -56,6 +57,21 @@ fn a_new_program_whose_first_process_ended_at_once_is_observed_in_the_second() {
         let begun = observer.wait_for("the second is a target", |line| is(line, "target", second.pid()));
         assert!(begun.is_some(), "the observer ended in round {round}");
     }
+    observer.stop();
+}
+
+/// A call is reported at its return, which may never come.
+#[test]
+fn a_poll_that_lasts_is_said_to_have_begun_while_it_lasts() {
+    let observer = Observer::run(["trace", "--all", "--json"]).wait_until_attached();
+    let first = Fixture::start("newest-release", "burst", &[]);
+    let known = observer.wait_for("the program is known", |line| is(line, "target", first.pid()));
+    assert!(known.is_some(), "the observer ended");
+    // Its two workers run, each inside a poll, until its runtime is dropped; nothing else happens before it is released.
+    let second = Fixture::start("newest-release", "burst", &[]);
+    let count = |event: &str| observer.said().iter().filter(|line| is(line, event, second.pid())).count();
+    until("both workers are inside a poll", || (count("before") == 2).then_some(()));
+    assert_eq!((count("init"), count("after"), count("resolve")), (2, 0, 0));
     observer.stop();
 }
 

@@ -3,11 +3,10 @@
 //! A call that has not returned has no record: its entry is told from the calls in progress, and left out when the record
 //! comes. Does not know what is in a record, save where and when it is of.
 
-use std::collections::HashSet;
-
 use observer_common::{CALL_WITH_HEAD, Entry, HEAD_WORDS, RECORD_BARE, RecordKind};
 
 use super::record::{word, words};
+use crate::model::QuickSet;
 
 /// Where the words of a record's bare part are that tell a call from others, and an entry from a return.
 const TS: usize = 0;
@@ -19,9 +18,9 @@ const FAR: usize = 6;
 /// Those whose entry was told.
 #[derive(Debug, Default)]
 pub struct Calls {
-    told: HashSet<Begun>,
+    told: QuickSet<Begun>,
     /// Met by the last look at the calls in progress.
-    met: Option<HashSet<Begun>>,
+    met: Option<QuickSet<Begun>>,
 }
 
 /// A call: no thread begins two at one moment.
@@ -56,7 +55,7 @@ impl Calls {
 
     /// Begins a look at the calls in progress.
     pub fn look(&mut self) {
-        self.met = Some(HashSet::new());
+        self.met = Some(QuickSet::default());
     }
 
     /// This one is in progress, and that is its entry's record: whether it is to be told.

@@ -13,10 +13,9 @@ mod thread;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Event, EventKind, Ns, Observation, TargetEntry, TargetId, Tid};
+use crate::model::{Event, EventKind, Ns, Observation, QuickMap, TargetEntry, TargetId, Tid};
 
 pub use reconcile::{Census, KnownCell};
 
@@ -26,7 +25,7 @@ use table::Mint;
 /// The life of every resource of one session.
 #[derive(Debug)]
 pub struct Lifecycle {
-    targets: HashMap<TargetId, Resources>,
+    targets: QuickMap<TargetId, Resources>,
     rules: Rules,
     mint: Mint,
     /// In targets that are gone.
@@ -71,7 +70,7 @@ pub struct Left {
 impl Lifecycle {
     /// Begins with nothing known.
     pub fn new(rules: Rules) -> Self {
-        Self { targets: HashMap::new(), rules, mint: Mint::default(), before: Tally::default() }
+        Self { targets: QuickMap::default(), rules, mint: Mint::default(), before: Tally::default() }
     }
 
     /// What is known of a target, from now on.

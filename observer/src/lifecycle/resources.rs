@@ -3,12 +3,11 @@
 //! Does not know other processes. The rules are tables in the documentation of [`Resources::observe`] (transitions),
 //! `outcome` (what a JoinHandle would say) and `thread` (pairing).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
     AsyncId, Cell, CellWords, Event, EventKind, Frame, Naming, Ns, Observation, Outcome, PanicSight, ProcAddr,
-    Resource, ResourceFacts, Role, Seen, StageWords, TargetEntry, TaskId, TaskState, Tid, Unnamed,
+    QuickMap, Resource, ResourceFacts, Role, Seen, StageWords, TargetEntry, TaskId, TaskState, Tid, Unnamed,
 };
 
 use super::Rules;
@@ -22,7 +21,7 @@ use super::thread::{Span, Thread};
 pub(super) struct Resources {
     pub(super) entry: Arc<TargetEntry>,
     pub(super) table: Table,
-    threads: HashMap<Tid, Thread>,
+    threads: QuickMap<Tid, Thread>,
     pub(super) rules: Rules,
     /// Records were lost: what was not seen may have happened.
     pub(super) lossy: bool,
@@ -35,7 +34,15 @@ pub(super) struct Resources {
 impl Resources {
     /// Begins with nothing known.
     pub(super) fn new(entry: Arc<TargetEntry>, rules: Rules, mint: Mint) -> Self {
-        Self { entry, table: Table::new(mint), threads: HashMap::new(), rules, lossy: false, foreign: 0, unfollowed: 0 }
+        Self {
+            entry,
+            table: Table::new(mint),
+            threads: QuickMap::default(),
+            rules,
+            lossy: false,
+            foreign: 0,
+            unfollowed: 0,
+        }
     }
 
     /// A thread has ended: nothing of its own is open any more.

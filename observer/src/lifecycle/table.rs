@@ -1,10 +1,10 @@
 //! The live resources of one process and the ways to find one. Ids are minted here and nowhere else.
 
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::model::{AsyncId, ProcAddr, TaskId};
+use crate::model::{AsyncId, ProcAddr, QuickMap, QuickSet, TaskId};
 
 use super::task::Task;
 
@@ -31,15 +31,15 @@ impl Mint {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     mint: Mint,
-    tasks: HashMap<AsyncId, Task>,
-    by_key: HashMap<Key, AsyncId>,
-    by_header: HashMap<ProcAddr, AsyncId>,
+    tasks: QuickMap<AsyncId, Task>,
+    by_key: QuickMap<Key, AsyncId>,
+    by_header: QuickMap<ProcAddr, AsyncId>,
     /// Births whose mint was not seen, oldest first, until the task's first sight gives them their id.
-    unidentified: HashMap<ProcAddr, VecDeque<AsyncId>>,
+    unidentified: QuickMap<ProcAddr, VecDeque<AsyncId>>,
     /// Running at the attach, on a thread that the census could not tell.
-    unplaced: HashSet<AsyncId>,
+    unplaced: QuickSet<AsyncId>,
     /// Identities freed while a census is under way: what it still finds of them is gone. `None` while there is none.
-    buried: Option<HashSet<Key>>,
+    buried: Option<QuickSet<Key>>,
 }
 
 impl Table {
@@ -139,7 +139,7 @@ impl Table {
     }
 
     /// The census is taken in: no need to remember any more.
-    pub(super) fn take_buried(&mut self) -> HashSet<Key> {
+    pub(super) fn take_buried(&mut self) -> QuickSet<Key> {
         self.buried.take().unwrap_or_default()
     }
 }

@@ -3,9 +3,10 @@
 //! It grows and shrinks while a session follows processes that come and go; what one image holds is there once, however
 //! many processes map it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::hash::QuickMap;
 use super::{
     AttachPoint, Bias, BuildId, Enclosure, PanicSight, Pid, PointIndex, PointMap, ProcAddr, RecordKind, TargetId,
     TaskType, TypeId, VirtAddr,
@@ -15,7 +16,7 @@ use super::{
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     targets: BTreeMap<TargetId, Arc<TargetEntry>>,
-    by_process: HashMap<Pid, TargetId>,
+    by_process: QuickMap<Pid, TargetId>,
     /// Targets that a link of their own reports, by the number in its cookies.
     slots: Vec<TargetId>,
     /// By the number of the first of their points.
@@ -62,7 +63,7 @@ pub struct ImageEntry {
     /// No symbol table.
     pub stripped: bool,
     /// Its future types by their vtables.
-    pub types: HashMap<VirtAddr, TypeEntry>,
+    pub types: QuickMap<VirtAddr, TypeEntry>,
     /// Spawn sites found.
     pub spawn_sites: usize,
     /// The runtime's static counters that numbers are taken from one by one: task ids, ids of task lists, others.

@@ -9,6 +9,7 @@ mod catalog;
 mod enclosure;
 mod event;
 mod facts;
+mod hash;
 mod id;
 mod image;
 mod mapping;
@@ -34,6 +35,7 @@ pub use catalog::{Catalog, ImageEntry, MappedImage, Missing, TargetEntry, TypeEn
 pub use enclosure::{ContainerId, Enclosure, NamespaceId};
 pub use event::{Event, EventKind, EventSet, Outcome, ResourceFacts};
 pub use facts::{Analysis, IdPlaces, ImageFacts, ImagePlan, LoadSegment, OBSERVER_NOTE, PanicPlaces, Unprobed};
+pub use hash::{QuickMap, QuickSet};
 pub use id::{AsyncId, Pid, TargetId, TaskId, Tid};
 pub use image::{BuildId, TypeId, content_hash};
 pub use mapping::{AddressRange, FileId};

@@ -14,6 +14,8 @@ pub(in crate::sink) use target::{EnclosureObject, TargetObject};
 
 /// Version of the objects, in every one of them.
 const VERSION: u64 = 1;
+/// Bytes that most lines have at most.
+const LINE: usize = 256;
 
 /// Writes one JSON object a line.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +51,10 @@ impl Sink for Json {
             return Ok(());
         }
         let pid = event.pid.map(|pid| pid.0);
-        let on = |id: &crate::model::AsyncId| OnResource {
+        let on = |name: &'static str, id: &crate::model::AsyncId| OnResource {
+            v: VERSION,
+            event: name,
+            ts: Integer(event.at.0),
             pid,
             tid: event.tid.map(|tid| tid.0),
             async_id: Integer(id.0),
@@ -60,20 +65,20 @@ impl Sink for Json {
                 // What the thread was running is both: why the resource exists, and where it was created.
                 let trigger = trigger.map(|task| Integer(task.map_or(0, |id| id.0)));
                 let object = InitObject {
-                    on: on(id),
+                    on: on("init", id),
                     kind: resource.resource.as_str(),
                     trigger_async_id: trigger,
                     execution_async_id: trigger,
                     existing: *existing,
                     resource: ResourceObject::new(resource),
                 };
-                line(out, "init", event.at, object)
+                write(out, &object)
             }
-            EventKind::Before(id) => line(out, "before", event.at, on(id)),
-            EventKind::After(id) => line(out, "after", event.at, on(id)),
-            EventKind::Destroy(id) => line(out, "destroy", event.at, on(id)),
+            EventKind::Before(id) => write(out, &on("before", id)),
+            EventKind::After(id) => write(out, &on("after", id)),
+            EventKind::Destroy(id) => write(out, &on("destroy", id)),
             EventKind::Resolve(id, outcome) => {
-                line(out, "resolve", event.at, ResolveObject { on: on(id), outcome: outcome.as_str() })
+                write(out, &ResolveObject { on: on("resolve", id), outcome: outcome.as_str() })
             }
             EventKind::Lost { count } => line(out, "lost", event.at, LostObject { pid, count: Integer(*count) }),
         }
@@ -142,9 +147,13 @@ struct StartObject<'a> {
     targets: Vec<TargetObject<'a>>,
 }
 
+/// A whole line by itself, because most lines are of these.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct OnResource {
+    v: u64,
+    event: &'static str,
+    ts: Integer,
     pid: Option<u32>,
     tid: Option<u32>,
     async_id: Integer,
@@ -267,8 +276,15 @@ pub(in crate::sink) fn milliseconds(span: Ns) -> f64 {
 }
 
 pub(in crate::sink) fn line<T: Serialize>(out: &mut dyn Write, event: &str, at: Ns, rest: T) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, &Line { v: VERSION, event, ts: Integer(at.0), rest })?;
-    out.write_all(b"\n")
+    write(out, &Line { v: VERSION, event, ts: Integer(at.0), rest })
+}
+
+fn write<T: Serialize>(out: &mut dyn Write, object: &T) -> io::Result<()> {
+    // Put together here: a serializer writes many small pieces.
+    let mut line = Vec::with_capacity(LINE);
+    serde_json::to_writer(&mut line, object)?;
+    line.push(b'\n');
+    out.write_all(&line)
 }
 
 #[cfg(test)]
