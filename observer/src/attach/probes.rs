@@ -75,7 +75,7 @@ pub struct Counters {
     /// Records that could not be written, for whatever reason: no room, or no ring for that CPU.
     pub lost: u64,
     /// Probe hits of every kind, without foreign ones. `hits - records read - lost` are hits without a record (the event
-    /// arm's mints) and records unread.
+    /// arm's mints, entries of calls that are reported once) and records unread.
     pub hits: u64,
     /// Entries whose return will not know its header.
     pub entries_forgotten: u64,

@@ -182,7 +182,7 @@ impl Walking<'_> {
             let within = |first: u64, last: u64| {
                 // A thread may be between minting and binding, or between taking out of the list and counting.
                 let slack = if minted > 0 || first != last { minted + threads } else { 0 };
-                last.saturating_sub(slack)..=first + slack
+                last.saturating_sub(slack)..=first.saturating_add(slack)
             };
             let values: Vec<(u64, u64)> = first[index].iter().copied().zip(last[index].iter().copied()).collect();
             list.counts.allow(&values, within, members[index])
