@@ -9,7 +9,7 @@ use observer::model::{Analysis, Role};
 use observer::plan;
 use observer::symbols::Image;
 use serde_json::Value;
-use tests::fixture::{Fixture, Scratch, path};
+use tests::fixture::{Fixture, Scratch, path, write_program};
 use tests::observer::{CACHES, Ended, Observer, program};
 
 const CELL: &str = "newest-release";
@@ -154,8 +154,10 @@ fn a_program_that_was_changed_under_its_build_id_is_analysed_anew() {
     let at = usize::try_from(shutdown.offset.0).expect("it is in the file");
     // push rbx instead of push rbp, ud2, or the like: another instruction.
     bytes[at] = if bytes[at] == 0x53 { 0x55 } else { 0x53 };
+    let changed = place.path().join("changed");
+    std::fs::write(&changed, &bytes).expect("it is ours");
     let copy = place.copy(&path(CELL, "leaks"));
-    std::fs::write(&copy, &bytes).expect("it is ours");
+    write_program(&changed, &copy);
     let other = Fixture::spawn("a changed copy", Command::new(&copy).arg("still"));
     other.wait_for("it is up", |line| line.contains("\"ready\":true"));
     let second = ps(other.pid(), &folder);

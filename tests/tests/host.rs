@@ -180,11 +180,6 @@ fn two_hundred_processes_that_come_and_go_are_told_life_by_life() {
     }
     println!("{} lives of {} processes, {born} tasks, {} lines", lives.len(), by_pid.len(), stream.lines.len());
     println!("links, programs, maps: {:?}; points by image: {points:?}", held.counts());
-    if !wrong.is_empty() {
-        let text: Vec<String> = stream.lines.iter().map(|l| l.to_string()).collect();
-        std::fs::write("/tmp/stream.jsonl", text.join("\n")).unwrap();
-        std::fs::write("/tmp/wrong.txt", wrong.join("\n")).unwrap();
-    }
     assert!(wrong.is_empty(), "{}", summary(&wrong));
     assert!(held.without(&known).is_empty(), "points belong to files, not to processes: {held:?} after {known:?}");
     assert_eq!(points.len(), BINARIES, "images: {points:?}");

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tests::fixture::{Fixture, Scratch, path};
+use tests::fixture::{Fixture, Scratch, path, write_program};
 use tests::host::director::Director;
 use tests::host::program::{Place, Program};
 use tests::observer::Observer;
@@ -34,8 +34,7 @@ fn a_program_that_is_overwritten_while_its_probes_are_in_runs_as_it_was_written(
     assert!(fixture.finish().status.success());
 
     // Another program, into the same inode: the writer waits until the probes are out.
-    let other = std::fs::read(path("newest-release", "matrix-glibc")).expect("the other program can be read");
-    std::fs::write(&program, other).expect("the file can be overwritten");
+    write_program(&path("newest-release", "matrix-glibc"), &program);
     let ran = Command::new(&program).stdin(Stdio::null()).output().expect("it can be run");
     assert!(ran.status.success(), "what was written runs: {}", ran.status);
     let told = String::from_utf8_lossy(&ran.stdout);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::Value;
-use tests::fixture::{Fixture, Scratch, path};
+use tests::fixture::{Fixture, Scratch, path, write_program};
 use tests::look::Look;
 use tests::observer::Observer;
 use tests::places::{LEAKS, Places};
@@ -165,7 +165,7 @@ fn processes_are_found_by_their_name() {
     let place = Scratch::new("by-name");
     // Its own file name is the process's name.
     let copy = place.path().join("zoo-by-name");
-    std::fs::copy(path("newest-release", "leaks"), &copy).expect("the program can be copied");
+    write_program(&path("newest-release", "leaks"), &copy);
     let fixtures = [0, 1].map(|_| Fixture::spawn("a copy", Command::new(&copy).arg("still")));
     for fixture in &fixtures {
         fixture.wait_for("it is up", |line| line.contains("\"ready\":true"));
