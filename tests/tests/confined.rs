@@ -46,7 +46,8 @@ fn what_a_security_module_refuses_is_laid_to_it_and_ps_works() {
 
     let found = Diagnosis::of(&confined(&["doctor", "--json"]).ended());
     found.assert(None, "bpf-maps", "missing", &["the capabilities are there", "apparmor"], "journalctl -k");
-    assert_eq!((found.code, found.end()["live"].is_null()), (NOT_PERMITTED, true), "{:#?}", found.lines);
+    // Not 4: `ps` and `sweep` work.
+    assert_eq!((found.code, found.end()["live"].is_null()), (0, true), "{:#?}", found.lines);
 
     let fixture = Fixture::start("newest-release", "leaks", &["still"]);
     let pid = fixture.pid().to_string();
