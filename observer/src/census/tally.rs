@@ -78,14 +78,12 @@ impl<'a> Members<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::census::cell_types::CellType;
-    use crate::census::tests::layout;
-    use crate::model::{ProcAddr, Resource, TaskState};
+    use crate::census::tests::only_type;
+    use crate::model::{ProcAddr, TaskState};
 
     #[test]
     fn pieces_counted_by_two_threads_add_up_to_what_one_counts() {
-        let cell_type = CellType { layout: layout(16), resource: Resource::Task, image: ImageIndex(0) };
-        let types = CellTypes::new([(ProcAddr(0x5000), cell_type)]);
+        let types = only_type(0x5000, 16);
         let cell_type = types.find(0x5000).unwrap();
         let cell = |id: u64| {
             let (header, owner) = (ProcAddr(0x10_0000 + 64 * id), 1 + id / 3 % 4);

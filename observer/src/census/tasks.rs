@@ -91,14 +91,12 @@ impl Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::census::cell_types::{CellType, ImageIndex};
-    use crate::census::tests::layout;
-    use crate::model::{ProcAddr, Resource, TaskState};
+    use crate::census::tests::only_type;
+    use crate::model::{ProcAddr, TaskState};
 
     #[test]
     fn whatever_room_they_are_put_into_the_tasks_are_those_of_the_cells() {
-        let cell_type = CellType { layout: layout(16), resource: Resource::Task, image: ImageIndex(0) };
-        let types = CellTypes::new([(ProcAddr(0x5000), cell_type)]);
+        let types = only_type(0x5000, 16);
         let cell_type = types.find(0x5000).unwrap();
         let cell = |id: u64, state| {
             let (header, state) = (ProcAddr(0x10_0000 + 64 * id), TaskState(state));

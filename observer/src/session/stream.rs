@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::attach::{AttachError, Probes};
-use crate::decode::{Calls, Malformed, Merger, decode, image_of};
+use crate::decode::{CallParts, Malformed, Merger, decode, image_of};
 use crate::lifecycle::{Census, Left, Lifecycle};
 use crate::model::{Event, FileId, Ns, Pid, TargetId, Tid};
 use crate::sink::{Gone, Sink, Totals};
@@ -64,7 +64,7 @@ fn cut(chunk: &mut BytesMut, one: &[u8], other: &[u8]) -> Bytes {
 pub(super) struct Stream {
     pub(super) population: Population,
     lifecycle: Lifecycle,
-    calls: Calls,
+    calls: CallParts,
     merger: Merger,
     marks: VecDeque<(Ns, Mark)>,
     sink: Box<dyn Sink>,
@@ -90,7 +90,7 @@ impl Stream {
         Self {
             population,
             lifecycle,
-            calls: Calls::default(),
+            calls: CallParts::default(),
             merger: Merger::default(),
             marks: VecDeque::new(),
             sink,

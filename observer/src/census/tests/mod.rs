@@ -26,6 +26,12 @@ pub fn layout(align: u32) -> CellLayout {
     CellLayout { trailer: 96, align, ..CellLayout::sample() }
 }
 
+/// The one type of futures there is, with its vtable at this address.
+pub fn only_type(vtable: u64, align: u32) -> CellTypes {
+    let known = CellType { layout: layout(align), resource: Resource::Task, image: ImageIndex(0) };
+    CellTypes::new([(ProcAddr(vtable), known)])
+}
+
 /// Types that the player told of; its labels of closures begin with `closure`.
 fn types_of(process: &Process, told: &[Told]) -> HashMap<ProcAddr, CellType> {
     let resource = |told: &Told| match told.label.starts_with("closure") {

@@ -95,14 +95,12 @@ impl<'a> Cells<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::census::cell_types::{CellType, ImageIndex};
-    use crate::census::tests::layout;
-    use crate::model::{Resource, TaskId, TaskState};
+    use crate::census::tests::only_type;
+    use crate::model::{TaskId, TaskState};
 
     #[test]
     fn an_address_belongs_to_the_cell_around_it() {
-        let known = CellType { layout: layout(128), resource: Resource::Task, image: ImageIndex(0) };
-        let types = CellTypes::new([(ProcAddr(0x1000), known)]);
+        let types = only_type(0x1000, 128);
         let task = |header, vtable| LiveTask {
             header: ProcAddr(header),
             vtable: ProcAddr(vtable),

@@ -17,7 +17,7 @@ const FAR: usize = 6;
 
 /// Those whose entry was told.
 #[derive(Debug, Default)]
-pub struct Calls {
+pub struct CallParts {
     told: QuickSet<Begun>,
     /// Met by the last look at the calls in progress.
     met: Option<QuickSet<Begun>>,
@@ -31,7 +31,7 @@ struct Begun {
     tid: u32,
 }
 
-impl Calls {
+impl CallParts {
     /// Gives what the record says, a moment at a time, each in two parts; a record of something else, or one that is too
     /// short, as it is.
     pub fn take_apart(&mut self, record: &[u8], each: &mut dyn FnMut(&[u8], &[u8])) {
@@ -110,7 +110,7 @@ mod tests {
         words.into_iter().flat_map(u64::to_ne_bytes).collect()
     }
 
-    fn parts(calls: &mut Calls, record: &[u8]) -> Vec<Vec<u8>> {
+    fn parts(calls: &mut CallParts, record: &[u8]) -> Vec<Vec<u8>> {
         let mut parts = Vec::new();
         calls.take_apart(record, &mut |one, other| parts.push([one, other].concat()));
         parts
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_call_is_its_entry_and_its_return_each_with_its_time_flags_and_memory() {
-        let [entry, left] = &parts(&mut Calls::default(), &call(CALL_FULL, 100))[..] else { panic!("two") };
+        let [entry, left] = &parts(&mut CallParts::default(), &call(CALL_FULL, 100))[..] else { panic!("two") };
         assert_eq!((entry.len(), left.len()), (RECORD_WITH_HEAD, RECORD_FULL));
         let (entry, left) = (numbers(entry), numbers(left));
         let kinds = |flag: u16, kind| u64::from(flag) << 16 | kind as u64;
@@ -130,13 +130,13 @@ mod tests {
         assert_eq!(entry[7..], (10..20).collect::<Vec<u64>>());
         assert_eq!(left[..7], [900, 1, 2, 3, 4, kinds(FLAG_STAGE_UNREADABLE, RecordKind::Leave), 6]);
         assert_eq!(left[7..], (20..38).collect::<Vec<u64>>());
-        let without_stage = parts(&mut Calls::default(), &call(CALL_WITH_HEAD, 100));
+        let without_stage = parts(&mut CallParts::default(), &call(CALL_WITH_HEAD, 100));
         assert_eq!(without_stage[1].len(), RECORD_WITH_HEAD);
     }
 
     #[test]
     fn an_entry_that_was_told_while_the_call_was_in_progress_is_not_told_again() {
-        let mut calls = Calls::default();
+        let mut calls = CallParts::default();
         let entry = parts(&mut calls, &call(CALL_FULL, 100)).remove(0);
         for told in [true, false] {
             calls.look();
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_call_whose_record_was_lost_is_forgotten() {
-        let mut calls = Calls::default();
+        let mut calls = CallParts::default();
         let entry = parts(&mut calls, &call(CALL_FULL, 100)).remove(0);
         calls.look();
         assert!(calls.is_news(&entry));
@@ -162,7 +162,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_bytes_come_nothing_is_lost_of_what_is_no_call(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let said = parts(&mut Calls::default(), &bytes);
+            let said = parts(&mut CallParts::default(), &bytes);
             let is_call = bytes.len() >= CALL_WITH_HEAD && bytes[40..42] == (RecordKind::Call as u16).to_ne_bytes();
             prop_assert_eq!(said.len(), if is_call { 2 } else { 1 });
             if !is_call {
@@ -172,7 +172,7 @@ mod tests {
 
         #[test]
         fn a_call_cut_anywhere_is_said_whole_or_as_it_is(cut in 0..CALL_FULL) {
-            let said = parts(&mut Calls::default(), &call(CALL_FULL, 1)[..cut]);
+            let said = parts(&mut CallParts::default(), &call(CALL_FULL, 1)[..cut]);
             prop_assert_eq!(said.len(), if cut >= CALL_WITH_HEAD { 2 } else { 1 });
         }
     }
