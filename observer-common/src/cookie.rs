@@ -5,14 +5,15 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MintRegister(pub u8);
 
-/// `point` (low 32 bits), `target` (16 bits), `register` (8 bits, where ids are taken only), `far` (8 bits, entries and returns).
+/// `point` (low 32 bits), `target` (16 bits), `register` (8 bits), `far` (8 bits, entries and returns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
     /// Index into the catalog's points.
     pub point: u32,
     /// Index into slots, or [`Cookie::BY_PROCESS`].
     pub target: u16,
-    /// Register to read where a task id is taken, 0 elsewhere.
+    /// Register to read where a task id is taken; at a poll the word from the header on that tells one task from another
+    /// (its id, where the head holds it), 0 where none does; 0 elsewhere.
     pub register: u8,
     /// Which word from the header on to report as `Record::far`; 0 for none: the head holds what is needed.
     pub far: u8,

@@ -7,14 +7,16 @@
 mod audience;
 mod cookie;
 mod counters;
+mod quiet;
 mod record;
 
 pub use audience::{Audience, Standing};
 pub use cookie::{Cookie, MintRegister};
 pub use counters::Counter;
+pub use quiet::{BUCKETS, PollSum, Quiet, TaskKey};
 pub use record::{
     CALL_FULL, CALL_WITH_HEAD, CallRecord, Entry, FLAG_BY_ADDRESS, FLAG_HEAD_UNREADABLE, FLAG_NO_SCRATCH,
-    FLAG_STACK_CUT, FLAG_STAGE_UNREADABLE, FLAG_SUBJECT_UNKNOWN, HEAD_WORDS, PAGE, RECORD_BARE, RECORD_FULL,
+    FLAG_STACK_CUT, FLAG_STAGE_UNREADABLE, FLAG_SUBJECT_UNKNOWN, HEAD_WORDS, OpenCall, PAGE, RECORD_BARE, RECORD_FULL,
     RECORD_WITH_HEAD, Record, RecordKind, Registers, SPAWN_BARE, STACK_MOST, STACK_PAGES, STAGE_WORDS, SpawnRecord,
     Spot,
 };

@@ -118,6 +118,64 @@ pub struct CallRecord {
     pub stage: [u64; STAGE_WORDS],
 }
 
+/// Words of the bare part that name a call.
+const COOKIE: usize = 1;
+const SP: usize = 2;
+const SUBJECT: usize = 3;
+const THREADS: usize = 4;
+
+impl CallRecord {
+    /// Says which call it is, before the return says the rest.
+    #[inline(always)]
+    pub fn name(&mut self, cookie: u64, sp: u64, subject: u64, tid: u32, tgid: u32) {
+        self.bare[COOKIE] = cookie;
+        self.bare[SP] = sp;
+        self.bare[SUBJECT] = subject;
+        self.bare[THREADS] = (tgid as u64) << 32 | tid as u64;
+    }
+
+    /// As in [`Record`].
+    #[inline(always)]
+    pub fn cookie(&self) -> u64 {
+        self.bare[COOKIE]
+    }
+
+    /// As in [`Record`].
+    #[inline(always)]
+    pub fn sp(&self) -> u64 {
+        self.bare[SP]
+    }
+
+    /// As in [`Record`].
+    #[inline(always)]
+    pub fn subject(&self) -> u64 {
+        self.bare[SUBJECT]
+    }
+
+    /// As in [`Record`].
+    #[inline(always)]
+    pub fn tid(&self) -> u32 {
+        self.bare[THREADS] as u32
+    }
+
+    /// As in [`Record`].
+    #[inline(always)]
+    pub fn tgid(&self) -> u32 {
+        (self.bare[THREADS] >> 32) as u32
+    }
+}
+
+/// A call that a thread is amid, or one that is over: `record.entry.ts` is then 0. Written in place by the thread; see
+/// `observer::attach` for how it is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct OpenCall {
+    /// Not 0: it will be reported whatever becomes of it. Else perhaps not, see [`crate::Quiet`].
+    pub loud: u64,
+    /// What is to be reported, as far as it is known.
+    pub record: CallRecord,
+}
+
 /// Bytes of a call's record without the stage.
 pub const CALL_WITH_HEAD: usize = RECORD_WITH_HEAD + size_of::<Entry>();
 /// Bytes of a call's record with the stage: the task was complete at the return.

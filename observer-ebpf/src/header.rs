@@ -7,8 +7,11 @@ use aya_log_ebpf::debug;
 use aya_log_ebpf::macro_support::{Level, level_enabled};
 use observer_common::{FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, HEAD_WORDS, STAGE_WORDS};
 
-/// The state word's bit for "complete". It only picks the record's length: user space reads the word itself.
+/// The state word's bit for "complete". It only picks the record's length, and whether there is one
+/// at all: user space reads the word itself.
 const COMPLETE: u64 = 2;
+/// Its bit for "to be cancelled".
+const CANCELLED: u64 = 0x20;
 /// The state word counts references from this bit on.
 const REFERENCES_FROM: u32 = 6;
 /// More references than this no live task has.
@@ -61,8 +64,21 @@ pub fn copy_stage(stage: *mut Stage, header: u64) -> u16 {
 pub fn is_complete(head: *const Head) -> bool {
     // SAFETY: the program's own memory, which has been written.
     let state = unsafe { (*head)[0] };
+    state & COMPLETE != 0 && is_alive(state)
+}
+
+/// Whether the head, just copied, is that of a task that lives and has neither an outcome nor been told to end.
+#[inline(always)]
+pub fn goes_on(head: *const Head) -> bool {
+    // SAFETY: as above.
+    let state = unsafe { (*head)[0] };
+    state & (COMPLETE | CANCELLED) == 0 && is_alive(state)
+}
+
+#[inline(always)]
+fn is_alive(state: u64) -> bool {
     let references = state >> REFERENCES_FROM;
-    state & COMPLETE != 0 && references != 0 && references < REFERENCES_BELOW
+    references != 0 && references < REFERENCES_BELOW
 }
 
 /// Says in words that a header could not be read, to who listens. A function of its own, so that its stack is not the

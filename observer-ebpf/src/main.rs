@@ -12,13 +12,14 @@ compile_error!("the programs read x86-64 registers; build with `cargo xtask ebpf
 
 mod audience;
 mod call;
-
 mod emit;
 mod header;
 mod maps;
 mod nothing;
 mod open_calls;
 mod panic;
+mod quiet;
+mod rows;
 mod spawn;
 mod spawner;
 mod whole_call;

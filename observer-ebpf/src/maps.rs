@@ -4,9 +4,10 @@
 
 use core::arch::asm;
 
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, PerfEventByteArray};
-use observer_common::{Counter, Entry, SpawnRecord};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerfEventByteArray};
+use observer_common::{Counter, OpenCall, PollSum, SpawnRecord, TaskKey};
 
 /// Per-CPU rings of records. The user side opens them, with a watermark.
 #[map]
@@ -17,9 +18,27 @@ pub static RECORDS: PerfEventByteArray = PerfEventByteArray::new(0);
 #[map]
 pub static MINTED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Entered calls, until their return. Those of a process that was killed in the middle of them are removed by user space.
+/// Entered calls that are reported at their entry and at their return, until that. Those of a process that was killed in the
+/// middle of them are removed by user space.
 #[map]
 pub static ENTERED: HashMap<Call, Entered> = HashMap::with_max_entries(65_536, 0);
+
+/// Rows of calls that are reported whole, see `rows`. Those of threads that have ended are removed by user space.
+#[map]
+pub static CALLS: HashMap<u64, OpenCall> = HashMap::with_max_entries(32_768, 0);
+
+/// What a row begins with.
+#[map]
+pub static NO_CALL: Array<OpenCall> = Array::with_max_entries(1, 0);
+
+/// Polls that were summed up instead of reported. Room is taken when a task is first polled, not before; user space removes
+/// tasks that have ended.
+#[map]
+pub static POLLED: HashMap<TaskKey, PollSum> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+
+/// What a sum begins with.
+#[map]
+pub static NO_POLL: Array<PollSum> = Array::with_max_entries(1, 0);
 
 /// Rows a CPU where a record is put together that is too large for a program's stack.
 pub const SCRATCH_ROWS: u32 = 4;
@@ -71,8 +90,8 @@ pub struct Entered {
     pub tgid: u32,
     /// The cookie's target. A return probe for one process runs in others, too, on kernels of the age of 6.1.
     pub target: u32,
-    /// What was seen; only the time, where that has been reported.
-    pub entry: Entry,
+    /// When.
+    pub ts: u64,
 }
 
 /// Adds one. Atomic although the row is this CPU's own: a uprobe's program can be preempted by another thread's. In

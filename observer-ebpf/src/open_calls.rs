@@ -3,8 +3,6 @@
 //! Does not know what they are given.
 
 use aya_ebpf::bindings::BPF_ANY;
-use observer_common::Entry;
-
 use crate::emit::{Hit, by_address};
 use crate::maps::{Call, ENTERED, Entered};
 
@@ -14,8 +12,7 @@ const DEEPEST: u32 = 4;
 /// Remembers a call with its header; whether there was room.
 #[inline(always)]
 pub fn open(hit: &Hit, subject: u64) -> bool {
-    let entry = Entry { ts: hit.ts, far: 0, flags: 0, head: [0; _] };
-    let entered = Entered { subject, at: hit.at, tgid: hit.tgid(), target: hit.target(), entry };
+    let entered = Entered { subject, at: hit.at, tgid: hit.tgid(), target: hit.target(), ts: hit.ts };
     if !by_address() {
         let call = Call { sp: hit.sp, tid: hit.tid(), which: hit.point() };
         return ENTERED.insert(call, entered, u64::from(BPF_ANY)).is_ok();

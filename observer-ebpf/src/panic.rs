@@ -7,11 +7,13 @@ use aya_ebpf::programs::ProbeContext;
 use observer_common::{RECORD_BARE, RecordKind};
 
 use crate::emit::{Draft, Hit};
+use crate::quiet;
 
 /// Reports it.
 #[uprobe]
 pub fn raise(ctx: ProbeContext) -> u32 {
     let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
+    quiet::disturb(&hit);
     let mut draft = Draft::new();
     draft.describe(&hit, RecordKind::Raise, 0, hit.sp, 0, 0);
     draft.send::<RECORD_BARE, _>(&ctx);

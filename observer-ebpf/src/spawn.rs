@@ -15,6 +15,7 @@ use observer_common::{Cookie, Counter, RECORD_BARE, RecordKind};
 use crate::audience;
 use crate::emit::{Draft, Hit};
 use crate::maps::{self, MINTED};
+use crate::quiet;
 
 /// Remembers the id that the cookie's register holds, for this thread's next birth.
 #[uprobe]
@@ -38,6 +39,8 @@ pub fn mint(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn birth(ctx: ProbeContext) -> u32 {
     let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
+    // Who is polled here is the new task's trigger.
+    quiet::disturb(&hit);
     let mut draft = Draft::new();
     draft.describe(&hit, RecordKind::Birth, 0, hit.sp, minted(hit.pid_tgid), 0);
     draft.send::<RECORD_BARE, _>(&ctx);

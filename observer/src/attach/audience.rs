@@ -6,8 +6,7 @@ use std::io;
 
 use observer_common::Standing;
 
-use super::kernel_maps::{self, Call};
-use super::{AttachError, Audience, Probes};
+use super::{AttachError, Audience, Probes, kernel_maps};
 use crate::model::{Ns, Pid};
 
 /// What the kernel calls the first pid namespace, as an inode's number (`PROC_PID_INIT_INO`).
@@ -48,25 +47,6 @@ impl Probes {
             Audience::NotExcluded => self.forget(pid, end),
             Audience::Linked | Audience::Listed => self.forget_calls(pid, end),
         }
-    }
-
-    /// The calls that it was killed in, whose room would be lost otherwise: those that began before its end. By the time
-    /// that its end is known here, the number may be that of a program that is amid calls of its own. It costs one reading
-    /// of the map of calls, which is less than a millisecond.
-    fn forget_calls(&self, pid: Pid, end: Ns) -> Result<(), AttachError> {
-        let failed = |source| AttachError::refused("forget a process", source);
-        let calls = self.object().calls()?;
-        let mut left: Vec<Call> = Vec::new();
-        kernel_maps::calls(calls, |call, entered| {
-            if entered.tgid == pid.0 && entered.entry.ts < end.0 {
-                left.push(call);
-            }
-        })
-        .map_err(failed)?;
-        for call in left {
-            kernel_maps::remove(calls, call).map_err(failed)?;
-        }
-        Ok(())
     }
 
     fn say(&self, pid: Pid, standing: Standing) -> Result<(), AttachError> {

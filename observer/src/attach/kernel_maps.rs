@@ -1,17 +1,16 @@
 //! The system calls on maps that are needed while programs run; aya 0.14 has no batches, and binds maps to types that
 //! this side does not name.
 //!
-//! Does not know what the maps hold, save the calls in progress, whose layout must be known to pick one process's.
+//! Does not know what the maps hold.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use aya_obj::generated::bpf_cmd;
-use observer_common::Entry;
 
 use super::kernel::bpf;
 
-/// `BPF_MAP_UPDATE_ELEM`, and the beginning of it `BPF_MAP_DELETE_ELEM`.
+/// `BPF_MAP_UPDATE_ELEM` and `BPF_MAP_LOOKUP_ELEM`, and the beginning of them `BPF_MAP_DELETE_ELEM`.
 #[repr(C)]
 struct MapElement {
     map_fd: u32,
@@ -34,28 +33,8 @@ struct MapBatch {
     flags: u64,
 }
 
-/// Mirrors the kernel side's `Call`: the key of a call in progress.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub(super) struct Call {
-    pub(super) sp: u64,
-    pub(super) tid: u32,
-    pub(super) which: u32,
-}
-
-/// Mirrors the kernel side's `Entered`: what is remembered of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub(super) struct Entered {
-    pub(super) subject: u64,
-    pub(super) at: u64,
-    pub(super) tgid: u32,
-    pub(super) target: u32,
-    pub(super) entry: Entry,
-}
-
-/// Calls read at once. More than any of the map's buckets holds, or the kernel would stop at that one.
-const BATCH: usize = 4096;
+/// Entries read at once. More than any bucket of a map holds, or the kernel would stop at that one.
+const BATCH: usize = 512;
 
 /// `BPF_MAP_FREEZE`.
 #[repr(C)]
@@ -109,11 +88,32 @@ pub(super) fn remove<K: Copy>(map: BorrowedFd<'_>, key: K) -> io::Result<bool> {
     }
 }
 
-/// Every call in progress that is there from the beginning of this reading to its end, and perhaps some that are not:
-/// the map is read bucket by bucket, while programs go on writing.
-pub(super) fn calls(map: BorrowedFd<'_>, mut each: impl FnMut(Call, Entered)) -> io::Result<()> {
-    let mut keys = vec![Call::default(); BATCH];
-    let mut values = vec![Entered::default(); BATCH];
+/// The entry of a map whose keys and values have these types; `None` where there is none.
+pub(super) fn look_up<K: Copy, V: Copy + Default>(map: BorrowedFd<'_>, key: K) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    let question = MapElement {
+        map_fd: map.as_raw_fd() as u32,
+        pad: 0,
+        key: (&raw const key) as u64,
+        value: (&raw mut value) as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value outlive the call and have the map's sizes.
+    match unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &question) } {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Every entry of a hash map, whose keys and values have these types, that is there from the beginning of this reading to
+/// its end, and perhaps some that are not: the map is read bucket by bucket, while programs go on writing.
+pub(super) fn each<K: Copy + Default, V: Copy + Default>(
+    map: BorrowedFd<'_>,
+    mut take: impl FnMut(K, &V),
+) -> io::Result<()> {
+    let mut keys = vec![K::default(); BATCH];
+    let mut values = vec![V::default(); BATCH];
     let mut place = 0u32;
     let mut begun = false;
     loop {
@@ -136,7 +136,7 @@ pub(super) fn calls(map: BorrowedFd<'_>, mut each: impl FnMut(Call, Entered)) ->
             Err(error) => return Err(error),
         };
         for (key, value) in keys.iter().zip(&values).take(batch.count as usize) {
-            each(*key, *value);
+            take(*key, value);
         }
         if end {
             return Ok(());

@@ -124,7 +124,7 @@ impl Links {
                 let image = Image::open(request)?;
                 let parted = match way {
                     Way::Multi => vec![sites],
-                    Way::Tracefs(_) => sites.by_cookie(),
+                    Way::Tracefs(_) => sites.by_cookie(program),
                 };
                 for sites in parted {
                     links.link(fd.as_fd(), program, way, &image, sites)?;

@@ -75,6 +75,7 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
         vtable: None,
         register: Some(MintRegister(0)),
         far: 0,
+        telling: 0,
     };
     let request = ImageRequest {
         scope: Scope::Process { pid: Pid(std::process::id()), target: 0 },

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya::maps::{Map, MapData, PerCpuArray};
 use aya_obj::EbpfSectionKind;
-use observer_common::Counter;
+use observer_common::{Counter, Quiet};
 
 use super::error::chain;
 use super::kernel::AttachedBy;
@@ -25,9 +25,14 @@ const SCRATCH: &str = "SCRATCH";
 const SPOTS: &str = "SPOTS";
 const COUNTERS: &str = "COUNTERS";
 const ENTERED: &str = "ENTERED";
+const CALLS: &str = "CALLS";
+const POLLED: &str = "POLLED";
 const PROCESSES: &str = "PROCESSES";
 const AUDIENCE: &str = "AUDIENCE";
 const BY_ADDRESS: &str = "BY_ADDRESS";
+const QUIET: &str = "QUIET";
+/// Rows that the kernel side keeps for a thread: its `rows::KEPT`.
+pub(super) const ROWS: u32 = 4;
 const LOG: &str = "AYA_LOGS";
 const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 /// The most talkative level, which lets everything through.
@@ -43,6 +48,7 @@ pub(super) struct Object {
     counters: PerCpuArray<MapData, u64>,
     work: Work,
     calls: Calls,
+    quiet: Quiet,
     spawners: Spawners,
 }
 
@@ -75,7 +81,7 @@ pub enum Calls {
     #[default]
     Twice,
     /// Both at its return, which costs the target less. Those that have not returned are found among
-    /// [`Probes::begun`](super::Probes::begun). Where records say addresses
+    /// [`Probes::amid`](super::Probes::amid). Where records say addresses
     /// ([`Mechanism::says_addresses`](super::Mechanism::says_addresses)) they are reported twice all the same.
     Once,
 }
@@ -97,14 +103,23 @@ impl Object {
         let mut parsed = aya_obj::Object::parse(BYTES).map_err(|e| broken(&e))?;
         let level = if log.is_some() { LOG_ALL } else { LOG_NOTHING };
         let by_address = u8::from(mechanism == Mechanism::Tracefs);
-        let constants = [(LOG_LEVEL, [level]), (AUDIENCE, [options.audience as u8]), (BY_ADDRESS, [by_address])];
+        let calls = if mechanism.says_addresses() { Calls::Twice } else { options.calls };
+        let quiet = if calls == Calls::Once { options.quiet } else { Quiet::Reported };
+        let audience = [options.audience as u8];
+        let constants =
+            [(LOG_LEVEL, [level]), (AUDIENCE, audience), (BY_ADDRESS, [by_address]), (QUIET, [quiet as u8])];
         let constants = constants.each_ref().map(|(name, byte)| (*name, (&byte[..], true)));
         parsed.patch_map_data(HashMap::from(constants)).map_err(|e| broken(&e))?;
         let mut maps = HashMap::new();
         for (name, mut declared) in parsed.maps.drain() {
             match name.as_str() {
                 PROCESSES => declared.set_max_entries(options.processes),
-                ENTERED => declared.set_max_entries(options.in_progress),
+                // Of the two ways one is not gone.
+                CALLS | ENTERED => {
+                    let used = (name == CALLS) == (calls == Calls::Once);
+                    declared.set_max_entries(if used { options.in_progress } else { 1 });
+                }
+                POLLED if quiet != Quiet::Summed => declared.set_max_entries(1),
                 SCRATCH if options.spawners == Spawners::Unseen => declared.set_max_entries(1),
                 _ => {}
             }
@@ -116,8 +131,7 @@ impl Object {
         }
         let counters = map(&maps, COUNTERS)?.as_fd().try_clone_to_owned().map_err(kept)?;
         let counters = PerCpuArray::try_from(Map::PerCpuArray(MapData::from_fd(counters)?))?;
-        let calls = if mechanism.says_addresses() { Calls::Twice } else { options.calls };
-        Ok(Self { parsed, maps, counters, work: Work::Report, calls, spawners: options.spawners })
+        Ok(Self { parsed, maps, counters, work: Work::Report, calls, quiet, spawners: options.spawners })
     }
 
     /// What is loaded from now on.
@@ -145,9 +159,24 @@ impl Object {
         self.calls
     }
 
-    /// Calls in progress.
+    /// What becomes of polls after which the task goes on.
+    pub(super) fn quiet(&self) -> Quiet {
+        self.quiet
+    }
+
+    /// Calls in progress that are reported twice.
     pub(super) fn calls(&self) -> Result<BorrowedFd<'_>, AttachError> {
         self.map(ENTERED)
+    }
+
+    /// Those that are reported once.
+    pub(super) fn rows(&self) -> Result<BorrowedFd<'_>, AttachError> {
+        self.map(CALLS)
+    }
+
+    /// Polls that are summed up.
+    pub(super) fn polled(&self) -> Result<BorrowedFd<'_>, AttachError> {
+        self.map(POLLED)
     }
 
     fn map(&self, name: &str) -> Result<BorrowedFd<'_>, AttachError> {

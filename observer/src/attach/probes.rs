@@ -7,11 +7,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use observer_common::{Cookie, Counter, RECORD_WITH_HEAD, RecordKind};
+use observer_common::{Counter, Quiet};
 
 use super::kernel::AttachedBy;
 use super::kernel_log::KernelLog;
-use super::kernel_maps::{self, Call, Entered};
+use super::kernel_maps;
 use super::links::Way;
 use super::mechanism::{Trial, try_multi};
 use super::object::{Calls, Object, Spawners, Work};
@@ -33,10 +33,13 @@ pub struct Options {
     pub audience: Audience,
     /// Processes that can be listed or excluded at one moment.
     pub processes: u32,
-    /// Calls in progress that can be remembered at one moment; what is beyond is counted as forgotten.
+    /// Calls in progress that can be remembered at one moment, those that threads are over with included where calls are
+    /// reported once; what is beyond is counted as forgotten.
     pub in_progress: u32,
     /// When calls are reported.
     pub calls: Calls,
+    /// What becomes of polls after which the task goes on, where calls are reported once.
+    pub quiet: Quiet,
     /// Whether ids can be reported with those who take them.
     pub spawners: Spawners,
     /// Let the kernel side speak, see [`Probes::kernel_log`].
@@ -54,6 +57,7 @@ impl Default for Options {
             processes: 16_384,
             in_progress: 32_768,
             calls: Calls::Twice,
+            quiet: Quiet::Reported,
             spawners: Spawners::Unseen,
             kernel_log: false,
         }
@@ -164,6 +168,11 @@ impl Probes {
         self.object.reports()
     }
 
+    /// What becomes of polls after which the task goes on.
+    pub fn quiet(&self) -> Quiet {
+        self.object.quiet()
+    }
+
     /// Attaches every point of every request, or none. Points that the kernel refuses for their place's sake are no
     /// error, see [`Links::refused`].
     ///
@@ -201,18 +210,6 @@ impl Probes {
         drained
     }
 
-    /// Hands the entry of every call to `sink` that has begun and is not reported yet, as the record of it: all that had
-    /// begun when this was asked and are not in a ring by the time that it is answered, and perhaps some that are. Where
-    /// calls are reported twice there are none.
-    pub fn begun(&self, sink: &mut dyn FnMut(&[u8])) -> Result<(), AttachError> {
-        if self.object.reports() == Calls::Twice {
-            return Ok(());
-        }
-        let each = |call: Call, entered: Entered| sink(&entry_record(&call, &entered));
-        kernel_maps::calls(self.object.calls()?, each)
-            .map_err(|source| AttachError::refused("read the calls in progress", source))
-    }
-
     /// From now on, spawns at this point are reported with the memory that the word at this spot points to. Where records
     /// say addresses ([`Mechanism::says_addresses`]) no point is known at a hit, and this changes nothing.
     pub fn look_at(&mut self, point: PointIndex, spot: Spot) -> Result<(), AttachError> {
@@ -242,21 +239,6 @@ impl Probes {
     pub fn kernel_log(&mut self) -> Vec<String> {
         self.log.as_mut().map_or_else(Vec::new, KernelLog::read)
     }
-}
-
-/// The record that the entry of a call would have made, byte for byte.
-fn entry_record(call: &Call, entered: &Entered) -> [u8; RECORD_WITH_HEAD] {
-    let Entered { subject, tgid, target, entry, .. } = entered;
-    // The cookie that a probe without a register has; the word it asks for has been read.
-    let cookie = Cookie { point: call.which, target: *target as u16, register: 0, far: 0 }.to_u64();
-    let threads = u64::from(*tgid) << 32 | u64::from(call.tid);
-    let kinds = (entry.flags & 0xFFFF) << 16 | RecordKind::Enter as u64;
-    let words = [entry.ts, cookie, call.sp, *subject, threads, kinds, entry.far].into_iter().chain(entry.head);
-    let mut record = [0; RECORD_WITH_HEAD];
-    for (place, word) in record.chunks_exact_mut(8).zip(words) {
-        place.copy_from_slice(&word.to_ne_bytes());
-    }
-    record
 }
 
 fn open_rings(object: &Object, pages: usize) -> Result<(Vec<Ring>, usize), AttachError> {

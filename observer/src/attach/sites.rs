@@ -78,12 +78,16 @@ impl Sites {
         sites
     }
 
-    /// Parted into those that can share a cookie, which then names no point. A place is taken once: whose of two points it
+    /// Parted into those that can share a cookie, which then names no point; nor do programs, which report each moment of a
+    /// call then, ask for more than the id that is taken. A place is taken once: whose of two points it
     /// is could not be told from its address, and it is the first's.
-    pub(super) fn by_cookie(self) -> Vec<Self> {
+    pub(super) fn by_cookie(self, program: Program) -> Vec<Self> {
         let mut classes: BTreeMap<u64, Self> = BTreeMap::new();
         for ((offset, cookie), point) in self.offsets.into_iter().zip(self.cookies).zip(self.points) {
-            let cookie = Cookie { point: Cookie::BY_ADDRESS, ..Cookie::from_u64(cookie) }.to_u64();
+            let cookie = Cookie::from_u64(cookie);
+            let takes_id = matches!(program, Program::Mint | Program::Spawn);
+            let register = if takes_id { cookie.register } else { 0 };
+            let cookie = Cookie { point: Cookie::BY_ADDRESS, register, ..cookie }.to_u64();
             let class = classes.entry(cookie).or_default();
             if !class.offsets.contains(&offset) {
                 class.push(offset, cookie, point);
@@ -131,11 +135,12 @@ mod tests {
             vtable: None,
             register: Some(MintRegister(register)),
             far,
+            telling: 0,
         };
         let points = [mint(1, 0, 0), mint(2, 3, 0), mint(3, 0, 0), mint(4, 0, 9), mint(1, 0, 0)];
         let points = points.iter().enumerate().map(|(n, point)| (PointIndex(n as u32), point)).collect();
         let request = ImageRequest { scope: Scope::Everyone, path: Path::new("/x"), points };
-        let classes = Sites::of(&request, Program::Mint).by_cookie();
+        let classes = Sites::of(&request, Program::Mint).by_cookie(Program::Mint);
         let parted: Vec<(Vec<u64>, Vec<u32>)> = classes
             .iter()
             .map(|sites| (sites.offsets.clone(), sites.points.iter().map(|point| point.0).collect()))

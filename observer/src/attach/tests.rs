@@ -148,6 +148,7 @@ fn point(role: Role, address: usize) -> AttachPoint {
         vtable: None,
         register: None,
         far: 0,
+        telling: 0,
     }
 }
 

@@ -208,6 +208,7 @@ fn point(role: Role, offset: crate::model::FileOffset) -> AttachPoint {
         vtable: None,
         register: None,
         far: 0,
+        telling: 0,
     }
 }
 

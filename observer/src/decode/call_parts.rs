@@ -31,25 +31,47 @@ struct Begun {
     tid: u32,
 }
 
+/// A call's record, as far as its entry.
+struct Parts<'r> {
+    bare: [u64; RECORD_BARE / 8],
+    entry: [u64; ENTRY_BARE],
+    head: &'r [u8],
+}
+
+impl<'r> Parts<'r> {
+    fn of(record: &'r [u8]) -> Option<Self> {
+        let at = RECORD_BARE + 8 * ENTRY_BARE;
+        let head = record.get(at..at + 8 * HEAD_WORDS)?;
+        Some(Self { bare: words(record, 0)?, entry: words(record, RECORD_BARE)?, head })
+    }
+
+    fn begun(&self) -> Begun {
+        Begun { at: self.entry[TS], sp: self.bare[SP], tid: self.bare[THREADS] as u32 }
+    }
+
+    /// What a record of the entry alone would be.
+    fn entered(&self, each: &mut dyn FnMut(&[u8], &[u8])) {
+        let [ts, far, flags] = self.entry;
+        let mut entered = self.bare;
+        (entered[TS], entered[FAR]) = (ts, far);
+        entered[KINDS] = kinds(0, RecordKind::Enter, flags as u16);
+        each(&bytes_of(&entered), self.head);
+    }
+}
+
 impl CallParts {
     /// Gives what the record says, a moment at a time, each in two parts; a record of something else, or one that is too
     /// short, as it is.
     pub fn take_apart(&mut self, record: &[u8], each: &mut dyn FnMut(&[u8], &[u8])) {
-        let parts = word(record, 8 * KINDS)
+        let call = word(record, 8 * KINDS)
             .filter(|kinds| *kinds as u16 == RecordKind::Call as u16 && record.len() >= CALL_WITH_HEAD)
-            .and_then(|_| Some((words(record, 0)?, words(record, RECORD_BARE)?)));
-        let Some((bare, entry)) = parts else { return each(record, &[]) };
-        let bare: [u64; RECORD_BARE / 8] = bare;
-        let [ts, far, flags]: [u64; ENTRY_BARE] = entry;
-        if !self.told.remove(&Begun { at: ts, sp: bare[SP], tid: bare[THREADS] as u32 }) {
-            let mut entered = bare;
-            (entered[TS], entered[FAR]) = (ts, far);
-            entered[KINDS] = kinds(bare[KINDS], RecordKind::Enter, flags as u16);
-            let head = RECORD_BARE + 8 * ENTRY_BARE;
-            each(&bytes_of(&entered), &record[head..head + 8 * HEAD_WORDS]);
+            .and_then(|_| Parts::of(record));
+        let Some(call) = call else { return each(record, &[]) };
+        if !self.told.remove(&call.begun()) {
+            call.entered(each);
         }
-        let mut left = bare;
-        left[KINDS] = kinds(bare[KINDS], RecordKind::Leave, (bare[KINDS] >> 16) as u16);
+        let mut left = call.bare;
+        left[KINDS] = kinds(left[KINDS], RecordKind::Leave, (left[KINDS] >> 16) as u16);
         each(&bytes_of(&left), &record[RECORD_BARE + size_of::<Entry>()..]);
     }
 
@@ -58,16 +80,24 @@ impl CallParts {
         self.met = Some(QuickSet::default());
     }
 
-    /// This one is in progress, and that is its entry's record: whether it is to be told.
-    pub fn is_news(&mut self, entry: &[u8]) -> bool {
-        let begun = |entry| {
-            Some(Begun { at: word(entry, 8 * TS)?, sp: word(entry, 8 * SP)?, tid: word(entry, 8 * THREADS)? as u32 })
-        };
-        let Some(begun) = begun(entry) else { return true };
-        if let Some(met) = &mut self.met {
+    /// Whether the entry of this one, which is in progress by its record so far, was told.
+    pub fn is_told(&mut self, record: &[u8]) -> bool {
+        let Some(begun) = Parts::of(record).map(|call| call.begun()) else { return true };
+        let told = self.told.contains(&begun);
+        if told && let Some(met) = &mut self.met {
             met.insert(begun);
         }
-        self.told.insert(begun)
+        told
+    }
+
+    /// Gives the entry of this one, in two parts. It is not given again when its record comes.
+    pub fn tell(&mut self, record: &[u8], each: &mut dyn FnMut(&[u8], &[u8])) {
+        let Some(call) = Parts::of(record) else { return };
+        self.told.insert(call.begun());
+        if let Some(met) = &mut self.met {
+            met.insert(call.begun());
+        }
+        call.entered(each);
     }
 
     /// All records have been taken that were there when the look was over: who was not met and is still told of has
@@ -82,6 +112,7 @@ impl CallParts {
 /// Words of an entry before its head.
 const ENTRY_BARE: usize = size_of::<Entry>() / 8 - HEAD_WORDS;
 
+/// The word of a record's kind and flags, with the target that stands there besides: calls have none.
 fn kinds(word: u64, kind: RecordKind, flags: u16) -> u64 {
     word >> 32 << 32 | u64::from(flags) << 16 | kind as u64
 }
@@ -134,15 +165,26 @@ mod tests {
         assert_eq!(without_stage[1].len(), RECORD_WITH_HEAD);
     }
 
+    fn told(calls: &mut CallParts, record: &[u8]) -> Vec<Vec<u8>> {
+        let mut told = Vec::new();
+        calls.tell(record, &mut |one, other| told.push([one, other].concat()));
+        told
+    }
+
     #[test]
     fn an_entry_that_was_told_while_the_call_was_in_progress_is_not_told_again() {
         let mut calls = CallParts::default();
         let entry = parts(&mut calls, &call(CALL_FULL, 100)).remove(0);
-        for told in [true, false] {
-            calls.look();
-            assert_eq!(calls.is_news(&entry), told);
-            calls.looked();
-        }
+        // Of what is not written yet nothing is said.
+        let mut so_far = call(CALL_WITH_HEAD, 100);
+        so_far[8 * KINDS..8 * KINDS + 8].fill(0);
+        calls.look();
+        assert!(!calls.is_told(&so_far));
+        assert_eq!(told(&mut calls, &so_far), [entry]);
+        calls.looked();
+        calls.look();
+        assert!(calls.is_told(&so_far));
+        calls.looked();
         assert_eq!(parts(&mut calls, &call(CALL_FULL, 100)).len(), 1, "the return alone");
         assert_eq!(parts(&mut calls, &call(CALL_FULL, 100)).len(), 2, "nothing is kept of it");
     }
@@ -150,9 +192,8 @@ mod tests {
     #[test]
     fn a_call_whose_record_was_lost_is_forgotten() {
         let mut calls = CallParts::default();
-        let entry = parts(&mut calls, &call(CALL_FULL, 100)).remove(0);
         calls.look();
-        assert!(calls.is_news(&entry));
+        assert_eq!(told(&mut calls, &call(CALL_FULL, 100)).len(), 1);
         calls.looked();
         calls.look();
         calls.looked();

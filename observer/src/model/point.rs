@@ -94,6 +94,9 @@ pub struct AttachPoint {
     pub register: Option<MintRegister>,
     /// Which word of the cell holds the id, where that lies behind a record's head; 0 where the head holds it.
     pub far: u8,
+    /// At [`Role::Poll`] the word of the cell that tells one task from another, within a record's head; 0 where none does,
+    /// for all types whose code this is.
+    pub telling: u8,
 }
 
 /// The register as its number: whose type it is knows nothing of serde.
@@ -140,6 +143,6 @@ impl Role {
 impl AttachPoint {
     /// What the kernel carries to the probe for this point.
     pub fn cookie(&self, target: u16, index: PointIndex) -> Cookie {
-        Cookie { point: index.0, target, register: self.register.map_or(0, |r| r.0), far: self.far }
+        Cookie { point: index.0, target, register: self.register.map_or(self.telling, |r| r.0), far: self.far }
     }
 }

@@ -19,6 +19,7 @@ impl AttachPoint {
             vtable: None,
             register: None,
             far: 0,
+            telling: 0,
         }
     }
 }

@@ -80,6 +80,16 @@ impl CellLayout {
         if word < observer_common::HEAD_WORDS { None } else { u8::try_from(word).ok() }
     }
 
+    /// Which word of the cell tells its task from others, of those that a record's head holds: the id, or where that lies
+    /// further away the vtable.
+    pub fn telling_word(&self) -> Option<u8> {
+        let word = |offset: u32| u8::try_from(offset / 8).ok();
+        match self.id as usize / 8 < observer_common::HEAD_WORDS {
+            true => word(self.id),
+            false => self.far_id().and_then(|_| word(self.vtable)),
+        }
+    }
+
     /// Whether a header can stand here: at an address of user space, as this runtime aligns its cells.
     pub fn is_header(&self, at: ProcAddr) -> bool {
         USER_SPACE.contains(&at.0) && at.0.is_multiple_of(u64::from(self.align.max(8)))

@@ -29,7 +29,7 @@ use place::{Place, Refused};
 pub fn plan(image: &Image<'_>, runtime: &RuntimeImage) -> ImagePlan {
     let mut draft = Draft { image, functions: Functions::new(image), points: Vec::new(), refused: BTreeMap::new() };
     for role in roles::OF_VTABLES {
-        draft.entries(role, &runtime.types);
+        draft.entries(role, &runtime.types, !runtime.mints.is_empty());
     }
     draft.births(&runtime.births, &runtime.mints);
     if let IdCounter::At(counter) = runtime.ids {
@@ -73,21 +73,26 @@ struct Draft<'i, 'd> {
 
 impl<'i, 'd> Draft<'i, 'd> {
     /// One point at the exact entry of each distinct function: a return probe elsewhere would corrupt the stack.
-    fn entries(&mut self, role: Role, types: &[TaskType]) {
-        let mut far: BTreeMap<VirtAddr, BTreeSet<u8>> = BTreeMap::new();
+    fn entries(&mut self, role: Role, types: &[TaskType], ids_are_taken: bool) {
+        let mut words: BTreeMap<VirtAddr, (BTreeSet<u8>, BTreeSet<u8>)> = BTreeMap::new();
         for task in types {
             let Some(at) = roles::function(role, &task.functions) else { continue };
-            far.entry(at).or_default().extend(task.layout.far_id());
+            let (far, telling) = words.entry(at).or_default();
+            far.extend(task.layout.far_id());
+            telling.insert(task.layout.telling_word().unwrap_or(0));
         }
-        for (at, far) in far {
+        for (at, (far, telling)) in words {
             // Types whose ids lie at two places behind the head do not share code that reads either.
-            let mut far = far.into_iter();
-            let word = far.next().unwrap_or(0);
-            let place = match far.next() {
-                None => Place::exactly(self.image, at),
-                Some(_) => Err(Refused { at, reason: "the ids of its task types lie at different places" }),
+            let place = match far.len() {
+                0 | 1 => Place::exactly(self.image, at),
+                _ => Err(Refused { at, reason: "the ids of its task types lie at different places" }),
             };
-            self.point(role, place, None, None, word);
+            // A birth without an id is joined with the first poll of a task of its type, which must be reported then.
+            let telling = match Vec::from_iter(telling)[..] {
+                [word] if role == Role::Poll && ids_are_taken => word,
+                _ => 0,
+            };
+            self.point(place, Wanted { far: far.first().copied().unwrap_or(0), telling, ..Wanted::of(role) });
         }
     }
 
@@ -96,7 +101,7 @@ impl<'i, 'd> Draft<'i, 'd> {
         for birth in births {
             let place = place::of_birth(self.image, &mut self.functions, birth, mints);
             taken.extend(place.as_ref().ok().map(|p| p.at));
-            self.point(Role::Birth, place, Some(birth.vtable), None, 0);
+            self.point(place, Wanted { vtable: Some(birth.vtable), ..Wanted::of(Role::Birth) });
         }
         self.mints(Role::Mint, mints, &taken);
     }
@@ -104,31 +109,41 @@ impl<'i, 'd> Draft<'i, 'd> {
     fn mints(&mut self, role: Role, mints: &[MintSite], births: &HashSet<VirtAddr>) {
         for mint in mints {
             let place = place::of_mint(self.image, &mut self.functions, mint, births);
-            self.point(role, place, None, Some(mint.register), 0);
+            self.point(place, Wanted { register: Some(mint.register), ..Wanted::of(role) });
         }
     }
 
     fn raises(&mut self, runtime: &RuntimeImage) {
         for site in runtime.raises.sites() {
             let place = place::of_raise(self.image, &mut self.functions, site);
-            self.point(Role::Raise, place, None, None, 0);
+            self.point(place, Wanted::of(Role::Raise));
         }
     }
 
-    fn point(
-        &mut self,
-        role: Role,
-        place: Result<Place, Refused>,
-        vtable: Option<VirtAddr>,
-        register: Option<MintRegister>,
-        far: u8,
-    ) {
+    fn point(&mut self, place: Result<Place, Refused>, wanted: Wanted) {
+        let Wanted { role, vtable, register, far, telling } = wanted;
         match place {
             Ok(Place { at, offset, bytes, cost }) => {
-                self.points.push(AttachPoint { role, at, offset, bytes, cost, vtable, register, far });
+                self.points.push(AttachPoint { role, at, offset, bytes, cost, vtable, register, far, telling });
             }
             Err(refused) => self.refused.entry(role).or_default().push(refused),
         }
+    }
+}
+
+/// What a point is for, as [`AttachPoint`] has it.
+struct Wanted {
+    role: Role,
+    vtable: Option<VirtAddr>,
+    register: Option<MintRegister>,
+    far: u8,
+    telling: u8,
+}
+
+impl Wanted {
+    /// A hit alone.
+    fn of(role: Role) -> Self {
+        Self { role, vtable: None, register: None, far: 0, telling: 0 }
     }
 }
 

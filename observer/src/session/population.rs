@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::model::{
-    Bias, Catalog, Enclosure, FileId, ImageEntry, ImageFacts, MappedImage, Missing, Pid, TargetEntry, TargetId,
+    Bias, Catalog, Enclosure, FileId, ImageEntry, ImageFacts, MappedImage, Missing, Pid, TargetEntry, TargetId, Tid,
 };
 use crate::target::code_bias;
 
@@ -78,6 +78,8 @@ pub(super) enum Change {
         /// Why.
         why: Ending,
     },
+    /// A thread has ended.
+    ThreadEnded(Tid),
 }
 
 /// Why a process is observed from now on.

@@ -138,12 +138,13 @@ impl Stream {
     pub(super) fn look_at_calls(&mut self, probes: &Probes) -> Result<(), AttachError> {
         let Self { calls, merger, chunk, .. } = self;
         calls.look();
-        probes.begun(&mut |entry| {
-            if calls.is_news(entry) {
+        for call in probes.amid()? {
+            if !calls.is_told(call.bytes()) && probes.is_amid(&call)? {
                 // Of whichever CPU: it is put where its time is.
-                merger.push(0, cut(chunk, entry, &[]));
+                calls.tell(call.bytes(), &mut |one, other| merger.push(0, cut(chunk, one, other)));
             }
-        })
+        }
+        Ok(())
     }
 
     /// Takes in a census when all records up to its end have been.
@@ -187,6 +188,7 @@ impl Stream {
                 if let Some(target) = self.population.catalog().of_process(pid) {
                     self.lifecycle.thread_ended(target, tid);
                 }
+                self.changes.push((at, Change::ThreadEnded(tid)));
                 return Ok(());
             }
             Mark::Step(pid, step) => self.population.step(pid, &step),
@@ -215,6 +217,7 @@ impl Stream {
                 totals.ended_with_process += live;
                 sink.gone(&Gone { at, pid, why: why.as_str(), live, unsure }, out)?;
             }
+            Change::ThreadEnded(_) => {}
         }
         self.changes.push((at, change));
         Ok(())

@@ -237,6 +237,11 @@ impl Observing<'_, '_> {
                     self.censuses.begin(id, past, None);
                 }
             }
+            Change::ThreadEnded(tid) => {
+                if let Err(error) = self.probes.forget_thread(tid) {
+                    (self.say)(1, &format!("thread {tid} ended, and what the kernel side keeps of it stays: {error}"));
+                }
+            }
             Change::Ends { id, pid, why } => {
                 self.censuses.end(id);
                 // Calls that it was killed in would take room in the kernel for ever.

@@ -68,7 +68,7 @@ fn a_killed_observer_leaves_no_probe_and_its_definitions_go_with_the_next_start(
     // The child is the observer, and this process its target.
     let mut child = forked(|child| {
         let tracefs = Arc::new(Tracefs::open().unwrap());
-        let sites = Sites::of(&requests(&points)[0], Program::EnterOnly).by_cookie().remove(0);
+        let sites = Sites::of(&requests(&points)[0], Program::EnterOnly).by_cookie(Program::EnterOnly).remove(0);
         let file = std::fs::File::open(EXE).unwrap();
         use std::os::fd::AsFd as _;
         let _event =

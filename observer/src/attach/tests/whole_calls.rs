@@ -5,6 +5,7 @@ use observer_common::{CALL_FULL, CALL_WITH_HEAD, Entry};
 use super::forked::{forked, stays};
 use super::*;
 use crate::attach::Calls;
+use crate::decode::CallParts;
 
 /// Words of an entry before its head.
 const BARE: usize = size_of::<Entry>() / 8 - HEAD_WORDS;
@@ -15,10 +16,14 @@ fn once(in_progress: u32) -> Option<Probes> {
     Some(Probes::load(&options).unwrap()).filter(|probes| probes.calls() == Calls::Once)
 }
 
-/// The calls in progress.
+/// The entries of the calls in progress, as records.
 fn begun(probes: &Probes) -> Vec<Seen> {
-    let mut seen = Vec::new();
-    probes.begun(&mut |bytes| seen.push(Seen::read(bytes))).unwrap();
+    let (mut seen, mut calls) = (Vec::new(), CallParts::default());
+    for call in probes.amid().unwrap() {
+        if probes.is_amid(&call).unwrap() {
+            calls.tell(call.bytes(), &mut |one, other| seen.push(Seen::read(&[one, other].concat())));
+        }
+    }
     seen
 }
 

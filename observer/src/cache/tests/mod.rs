@@ -62,6 +62,7 @@ fn facts(file: &[u8]) -> ImageFacts {
         vtable: (role == Role::Birth).then_some(VirtAddr(DATA)),
         register: (role == Role::Mint).then_some(crate::model::MintRegister(3)),
         far: 0,
+        telling: 0,
     };
     let place = Place { file: "src/main.rs".to_owned(), line: 7, column: None, certain: true };
     ImageFacts {

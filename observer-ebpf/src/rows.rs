@@ -1,0 +1,179 @@
+//! Rows of the calls that threads are amid: each thread has a few that it writes again and again, because putting a row in
+//! and taking it out at each call would cost the target a tenth of all that a call costs it.
+//!
+//! Does not know what is in a row, save which call it is and whether that is in progress.
+
+use core::arch::asm;
+
+use aya_ebpf::bindings::BPF_ANY;
+use observer_common::{CallRecord, OpenCall};
+
+use crate::emit::Hit;
+use crate::maps::{CALLS, NO_CALL};
+
+/// Rows that a thread keeps, a power of two: calls are nested one or two deep nearly always.
+const KEPT: u32 = 4;
+/// Of those, how many one frame may have: what tells them apart is a few bits of the stack pointer.
+const TRIED: u32 = 2;
+/// Keys of rows that are there for one call only have this bit.
+const PASSING: u32 = 1 << 31;
+
+/// A row, and whether it goes with its call.
+#[derive(Clone, Copy)]
+pub struct Row {
+    place: *mut OpenCall,
+    key: u64,
+    passing: bool,
+}
+
+impl Row {
+    /// For a call that begins now; `None` where there is no room. What is in it is over, or is a call that began at the
+    /// same frame and was not seen to return; the caller writes all of it and then [`Self::open`]s it.
+    #[inline(always)]
+    pub fn to_begin(hit: &Hit) -> Option<Self> {
+        for n in 0..TRIED {
+            let key = kept(hit, hit.sp, n);
+            let row = Self { place: there_or_new(key)?, key, passing: false };
+            if !row.is_open() {
+                return Some(row);
+            }
+            if row.is_of(hit, hit.sp) {
+                row.close_kept();
+                return Some(row);
+            }
+        }
+        let key = passing(hit, hit.sp);
+        let row = Self { place: there_or_new(key)?, key, passing: true };
+        if row.is_open() {
+            if !row.is_of(hit, hit.sp) {
+                return None;
+            }
+            row.close_kept();
+        }
+        Some(row)
+    }
+
+    /// That of the call that returns, whose frame was this.
+    #[inline(always)]
+    pub fn that_ends(hit: &Hit, sp: u64) -> Option<Self> {
+        for n in 0..TRIED {
+            let key = kept(hit, sp, n);
+            if let Some(place) = CALLS.get_ptr_mut(key) {
+                let row = Self { place, key, passing: false };
+                if row.is_open() && row.is_of(hit, sp) {
+                    return Some(row);
+                }
+            }
+        }
+        let key = passing(hit, sp);
+        let row = Self { place: CALLS.get_ptr_mut(key)?, key, passing: true };
+        (row.is_open() && row.is_of(hit, sp)).then_some(row)
+    }
+
+    /// Each call that the thread is amid must be reported, whatever becomes of it.
+    #[inline(always)]
+    pub fn make_loud(tid: u32) {
+        for n in 0..KEPT {
+            if let Some(place) = CALLS.get_ptr_mut(key_of(tid, n)) {
+                // SAFETY: the row is this thread's own.
+                unsafe { (*place).loud = 1 };
+            }
+        }
+    }
+
+    /// What is to be reported.
+    #[inline(always)]
+    pub fn record(&self) -> *mut CallRecord {
+        // SAFETY: a place in the row.
+        unsafe { &raw mut (*self.place).record }
+    }
+
+    /// Whether it must be reported in any case. Rows that go with their call always are: nobody finds them to say so.
+    #[inline(always)]
+    pub fn is_loud(&self) -> bool {
+        // SAFETY: the row is this thread's own.
+        self.passing || unsafe { (*self.place).loud } != 0
+    }
+
+    /// The call is in progress since then. All else must have been written: who reads the row in the middle of it would
+    /// take the words of two calls for one.
+    #[inline(always)]
+    pub fn open(&self, since: u64) {
+        let loud = u64::from(self.passing);
+        // SAFETY: the row is this thread's own; who reads it besides looks at the time first and last.
+        unsafe {
+            (*self.place).loud = loud;
+            barrier();
+            (&raw mut (*self.record()).entry.ts).write_volatile(since);
+        }
+    }
+
+    /// It is over.
+    #[inline(always)]
+    pub fn close(&self) {
+        if self.passing {
+            // It was there a moment ago and is this thread's own: removing cannot fail.
+            let _ = CALLS.remove(self.key);
+        } else {
+            self.close_kept();
+        }
+    }
+
+    #[inline(always)]
+    fn close_kept(&self) {
+        // SAFETY: as in `open`.
+        unsafe {
+            barrier();
+            (&raw mut (*self.record()).entry.ts).write_volatile(0);
+            barrier();
+        }
+    }
+
+    #[inline(always)]
+    fn is_open(&self) -> bool {
+        // SAFETY: the row is this thread's own.
+        unsafe { (*self.record()).entry.ts != 0 }
+    }
+
+    /// Two calls at one frame are possible: a function that begins with a jump to another probed one.
+    #[inline(always)]
+    fn is_of(&self, hit: &Hit, sp: u64) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.record()).sp() == sp && (*self.record()).cookie() == hit.cookie }
+    }
+}
+
+#[inline(always)]
+fn kept(hit: &Hit, sp: u64, n: u32) -> u64 {
+    // Frames are 16 bytes apart at least.
+    key_of(hit.tid(), ((sp >> 4) as u32).wrapping_add(n) % KEPT)
+}
+
+#[inline(always)]
+fn passing(hit: &Hit, sp: u64) -> u64 {
+    // What two calls have in common by chance is found out by looking into the row.
+    key_of(hit.tid(), (sp as u32 ^ hit.point().wrapping_mul(0x9E37_79B1)) | PASSING)
+}
+
+#[inline(always)]
+fn key_of(tid: u32, which: u32) -> u64 {
+    u64::from(tid) << 32 | u64::from(which)
+}
+
+#[inline(always)]
+fn there_or_new(key: u64) -> Option<*mut OpenCall> {
+    if let Some(place) = CALLS.get_ptr_mut(key) {
+        return Some(place);
+    }
+    let nothing = NO_CALL.get_ptr(0)?;
+    // SAFETY: the array's one row, which nobody writes.
+    CALLS.insert(key, unsafe { &*nothing }, u64::from(BPF_ANY)).ok()?;
+    CALLS.get_ptr_mut(key)
+}
+
+/// Nothing that is written before it is written after it.
+#[inline(always)]
+fn barrier() {
+    // SAFETY: no instruction; x86-64 keeps the order of writes itself.
+    unsafe { asm!("") };
+}

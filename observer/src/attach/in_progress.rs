@@ -1,0 +1,127 @@
+//! Calls that threads are amid, as the programs keep them, and the end of those that nobody will end.
+//!
+//! Does not know what a call is.
+
+use observer_common::{CALL_WITH_HEAD, CallRecord, Cookie, OpenCall, Quiet};
+
+use super::object::{Calls, ROWS};
+use super::{AttachError, Probes, kernel_maps};
+use crate::model::{Ns, Pid, Tid};
+
+/// Mirrors the kernel side's `Call`: the key of a call that is reported twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Call {
+    sp: u64,
+    tid: u32,
+    which: u32,
+}
+
+/// Mirrors the kernel side's `Entered`: what is remembered of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Entered {
+    subject: u64,
+    at: u64,
+    tgid: u32,
+    target: u32,
+    ts: u64,
+}
+
+/// A call that seemed to be in progress when its row was read. The thread may have been writing to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Amid {
+    key: u64,
+    record: CallRecord,
+}
+
+impl Amid {
+    /// Its record, [`CALL_WITH_HEAD`] bytes, of which only the entry and what names the call are filled in.
+    pub fn bytes(&self) -> &[u8] {
+        let record: *const CallRecord = &self.record;
+        // SAFETY: the record consists of words without padding, and is longer than that.
+        unsafe { std::slice::from_raw_parts(record.cast(), CALL_WITH_HEAD) }
+    }
+
+    /// Whether both say the same of the same call.
+    fn is(&self, row: &OpenCall) -> bool {
+        let named = |record: &CallRecord| (record.cookie(), record.sp(), record.subject(), record.tid(), record.tgid());
+        row.record.entry == self.record.entry && named(&row.record) == named(&self.record)
+    }
+}
+
+impl Probes {
+    /// Every call that has begun and is not reported yet, and will be: all that had begun when this was asked and are not in
+    /// a ring by the time that it is answered, and perhaps some that are. Where calls are reported twice there are none.
+    ///
+    /// Rows are written in place, so that one may be of two calls; [`Self::is_amid`] tells.
+    pub fn amid(&self) -> Result<Vec<Amid>, AttachError> {
+        let mut found = Vec::new();
+        if self.object().reports() == Calls::Twice {
+            return Ok(found);
+        }
+        let all = self.object().quiet() == Quiet::Reported;
+        kernel_maps::each(self.object().rows()?, |key, row: &OpenCall| {
+            // Others may end without a record, and then nobody would say that they have ended.
+            let will_be_reported = all || row.loud != 0 || Cookie::from_u64(row.record.cookie()).register == 0;
+            if row.record.entry.ts != 0 && will_be_reported {
+                found.push(Amid { key, record: row.record });
+            }
+        })
+        .map_err(|source| AttachError::refused("read the calls in progress", source))?;
+        Ok(found)
+    }
+
+    /// Whether this call is in progress, and what was read of it is of it alone.
+    ///
+    /// The time of its entry is written last at an entry and taken away first at a return, and no thread has two calls of one
+    /// time. So between two readings with the same time the row was this call's. The kernel copies rows in one direction:
+    /// a word that stands before the time was read between the two in the second reading, one behind it in the first.
+    /// Where both readings agree in every word each word is right, therefore. If they do not, the first call has been
+    /// reported by now.
+    pub fn is_amid(&self, call: &Amid) -> Result<bool, AttachError> {
+        let row: Option<OpenCall> = kernel_maps::look_up(self.object().rows()?, call.key)
+            .map_err(|source| AttachError::refused("read a call in progress", source))?;
+        Ok(row.is_some_and(|row| call.is(&row)))
+    }
+
+    /// Forgets a thread that has ended: its rows would take room for ever.
+    pub fn forget_thread(&self, tid: Tid) -> Result<(), AttachError> {
+        let failed = |source| AttachError::refused("forget a thread", source);
+        if self.object().reports() == Calls::Once {
+            let rows = self.object().rows()?;
+            for n in 0..ROWS {
+                kernel_maps::remove(rows, u64::from(tid.0) << 32 | u64::from(n)).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The calls that a process was killed in, whose room would be lost otherwise: those that began before its end. By the
+    /// time that its end is known here, the number may be that of a program that is amid calls of its own. It costs one
+    /// reading of a map, which is less than a millisecond.
+    pub(super) fn forget_calls(&self, pid: Pid, end: Ns) -> Result<(), AttachError> {
+        let failed = |source| AttachError::refused("forget a process", source);
+        match self.object().reports() {
+            Calls::Twice => {
+                let mut left: Vec<Call> = Vec::new();
+                let calls = self.object().calls()?;
+                let is_left = |entered: &Entered| entered.tgid == pid.0 && entered.ts < end.0;
+                kernel_maps::each(calls, |call: Call, entered| left.extend(is_left(entered).then_some(call)))
+                    .and_then(|()| left.iter().try_for_each(|call| kernel_maps::remove(calls, *call).map(drop)))
+            }
+            Calls::Once => {
+                let mut left: Vec<u64> = Vec::new();
+                let rows = self.object().rows()?;
+                // A row that is over may be about to be written to by the thread that is still there.
+                let is_left = |OpenCall { record, .. }: &OpenCall| {
+                    let began = record.entry.ts;
+                    record.tgid() == pid.0 && (began != 0 || record.tid() != pid.0) && began < end.0
+                };
+                kernel_maps::each(rows, |key: u64, row| left.extend(is_left(row).then_some(key)))
+                    .and_then(|()| left.iter().try_for_each(|key| kernel_maps::remove(rows, *key).map(drop)))
+            }
+        }
+        .map_err(failed)
+    }
+}
