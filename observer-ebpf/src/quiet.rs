@@ -52,7 +52,7 @@ pub unsafe fn is_unsaid(hit: &Hit, record: *const CallRecord, far: u64) -> bool 
         return true;
     }
     let id = if hit.far() == 0 { id } else { far };
-    add(TaskKey { tgid: u64::from(hit.tgid()), id }, hit.ts.wrapping_sub(began))
+    add(TaskKey { tgid: hit.tgid(), point: hit.point(), id }, hit.ts.wrapping_sub(began))
 }
 
 /// Something happens on this thread that the calls which it is amid are evidence of: they are to be reported.
@@ -69,15 +69,7 @@ fn add(task: TaskKey, took: u64) -> bool {
     let Some(sum) = there_or_new(task) else { return false };
     // SAFETY: a task is polled by one thread at a time; who reads it besides finds a poll counted or half counted, and
     // reads it again.
-    unsafe {
-        (*sum).polls += 1;
-        (*sum).busy_ns += took;
-        if took > (*sum).longest_ns {
-            (*sum).longest_ns = took;
-        }
-        let bucket = &raw mut (*sum).histogram[PollSum::bucket(took)];
-        *bucket += 1;
-    }
+    unsafe { (*sum).add(took) };
     true
 }
 

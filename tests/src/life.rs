@@ -135,6 +135,10 @@ impl Lives {
             if matches!(event, "start" | "end" | "lost" | "target" | "gone" | "degraded") {
                 continue;
             }
+            if event == "polls" {
+                lives.sum(number(line, "asyncId"));
+                continue;
+            }
             let (id, at) = (number(line, "asyncId"), number(line, "ts"));
             let before = latest.insert(id, at);
             if before.is_some_and(|before| at < before) {
@@ -192,6 +196,15 @@ impl Lives {
                     self.faults.push(format!("id {id}: destroyed with {polls_open} polls open"));
                 }
             }
+        }
+    }
+
+    /// A sum is of a life between its init and its destroy, whatever its time is.
+    fn sum(&mut self, id: u64) {
+        match self.by_id.get(&id) {
+            None => self.faults.push(format!("id {id}: polls without init")),
+            Some(life) if life.destroy.is_some() => self.faults.push(format!("id {id}: polls follows destroy")),
+            Some(_) => {}
         }
     }
 

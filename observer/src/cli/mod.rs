@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -21,8 +22,11 @@ use crate::session::{
 use crate::session::{ps, sweep, trace};
 use crate::sink::{Json, Shows, Sink, SiteSink, SitesJson, SitesText, Text};
 
-use args::{Args, Command, Common, Memory, Ps, Sweep, Trace};
+use args::{Args, Command, Common, Memory, Ps, Sweep, Tier, Trace};
 pub use failure::Failure;
+
+/// From one report of polls to the next.
+const SUMS_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the program with these arguments, the program's own name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -50,12 +54,15 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         true => args.common.selection().ok_or(Failure::NothingSelected)?,
         false => Selection::Launch(args.command),
     };
-    let events: EventSet = args.events.map_or(EventSet::ALL, |list| list.0);
+    let tier = args.tier.unwrap_or_default();
+    let events: EventSet = args.events.map_or(tier.events(), |list| list.0);
+    let sums = (tier == Tier::Polls).then(|| args.interval.map_or(SUMS_EVERY, |every| every.0));
     let Opened { out, colour } = open(&args.common)?;
     let sink: Box<dyn Sink> = if json { Box::new(Json::new(events)) } else { Box::new(Text::new(events, colour)) };
     let options = Options {
         selection,
         events,
+        sums,
         duration: args.duration.map(|duration| duration.0),
         mechanism: args.attach_with.map(Into::into),
         ring_pages: args.ring_pages,

@@ -46,6 +46,11 @@ pub(super) fn timestamp(bytes: &[u8]) -> Option<Ns> {
     word(bytes, 0).map(Ns)
 }
 
+/// The kind of a record, without looking further.
+pub(super) fn kind(bytes: &[u8]) -> Option<RecordKind> {
+    RecordKind::from_u16(word(bytes, 40)? as u16)
+}
+
 /// What every record begins with, and the point that it names.
 pub(super) struct Base<'c> {
     pub(super) at: Ns,

@@ -52,4 +52,4 @@ pub use task_type::{CellLayout, LiveTask, Resource, TaskFunctions, TaskState, Ta
 pub use time::Ns;
 pub use waiting::{Peers, UnknownWaiting, Waiting};
 
-pub use observer_common::{MintRegister, RecordKind, Spot};
+pub use observer_common::{BUCKETS, MintRegister, PollSum, RecordKind, Spot, TaskKey};

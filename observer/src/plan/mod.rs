@@ -28,10 +28,10 @@ use place::{Place, Refused};
 /// Plans the points for all events, and for who wants to know who spawns.
 pub fn plan(image: &Image<'_>, runtime: &RuntimeImage) -> ImagePlan {
     let mut draft = Draft { image, functions: Functions::new(image), points: Vec::new(), refused: BTreeMap::new() };
-    for role in roles::OF_VTABLES {
-        draft.entries(role, &runtime.types, !runtime.mints.is_empty());
-    }
     draft.births(&runtime.births, &runtime.mints);
+    for role in roles::OF_VTABLES {
+        draft.entries(role, &runtime.types);
+    }
     if let IdCounter::At(counter) = runtime.ids {
         let of_ids: Vec<MintSite> = runtime.mints.iter().filter(|mint| mint.counter == counter).copied().collect();
         draft.mints(Role::Spawn, &of_ids, &HashSet::new());
@@ -73,13 +73,17 @@ struct Draft<'i, 'd> {
 
 impl<'i, 'd> Draft<'i, 'd> {
     /// One point at the exact entry of each distinct function: a return probe elsewhere would corrupt the stack.
-    fn entries(&mut self, role: Role, types: &[TaskType], ids_are_taken: bool) {
+    fn entries(&mut self, role: Role, types: &[TaskType]) {
+        // Who is not seen born with an id is met at a poll, which must be reported then.
+        let with_id = self.points.iter().any(|point| point.role == Role::Mint);
+        let born: HashSet<VirtAddr> = self.points.iter().filter(|_| with_id).filter_map(|point| point.vtable).collect();
         let mut words: BTreeMap<VirtAddr, (BTreeSet<u8>, BTreeSet<u8>)> = BTreeMap::new();
         for task in types {
             let Some(at) = roles::function(role, &task.functions) else { continue };
             let (far, telling) = words.entry(at).or_default();
             far.extend(task.layout.far_id());
-            telling.insert(task.layout.telling_word().unwrap_or(0));
+            let word = task.layout.telling_word().filter(|_| born.contains(&task.vtable));
+            telling.insert(word.unwrap_or(0));
         }
         for (at, (far, telling)) in words {
             // Types whose ids lie at two places behind the head do not share code that reads either.
@@ -87,9 +91,8 @@ impl<'i, 'd> Draft<'i, 'd> {
                 0 | 1 => Place::exactly(self.image, at),
                 _ => Err(Refused { at, reason: "the ids of its task types lie at different places" }),
             };
-            // A birth without an id is joined with the first poll of a task of its type, which must be reported then.
             let telling = match Vec::from_iter(telling)[..] {
-                [word] if role == Role::Poll && ids_are_taken => word,
+                [word] if role == Role::Poll => word,
                 _ => 0,
             };
             self.point(place, Wanted { far: far.first().copied().unwrap_or(0), telling, ..Wanted::of(role) });

@@ -27,6 +27,7 @@ mod select;
 mod setup;
 mod spawns;
 mod stream;
+mod sums;
 mod sweep;
 mod trace;
 mod verify;
@@ -64,6 +65,8 @@ pub struct Options {
     pub selection: Selection,
     /// Which events; only the probes they need are attached.
     pub events: EventSet,
+    /// Sum polls up by task instead of saying each, and report so often.
+    pub sums: Option<Duration>,
     /// When to stop; `None` is at a signal or the targets' end.
     pub duration: Option<Duration>,
     /// How to attach; `None` tries the best first.

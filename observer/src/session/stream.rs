@@ -12,9 +12,11 @@ use crate::lifecycle::{Census, Left, Lifecycle};
 use crate::model::{Event, FileId, Ns, Pid, TargetId, Tid};
 use crate::sink::{Gone, Sink, Totals};
 
+use super::Output;
 use super::budget::Level;
-use super::population::{Attached, Beginning, Change, Population, Step};
+use super::population::{Attached, Beginning, Change, Ending, Population, Step};
 use super::roster::Resident;
+use super::sums::Sums;
 
 /// For how long records are held back at most to be put in order, where the kernel does not say sooner that all that is
 /// earlier has been written: longer than a thread may be descheduled between a probe's clock and its write to the ring.
@@ -75,15 +77,19 @@ pub(super) struct Stream {
     events: Vec<Event>,
     malformed: Option<Malformed>,
     changes: Vec<(Ns, Change)>,
+    sums: Option<Sums>,
 }
 
 impl Stream {
+    /// With sums of polls, if they are wanted.
     pub(super) fn new(
         population: Population,
         mut lifecycle: Lifecycle,
-        sink: Box<dyn Sink>,
-        out: Box<dyn Write>,
+        output: Output,
+        every_poll: bool,
+        sums: Option<Sums>,
     ) -> Self {
+        let Output { sink, out } = output;
         for (id, entry) in population.catalog().targets() {
             lifecycle.target(id, entry.clone());
         }
@@ -91,16 +97,17 @@ impl Stream {
             population,
             lifecycle,
             calls: CallParts::default(),
-            merger: Merger::default(),
+            merger: Merger::new(!every_poll),
             marks: VecDeque::new(),
             sink,
             out: BufWriter::with_capacity(CHUNK, out),
-            totals: Totals::default(),
+            totals: Totals { every_poll, ..Totals::default() },
             lost: 0,
             chunk: BytesMut::new(),
             events: Vec::new(),
             malformed: None,
             changes: Vec::new(),
+            sums,
         }
     }
 
@@ -188,6 +195,9 @@ impl Stream {
                 if let Some(target) = self.population.catalog().of_process(pid) {
                     self.lifecycle.thread_ended(target, tid);
                 }
+                if let Some(sums) = &mut self.sums {
+                    sums.thread_ended(tid);
+                }
                 self.changes.push((at, Change::ThreadEnded(tid)));
                 return Ok(());
             }
@@ -202,7 +212,7 @@ impl Stream {
 
     /// A target begins, changes or ends.
     fn change(&mut self, at: Ns, change: Change) -> io::Result<()> {
-        let Self { population, lifecycle, sink, out, totals, .. } = self;
+        let Self { population, lifecycle, sink, out, totals, sums, .. } = self;
         match change {
             Change::Begins { id, why } => {
                 let Some(entry) = population.catalog().target(id) else { return Ok(()) };
@@ -213,6 +223,11 @@ impl Stream {
                 sink.target(at, entry, why.as_str(), out)?;
             }
             Change::Ends { id, pid, why } => {
+                if let Some(sums) = sums {
+                    // Nothing is said of its tasks after its end.
+                    sink.polled(at, &sums.report(at)?, out)?;
+                    sums.process_ended(pid, why != Ending::Exited)?;
+                }
                 let Left { live, unsure } = lifecycle.target_ended(id);
                 totals.ended_with_process += live;
                 sink.gone(&Gone { at, pid, why: why.as_str(), live, unsure }, out)?;
@@ -256,10 +271,23 @@ impl Stream {
         self.malformed.get_or_insert(reason);
     }
 
+    /// Reports what was polled since the last time, if it is time for that or this is the last one.
+    pub(super) fn report_sums(&mut self, now: Ns, last: bool) -> io::Result<()> {
+        let Self { sums: Some(sums), sink, out, .. } = self else { return Ok(()) };
+        if last || sums.is_due(now) {
+            sink.polled(now, &sums.report(now)?, out)?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+
     /// Totals so far, and the first reason for a record that could not be understood.
     pub(super) fn totals(&self) -> (Totals, Option<Malformed>) {
         let tally = self.lifecycle.tally();
+        let summed = self.sums.as_ref().map(Sums::totals);
         let totals = Totals {
+            polls: summed.map(|(polls, _)| polls),
+            unplaced: self.totals.unplaced + summed.map_or(0, |(_, unplaced)| unplaced),
             malformed: self.totals.malformed + tally.foreign,
             late: self.merger.late(),
             live: tally.live,
@@ -286,9 +314,17 @@ impl Stream {
         let mut said = Ok(());
         for event in self.events.drain(..) {
             self.totals.count(&event);
-            if said.is_ok() {
-                said = self.sink.event(&event, &mut self.out);
+            if said.is_err() {
+                continue;
             }
+            if let Some(sums) = &mut self.sums {
+                said = match sums.event(&event, self.population.catalog()) {
+                    Ok(Some(last)) => self.sink.polled(event.at, &[last], &mut self.out),
+                    Ok(None) => Ok(()),
+                    Err(error) => Err(error),
+                };
+            }
+            said = said.and_then(|()| self.sink.event(&event, &mut self.out));
         }
         said
     }

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use crate::attach::{self, Audience, Calls, Probes};
+use crate::attach::{self, Audience, Calls, Probes, Quiet};
 use crate::lifecycle::{Lifecycle, Rules};
 use crate::lives::Lives;
-use crate::model::{Catalog, Missing, Ns};
+use crate::model::{Catalog, EventSet, Missing, Ns};
 use crate::plan::watches_polls;
 use crate::sink::{End, EndReason, Start};
 use crate::target::{Launched, Running, monotonic_now, own_memory};
@@ -25,6 +25,7 @@ use super::privileges::{Stage, keep};
 use super::select::{Targets, select};
 use super::setup::{Looking, Setup, set_up};
 use super::stream::{SHORT_WINDOW, Stream, WINDOW};
+use super::sums::Sums;
 use super::watch::{Watch, Woken};
 use super::{Options, Output, Selection, event_loop, kernel_release, progress};
 
@@ -53,6 +54,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         work: options.work,
         audience: if everyone { Audience::NotExcluded } else { named.audience() },
         calls: Calls::Once,
+        quiet: quiet(options),
         kernel_log: options.verbosity >= 3,
         ..attach::Options::default()
     })?;
@@ -71,7 +73,10 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let rules =
         Rules { polls: watches_polls(options.events), births: options.events.init, others: everyone, room: true };
     let population = Population::new(catalog, members);
-    let mut stream = Stream::new(population, Lifecycle::new(rules), output.sink, output.out);
+    let every_poll = quiet(options) == Quiet::Reported;
+    let kernel_sums = probes.poll_sums()?;
+    let sums = options.sums.map(|every| Sums::new(Ns(every.as_nanos() as u64), kernel_sums));
+    let mut stream = Stream::new(population, Lifecycle::new(rules), output, every_poll, sums);
     let mut follower = Follower::begin(options, lives, (&processes, held), &mut stream, &say)?;
     let until = options.duration.map(|duration| Instant::now() + duration);
     // Before the start is said: who reads it may send a signal at once.
@@ -101,10 +106,24 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let detach = monotonic_now().since(detaching);
     stream.drain(&mut probes);
     let ended = reason.and_then(|reason| filled.map(|_| reason).map_err(SessionError::from));
-    let ended = ended.and_then(|reason| finish(&mut stream, reason, (detaching, detach), &say));
+    let ended = ended.and_then(|reason| {
+        // What was seen after the probes began to be taken out is half the truth: some were gone already.
+        stream.release(detaching).map_err(SessionError::Output)?;
+        stream.report_sums(detaching, true).map_err(SessionError::Output)?;
+        finish(&mut stream, reason, (detaching, detach), &say)
+    });
     runtime.shutdown_background();
     outlive(running, &say);
     ended.or_else(SessionError::unless_nobody_reads)
+}
+
+/// What becomes of polls that change nothing: where nobody asks for each of them, nobody needs a record of them.
+fn quiet(options: &Options) -> Quiet {
+    match options.events {
+        _ if options.sums.is_some() => Quiet::Summed,
+        EventSet { before: false, after: false, .. } => Quiet::Unsaid,
+        _ => Quiet::Reported,
+    }
 }
 
 /// Whether records can be led back to the processes they are of.
@@ -187,6 +206,7 @@ impl Observing<'_, '_> {
             let horizon = horizon.max(now.before(window.0)).min(self.looked);
             let changes = self.stream.release(horizon).map_err(SessionError::Output)?;
             changes.into_iter().for_each(|(at, change)| self.changed(at, change));
+            self.stream.report_sums(now, false).map_err(SessionError::Output)?;
             for text in self.probes.kernel_log() {
                 (self.say)(3, &format!("kernel side: {text}"));
             }
@@ -260,15 +280,13 @@ impl Observing<'_, '_> {
     }
 }
 
-/// Says what was seen before the probes began to be taken out, and the end. What was seen after is half the truth:
-/// some probes were gone already.
+/// Says the end.
 fn finish(
     stream: &mut Stream,
     reason: EndReason,
     (detaching, detach): (Ns, Ns),
     say: &dyn Fn(u8, &str),
 ) -> Result<(), SessionError> {
-    stream.release(detaching).map_err(SessionError::Output)?;
     let (totals, malformed) = stream.totals();
     if let Some(reason) = malformed {
         say(1, &format!("{} records could not be understood; the first: {reason}", totals.malformed));

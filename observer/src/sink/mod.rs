@@ -11,7 +11,7 @@ mod totals;
 
 use std::io::{self, Write};
 
-use crate::model::{Event, Missing, Ns, Pid, TargetEntry};
+use crate::model::{AsyncId, Event, Missing, Ns, Pid, PollSum, TargetEntry};
 
 pub use doctor::{DoctorJson, DoctorReport, DoctorResult, DoctorRow, DoctorSink, DoctorText, Fact, PointsOf};
 pub use json::Json;
@@ -61,6 +61,17 @@ pub struct Gone {
     pub unsure: u64,
 }
 
+/// Polls of one task, summed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Polled {
+    /// Its process.
+    pub pid: Pid,
+    /// The task.
+    pub id: AsyncId,
+    /// What is new since the last report; the longest is that of all its life as far as it was seen.
+    pub sum: PollSum,
+}
+
 /// Why a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
@@ -106,6 +117,8 @@ pub trait Sink {
     fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()>;
     /// A budget is met: what is done without from now on, in a word, and why.
     fn degraded(&mut self, at: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()>;
+    /// Tasks that were polled since the last such report, by their ids.
+    fn polled(&mut self, at: Ns, reports: &[Polled], out: &mut dyn Write) -> io::Result<()>;
     /// One event.
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
     /// The stream ends.

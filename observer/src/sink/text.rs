@@ -11,10 +11,12 @@ use crate::model::{
 };
 
 use super::image_lines::write_image;
-use super::{End, Gone, Sink, Start};
+use super::{End, Gone, Polled, Sink, Start};
 
 /// How many groups of live resources the summary lists.
 const GROUPS_LISTED: usize = 10;
+/// How many tasks a report of polls lists.
+const POLLED_LISTED: usize = 10;
 
 /// Writes one line an event, and a summary at the end.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl Text {
     fn paint(&self, word: &str) -> String {
         let colour = match word {
             "init" => AnsiColor::Green,
-            "before" | "after" => AnsiColor::Cyan,
+            "before" | "after" | "polls" => AnsiColor::Cyan,
             "resolve" => AnsiColor::Blue,
             "destroy" => AnsiColor::Magenta,
             "target" | "gone" => AnsiColor::Yellow,
@@ -182,16 +184,43 @@ impl Sink for Text {
         writeln!(out, "{seconds:>12.6}  {pid}{said}{mark}")
     }
 
+    fn polled(&mut self, at: Ns, reports: &[Polled], out: &mut dyn Write) -> io::Result<()> {
+        let seconds = at.since(self.began).0 as f64 / 1e9;
+        let word = self.paint("polls");
+        let mut busiest: Vec<&Polled> = reports.iter().collect();
+        busiest.sort_by_key(|report| std::cmp::Reverse(report.sum.busy_ns));
+        for Polled { pid, id, sum } in busiest.iter().take(POLLED_LISTED) {
+            let pid = if self.many { format!("pid {pid}  ") } else { String::new() };
+            let (polls, label) = (sum.polls, self.label(*id));
+            let [busy, longest] = [sum.busy_ns, sum.longest_ns].map(|ns| ns as f64 / 1e6);
+            writeln!(
+                out,
+                "{seconds:>12.6}  {pid}{word}  #{id}  {label}  {polls} polls, busy {busy:.3} ms, longest {longest:.3} ms"
+            )?;
+        }
+        if busiest.len() > POLLED_LISTED {
+            let rest = &busiest[POLLED_LISTED..];
+            let (polls, busy): (u64, u64) =
+                rest.iter().fold((0, 0), |(polls, busy), report| (polls + report.sum.polls, busy + report.sum.busy_ns));
+            let busy = busy as f64 / 1e6;
+            writeln!(out, "{seconds:>12.6}  {word}  {} more tasks: {polls} polls, busy {busy:.3} ms", rest.len())?;
+        }
+        Ok(())
+    }
+
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
         let totals = &end.totals;
         let least = if totals.lost > 0 { "at least " } else { "" };
+        let polls = match totals.polls {
+            Some(polls) => format!("{polls} polls, "),
+            None if totals.every_poll => format!("{} before, {} after, ", totals.before, totals.after),
+            None => String::new(),
+        };
         writeln!(
             out,
-            "ended ({}): {least}{} init, {} before, {} after, {} resolve, {} destroy; {} lost, {} malformed, {} late",
+            "ended ({}): {least}{} init, {polls}{} resolve, {} destroy; {} lost, {} malformed, {} late",
             end.reason.as_str(),
             totals.init,
-            totals.before,
-            totals.after,
             totals.resolve,
             totals.destroy,
             totals.lost,

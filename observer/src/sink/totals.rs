@@ -7,10 +7,14 @@ use crate::model::{Event, EventKind};
 pub struct Totals {
     /// Inits, those of existing resources included.
     pub init: u64,
-    /// Poll starts.
+    /// Poll starts that were reported.
     pub before: u64,
-    /// Poll ends.
+    /// Poll ends that were reported.
     pub after: u64,
+    /// Whether every poll was reported: else the two say nothing.
+    pub every_poll: bool,
+    /// Polls that were summed up, where they are.
+    pub polls: Option<u64>,
     /// Outcomes.
     pub resolve: u64,
     /// Ends of life.
@@ -31,7 +35,7 @@ pub struct Totals {
     pub ended_with_process: u64,
     /// Births, and first sights of tasks, that were not taken in because the memory bound was met.
     pub unfollowed: u64,
-    /// Records of processes that were not known to run the code that they ran.
+    /// Records, and summed polls, of processes or tasks that were not known to run the code that they ran.
     pub unplaced: u64,
 }
 

@@ -3,6 +3,7 @@
 mod common;
 mod doctor;
 mod sites;
+mod tier;
 mod trace;
 mod values;
 
@@ -11,6 +12,7 @@ use clap::{Parser, Subcommand};
 pub(super) use common::Common;
 pub(super) use doctor::Doctor;
 pub(super) use sites::{Memory, Ps, Sweep};
+pub(super) use tier::Tier;
 pub(super) use trace::Trace;
 
 /// Shows the life of every async task in a running, unmodified Tokio program.

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use super::Common;
 use super::values::{EventList, How, Span, parse_memory, parse_pages};
+use super::{Common, Tier};
 
 /// Options of `trace`.
 #[derive(Clone, Debug, clap::Args)]
@@ -14,6 +14,14 @@ pub(in crate::cli) struct Trace {
     /// Stop after this long: 500ms, 10s, 5m, 1h
     #[arg(short, long, value_name = "TIME")]
     pub(in crate::cli) duration: Option<Span>,
+
+    /// How much is told, and so what it costs the program
+    #[arg(long, value_name = "TIER", conflicts_with = "events")]
+    pub(in crate::cli) tier: Option<Tier>,
+
+    /// From one report of polls to the next, with --tier polls [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    pub(in crate::cli) interval: Option<Span>,
 
     /// Only these events, and only the probes they need: init,before,after,resolve,destroy
     #[arg(long, value_name = "LIST")]

@@ -6,9 +6,9 @@ use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{Event, EventKind, EventSet, Ns, ResourceFacts, TargetEntry};
+use crate::model::{BUCKETS, Event, EventKind, EventSet, Ns, ResourceFacts, TargetEntry};
 
-use super::{End, Gone, Sink, Start};
+use super::{End, Gone, Polled, Sink, Start};
 
 pub(in crate::sink) use target::{EnclosureObject, TargetObject};
 
@@ -101,12 +101,29 @@ impl Sink for Json {
         line(out, "degraded", at, DegradedObject { what, reason })
     }
 
+    fn polled(&mut self, at: Ns, reports: &[Polled], out: &mut dyn Write) -> io::Result<()> {
+        for Polled { pid, id, sum } in reports {
+            let counted = (0..BUCKETS as u32).zip(sum.histogram).filter(|(_, count)| *count > 0);
+            let object = PolledObject {
+                pid: pid.0,
+                async_id: Integer(id.0),
+                polls: Integer(sum.polls),
+                busy_ns: Integer(sum.busy_ns),
+                longest_ns: Integer(sum.longest_ns),
+                histogram: counted.map(|(bucket, count)| (1 << bucket, count)).collect(),
+            };
+            line(out, "polls", at, object)?;
+        }
+        Ok(())
+    }
+
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
         let totals = &end.totals;
         let totals = TotalsObject {
             init: Integer(totals.init),
-            before: Integer(totals.before),
-            after: Integer(totals.after),
+            before: Integer(if totals.every_poll { totals.before } else { 0 }),
+            after: Integer(if totals.every_poll { totals.after } else { 0 }),
+            polls: totals.polls.map(Integer),
             resolve: Integer(totals.resolve),
             destroy: Integer(totals.destroy),
             lost: Integer(totals.lost),
@@ -193,6 +210,18 @@ struct ResolveObject<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PolledObject {
+    pid: u32,
+    async_id: Integer,
+    polls: Integer,
+    busy_ns: Integer,
+    longest_ns: Integer,
+    /// How many took that many nanoseconds or more, and less than twice as many.
+    histogram: Vec<(u64, u32)>,
+}
+
+#[derive(Serialize)]
 struct LostObject {
     pid: Option<u32>,
     count: Integer,
@@ -233,6 +262,8 @@ struct TotalsObject {
     init: Integer,
     before: Integer,
     after: Integer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    polls: Option<Integer>,
     resolve: Integer,
     destroy: Integer,
     lost: Integer,

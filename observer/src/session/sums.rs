@@ -1,0 +1,217 @@
+//! Polls by task, summed up: those that the kernel side has summed, and those that were reported, as reports from time to
+//! time.
+//!
+//! Does not know how a report looks.
+
+use std::io;
+
+use crate::attach::PollSums;
+use crate::model::{
+    AsyncId, Catalog, Event, EventKind, Ns, Pid, PollSum, QuickMap, RecordKind, ResourceFacts, TaskKey, Tid,
+};
+use crate::sink::Polled;
+
+/// A task as the kernel side knows it.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    id: AsyncId,
+    longest_ns: u64,
+}
+
+/// A sum as it was when it was read last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Read {
+    sum: PollSum,
+    /// It had been the same the time before.
+    idle: bool,
+}
+
+/// Sums of one stream.
+#[derive(Debug)]
+pub(super) struct Sums {
+    every: Ns,
+    next: Ns,
+    /// `None` where the kernel side sums nothing up, and reports each poll.
+    kernel: Option<PollSums>,
+    known: QuickMap<TaskKey, Known>,
+    keys: QuickMap<AsyncId, TaskKey>,
+    read: QuickMap<TaskKey, Read>,
+    /// Reported polls that have begun, by thread, the innermost last.
+    open: QuickMap<Tid, Vec<(AsyncId, Ns)>>,
+    /// What is new since the last report.
+    new: QuickMap<AsyncId, (Pid, PollSum)>,
+    polls: u64,
+    /// Polls of tasks of which nothing else was seen.
+    unplaced: u64,
+}
+
+impl Sums {
+    /// A report every so often.
+    pub(super) fn new(every: Ns, kernel: Option<PollSums>) -> Self {
+        Self {
+            every,
+            next: Ns(0),
+            kernel,
+            known: QuickMap::default(),
+            keys: QuickMap::default(),
+            read: QuickMap::default(),
+            open: QuickMap::default(),
+            new: QuickMap::default(),
+            polls: 0,
+            unplaced: 0,
+        }
+    }
+
+    /// Polls so far, and those of them that belong to no task that is known.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        (self.polls, self.unplaced)
+    }
+
+    /// Takes in what is about to be said. Gives the last report of a task whose end it is, if there is anything to report:
+    /// nothing is said of a task after its end.
+    pub(super) fn event(&mut self, event: &Event, catalog: &Catalog) -> io::Result<Option<Polled>> {
+        let Some(pid) = event.pid else { return Ok(None) };
+        match &event.kind {
+            EventKind::Init { id, resource, .. } => {
+                if let Some(key) = key_of(pid, resource, catalog) {
+                    self.known.insert(key, Known { id: *id, longest_ns: 0 });
+                    self.keys.insert(*id, key);
+                }
+            }
+            EventKind::Before(id) => {
+                if let Some(tid) = event.tid {
+                    self.open.entry(tid).or_default().push((*id, event.at));
+                }
+            }
+            EventKind::After(id) => {
+                if let Some(began) = event.tid.and_then(|tid| self.close(tid, *id)) {
+                    let mut one = PollSum::default();
+                    one.add(event.at.since(began).0);
+                    self.add(*id, pid, &one);
+                }
+            }
+            EventKind::Destroy(id) => return self.last_of(*id, pid),
+            EventKind::Resolve(..) | EventKind::Lost { .. } => {}
+        }
+        Ok(None)
+    }
+
+    /// A thread has ended.
+    pub(super) fn thread_ended(&mut self, tid: Tid) {
+        self.open.remove(&tid);
+    }
+
+    /// Forgets a process that has ended, or runs another program, after its last report.
+    pub(super) fn process_ended(&mut self, pid: Pid, goes_on: bool) -> io::Result<()> {
+        self.known.retain(|key, _| key.tgid != pid.0);
+        self.keys.retain(|_, key| key.tgid != pid.0);
+        if goes_on {
+            // What was read of tasks before is no part of those that have the same ids now.
+            return Ok(());
+        }
+        let Self { read, kernel: Some(kernel), .. } = self else { return Ok(()) };
+        let over: Vec<TaskKey> = read.keys().filter(|key| key.tgid == pid.0).copied().collect();
+        for key in over {
+            read.remove(&key);
+            kernel.forget(key)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is time for a report.
+    pub(super) fn is_due(&self, now: Ns) -> bool {
+        now >= self.next
+    }
+
+    /// Reads the kernel's sums and gives what is new of each task that was polled, by its id.
+    pub(super) fn report(&mut self, now: Ns) -> io::Result<Vec<Polled>> {
+        self.next = Ns(now.0 + self.every.0);
+        let mut rows: Vec<(TaskKey, PollSum)> = Vec::new();
+        if let Some(kernel) = &self.kernel {
+            kernel.each(&mut |key, sum| rows.push((key, *sum)))?;
+        }
+        for (key, sum) in rows {
+            match self.known.get(&key) {
+                Some(&Known { id, .. }) => self.take(id, key, sum),
+                None => self.take_unplaced(key, sum)?,
+            }
+        }
+        let new = std::mem::take(&mut self.new).into_iter();
+        let mut reports: Vec<Polled> = new.map(|(id, (pid, sum))| Polled { pid, id, sum }).collect();
+        reports.sort_unstable_by_key(|report| report.id);
+        Ok(reports)
+    }
+
+    fn take(&mut self, id: AsyncId, key: TaskKey, sum: PollSum) {
+        let before = self.read.insert(key, Read { sum, idle: false }).unwrap_or_default();
+        self.add(id, Pid(key.tgid), &sum.since(&before.sum));
+    }
+
+    /// A task whose birth may not have been said yet: another reading tells. Who is not polled and not known has ended.
+    fn take_unplaced(&mut self, key: TaskKey, sum: PollSum) -> io::Result<()> {
+        let Some(before) = self.read.get(&key).copied() else {
+            self.read.insert(key, Read::default());
+            return Ok(());
+        };
+        let new = sum.since(&before.sum);
+        self.polls += new.polls;
+        self.unplaced += new.polls;
+        let idle = new.polls == 0;
+        self.read.insert(key, Read { sum, idle });
+        if let Some(kernel) = self.kernel.as_ref().filter(|_| idle && before.idle) {
+            self.read.remove(&key);
+            kernel.forget(key)?;
+        }
+        Ok(())
+    }
+
+    /// What is new of a task that has ended, which is forgotten by this.
+    fn last_of(&mut self, id: AsyncId, pid: Pid) -> io::Result<Option<Polled>> {
+        let key = self.keys.remove(&id);
+        if let (Some(key), Some(kernel)) = (key, &self.kernel)
+            && let Some(sum) = kernel.of(key)?
+        {
+            kernel.forget(key)?;
+            self.take(id, key, sum);
+            self.read.remove(&key);
+        }
+        if let Some(key) = key {
+            self.known.remove(&key);
+        }
+        Ok(self.new.remove(&id).map(|(_, sum)| Polled { pid, id, sum }))
+    }
+
+    /// When this poll began. What had begun inside of it and was not seen to end has ended.
+    fn close(&mut self, tid: Tid, id: AsyncId) -> Option<Ns> {
+        let open = self.open.get_mut(&tid)?;
+        let at = open.iter().rposition(|(other, _)| *other == id)?;
+        let (_, began) = open[at];
+        open.truncate(at);
+        Some(began)
+    }
+
+    fn add(&mut self, id: AsyncId, pid: Pid, new: &PollSum) {
+        if new.polls == 0 {
+            return;
+        }
+        self.polls += new.polls;
+        let mut longest = new.longest_ns;
+        if let Some(known) = self.keys.get(&id).and_then(|key| self.known.get_mut(key)) {
+            known.longest_ns = known.longest_ns.max(longest);
+            longest = known.longest_ns;
+        }
+        let (_, sum) = self.new.entry(id).or_insert_with(|| (pid, PollSum::default()));
+        sum.join(new);
+        sum.longest_ns = sum.longest_ns.max(longest);
+    }
+}
+
+/// As the kernel side knows the task; `None` where it does not sum its polls up.
+fn key_of(pid: Pid, resource: &ResourceFacts, catalog: &Catalog) -> Option<TaskKey> {
+    let type_id = resource.type_id.as_ref()?;
+    let entry = catalog.target(catalog.of_process(pid)?)?;
+    let mapped = entry.images.iter().find(|mapped| mapped.image.build_id == type_id.build_id)?;
+    let poll = mapped.image.types.get(&type_id.vtable)?.task.functions.poll;
+    let point = mapped.image.places.find(poll, RecordKind::Call)?;
+    Some(TaskKey { tgid: pid.0, point: point.0, id: resource.task_id?.0 })
+}
