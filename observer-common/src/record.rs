@@ -22,6 +22,10 @@ pub const FLAG_STACK_CUT: u16 = 16;
 /// [`RecordKind::Leave`] is that of the entry, and its `target` is the cookie's.
 pub const FLAG_BY_ADDRESS: u16 = 32;
 
+/// A return that no program reported, because nothing had changed; `head` is zero. Put in by user space, which has seen that
+/// the call was in progress and is not any more: the time is when it still was.
+pub const FLAG_UNSAID: u16 = 64;
+
 /// What kind of probe wrote the record. Which function it sits on is in the cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]

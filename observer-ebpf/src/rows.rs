@@ -88,12 +88,6 @@ impl Row {
         unsafe { &raw mut (*self.place).record }
     }
 
-    /// Whether it goes with its call.
-    #[inline(always)]
-    pub fn is_passing(&self) -> bool {
-        self.passing
-    }
-
     /// Whether it must be reported in any case. Rows that go with their call always are: nobody finds them to say so.
     #[inline(always)]
     pub fn is_loud(&self) -> bool {

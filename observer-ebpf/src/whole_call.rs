@@ -25,10 +25,6 @@ pub fn begin_call(ctx: ProbeContext) -> u32 {
         report_entry(&ctx, &hit, subject);
         return 0;
     };
-    if row.is_passing() || hit.register() == 0 {
-        // It will be told of, so those around it must be told of before.
-        quiet::disturb(&hit);
-    }
     let record = row.record();
     // SAFETY: the row is this thread's own, and over.
     unsafe {

@@ -106,7 +106,6 @@ fn polls_are_summed_up_task_by_task_as_the_hooks_saw_them() {
     }
     assert!(differences.is_empty(), "the sums differ from the oracle: {}", summary(&differences));
     assert_eq!((stream.total("polls"), stream.total("unplaced")), (all, 0));
-    assert!(sums.values().any(|reports| reports.len() > 1), "some task was polled in two intervals");
 }
 
 #[test]

@@ -33,9 +33,15 @@ struct Entered {
 pub struct Amid {
     key: u64,
     record: CallRecord,
+    will_be_reported: bool,
 }
 
 impl Amid {
+    /// Whether there will be a record of it in any case. Else, if nothing begins or ends in it, it is just over at some time.
+    pub fn will_be_reported(&self) -> bool {
+        self.will_be_reported
+    }
+
     /// Its record, [`CALL_WITH_HEAD`] bytes, of which only the entry and what names the call are filled in.
     pub fn bytes(&self) -> &[u8] {
         let record: *const CallRecord = &self.record;
@@ -51,8 +57,8 @@ impl Amid {
 }
 
 impl Probes {
-    /// Every call that has begun and is not reported yet, and will be: all that had begun when this was asked and are not in
-    /// a ring by the time that it is answered, and perhaps some that are. Where calls are reported twice there are none.
+    /// Every call that has begun and is not over: all that had begun when this was asked and are neither over nor in a ring
+    /// by the time that it is answered, and perhaps some that are. Where calls are reported twice there are none.
     ///
     /// Rows are written in place, so that one may be of two calls; [`Self::is_amid`] tells.
     pub fn amid(&self) -> Result<Vec<Amid>, AttachError> {
@@ -62,10 +68,9 @@ impl Probes {
         }
         let all = self.object().quiet() == Quiet::Reported;
         kernel_maps::each(self.object().rows()?, |key, row: &OpenCall| {
-            // Others may end without a record, and then nobody would say that they have ended.
-            let will_be_reported = all || row.loud != 0 || Cookie::from_u64(row.record.cookie()).register == 0;
-            if row.record.entry.ts != 0 && will_be_reported {
-                found.push(Amid { key, record: row.record });
+            if row.record.entry.ts != 0 {
+                let will_be_reported = all || row.loud != 0 || Cookie::from_u64(row.record.cookie()).register == 0;
+                found.push(Amid { key, record: row.record, will_be_reported });
             }
         })
         .map_err(|source| AttachError::refused("read the calls in progress", source))?;

@@ -3,10 +3,10 @@
 //! A call that has not returned has no record: its entry is told from the calls in progress, and left out when the record
 //! comes. Does not know what is in a record, save where and when it is of.
 
-use observer_common::{CALL_WITH_HEAD, Entry, HEAD_WORDS, RECORD_BARE, RecordKind};
+use observer_common::{CALL_WITH_HEAD, Entry, FLAG_UNSAID, HEAD_WORDS, RECORD_BARE, RecordKind};
 
 use super::record::{word, words};
-use crate::model::QuickSet;
+use crate::model::{Ns, QuickMap, QuickSet};
 
 /// Where the words of a record's bare part are that tell a call from others, and an entry from a return.
 const TS: usize = 0;
@@ -18,9 +18,25 @@ const FAR: usize = 6;
 /// Those whose entry was told.
 #[derive(Debug, Default)]
 pub struct CallParts {
-    told: QuickSet<Begun>,
-    /// Met by the last look at the calls in progress.
-    met: Option<QuickSet<Begun>>,
+    told: QuickMap<Begun, Told>,
+    /// The look at the calls in progress that is under way.
+    look: Option<Look>,
+    last_look: Option<Ns>,
+}
+
+/// What is kept of one whose entry was told.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    bare: [u64; RECORD_BARE / 8],
+    /// It may be over without a record.
+    may_go_unsaid: bool,
+}
+
+/// A look at the calls in progress.
+#[derive(Debug)]
+struct Look {
+    at: Ns,
+    met: QuickSet<Begun>,
 }
 
 /// A call: no thread begins two at one moment.
@@ -67,7 +83,7 @@ impl CallParts {
             .filter(|kinds| *kinds as u16 == RecordKind::Call as u16 && record.len() >= CALL_WITH_HEAD)
             .and_then(|_| Parts::of(record));
         let Some(call) = call else { return each(record, &[]) };
-        if !self.told.remove(&call.begun()) {
+        if self.told.remove(&call.begun()).is_none() {
             call.entered(each);
         }
         let mut left = call.bare;
@@ -75,37 +91,47 @@ impl CallParts {
         each(&bytes_of(&left), &record[RECORD_BARE + size_of::<Entry>()..]);
     }
 
-    /// Begins a look at the calls in progress.
-    pub fn look(&mut self) {
-        self.met = Some(QuickSet::default());
+    /// Begins a look at the calls in progress, at this moment.
+    pub fn look(&mut self, now: Ns) {
+        self.look = Some(Look { at: now, met: QuickSet::default() });
     }
 
     /// Whether the entry of this one, which is in progress by its record so far, was told.
     pub fn is_told(&mut self, record: &[u8]) -> bool {
         let Some(begun) = Parts::of(record).map(|call| call.begun()) else { return true };
-        let told = self.told.contains(&begun);
-        if told && let Some(met) = &mut self.met {
-            met.insert(begun);
+        let told = self.told.contains_key(&begun);
+        if told && let Some(look) = &mut self.look {
+            look.met.insert(begun);
         }
         told
     }
 
-    /// Gives the entry of this one, in two parts. It is not given again when its record comes.
-    pub fn tell(&mut self, record: &[u8], each: &mut dyn FnMut(&[u8], &[u8])) {
+    /// Gives the entry of this one, in two parts. It is not given again when its record comes, if it `will_be_reported`.
+    pub fn tell(&mut self, record: &[u8], will_be_reported: bool, each: &mut dyn FnMut(&[u8], &[u8])) {
         let Some(call) = Parts::of(record) else { return };
-        self.told.insert(call.begun());
-        if let Some(met) = &mut self.met {
-            met.insert(call.begun());
+        self.told.insert(call.begun(), Told { bare: call.bare, may_go_unsaid: !will_be_reported });
+        if let Some(look) = &mut self.look {
+            look.met.insert(call.begun());
         }
         call.entered(each);
     }
 
     /// All records have been taken that were there when the look was over: who was not met and is still told of has
-    /// returned, and the record of it was lost.
-    pub fn looked(&mut self) {
-        if let Some(met) = self.met.take() {
-            self.told.retain(|begun| met.contains(begun));
-        }
+    /// returned, and the record of it was lost, or was never to be made. Gives the returns of those that went unsaid.
+    pub fn looked(&mut self, each: &mut dyn FnMut(&[u8], &[u8])) {
+        let Some(Look { at, met }) = self.look.take() else { return };
+        let last = self.last_look.replace(at).unwrap_or(at);
+        self.told.retain(|begun, told| {
+            let in_progress = met.contains(begun);
+            if !in_progress && told.may_go_unsaid {
+                let mut left = told.bare;
+                // When it was still in progress: whatever the thread did after it is later.
+                (left[TS], left[FAR]) = (last.0.max(begun.at), 0);
+                left[KINDS] = kinds(0, RecordKind::Leave, FLAG_UNSAID);
+                each(&bytes_of(&left), &[0; 8 * HEAD_WORDS]);
+            }
+            in_progress
+        });
     }
 }
 
@@ -165,10 +191,16 @@ mod tests {
         assert_eq!(without_stage[1].len(), RECORD_WITH_HEAD);
     }
 
-    fn told(calls: &mut CallParts, record: &[u8]) -> Vec<Vec<u8>> {
+    fn told(calls: &mut CallParts, record: &[u8], will_be_reported: bool) -> Vec<Vec<u8>> {
         let mut told = Vec::new();
-        calls.tell(record, &mut |one, other| told.push([one, other].concat()));
+        calls.tell(record, will_be_reported, &mut |one, other| told.push([one, other].concat()));
         told
+    }
+
+    fn looked(calls: &mut CallParts) -> Vec<Vec<u8>> {
+        let mut over = Vec::new();
+        calls.looked(&mut |one, other| over.push([one, other].concat()));
+        over
     }
 
     #[test]
@@ -178,25 +210,45 @@ mod tests {
         // Of what is not written yet nothing is said.
         let mut so_far = call(CALL_WITH_HEAD, 100);
         so_far[8 * KINDS..8 * KINDS + 8].fill(0);
-        calls.look();
-        assert!(!calls.is_told(&so_far));
-        assert_eq!(told(&mut calls, &so_far), [entry]);
-        calls.looked();
-        calls.look();
-        assert!(calls.is_told(&so_far));
-        calls.looked();
-        assert_eq!(parts(&mut calls, &call(CALL_FULL, 100)).len(), 1, "the return alone");
+        for will_be_reported in [true, false] {
+            calls.look(Ns(200));
+            assert!(!calls.is_told(&so_far));
+            assert_eq!(told(&mut calls, &so_far, will_be_reported), [&entry[..]]);
+            assert!(looked(&mut calls).is_empty());
+            calls.look(Ns(300));
+            assert!(calls.is_told(&so_far));
+            assert!(looked(&mut calls).is_empty());
+            assert_eq!(parts(&mut calls, &call(CALL_FULL, 100)).len(), 1, "the return alone");
+        }
         assert_eq!(parts(&mut calls, &call(CALL_FULL, 100)).len(), 2, "nothing is kept of it");
     }
 
     #[test]
     fn a_call_whose_record_was_lost_is_forgotten() {
         let mut calls = CallParts::default();
-        calls.look();
-        assert_eq!(told(&mut calls, &call(CALL_FULL, 100)).len(), 1);
-        calls.looked();
-        calls.look();
-        calls.looked();
+        calls.look(Ns(200));
+        assert_eq!(told(&mut calls, &call(CALL_FULL, 100), true).len(), 1);
+        assert!(looked(&mut calls).is_empty());
+        calls.look(Ns(300));
+        assert!(looked(&mut calls).is_empty());
+        assert!(calls.told.is_empty());
+    }
+
+    #[test]
+    fn a_call_that_went_unsaid_is_over_when_it_was_last_in_progress() {
+        let mut calls = CallParts::default();
+        for at in [Ns(200), Ns(300)] {
+            calls.look(at);
+            if !calls.is_told(&call(CALL_FULL, 100)) {
+                told(&mut calls, &call(CALL_FULL, 100), false);
+            }
+            assert!(looked(&mut calls).is_empty());
+        }
+        calls.look(Ns(400));
+        let [over] = &looked(&mut calls)[..] else { panic!("one") };
+        let over = numbers(over);
+        assert_eq!(over[..7], [300, 1, 2, 3, 4, u64::from(FLAG_UNSAID) << 16 | RecordKind::Leave as u64, 0]);
+        assert_eq!(over[7..], [0; HEAD_WORDS]);
         assert!(calls.told.is_empty());
     }
 

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::model::{Ns, RecordKind};
+use crate::model::Ns;
 
-use super::record::{kind, timestamp};
+use super::record::timestamp;
 
 /// Holds back the records of the last window.
 #[derive(Debug, Default)]
@@ -18,16 +18,9 @@ pub struct Merger {
     cpus: Vec<VecDeque<(Ns, Bytes)>>,
     released: Ns,
     late: u64,
-    entries_may_be_late: bool,
 }
 
 impl Merger {
-    /// For a stream in which polls may go unsaid, or for another. A poll is told there only once something has happened
-    /// in it, which is later than its entry, and no mistake.
-    pub fn new(polls_may_go_unsaid: bool) -> Self {
-        Self { entries_may_be_late: polls_may_go_unsaid, ..Self::default() }
-    }
-
     /// Takes one record of one CPU's ring. A record too short to hold a time sorts before everything: the decoder is to
     /// say that it is malformed.
     pub fn push(&mut self, cpu: usize, bytes: Bytes) {
@@ -48,13 +41,11 @@ impl Merger {
         if at > horizon {
             return None;
         }
-        let next = self.cpus[cpu].pop_front()?;
-        let is_expected = self.entries_may_be_late && kind(&next.1) == Some(RecordKind::Enter);
-        if at < self.released && !is_expected {
+        if at < self.released {
             self.late += 1;
         }
         self.released = self.released.max(at);
-        Some(next)
+        self.cpus[cpu].pop_front()
     }
 
     /// How many records are held back.
@@ -108,25 +99,6 @@ mod tests {
             merger.push(0, record(at));
         }
         assert_eq!(times(&mut merger, 100), [1, 3, 4, 5, 9]);
-    }
-
-    #[test]
-    fn where_polls_may_go_unsaid_an_entry_that_comes_late_is_no_mistake_and_a_return_is() {
-        let of = |kind: RecordKind, at| {
-            let mut bytes = record(at).to_vec();
-            bytes[40..42].copy_from_slice(&(kind as u16).to_ne_bytes());
-            Bytes::from(bytes)
-        };
-        for (unsaid, kind, late) in
-            [(true, RecordKind::Enter, 0), (false, RecordKind::Enter, 1), (true, RecordKind::Leave, 1)]
-        {
-            let mut merger = Merger::new(unsaid);
-            merger.push(0, record(50));
-            assert_eq!(times(&mut merger, 60), [50]);
-            merger.push(0, of(kind, 40));
-            assert_eq!(times(&mut merger, 60), [40]);
-            assert_eq!(merger.late(), late, "{unsaid} {kind:?}");
-        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use observer_common::{
-    Cookie, FLAG_BY_ADDRESS, FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, FLAG_SUBJECT_UNKNOWN, HEAD_WORDS,
-    RECORD_BARE, RECORD_FULL, RECORD_WITH_HEAD, RecordKind, STAGE_WORDS,
+    Cookie, FLAG_BY_ADDRESS, FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, FLAG_SUBJECT_UNKNOWN, FLAG_UNSAID,
+    HEAD_WORDS, RECORD_BARE, RECORD_FULL, RECORD_WITH_HEAD, RecordKind, STAGE_WORDS,
 };
 
 use crate::model::{
@@ -44,11 +44,6 @@ pub enum Malformed {
 /// The time of a record, without looking further: what the merger orders by.
 pub(super) fn timestamp(bytes: &[u8]) -> Option<Ns> {
     word(bytes, 0).map(Ns)
-}
-
-/// The kind of a record, without looking further.
-pub(super) fn kind(bytes: &[u8]) -> Option<RecordKind> {
-    RecordKind::from_u16(word(bytes, 40)? as u16)
 }
 
 /// What every record begins with, and the point that it names.
@@ -131,7 +126,11 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
                 return Err(Malformed::RoleMismatch);
             }
             let head: [u64; HEAD_WORDS] = words(bytes, RECORD_BARE).ok_or_else(short)?;
-            let cell = if flags & FLAG_HEAD_UNREADABLE != 0 { Cell::Unreadable } else { cell(&head, far, target) };
+            let cell = match flags {
+                _ if flags & FLAG_HEAD_UNREADABLE != 0 => Cell::Unreadable,
+                _ if flags & FLAG_UNSAID != 0 => Cell::Unsaid,
+                _ => cell(&head, far, target),
+            };
             let header = ProcAddr(subject);
             if kind == RecordKind::Enter {
                 Seen::Enter { role, frame, header, cell }

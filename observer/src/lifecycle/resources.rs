@@ -58,6 +58,7 @@ impl Resources {
     /// | poll entered | task unknown | init (existing, or inferred after a loss or without spawn points), before |
     /// | poll entered | task known | before |
     /// | poll left | not complete, still there | after |
+    /// | poll left | unsaid: nothing had changed | after (inferred) |
     /// | poll left | complete, or gone, by the task's latest poll | resolve, after, and destroy if gone |
     /// | any left | its memory cannot be read | after (poll); the session is asked to look again |
     /// | poll left | complete or gone, a later poll of the task was seen | after, and destroy if gone and none is open |
@@ -74,7 +75,7 @@ impl Resources {
             Seen::Birth { vtable, minted } => self.born(moment, vtable, minted, out),
             Seen::Enter { role, frame, header, cell } => match cell {
                 Cell::Task(words) => self.entered(moment, role, frame, header, words, out),
-                Cell::Foreign | Cell::Unreadable => self.foreign += 1,
+                Cell::Foreign | Cell::Unreadable | Cell::Unsaid => self.foreign += 1,
             },
             Seen::Leave { role, frame, header, cell, stage } => {
                 self.left(moment, (role, frame, header), cell, stage, out);
@@ -153,6 +154,9 @@ impl Resources {
         }
         // Without its entry (lost, or before the attach) a return says nothing that can be told safely.
         let Some(span) = left else { return };
+        if cell == Cell::Unsaid {
+            return self.ended_unseen(moment, span.span, out);
+        }
         let raised = self.thread(moment).take_raised();
         let Some(task) = self.table.get_mut(span.span.id) else { return };
         let contested = task.is_contested();

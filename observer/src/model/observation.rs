@@ -62,6 +62,9 @@ pub struct Frame(pub u64);
 pub enum Cell {
     /// A task of a known type.
     Task(CellWords),
+    /// Not looked at by us. Who looked saw the task as it was at the call's entry, with neither an outcome nor asked to end, and
+    /// had nothing to report.
+    Unsaid,
     /// Something else: no known vtable where one should be.
     Foreign,
     /// The memory could not be read.

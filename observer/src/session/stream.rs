@@ -97,7 +97,7 @@ impl Stream {
             population,
             lifecycle,
             calls: CallParts::default(),
-            merger: Merger::new(!every_poll),
+            merger: Merger::default(),
             marks: VecDeque::new(),
             sink,
             out: BufWriter::with_capacity(CHUNK, out),
@@ -135,20 +135,23 @@ impl Stream {
     /// Takes what is in the rings, whatever was lost meanwhile.
     pub(super) fn drain(&mut self, probes: &mut Probes) {
         let Self { calls, merger, chunk, .. } = self;
+        let mut push = |cpu, one: &[u8], other: &[u8]| merger.push(cpu, cut(chunk, one, other));
         probes.drain(&mut |cpu, record| {
-            calls.take_apart(record, &mut |one, other| merger.push(cpu as usize, cut(chunk, one, other)));
+            calls.take_apart(record, &mut |one, other| push(cpu as usize, one, other));
         });
-        calls.looked();
+        // Of whichever CPU: each is put where its time is.
+        calls.looked(&mut |one, other| push(0, one, other));
     }
 
-    /// Takes calls that are in progress. The rings must be looked at afterwards: what is not in progress any more is there.
-    pub(super) fn look_at_calls(&mut self, probes: &Probes) -> Result<(), AttachError> {
+    /// Takes calls that are in progress at this moment. The rings must be looked at afterwards: what is not in progress any
+    /// more is there, or was to go unsaid.
+    pub(super) fn look_at_calls(&mut self, probes: &Probes, now: Ns) -> Result<(), AttachError> {
         let Self { calls, merger, chunk, .. } = self;
-        calls.look();
+        calls.look(now);
         for call in probes.amid()? {
             if !calls.is_told(call.bytes()) && probes.is_amid(&call)? {
-                // Of whichever CPU: it is put where its time is.
-                calls.tell(call.bytes(), &mut |one, other| merger.push(0, cut(chunk, one, other)));
+                let told = |one: &[u8], other: &[u8]| merger.push(0, cut(chunk, one, other));
+                calls.tell(call.bytes(), call.will_be_reported(), &mut { told });
             }
         }
         Ok(())

@@ -84,7 +84,9 @@ impl Sums {
                 }
             }
             EventKind::After(id) => {
-                if let Some(began) = event.tid.and_then(|tid| self.close(tid, *id)) {
+                let began = event.tid.and_then(|tid| self.close(tid, *id));
+                // A poll that went unsaid has been summed up.
+                if let Some(began) = began.filter(|_| !event.inferred) {
                     let mut one = PollSum::default();
                     one.add(event.at.since(began).0);
                     self.add(*id, pid, &one);

@@ -100,7 +100,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     });
     let detaching = monotonic_now();
     // What is lost from here on, while nobody reads the rings, is not part of what is said.
-    let filled = stream.look_at_calls(&probes).and_then(|()| stream.fill(&mut probes, detaching));
+    let filled = stream.look_at_calls(&probes, detaching).and_then(|()| stream.fill(&mut probes, detaching));
     follower.fill(&mut stream, &probes);
     drop(follower);
     let detach = monotonic_now().since(detaching);
@@ -230,7 +230,7 @@ impl Observing<'_, '_> {
             Calls::Once => WINDOW,
         };
         if now.since(self.looked) >= pause {
-            self.stream.look_at_calls(self.probes)?;
+            self.stream.look_at_calls(self.probes, now)?;
             self.looked = now;
         }
         Ok(())

@@ -21,7 +21,9 @@ fn begun(probes: &Probes) -> Vec<Seen> {
     let (mut seen, mut calls) = (Vec::new(), CallParts::default());
     for call in probes.amid().unwrap() {
         if probes.is_amid(&call).unwrap() {
-            calls.tell(call.bytes(), &mut |one, other| seen.push(Seen::read(&[one, other].concat())));
+            calls.tell(call.bytes(), call.will_be_reported(), &mut |one, other| {
+                seen.push(Seen::read(&[one, other].concat()))
+            });
         }
     }
     seen
