@@ -1,0 +1,84 @@
+//! The loads that are observed, one program each, and in which unit their cost is said.
+
+use std::path::{Path, PathBuf};
+
+/// A load of tests/fixtures/bench-load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(super) enum Load {
+    /// Many cheap polls
+    Polls,
+    /// Spawn and await
+    Spawns,
+    /// An HTTP server; the client is a process of its own
+    Hello,
+    /// 100 000 idle tasks; what is measured is memory
+    Idle,
+}
+
+impl Load {
+    /// In the order in which they run.
+    pub(super) const ALL: [Self; 4] = [Self::Polls, Self::Spawns, Self::Hello, Self::Idle];
+    /// Those whose cost is time.
+    pub(super) const TIMED: [Self; 3] = [Self::Polls, Self::Spawns, Self::Hello];
+
+    /// The name of its program, which is also its word for programs that hold all loads.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Polls => "polls",
+            Self::Spawns => "spawns",
+            Self::Hello => "hello",
+            Self::Idle => "idle",
+        }
+    }
+
+    /// What its cost is told for.
+    pub(super) fn thing(self) -> &'static str {
+        match self {
+            Self::Polls => "poll",
+            Self::Spawns => "spawn + await",
+            Self::Hello => "HTTP request",
+            Self::Idle => "idle task",
+        }
+    }
+
+    /// The unit that a table shows, and how many nanoseconds it has.
+    pub(super) fn unit(self) -> (&'static str, f64) {
+        match self {
+            Self::Hello => ("us", 1e3),
+            Self::Polls | Self::Spawns | Self::Idle => ("ns", 1.0),
+        }
+    }
+
+    /// Its program, built.
+    pub(super) fn program(self, root: &Path) -> PathBuf {
+        built(root, self.word())
+    }
+}
+
+/// A program of the loads' workspace.
+pub(super) fn built(root: &Path, program: &str) -> PathBuf {
+    workspace(root).join("target/release").join(program)
+}
+
+/// Where the loads stand.
+pub(super) fn workspace(root: &Path) -> PathBuf {
+    root.join("tests/fixtures/bench-load")
+}
+
+/// The arguments of cargo that build all of them and the client.
+pub(super) const BUILD: &[&str] = &[
+    "build",
+    "--quiet",
+    "--locked",
+    "--release",
+    "--bin",
+    "polls",
+    "--bin",
+    "spawns",
+    "--bin",
+    "hello",
+    "--bin",
+    "idle",
+    "--bin",
+    "requests",
+];
