@@ -22,6 +22,7 @@ mod watcher;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -34,6 +35,7 @@ use results::{Million, Results, RowResults};
 use row::{BARE, FLOOR, FULL, How, ROWS, Row};
 use sample::PollFunctions;
 use steered::Steered;
+use watcher::Ours;
 
 /// Where the tables go.
 const PAGE: &str = "docs/performance.md";
@@ -79,8 +81,9 @@ pub(super) fn measure(root: &Path, rounds: usize, options: &Wanted) -> Result<Va
             }
         }
     }
-    let million = match rows.iter().find(|measured| measured.row.name == FULL && measured.results.there) {
-        Some(full) if loads.contains(&Load::Idle) => Some(million(root, &full.who)?),
+    let full = rows.iter().find(|measured| measured.row.name == FULL).map(|full| &full.who);
+    let million = match full {
+        Some(Presence::Ours(arguments)) if loads.contains(&Load::Idle) => Some(million(root, arguments)?),
         _ => None,
     };
     let results = Results { rounds, rows: rows.into_iter().map(|measured| measured.results).collect(), million };
@@ -168,7 +171,7 @@ fn poll_functions(root: &Path, rows: &[Measured], loads: &[Load]) -> Result<Poll
     let mut functions = PollFunctions::new();
     if rows.iter().any(|measured| matches!(measured.who, Presence::Bpftrace(_))) {
         for &load in loads {
-            let target = Steered::start(load, &load.program(root), &[])?;
+            let target = Steered::start(root, load)?;
             functions.insert(load, points::poll_functions(root, target.pid())?);
             target.end()?;
         }
@@ -177,11 +180,13 @@ fn poll_functions(root: &Path, rows: &[Measured], loads: &[Load]) -> Result<Poll
 }
 
 /// Has a million idle tasks observed.
-fn million(root: &Path, who: &Presence) -> Result<Million> {
+fn million(root: &Path, arguments: &[&str]) -> Result<Million> {
     const TASKS: u64 = 1_000_000;
     eprintln!("bench: a million idle tasks, {FULL}");
-    let mut target = Steered::start(Load::Idle, &Load::Idle.program(root), &[TASKS.to_string()])?;
-    let sample = sample::take_of(root, who, Load::Idle, &mut target, &PollFunctions::new())?;
+    let mut target = Steered::run(Load::Idle, Command::new(Load::Idle.program(root)).arg(TASKS.to_string()))?;
+    let sample = sample::take_of(root, Load::Idle, &mut target, |target| {
+        Ok(Some(Box::new(Ours::attach(root, target.pid(), arguments)?)))
+    })?;
     target.end()?;
     let watched = sample.watched.context("somebody looked")?;
     Ok(Million {

@@ -1,6 +1,7 @@
 //! Peers that are built into the program they look at: the same loads in a workspace of their own, rebuilt for each.
 
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -27,9 +28,11 @@ impl Rebuilt {
         preflight::cargo(&self.workspace(root), &["build", "--quiet", "--locked", "--release"])
     }
 
-    /// Starts a load.
-    pub(super) fn start(self, root: &Path, load: Load) -> Result<Steered> {
-        Steered::start(load, &self.program(root, self.name()), &[load.word().to_owned()])
+    /// Starts a load; its peer may be spoken to at this port.
+    pub(super) fn start(self, root: &Path, load: Load, port: Port) -> Result<Steered> {
+        let mut command = Command::new(self.program(root, self.name()));
+        command.arg(load.word()).env("TOKIO_CONSOLE_BIND", format!("{}:{}", Ipv4Addr::LOCALHOST, port.0));
+        Steered::run(load, &mut command)
     }
 
     /// What it is said to be in the table of rows.
@@ -56,15 +59,25 @@ impl Rebuilt {
     }
 }
 
+/// A port on loopback.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Port(u16);
+
+impl Port {
+    /// One that nobody listens at now.
+    pub(super) fn free() -> Result<Self> {
+        Ok(Self(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port()))
+    }
+}
+
 /// A client that listens to a console's subscriber, as `tokio-console` does, and shows nothing.
 pub(super) struct Client(Ending);
 
 impl Client {
-    /// Connects it to the subscriber of a load, which tells its port.
-    pub(super) fn attach(root: &Path, target: &Steered) -> Result<Self> {
-        let port = target.ready()["console"].as_u64().context("the subscriber tells its port")?;
+    /// Connects it to the subscriber of a load that was started with this port.
+    pub(super) fn attach(root: &Path, port: Port) -> Result<Self> {
         let mut command = Command::new(Rebuilt::Console.program(root, "console-client"));
-        command.arg(port.to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.arg(port.0.to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = Ending(command.spawn().context("starting the console's client")?);
         let mut line = String::new();
         BufReader::new(child.0.stdout.take().context("is piped")?).read_line(&mut line)?;

@@ -11,7 +11,7 @@ use super::load::Load;
 use super::points::FileOffset;
 use super::presence::Presence;
 use super::process::{Kib, Pid};
-use super::rebuilt::Client;
+use super::rebuilt::{Client, Port};
 use super::steered::Steered;
 use super::strace::Strace;
 use super::watcher::{Ended, Ours, Watcher};
@@ -51,23 +51,37 @@ pub(super) struct Watched {
 
 /// Runs a load.
 pub(super) fn take(root: &Path, who: &Presence, load: Load, functions: &PollFunctions) -> Result<Sample> {
+    let port = Port::free()?;
     let mut target = match who {
-        Presence::Rebuilt { peer, .. } => peer.start(root, load)?,
-        _ => Steered::start(load, &load.program(root), &[])?,
+        Presence::Rebuilt { peer, .. } => peer.start(root, load, port)?,
+        _ => Steered::start(root, load)?,
     };
-    take_of(root, who, load, &mut target, functions).and_then(|sample| target.end().map(|()| sample))
+    let sample = take_of(root, load, &mut target, |target| {
+        let pid = target.pid();
+        Ok(match who {
+            Presence::Bare | Presence::Missing(_) | Presence::Rebuilt { client: false, .. } => None,
+            Presence::Ours(arguments) => Some(Box::new(Ours::attach(root, pid, arguments)?)),
+            Presence::Bpftrace(_) => {
+                let functions = functions.get(&load).context("its poll functions are known")?;
+                Some(Box::new(Bpftrace::attach(pid, &load.program(root), functions)?))
+            }
+            Presence::Strace(_) => Some(Box::new(Strace::attach(pid)?)),
+            Presence::Rebuilt { client: true, .. } => Some(Box::new(Client::attach(root, port)?)),
+        })
+    })?;
+    target.end()?;
+    Ok(sample)
 }
 
 /// Runs a load that is ready.
 pub(super) fn take_of(
     root: &Path,
-    who: &Presence,
     load: Load,
     target: &mut Steered,
-    functions: &PollFunctions,
+    attach: impl FnOnce(&Steered) -> Result<Option<Box<dyn Watcher>>>,
 ) -> Result<Sample> {
     let began = Instant::now();
-    let watcher = attach(root, who, load, target, functions)?;
+    let watcher = attach(target)?;
     let ready = began.elapsed();
     let before = watcher.as_ref().map(|watcher| used(watcher.pid())).transpose()?;
     let work = target.work(root)?;
@@ -103,26 +117,6 @@ fn settle(watcher: Option<Pid>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn attach(
-    root: &Path,
-    who: &Presence,
-    load: Load,
-    target: &Steered,
-    functions: &PollFunctions,
-) -> Result<Option<Box<dyn Watcher>>> {
-    let pid = target.pid();
-    Ok(match who {
-        Presence::Bare | Presence::Missing(_) | Presence::Rebuilt { client: false, .. } => None,
-        Presence::Ours(arguments) => Some(Box::new(Ours::attach(root, pid, arguments)?)),
-        Presence::Bpftrace(_) => {
-            let functions = functions.get(&load).context("its poll functions are known")?;
-            Some(Box::new(Bpftrace::attach(pid, &load.program(root), functions)?))
-        }
-        Presence::Strace(_) => Some(Box::new(Strace::attach(pid)?)),
-        Presence::Rebuilt { client: true, .. } => Some(Box::new(Client::attach(root, target)?)),
-    })
 }
 
 fn used(pid: Pid) -> Result<(Kib, Duration)> {

@@ -13,6 +13,8 @@ use super::process::Pid;
 
 /// How many requests the client of the server makes.
 const REQUESTS: u64 = 48_000;
+/// And before the measuring begins; the other loads warm up by themselves.
+const WARM: u64 = 3_200;
 
 /// What a load says of its work.
 #[derive(Clone, Copy, Debug)]
@@ -35,27 +37,26 @@ pub(super) struct Steered {
 }
 
 impl Steered {
-    /// Starts a program that has this load, and waits until it is ready.
-    pub(super) fn start(load: Load, program: &Path, arguments: &[String]) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
+    /// Starts the program of this load, and waits until it is ready.
+    pub(super) fn start(root: &Path, load: Load) -> Result<Self> {
+        Self::run(load, &mut Command::new(load.program(root)))
+    }
+
+    /// Runs a program that has this load, and waits until it is ready.
+    pub(super) fn run(load: Load, command: &mut Command) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
         let says = BufReader::new(child.stdout.take().context("is piped")?);
         let orders = child.stdin.take();
         let mut steered = Self { child, load, orders, says, ready: Value::Null };
         steered.ready = steered.line()?;
-        ensure!(steered.ready["ready"] == true, "{} is not ready: {}", program.display(), steered.ready);
+        ensure!(steered.ready["ready"] == true, "the load {} is not ready: {}", load.word(), steered.ready);
         Ok(steered)
     }
 
     /// Its process.
     pub(super) fn pid(&self) -> Pid {
         Pid(self.child.id())
-    }
-
-    /// What it said when it was ready.
-    pub(super) fn ready(&self) -> &Value {
-        &self.ready
     }
 
     /// Has it work.
@@ -82,6 +83,14 @@ impl Steered {
     pub(super) fn end(mut self) -> Result<()> {
         drop(self.orders.take());
         ensure!(self.child.wait()?.success(), "the load {} failed", self.load.word());
+        Ok(())
+    }
+
+    /// Has a client make this many requests.
+    fn ask(&self, root: &Path, requests: u64) -> Result<()> {
+        let port = self.ready["port"].as_u64().context("the server tells its port")?;
+        let client = Command::new(built(root, "requests")).args([port, requests].map(|n| n.to_string())).status()?;
+        ensure!(client.success(), "the client failed");
         Ok(())
     }
 
