@@ -1,6 +1,11 @@
 //! The loads that are observed, one program each, and in which unit their cost is said.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::process;
 
 /// A load of tests/fixtures/bench-load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -53,6 +58,23 @@ impl Load {
     pub(super) fn program(self, root: &Path) -> PathBuf {
         built(root, self.word())
     }
+
+    /// Runs a program that has this load.
+    pub(super) fn command(self, program: &Path) -> Result<Command> {
+        match self {
+            Self::Hello => on_one_cpu(program),
+            Self::Polls | Self::Spawns | Self::Idle => Ok(Command::new(program)),
+        }
+    }
+}
+
+/// Runs a program on the first CPU that we may use. The server and its client share one: so the client asks on all of its
+/// connections before the server comes to answer. On two CPUs the faster of them would decide how many requests the server finds
+/// at a time, and an observer that slows it down would seem to cost less than it does.
+pub(super) fn on_one_cpu(program: &Path) -> Result<Command> {
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", &process::first_cpu()?.to_string()]).arg(program);
+    Ok(command)
 }
 
 /// A program of the loads' workspace.

@@ -31,6 +31,17 @@ impl Pid {
     }
 }
 
+/// The first CPU that we may use.
+pub(super) fn first_cpu() -> Result<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
+    first_allowed(&status).context("/proc/self/status has no Cpus_allowed_list")
+}
+
+fn first_allowed(status: &str) -> Option<u32> {
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim();
+    list.split(['-', ',']).next()?.parse().ok()
+}
+
 fn resident(status: &str) -> Option<Kib> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok().map(Kib)
@@ -51,6 +62,13 @@ mod tests {
     fn resident_memory_is_read_from_a_status() {
         assert_eq!(resident("Name:\tx\nVmHWM:\t  9 kB\nVmRSS:\t   1234 kB\n"), Some(Kib(1234.0)));
         assert_eq!(resident("Name:\tkthread\n"), None);
+    }
+
+    #[test]
+    fn the_first_cpu_is_read_from_ranges_and_lists() {
+        assert_eq!(first_allowed("Cpus_allowed:\tff\nCpus_allowed_list:\t0-7\n"), Some(0));
+        assert_eq!(first_allowed("Cpus_allowed_list:\t3,5-6\n"), Some(3));
+        assert_eq!(first_allowed("Cpus_allowed_list:\t4\n"), Some(4));
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Rebuilt {
 
     /// Starts a load; its peer may be spoken to at this port.
     pub(super) fn start(self, root: &Path, load: Load, port: Port) -> Result<Steered> {
-        let mut command = Command::new(self.program(root, self.name()));
+        let mut command = load.command(&self.program(root, self.name()))?;
         command.arg(load.word()).env("TOKIO_CONSOLE_BIND", format!("{}:{}", Ipv4Addr::LOCALHOST, port.0));
         Steered::run(load, &mut command)
     }

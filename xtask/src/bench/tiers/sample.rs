@@ -83,6 +83,7 @@ pub(super) fn take_of(
     let began = Instant::now();
     let watcher = attach(target)?;
     let ready = began.elapsed();
+    target.warm(root)?;
     let before = watcher.as_ref().map(|watcher| used(watcher.pid())).transpose()?;
     let work = target.work(root)?;
     if load == Load::Idle {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::load::{Load, built};
+use super::load::{Load, built, on_one_cpu};
 use super::process::Pid;
 
 /// How many requests the client of the server makes.
@@ -39,7 +39,7 @@ pub(super) struct Steered {
 impl Steered {
     /// Starts the program of this load, and waits until it is ready.
     pub(super) fn start(root: &Path, load: Load) -> Result<Self> {
-        Self::run(load, &mut Command::new(load.program(root)))
+        Self::run(load, &mut load.command(&load.program(root))?)
     }
 
     /// Runs a program that has this load, and waits until it is ready.
@@ -57,6 +57,11 @@ impl Steered {
     /// Its process.
     pub(super) fn pid(&self) -> Pid {
         Pid(self.child.id())
+    }
+
+    /// Has it do what it does before it is measured, if it does not so by itself.
+    pub(super) fn warm(&self, root: &Path) -> Result<()> {
+        if self.load == Load::Hello { self.ask(root, WARM) } else { Ok(()) }
     }
 
     /// Has it work.
@@ -89,7 +94,8 @@ impl Steered {
     /// Has a client make this many requests.
     fn ask(&self, root: &Path, requests: u64) -> Result<()> {
         let port = self.ready["port"].as_u64().context("the server tells its port")?;
-        let client = Command::new(built(root, "requests")).args([port, requests].map(|n| n.to_string())).status()?;
+        let mut client = on_one_cpu(&built(root, "requests"))?;
+        let client = client.args([port, requests].map(|n| n.to_string())).status().context("starting the client")?;
         ensure!(client.success(), "the client failed");
         Ok(())
     }
