@@ -4,6 +4,7 @@
 
 mod census;
 mod hold;
+mod interrupt;
 mod observer;
 mod stream;
 mod tail;

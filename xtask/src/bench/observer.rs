@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::interrupt::interrupt;
 use super::tail::Tail;
 
 /// A running observer of which only the first and the last line are kept. A thread reads what it writes all the time:
@@ -69,8 +70,7 @@ impl Observer {
 
     /// Ends it, as ^C does; gives its last line, and how many there were after the first.
     pub(super) fn stop(&mut self) -> Result<(Value, u64)> {
-        let pid = self.child.id().to_string();
-        ensure!(Command::new("kill").args(["-INT", &pid]).status()?.success(), "the observer could not be interrupted");
+        interrupt(&mut self.child).context("the observer")?;
         self.ended()
     }
 

@@ -36,6 +36,17 @@ impl Load {
         }
     }
 
+    /// How often a row runs it in this round, of rounds counted from 0.
+    pub(super) fn times(self, round: usize) -> usize {
+        match self {
+            Self::Polls | Self::Spawns => 1,
+            // What is asked is a hundredth of what a request costs, where what is asked of the others is a multiple.
+            Self::Hello => 2,
+            // Memory hardly differs from round to round, and some peers take long to fill it.
+            Self::Idle => usize::from(round < 2),
+        }
+    }
+
     /// What its cost is told for.
     pub(super) fn thing(self) -> &'static str {
         match self {

@@ -23,6 +23,7 @@ mod watcher;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -39,8 +40,6 @@ use watcher::Ours;
 
 /// Where the tables go.
 const PAGE: &str = "docs/performance.md";
-/// Memory hardly differs from round to round, and some peers take long to fill it.
-const IDLE_ROUNDS: usize = 2;
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -69,15 +68,14 @@ pub(super) fn measure(root: &Path, rounds: usize, options: &Wanted) -> Result<Va
     let loads = options.loads();
     let mut rows = options.rows(root)?;
     let functions = poll_functions(root, &rows, &loads)?;
+    let mut turn: Vec<usize> = (0..rows.len()).rev().collect();
     for round in 0..rounds {
-        for &load in loads.iter().filter(|load| **load != Load::Idle || round < IDLE_ROUNDS) {
-            // Every other round in the other direction: who follows whom is not always the same.
-            let mut turn: Vec<usize> = (0..rows.len()).collect();
-            if round % 2 == 1 {
-                turn.reverse();
-            }
-            for at in turn {
-                rows[at].sample(root, load, round, rounds, &functions)?;
+        for load in loads.iter().flat_map(|&load| std::iter::repeat_n(load, load.times(round))) {
+            eprintln!("bench: round {} of {rounds}, {}", round + 1, load.word());
+            // Every other time in the other direction: who follows whom is not always the same.
+            turn.reverse();
+            for &at in &turn {
+                rows[at].sample(root, load, &functions)?;
             }
         }
     }
@@ -138,27 +136,30 @@ impl Measured {
         Ok(Self { row, who, results })
     }
 
-    /// Runs it once. A peer that fails is left out from then on, with the reason; what is ours may not fail.
-    fn sample(
-        &mut self,
-        root: &Path,
-        load: Load,
-        round: usize,
-        rounds: usize,
-        functions: &PollFunctions,
-    ) -> Result<()> {
+    /// Runs it once. A peer that fails is tried once more, and left out from then on if it fails again, with the reason; what is
+    /// ours may not fail.
+    fn sample(&mut self, root: &Path, load: Load, functions: &PollFunctions) -> Result<()> {
         if !self.results.there {
             return Ok(());
         }
-        eprintln!("bench: round {} of {rounds}, {}, {}", round + 1, load.word(), self.row.name);
-        match sample::take(root, &self.who, load, functions) {
+        let began = Instant::now();
+        let take = || sample::take(root, &self.who, load, functions);
+        let taken = take().or_else(|error| {
+            if self.row.is_ours() {
+                return Err(error);
+            }
+            eprintln!("bench:   {} failed: {error:#}; once more", self.row.name);
+            take()
+        });
+        eprintln!("bench:   {} took {:.1} s", self.row.name, began.elapsed().as_secs_f64());
+        match taken {
             Ok(sample) => self.results.samples.entry(load).or_default().push(sample),
             Err(error) if self.row.is_ours() => {
                 return Err(error.context(format!("{} under the load {}", self.row.name, load.word())));
             }
             Err(error) => {
                 self.results.there = false;
-                self.results.text = format!("failed in round {}, under the load {}: {error:#}", round + 1, load.word());
+                self.results.text = format!("failed under the load {}: {error:#}", load.word());
                 eprintln!("bench: {} {}", self.row.name, self.results.text);
             }
         }

@@ -115,10 +115,11 @@ impl Results {
         self.paired([row, BARE], load, |[one, bare]| one - bare)
     }
 
-    /// What one row adds to bare in proportion to what another adds; `None` where the other adds nothing.
+    /// What one row adds to bare in proportion to what another adds; `None` where the other adds nothing. The other's is taken of
+    /// all rounds together: in one round it may be less than the noise.
     pub(super) fn added_of(&self, row: &str, of: &str, load: Load) -> Option<Spread> {
-        (self.added(of, load)?.median() > 0.0).then_some(())?;
-        self.paired([row, of, BARE], load, |[one, other, bare]| (one - bare) / (other - bare))
+        let other = self.added(of, load)?.median();
+        (other > 0.0).then_some(self.added(row, load)?.scaled(1.0 / other))
     }
 
     /// What a row adds in proportion to the floor.
@@ -170,6 +171,13 @@ pub(super) mod tests {
         let results = of(Load::Polls, &[(BARE, &[100.0]), (FLOOR, &[600.0]), (FULL, &[850.0])]);
         let added = results.added_of_floor(FULL, Load::Polls).expect("all were measured");
         assert_eq!(added.median(), 1.5);
+    }
+
+    #[test]
+    fn a_round_in_which_the_floor_added_nothing_does_not_spoil_the_ratio() {
+        let rows: [(_, &[f64]); 3] = [(BARE, &[100.0; 3]), (FLOOR, &[120.0, 100.01, 120.0]), (FULL, &[130.0; 3])];
+        let added = of(Load::Hello, &rows).added_of_floor(FULL, Load::Hello).expect("all were measured");
+        assert_eq!((added.low(), added.high()), (1.5, 1.5));
     }
 
     #[test]

@@ -108,12 +108,20 @@ fn settle(watcher: Option<Pid>) -> Result<()> {
     /// How long it is looked at, again and again, and how much CPU time in this it may use and still be idle.
     const WHILE: Duration = Duration::from_millis(300);
     const IDLE: Duration = Duration::from_millis(20);
-    const AT_MOST: u32 = 30;
+    /// It may rest between two pieces of work: so often in a row it must be idle.
+    const CALM: u32 = 3;
+    const AT_MOST: u32 = 50;
+    let mut calm = 0;
     for _ in 0..AT_MOST {
         let before = watcher.map(Pid::cpu).transpose()?;
         std::thread::sleep(WHILE);
         let used = watcher.map(Pid::cpu).transpose()?.zip(before).map(|(now, before)| now.saturating_sub(before));
-        if used.is_none_or(|used| used <= IDLE) {
+        calm = match used {
+            None => CALM,
+            Some(used) if used <= IDLE => calm + 1,
+            Some(_) => 0,
+        };
+        if calm >= CALM {
             break;
         }
     }

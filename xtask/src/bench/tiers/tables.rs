@@ -4,8 +4,8 @@ use super::goals::{Judged, Verdict};
 use super::load::Load;
 use super::machine::Machine;
 use super::page::{Piece, Table};
-use super::results::{Results, RowResults};
-use super::row::{BARE, FLOOR};
+use super::results::{Million, Results, RowResults};
+use super::row::{BARE, FLOOR, FULL};
 use super::spread::Spread;
 
 /// Where there is no figure.
@@ -20,7 +20,7 @@ pub(super) fn pieces(results: &Results, goals: &[Judged], machine: &Machine) -> 
         piece("machine", format!("{} Rounds: {}.", machine.text(), results.rounds)),
         piece("rows", rows(results).text()),
         piece("cost", cost(results).text()),
-        piece("memory", memory(results).text()),
+        piece("memory", format!("{}{}", memory(results).text(), results.million.map_or(String::new(), million))),
         piece("hold", hold(results).text()),
         piece("goals", judged(goals).text()),
     ]
@@ -81,6 +81,14 @@ fn memory(results: &Results) -> Table {
         cells
     });
     table
+}
+
+fn million(million: Million) -> String {
+    let Million { tasks, live, lost, bytes_per_task } = million;
+    format!(
+        "\n{tasks} idle tasks, all spawned at once, once under `{FULL}`: {live} known to live at the end, {lost} records lost on the \
+         way, {bytes_per_task:.0} bytes of the observer for each.\n"
+    )
 }
 
 /// Taking hold and letting go, and what comes out.

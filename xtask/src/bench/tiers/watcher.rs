@@ -1,13 +1,14 @@
 //! Somebody who looks at a process: attached, asked for what it costs itself, and taken out.
 
 use std::path::Path;
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::process::Child;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde_json::Value;
 
 use super::process::Pid;
+use crate::bench::interrupt::interrupt;
 use crate::bench::observer::Observer;
 
 /// Somebody who looks, attached.
@@ -66,21 +67,11 @@ impl Watcher for Ours {
 pub(super) struct Ending(pub(super) Child);
 
 impl Ending {
-    /// Ends it as ^C does, and waits; kills it if it takes too long.
+    /// Ends it as ^C does, and waits.
     pub(super) fn interrupt(&mut self) -> Result<()> {
-        let pid = self.0.id().to_string();
-        ensure!(Command::new("kill").args(["-INT", &pid]).status()?.success(), "it had ended before it was told to");
-        let began = Instant::now();
-        while self.0.try_wait()?.is_none() {
-            ensure!(began.elapsed() < PATIENCE, "it did not end within {} s", PATIENCE.as_secs());
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        Ok(())
+        interrupt(&mut self.0)
     }
 }
-
-/// How long one who looks may take to end.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Drop for Ending {
     fn drop(&mut self) {
