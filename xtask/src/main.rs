@@ -68,3 +68,15 @@ fn root() -> Result<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().map(Path::to_owned).context("xtask stands in the project's folder")
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_word_can_be_parsed() {
+        Line::command().debug_assert();
+    }
+}

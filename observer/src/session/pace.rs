@@ -22,6 +22,8 @@ pub(super) struct Pace {
     interrupt: Signal,
     terminate: Signal,
     until: Option<Instant>,
+    /// Who hears it is not always who ends the run: it is heard once, and holds from then on.
+    heard: Option<Interrupted>,
 }
 
 impl Pace {
@@ -31,6 +33,7 @@ impl Pace {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             until: duration.map(|duration| Instant::now() + duration),
+            heard: None,
         })
     }
 
@@ -60,6 +63,9 @@ impl Pace {
     }
 
     async fn interrupted(&mut self) -> Interrupted {
+        if let Some(heard) = self.heard {
+            return heard;
+        }
         let until = self.until;
         let over = async {
             match until {
@@ -67,10 +73,32 @@ impl Pace {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let heard = tokio::select! {
             _ = self.interrupt.recv() => Interrupted::Signal,
             _ = self.terminate.recv() => Interrupted::Signal,
             () = over => Interrupted::Over,
-        }
+        };
+        self.heard = Some(heard);
+        heard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_signal_that_one_piece_of_work_has_heard_ends_the_next_too() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut pace = Pace::new(None).unwrap();
+            let told = Command::new("kill").args(["-INT", &std::process::id().to_string()]).status().unwrap();
+            assert!(told.success());
+            let later = Instant::now() + Duration::from_secs(20);
+            assert!(matches!(pace.rest(later).await, Err(Interrupted::Signal)));
+            assert!(matches!(pace.rest(later).await, Err(Interrupted::Signal)));
+        });
     }
 }

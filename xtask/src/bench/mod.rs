@@ -1,12 +1,15 @@
-//! `cargo xtask bench`: what the observer costs here, as one JSON object. It reports, it does not judge.
+//! `cargo xtask bench`: what the observer costs here, as one JSON object; the tiers' tables go into docs/performance.md, too.
 //!
 //! Compare ratios, not nanoseconds of different runs.
 
 mod census;
 mod hold;
+mod interrupt;
 mod observer;
 mod stream;
+mod tail;
 mod target;
+mod tiers;
 
 use std::path::Path;
 
@@ -24,11 +27,15 @@ pub struct Options {
     /// Only this part
     #[arg(long)]
     only: Option<Part>,
+    #[command(flatten)]
+    tiers: tiers::Wanted,
 }
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
+    /// What each tier costs the program that is looked at, beside empty probes and other tools; written into docs/performance.md
+    Tiers,
     /// What the live stream and a sweep cost the program that is looked at
     Stream,
     /// How long a census takes, the first and later ones
@@ -43,6 +50,9 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     preflight::cargo(root, &["build", "--quiet", "--locked", "--release", "--package", "observer"])?;
     let wanted = |part| options.only.is_none_or(|only| only == part);
     let mut report = json!({ "v": 1 });
+    if wanted(Part::Tiers) {
+        report["tiers"] = tiers::measure(root, options.rounds, &options.tiers)?;
+    }
     if wanted(Part::Stream) {
         report["stream"] = stream::measure(root, options.rounds)?;
     }

@@ -3,17 +3,19 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::interrupt::interrupt;
+use super::tail::Tail;
+
 /// A running observer of which only the first and the last line are kept. A thread reads what it writes all the time:
 /// an observer whose reader does not read loses records.
 pub(super) struct Observer {
     child: Child,
-    last: Option<JoinHandle<std::io::Result<String>>>,
+    rest: Option<Tail>,
     start: Value,
     first: Option<Duration>,
 }
@@ -43,15 +45,7 @@ impl Observer {
         lines.read_line(&mut line)?;
         let start = serde_json::from_str(&line).context("the observer did not start; its last words say why")?;
         let first = if until_event { Some(first_event(&mut lines, began)?) } else { None };
-        let last = std::thread::spawn(move || {
-            let (mut line, mut last) = (String::new(), String::new());
-            while lines.read_line(&mut line)? > 0 {
-                std::mem::swap(&mut line, &mut last);
-                line.clear();
-            }
-            Ok(last)
-        });
-        Ok(Self { child, last: Some(last), start, first })
+        Ok(Self { child, rest: Some(Tail::of(lines)), start, first })
     }
 
     /// Its first line.
@@ -71,17 +65,24 @@ impl Observer {
 
     /// Ends it, as ^C does; gives its last line.
     pub(super) fn interrupt(&mut self) -> Result<Value> {
-        let pid = self.child.id().to_string();
-        ensure!(Command::new("kill").args(["-INT", &pid]).status()?.success(), "the observer could not be interrupted");
-        self.end()
+        Ok(self.stop()?.0)
+    }
+
+    /// Ends it, as ^C does; gives its last line, and how many there were after the first.
+    pub(super) fn stop(&mut self) -> Result<(Value, u64)> {
+        interrupt(&mut self.child).context("the observer")?;
+        self.ended()
     }
 
     /// Waits for its end; gives its last line.
     pub(super) fn end(&mut self) -> Result<Value> {
-        let last = self.last.take().context("the end is read once")?.join();
-        let last = last.map_err(|_| anyhow::anyhow!("the reading thread failed"))??;
+        Ok(self.ended()?.0)
+    }
+
+    fn ended(&mut self) -> Result<(Value, u64)> {
+        let rest = self.rest.take().context("the end is read once")?.end()?;
         ensure!(self.child.wait()?.success(), "the observer failed");
-        serde_json::from_str(&last).context("the observer's last line")
+        Ok((serde_json::from_str(&rest.last).context("the observer's last line")?, rest.lines))
     }
 }
 

@@ -1,0 +1,96 @@
+//! bpftrace doing the same job: entry and return of every poll function, polls counted by task, durations in a histogram.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::points::FileOffset;
+use super::process::Pid;
+use super::watcher::{Ended, Ending, Watcher};
+use crate::bench::tail::Tail;
+
+/// What a machine without it should do.
+pub(super) const INSTALL: &str = "apt-get install bpftrace";
+/// It counts by task: more than any load has at a time, and than the addresses that tasks of the loads had one after the other.
+const TASKS: &str = "1100000";
+
+/// The version that is here.
+pub(super) fn version() -> Option<String> {
+    let said = Command::new("bpftrace").arg("--version").output().ok()?;
+    said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+}
+
+/// bpftrace, attached.
+pub(super) struct Bpftrace {
+    child: Ending,
+    rest: Tail,
+}
+
+impl Bpftrace {
+    /// Attaches it to a process of this program.
+    pub(super) fn attach(target: Pid, program: &Path, functions: &BTreeSet<FileOffset>) -> Result<Self> {
+        let mut command = Command::new("bpftrace");
+        // A program without symbols has no boundaries that it could check: where functions begin we know.
+        command.args(["--unsafe", "-p", &target.0.to_string(), "-e", &script(program, functions)]);
+        command.env("BPFTRACE_MAP_KEYS_MAX", TASKS).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = Ending(command.spawn().context("starting bpftrace")?);
+        let mut says = BufReader::new(child.0.stdout.take().context("is piped")?);
+        let mut line = String::new();
+        while line.trim() != READY {
+            line.clear();
+            ensure!(says.read_line(&mut line)? > 0, "bpftrace ended before it was attached");
+        }
+        Ok(Self { child, rest: Tail::of(says) })
+    }
+}
+
+const READY: &str = "attached";
+
+/// The program in bpftrace's language. Of a program without symbols it takes the number for a place in the file.
+fn script(program: &Path, functions: &BTreeSet<FileOffset>) -> String {
+    let places = |kind: &str| {
+        let places: Vec<String> = functions.iter().map(|at| format!("{kind}:{}:{}", program.display(), at.0)).collect();
+        places.join(",")
+    };
+    let mut script = format!("BEGIN {{ printf(\"{READY}\\n\"); }}\n");
+    // Infallible: a String takes all.
+    let _ = writeln!(script, "{} {{ @start[tid] = nsecs; @count[arg0] = count(); }}", places("uprobe"));
+    let _ = writeln!(
+        script,
+        "{} /@start[tid]/ {{ @dur = hist(nsecs - @start[tid]); delete(@start[tid]); }}",
+        places("uretprobe")
+    );
+    script
+}
+
+impl Watcher for Bpftrace {
+    fn pid(&self) -> Pid {
+        Pid(self.child.0.id())
+    }
+
+    fn end(mut self: Box<Self>) -> Result<Ended> {
+        self.child.interrupt()?;
+        self.rest.end()?;
+        Ok(Ended::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_poll_function_is_entered_and_returned_from() {
+        let functions = [FileOffset(16), FileOffset(32)].into_iter().collect();
+        let script = script(Path::new("/p"), &functions);
+        assert!(
+            script.contains("uprobe:/p:16,uprobe:/p:32 { @start[tid] = nsecs; @count[arg0] = count(); }"),
+            "{script}"
+        );
+        assert!(script.contains("uretprobe:/p:16,uretprobe:/p:32 /@start[tid]/"), "{script}");
+    }
+}
