@@ -140,6 +140,8 @@ impl Observer {
     pub fn stream(mut self) -> Stream {
         let ended = self.ended();
         assert_eq!(ended.code, Some(0), "the observer failed: {}", ended.stderr.join("\n"));
+        // A test that finds fault with the stream shows what the observer said of it.
+        ended.stderr.iter().for_each(|line| println!("the observer: {line}"));
         Stream::parse(&ended.stdout).unwrap_or_else(|wrong| panic!("the observer's output: {wrong}"))
     }
 

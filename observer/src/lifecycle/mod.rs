@@ -52,7 +52,7 @@ pub struct Tally {
     pub live: u64,
     /// Those of them that may have been freed, unseen.
     pub unsure: u64,
-    /// Entries at which no task of a known type stood.
+    /// Entries at which no task of a known type stood, or whose memory could not be read where none was known to stand.
     pub foreign: u64,
     /// Births, and first sights of tasks, that were not taken in for want of room.
     pub unfollowed: u64,

@@ -9,7 +9,7 @@
 //! | poll, shutdown | not complete | there, complete | an output is stored | ready, whatever was raised or asked for |
 //! | poll, shutdown | not complete | gone, or its output was taken | a panic was raised in this call | panicked (inferred) |
 //! | poll | idle, cancelled | complete or gone | - | cancelled |
-//! | any | running, or contested | complete or gone | - | unknown: another call may have completed it |
+//! | any | running, unseen, or contested | complete or gone | - | unknown: another call may have completed it |
 //! | shutdown | idle | complete or gone | - | cancelled |
 //! | poll of a closure | idle | complete or gone | - | ready: it runs once, to its end |
 //! | poll of a future | idle | complete or gone | cancelled bit first seen during this call | unknown |

@@ -51,6 +51,7 @@ impl Resources {
     /// Takes in a census. All observations up to its end must have been taken before.
     pub(super) fn reconcile(&mut self, census: &Census, out: &mut Vec<Event>) {
         let buried = self.table.take_buried();
+        self.missed = self.missed.filter(|at| !census.complete || *at >= census.began);
         let mut found: Vec<&LiveTask> = census.found.iter().collect();
         // By id, so that resources get their async ids in the order in which they were spawned.
         found.sort_by_key(|task| task.id);
@@ -74,9 +75,9 @@ impl Resources {
         self.table.iter().filter(|(_, task)| self.lossy || task.doubtful).filter_map(of).collect()
     }
 
-    /// Whether a resource is in doubt, so that its cell should be looked at again.
+    /// Whether a resource is in doubt, so that its cell should be looked at again, or nobody knows which one.
     pub(super) fn is_in_doubt(&self) -> bool {
-        self.table.iter().any(|(_, task)| task.doubtful)
+        self.missed.is_some() || self.table.iter().any(|(_, task)| task.doubtful)
     }
 
     /// How many are.

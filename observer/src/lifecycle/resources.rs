@@ -25,6 +25,8 @@ pub(super) struct Resources {
     pub(super) rules: Rules,
     /// Records were lost: what was not seen may have happened.
     pub(super) lossy: bool,
+    /// When a call was last seen of a task that nobody knows, unless a census has looked for it since.
+    pub(super) missed: Option<Ns>,
     /// Entries at which no task of a known type stood.
     pub(super) foreign: u64,
     /// See [`super::Tally::unfollowed`].
@@ -40,6 +42,7 @@ impl Resources {
             threads: QuickMap::default(),
             rules,
             lossy: false,
+            missed: None,
             foreign: 0,
             unfollowed: 0,
         }
@@ -60,6 +63,8 @@ impl Resources {
     /// | poll left | not complete, still there | after |
     /// | poll left | unsaid: nothing had changed | after (inferred) |
     /// | poll left | complete, or gone, by the task's latest poll | resolve, after, and destroy if gone |
+    /// | any entered | its memory cannot be read, its task is known | as if it could |
+    /// | any entered | its memory cannot be read, its task is not known | nothing; the session is asked to look again |
     /// | any left | its memory cannot be read | after (poll); the session is asked to look again |
     /// | poll left | complete or gone, a later poll of the task was seen | after, and destroy if gone and none is open |
     /// | shutdown left | entered idle, now complete or gone | resolve, and destroy if gone |
@@ -73,9 +78,16 @@ impl Resources {
         let moment = Moment { at: seen.at, tid: seen.tid };
         match seen.seen {
             Seen::Birth { vtable, minted } => self.born(moment, vtable, minted, out),
-            Seen::Enter { role, frame, header, cell } => match cell {
-                Cell::Task(words) => self.entered(moment, role, frame, header, words, out),
-                Cell::Foreign | Cell::Unreadable | Cell::Unsaid => self.foreign += 1,
+            Seen::Enter { role, frame, header, cell } => match self.entered_words(header, cell) {
+                Some(words) => self.entered(moment, role, frame, header, words, out),
+                None => {
+                    self.foreign += 1;
+                    // Whose call it was is not known: it is as if its record had been lost.
+                    if cell == Cell::Unreadable {
+                        self.lossy = true;
+                        self.missed = Some(moment.at);
+                    }
+                }
             },
             Seen::Leave { role, frame, header, cell, stage } => {
                 self.left(moment, (role, frame, header), cell, stage, out);
@@ -95,6 +107,22 @@ impl Resources {
         let id = self.table.add(Task::born(moment, vtable, minted));
         let facts = self.facts(vtable, minted, None);
         out.push(self.event(moment, false, EventKind::Init { id, trigger, existing: false, resource: facts }));
+    }
+
+    /// The words of the task that is entered. Where they cannot be read its page is away for a moment, and not the task: who
+    /// is called with a header holds a reference. It is the one that was last seen there, unless that may be gone.
+    fn entered_words(&mut self, header: ProcAddr, cell: Cell) -> Option<CellWords> {
+        match cell {
+            Cell::Task(words) => Some(words),
+            Cell::Foreign | Cell::Unsaid => None,
+            Cell::Unreadable if self.lossy => None,
+            Cell::Unreadable => {
+                let id = self.table.at(header)?;
+                let task = self.table.get_mut(id).filter(|task| !task.doubtful)?;
+                task.miss_a_sight();
+                Some(CellWords { vtable: task.vtable, id: task.task_id?, state: TaskState::UNSEEN, queue_next: 0 })
+            }
+        }
     }
 
     fn entered(

@@ -97,6 +97,11 @@ impl Table {
         self.by_key.get(key).copied()
     }
 
+    /// Who was last seen at this header.
+    pub(super) fn at(&self, header: ProcAddr) -> Option<AsyncId> {
+        self.by_header.get(&header).copied()
+    }
+
     /// Gives the oldest birth of this type that waits for its id this one.
     pub(super) fn identify(&mut self, key: &Key) -> Option<AsyncId> {
         let id = self.unidentified.get_mut(&key.vtable)?.pop_front()?;

@@ -19,7 +19,8 @@ pub(super) struct Task {
     pub(super) resolved: bool,
     /// Its memory is freed; destroy is said when no poll is open.
     pub(super) gone: bool,
-    /// Its state word was seen with the cancelled bit, which may have been set before it was complete.
+    /// Its state word was seen with the cancelled bit, which may have been set before it was complete; or a sight was missed
+    /// that would have shown it.
     cancel_seen: bool,
     /// Its state word was seen complete and without the cancelled bit: what is asked of it later comes too late.
     ended_unasked: bool,
@@ -66,6 +67,11 @@ impl Task {
     pub(super) fn notice(&mut self, state: TaskState) {
         self.ended_unasked |= state.is_complete() && !state.is_cancelled();
         self.cancel_seen |= state.is_cancelled();
+    }
+
+    /// Its state word was not seen where it could have been.
+    pub(super) fn miss_a_sight(&mut self) {
+        self.cancel_seen = true;
     }
 
     /// Whether an abort or a shutdown was seen that may have come in time.

@@ -358,6 +358,64 @@ fn memory_that_cannot_be_read_is_no_proof_of_an_end() {
 }
 
 #[test]
+fn a_call_whose_header_is_away_for_a_moment_is_one_of_the_task_that_stands_there() {
+    // Its page was away at the drop of its handle, at a poll, and at the free.
+    let mut story = Story::new();
+    story
+        .born(1, VT, 9)
+        .enter(2, Role::Poll, 100, 0x80, cell(9, 0xcc))
+        .leave(2, Role::Poll, 100, 0x80, cell(9, 0x88))
+        .enter(1, Role::DropJoinHandle, 90, 0x80, Cell::Unreadable)
+        .leave(1, Role::DropJoinHandle, 90, 0x80, cell(9, 0x80))
+        .enter(2, Role::Poll, 100, 0x80, Cell::Unreadable)
+        .leave(2, Role::Poll, 100, 0x80, cell(9, 0x42))
+        .enter(2, Role::Dealloc, 100, 0x80, Cell::Unreadable)
+        // How the poll found the task was not seen, so neither is how it ended.
+        .expect(&["init 1<0", "before 1", "after 1", "before 1", "resolve 1 unknown", "after 1", "destroy 1"]);
+    assert_eq!((story.life.tally().live, story.life.tally().foreign), (0, 0));
+    story.enter(2, Role::Poll, 100, 0x80, Cell::Unreadable).expect(&[]);
+    assert_eq!(story.life.tally().foreign, 1, "nobody is known to stand there");
+}
+
+#[test]
+fn whose_only_call_was_at_memory_that_was_away_is_ended_by_a_census() {
+    let mut story = Story::new();
+    story
+        .born(1, VT, 9)
+        .enter(2, Role::Poll, 100, 0x80, Cell::Unreadable)
+        .leave(2, Role::Poll, 100, 0x80, FREED)
+        .expect(&["init 1<0"]);
+    assert!(story.life.is_in_doubt(TARGET));
+    story.census(40, &[]).expect(&["resolve? 1 unknown", "destroy? 1"]);
+    assert!(!story.life.is_in_doubt(TARGET));
+}
+
+#[test]
+fn a_missed_sight_of_a_handle_is_no_proof_that_nobody_aborted() {
+    Story::new()
+        .born(1, VT, 9)
+        .enter(2, Role::Poll, 100, 0x80, cell(9, 0x10c))
+        .leave(2, Role::Poll, 100, 0x80, cell(9, 0xc8))
+        .enter(1, Role::DropAbortHandle, 90, 0x80, Cell::Unreadable)
+        .leave(1, Role::DropAbortHandle, 90, 0x80, cell(9, 0x88))
+        .enter(2, Role::Poll, 100, 0x80, cell(9, 0x8c))
+        .leave(2, Role::Poll, 100, 0x80, FREED)
+        .expect(&["init 1<0", "before 1", "after 1", "before 1", "resolve 1 unknown", "after 1", "destroy 1"]);
+}
+
+#[test]
+fn who_may_be_gone_is_not_taken_for_who_is_called_at_its_address() {
+    let mut story = Story::new();
+    story
+        .born(1, VT, 9)
+        .enter(2, Role::Poll, 100, 0x80, cell(9, 0xcc))
+        .leave(2, Role::Poll, 100, 0x80, Cell::Unreadable)
+        .enter(2, Role::Poll, 100, 0x80, Cell::Unreadable)
+        .expect(&["init 1<0", "before 1", "after 1"]);
+    assert_eq!(story.life.tally().foreign, 1);
+}
+
+#[test]
 fn of_what_ends_with_its_process_it_is_told_how_much_may_have_ended_before() {
     let mut story = Story::new();
     story

@@ -133,6 +133,9 @@ pub struct TaskType {
 pub struct TaskState(pub u64);
 
 impl TaskState {
+    /// Of a live task whose word was not seen: as if a thread were inside, because then nothing is concluded from it.
+    pub const UNSEEN: Self = Self(1);
+
     /// A thread is inside the future (or cancels it).
     pub fn is_running(self) -> bool {
         self.0 & 1 != 0

@@ -230,7 +230,7 @@ impl SitesOutput {
         for target in targets {
             for SiteCount { site, mut live, mut stuck, .. } in target.counts() {
                 let Some(of) = target.site(site).filter(|of| view.wants(of)) else { continue };
-                let origins = spawns.map_or_else(Vec::new, |spawns| origins(&mut spawns.seen(), target, site));
+                let origins = spawns.map_or_else(Vec::new, |spawns| origins(spawns, target, site));
                 for origin in origins {
                     (live, stuck) = (live.saturating_sub(origin.tasks), stuck.saturating_sub(origin.stuck));
                     samples.push(ProfileSample { of, live: origin.tasks, stuck: origin.stuck, origin: Some(origin) });

@@ -8,13 +8,23 @@ use crate::sink::future_label;
 use crate::target::Process;
 
 use super::inspect::Inspected;
-use super::spawns::{Born, Spawns};
+use super::spawns::{Born, Spawns, Watching};
 
 /// Ancestors that are named at most.
 const ANCESTORS: usize = 16;
 
 /// Where the live tasks of a site come from, most first; tasks whose spawn was not seen are in none of them.
-pub(super) fn origins(spawns: &mut Spawns, target: &Inspected, site: Site) -> Vec<Origin> {
+pub(super) fn origins(watching: &Watching, target: &Inspected, site: Site) -> Vec<Origin> {
+    let unnamed = unnamed(&watching.seen(), target, site);
+    let named = |(stack, origin): (Option<StackId>, Origin)| {
+        let callers = stack.map_or_else(Vec::new, |stack| watching.callers(stack));
+        Origin { callers, ..origin }
+    };
+    unnamed.into_iter().map(named).collect()
+}
+
+/// The same with stacks in place of their calls.
+fn unnamed(spawns: &Spawns, target: &Inspected, site: Site) -> Vec<(Option<StackId>, Origin)> {
     let Some(number) = number_of(spawns, &target.process) else { return Vec::new() };
     let mut groups: HashMap<Option<StackId>, Group> = HashMap::new();
     for task in target.tasks.iter().filter(|task| Site::of(task) == site && !task.state.is_complete()) {
@@ -28,8 +38,8 @@ pub(super) fn origins(spawns: &mut Spawns, target: &Inspected, site: Site) -> Ve
     groups.sort_by_key(|(stack, group)| (Reverse(group.tasks), *stack));
     let origin = |(stack, group): (Option<StackId>, Group)| {
         let (ancestors, beyond) = ancestors(spawns, &target.entry, &group.example);
-        let callers = stack.map_or_else(Vec::new, |stack| spawns.callers(stack));
-        Origin { tasks: group.tasks, stuck: group.stuck, callers, ancestors, beyond }
+        let Group { tasks, stuck, .. } = group;
+        (stack, Origin { tasks, stuck, callers: Vec::new(), ancestors, beyond })
     };
     groups.into_iter().map(origin).collect()
 }

@@ -285,7 +285,7 @@ impl Stream {
     }
 
     /// Totals so far, and the first reason for a record that could not be understood.
-    pub(super) fn totals(&self) -> (Totals, Option<Malformed>) {
+    pub(super) fn totals(&self) -> (Totals, Option<String>) {
         let tally = self.lifecycle.tally();
         let summed = self.sums.as_ref().map(Sums::totals);
         let totals = Totals {
@@ -298,7 +298,8 @@ impl Stream {
             unfollowed: tally.unfollowed,
             ..self.totals
         };
-        (totals, self.malformed)
+        let strange = || (tally.foreign > 0).then(|| "a call of a task whose memory does not show it".to_owned());
+        (totals, self.malformed.map(|reason| reason.to_string()).or_else(strange))
     }
 
     /// Says what is done without from now on, and does without it.

@@ -241,7 +241,7 @@ impl Sweeping<'_> {
                 continue;
             };
             let waits = target.waits_of(finding.site, waits);
-            let origins = self.spawns.as_ref().map(|spawns| origins(&mut spawns.seen(), target, finding.site));
+            let origins = self.spawns.as_ref().map(|spawns| origins(spawns, target, finding.site));
             let origins = origins.as_deref();
             self.inspection.say(&Report::Finding { at, of, finding, news: News::Arisen, waits: &waits, origins })?;
         }

@@ -165,7 +165,7 @@ pub enum LaunchError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The kernel (a seccomp filter, a container) does not let a parent stop its child.
+    /// The kernel (a seccomp filter, a container, a security module) does not let a parent stop its child.
     #[error("{command}: not permitted to stop it at its first instruction")]
     NotPermitted {
         /// As given.

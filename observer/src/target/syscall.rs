@@ -170,9 +170,17 @@ pub fn stop_after_exec(command: &mut Command) {
     // nothing (an OS error is a number).
     unsafe {
         command.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {
-            -1 => Err(io::Error::last_os_error()),
+            -1 => Err(not_as_exec_says_it(io::Error::last_os_error())),
             _ => Ok(()),
         });
+    }
+}
+
+/// SELinux refuses with the number by which exec says that a file is no program; only the number comes back from the child.
+fn not_as_exec_says_it(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EACCES) => io::Error::from_raw_os_error(libc::EPERM),
+        _ => error,
     }
 }
 

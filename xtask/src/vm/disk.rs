@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::packages::Kernel;
+use super::packages::{Kernel, Tool};
 use super::suite::Suite;
 
 /// Programs of the host that tests start, by name or in shell scripts.
@@ -33,8 +33,8 @@ const READ: &[&str] = &["docs", "tests/fixtures/cells.txt", "tests/fixtures/thir
 /// Room for what tests write.
 const ROOM: u64 = 4 << 30;
 
-/// Writes it, with what is Debian's: the kernels' modules, and the loader of AppArmor's profiles. Gives how much is on it.
-pub fn write(root: &Path, suite: &Suite, (kernels, loader): (&[Kernel], &Path), to: &Path) -> Result<u64> {
+/// Writes it, with what is Debian's: the kernels' modules, and tools. Gives how much is on it.
+pub fn write(root: &Path, suite: &Suite, (kernels, tools): (&[Kernel], &[Tool]), to: &Path) -> Result<u64> {
     let stage = to.with_extension("stage");
     if stage.exists() {
         fs::remove_dir_all(&stage)?;
@@ -45,7 +45,9 @@ pub fn write(root: &Path, suite: &Suite, (kernels, loader): (&[Kernel], &Path), 
         let program = Path::new("/usr/bin").join(name);
         tree.program(&program, &program)?;
     }
-    tree.program(loader, Path::new("/usr/sbin/apparmor_parser"))?;
+    for tool in tools {
+        tree.program(&tool.program, Path::new(tool.place))?;
+    }
     tree.python()?;
     tree.program(&suite.init, Path::new("/init"))?;
     tree.program(&suite.observer, Path::new("/usr/bin/async-observer"))?;

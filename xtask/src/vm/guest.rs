@@ -12,8 +12,9 @@ use super::packages::Kernel;
 
 /// The disk is of the one kind whose driver is built into Debian's kernels, as that of its file system is. Programs reserve
 /// more memory than a guest has, and use little of it. Debian's kernels have a third level of paranoia, which is its default
-/// and no other's: capabilities count for nothing there.
-const KERNEL_LINE: &str = "root=/dev/nvme0n1 rootfstype=ext4 rootflags=noinit_itable rw rootwait init=/init \
+/// and no other's: capabilities count for nothing there. Where the machine is busy, an emulated timer's first ticks come later
+/// than the kernel waits for them, and it would give up.
+const KERNEL_LINE: &str = "root=/dev/nvme0n1 rootfstype=ext4 rootflags=noinit_itable rw rootwait init=/init no_timer_check \
     console=ttyS0 quiet oops=panic panic=-1 mitigations=off random.trust_cpu=on sysctl.vm.overcommit_memory=1 \
     sysctl.kernel.perf_event_paranoid=2";
 /// As many as tests of several threads need.

@@ -88,11 +88,11 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     let kernels = options.kernel.kernels().iter();
     let kernels =
         kernels.map(|(version, package)| packages::kernel(&folder, version, package)).collect::<Result<Vec<_>>>()?;
-    let loader = packages::profile_loader(&folder)?;
+    let tools = packages::tools(&folder)?;
     let suite = suite::build(root, options.suite, &options.only, &options.test)?;
     // Its own, so that two may run at once.
     let disk = folder.join(format!("disk-{}.ext4", std::process::id()));
-    let size = disk::write(root, &suite, (&kernels, &loader), &disk)?;
+    let size = disk::write(root, &suite, (&kernels, &tools), &disk)?;
     eprintln!("vm: a disk with {} MiB", size >> 20);
     let failed = kernels.iter().map(|kernel| on(kernel, &disk, &suite, options)).collect::<Result<Vec<_>>>();
     std::fs::remove_file(&disk)?;

@@ -1,4 +1,4 @@
-//! What a guest needs of Debian: the emulator, installed, and kernels and AppArmor's loader, unpacked and not installed.
+//! What a guest needs of Debian: the emulator, installed, and kernels and what writes security modules' policies, unpacked and not installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,14 +66,29 @@ pub fn kernel(folder: &Path, version: &'static str, package: &str) -> Result<Ker
     unpacked_kernel(&unpacked, version)?.with_context(|| format!("{name} holds no kernel"))
 }
 
-/// The program that loads AppArmor's profiles, from its own package; kept for the next time.
-pub fn profile_loader(folder: &Path) -> Result<PathBuf> {
-    let unpacked = folder.join("apparmor");
-    let loader = unpacked.join("sbin/apparmor_parser");
-    if !loader.exists() {
-        run(Command::new("dpkg-deb").arg("--extract").arg(fetched(folder, "apparmor")?).arg(&unpacked))?;
-    }
-    Ok(loader)
+/// A program for tests, unpacked from its package.
+pub struct Tool {
+    /// Where it is here.
+    pub program: PathBuf,
+    /// Where tests look for it.
+    pub place: &'static str,
+}
+
+/// The programs that write the policies of AppArmor and SELinux, from their own packages; kept for the next time.
+pub fn tools(folder: &Path) -> Result<Vec<Tool>> {
+    const ALL: [(&str, &str, &str); 2] = [
+        ("apparmor", "sbin/apparmor_parser", "/usr/sbin/apparmor_parser"),
+        ("secilc", "usr/bin/secilc", "/usr/bin/secilc"),
+    ];
+    let tool = |(package, within, place)| {
+        let unpacked = folder.join(package);
+        let program = unpacked.join(within);
+        if !program.exists() {
+            run(Command::new("dpkg-deb").arg("--extract").arg(fetched(folder, package)?).arg(&unpacked))?;
+        }
+        Ok(Tool { program, place })
+    };
+    ALL.into_iter().map(tool).collect()
 }
 
 /// A package's archive.

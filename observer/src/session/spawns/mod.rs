@@ -230,6 +230,11 @@ impl Spawns {
         self.births.stack(id)
     }
 
+    /// A process under watch.
+    fn process(&self, target: TargetId) -> Option<Arc<Process>> {
+        Some(Arc::clone(&self.targets.get(&target)?.process))
+    }
+
     /// The calls of a stack with their names, innermost first. Reads the images again: to be asked of what is shown.
     pub fn callers(&mut self, id: StackId) -> Vec<Caller> {
         let Some(stack) = self.births.stack(id) else { return Vec::new() };

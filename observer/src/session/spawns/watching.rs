@@ -1,12 +1,16 @@
 //! A thread that takes what the probes bring as soon as it comes: a spawner's memory tells which task it is only for as long
 //! as the task lives.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::Spawns;
+use crate::model::{Caller, StackId, TargetId};
+
+use super::code::Code;
+use super::{Spawns, Stack};
 
 /// Between two looks at the rings.
 const STEP: Duration = Duration::from_millis(5);
@@ -14,6 +18,8 @@ const STEP: Duration = Duration::from_millis(5);
 /// Spawns under watch. Dropping it takes the probes out.
 pub struct Watching {
     spawns: Arc<Mutex<Spawns>>,
+    /// What names are read from: apart from what the thread unwinds with, because to read them takes long.
+    names: Mutex<HashMap<TargetId, Code>>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -29,14 +35,29 @@ impl Watching {
                 std::thread::sleep(STEP);
             }
         })?;
-        Ok(Self { spawns, over, thread: Some(thread) })
+        Ok(Self { spawns, names: Mutex::default(), over, thread: Some(thread) })
     }
 
-    /// What was seen up to now.
+    /// What was seen up to now. While it is held no spawn is taken.
     pub fn seen(&self) -> MutexGuard<'_, Spawns> {
         let mut spawns = lock(&self.spawns);
         spawns.drain();
         spawns
+    }
+}
+
+impl Watching {
+    /// As [`Spawns::callers`], while spawns go on being taken: a ring is full long before a large image's names are read.
+    pub fn callers(&self, id: StackId) -> Vec<Caller> {
+        let of = |spawns: &Spawns| {
+            let Stack { target, addresses, .. } = spawns.stack(id)?;
+            Some((*target, spawns.process(*target)?, addresses.clone()))
+        };
+        let Some((target, process, addresses)) = of(&lock(&self.spawns)) else { return Vec::new() };
+        let mut names = lock(&self.names);
+        let code = names.entry(target).or_insert_with(|| Code::new(process));
+        code.look_anew();
+        code.callers(&addresses)
     }
 }
 
@@ -48,6 +69,6 @@ impl Drop for Watching {
     }
 }
 
-fn lock(spawns: &Mutex<Spawns>) -> MutexGuard<'_, Spawns> {
-    spawns.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
