@@ -38,7 +38,7 @@ pub fn enter_only(ctx: ProbeContext) -> u32 {
 /// user space to see.
 #[uretprobe]
 pub fn leave(ctx: RetProbeContext) -> u32 {
-    let Some(hit) = Hit::take_undated(&ctx, ctx.regs) else { return 0 };
+    let Some(hit) = Hit::take_return(&ctx, ctx.regs) else { return 0 };
     let sp = hit.sp.wrapping_sub(RETURN_ADDRESS);
     let Some(Entered { subject, at, .. }) = open_calls::close(&hit, sp) else {
         if !by_address() {

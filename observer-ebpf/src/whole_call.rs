@@ -43,7 +43,7 @@ pub fn begin_call(ctx: ProbeContext) -> u32 {
 /// Reports the call, with the memory that is now where the header was.
 #[uretprobe]
 pub fn end_call(ctx: RetProbeContext) -> u32 {
-    let Some(hit) = Hit::take_undated(&ctx, ctx.regs) else { return 0 };
+    let Some(hit) = Hit::take_return(&ctx, ctx.regs) else { return 0 };
     let sp = hit.sp.wrapping_sub(RETURN_ADDRESS);
     let Some(row) = Row::that_ends(&hit, sp) else {
         let mut record = MaybeUninit::<Record>::uninit();

@@ -2,6 +2,7 @@
 //!
 //! Does not know the points of a session.
 
+use std::arch::naked_asm;
 use std::collections::HashMap;
 use std::fs;
 use std::hint::black_box;
@@ -9,6 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread;
+use std::time::Instant;
 
 use observer_common::{Counter, MintRegister};
 
@@ -52,6 +54,8 @@ pub(super) enum Trial {
         /// What it was tried with. Taking it out waits for the kernel, as long as all that is done before the first event: so
         /// that is left for the end.
         links: Links,
+        /// What a hit costs whose program does nothing, nanoseconds.
+        hit_ns: f64,
     },
     /// The kernel has none of it, or one that misses the threads beside the first (6.6 to 6.9, before the repair).
     Lacks(io::Error),
@@ -65,23 +69,8 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
         Err(other) => return Err(other),
     };
     let own = own_file("/proc/self/exe", trodden as *const () as usize)?;
-    // A mint writes no record: nothing of the trial is seen but its hit in the counter.
-    let point = AttachPoint {
-        role: Role::Mint,
-        at: VirtAddr(0),
-        offset: own.offset,
-        bytes: Vec::new(),
-        cost: Cost::Emulated,
-        vtable: None,
-        register: Some(MintRegister(0)),
-        far: 0,
-        telling: 0,
-    };
-    let request = ImageRequest {
-        scope: Scope::Process { pid: Pid(std::process::id()), target: 0 },
-        path: Path::new(own.path),
-        points: vec![(PointIndex(0), &point)],
-    };
+    let point = own_point(own.offset);
+    let request = request(&own, &point);
     // Foreign or not, as the audience may have it.
     let hits = || Ok::<u64, AttachError>(object.counter(Counter::Hits)? + object.counter(Counter::Foreign)?);
     let before = hits()?;
@@ -97,7 +86,59 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
     if thread::spawn(|| trodden(1)).join().is_err() || hits()? == before {
         return Ok(Trial::Lacks(io::Error::from_raw_os_error(libc::ENODEV)));
     }
-    Ok(Trial::Works { programs, links })
+    let (idle, hit_ns) = price(object)?;
+    Ok(Trial::Works { programs, links: Links::together([links, idle]), hit_ns })
+}
+
+/// What a hit costs whose program does nothing. It was never seen to differ from a target's by more than the noise: it is the
+/// same trap, into the same kernel.
+fn price(object: &Object) -> Result<(Links, f64), AttachError> {
+    let program = object.load_idle(AttachedBy::Multi)?;
+    let own = own_file("/proc/self/exe", priced as *const () as usize)?;
+    let point = own_point(own.offset);
+    let request = request(&own, &point);
+    let links = Links::attach(&HashMap::from([(Program::Mint, program)]), &Way::Multi, &[request])?;
+    let batch = || {
+        let began = Instant::now();
+        (0..CALLS).for_each(|_| priced());
+        began.elapsed().as_nanos() as f64 / CALLS as f64
+    };
+    // The least of them: whatever else happens in a batch makes it longer.
+    Ok((links, (0..BATCHES).map(|_| batch()).fold(f64::INFINITY, f64::min)))
+}
+
+/// Batches of calls that are timed, and calls in each: half a millisecond in all.
+const BATCHES: u32 = 8;
+const CALLS: u64 = 128;
+
+/// The function whose probe is timed. Its first instruction is one that the kernel emulates, as most probed ones are: what the
+/// compiler begins a function with may be single-stepped, which costs many times as much.
+#[unsafe(naked)]
+extern "C" fn priced() {
+    naked_asm!("push rbp", "pop rbp", "ret")
+}
+
+/// A point at a place of this process. A mint writes no record: nothing of the trial is seen but its hit in the counter.
+fn own_point(offset: FileOffset) -> AttachPoint {
+    AttachPoint {
+        role: Role::Mint,
+        at: VirtAddr(0),
+        offset,
+        bytes: Vec::new(),
+        cost: Cost::Emulated,
+        vtable: None,
+        register: Some(MintRegister(0)),
+        far: 0,
+        telling: 0,
+    }
+}
+
+fn request<'a>(own: &OwnPlace, point: &'a AttachPoint) -> ImageRequest<'a> {
+    ImageRequest {
+        scope: Scope::Process { pid: Pid(std::process::id()), target: 0 },
+        path: Path::new(own.path),
+        points: vec![(PointIndex(0), point)],
+    }
 }
 
 /// The function the trial probes: called once, on purpose, and by nobody else.

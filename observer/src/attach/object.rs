@@ -197,29 +197,38 @@ impl Object {
 
     /// Loads every wanted program.
     pub(super) fn load_programs(&self, by: AttachedBy) -> Result<HashMap<Program, OwnedFd>, AttachError> {
+        let object = self.relocated()?;
+        let load = |program| Ok((program, load(&object, name(program, self.work, self.calls), by)?));
+        self.programs().map(load).collect()
+    }
+
+    /// Loads the program that does nothing.
+    pub(super) fn load_idle(&self, by: AttachedBy) -> Result<OwnedFd, AttachError> {
+        load(&self.relocated()?, name(Program::Mint, Work::Nothing, self.calls), by)
+    }
+
+    /// The object with its programs bound to the maps.
+    fn relocated(&self) -> Result<aya_obj::Object, AttachError> {
         let mut object = self.parsed.clone();
         let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
         let maps = self.maps.iter();
         let by_name = maps.map(|(name, map)| (name.as_str(), map.as_fd().as_raw_fd(), &map.declared));
         object.relocate_maps(by_name, &sections).map_err(|e| broken(&e))?;
         object.relocate_calls(&sections).map_err(|e| broken(&e))?;
-
-        let mut loaded = HashMap::new();
-        for program in self.programs() {
-            let name = name(program, self.work, self.calls);
-            let entry = object.programs.get(name).and_then(|p| Some((p, object.functions.get(&p.function_key())?)));
-            let (parsed, function) = entry.ok_or_else(|| AttachError::Object(format!("no program {name}")))?;
-            let fd = kernel::load_program(name, &function.instructions, &parsed.license, by).map_err(|rejected| {
-                if is_verdict(&rejected.source) && !rejected.log.is_empty() {
-                    AttachError::Verifier { program: name, log: rejected.log, source: rejected.source }
-                } else {
-                    AttachError::refused("load programs", rejected.source)
-                }
-            })?;
-            loaded.insert(program, fd);
-        }
-        Ok(loaded)
+        Ok(object)
     }
+}
+
+fn load(object: &aya_obj::Object, name: &'static str, by: AttachedBy) -> Result<OwnedFd, AttachError> {
+    let entry = object.programs.get(name).and_then(|p| Some((p, object.functions.get(&p.function_key())?)));
+    let (parsed, function) = entry.ok_or_else(|| AttachError::Object(format!("no program {name}")))?;
+    kernel::load_program(name, &function.instructions, &parsed.license, by).map_err(|rejected| {
+        if is_verdict(&rejected.source) && !rejected.log.is_empty() {
+            AttachError::Verifier { program: name, log: rejected.log, source: rejected.source }
+        } else {
+            AttachError::refused("load programs", rejected.source)
+        }
+    })
 }
 
 /// Every program, in the order in which they may be attached: a mint is worth nothing without the birth that asks for

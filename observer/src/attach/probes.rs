@@ -79,8 +79,10 @@ pub struct Counters {
     /// Records that could not be written, for whatever reason: no room, or no ring for that CPU.
     pub lost: u64,
     /// Probe hits of every kind, without foreign ones. `hits - records read - lost` are hits without a record (the event
-    /// arm's mints, entries of calls that are reported once) and records unread.
+    /// arm's mints, entries of calls that are reported once, polls that go unsaid) and records unread.
     pub hits: u64,
+    /// Those of them at returns.
+    pub returns: u64,
     /// Entries whose return will not know its header.
     pub entries_forgotten: u64,
     /// Hits by processes that are not to be reported.
@@ -96,6 +98,7 @@ pub struct Probes {
     rings: Vec<Ring>,
     ring_pages: usize,
     log: Option<KernelLog>,
+    hit_ns: Option<f64>,
     /// Hits of our own trial, which are nobody's business.
     own_hits: u64,
     own_foreign: u64,
@@ -112,11 +115,13 @@ impl Probes {
             wanted => {
                 let mut object = Object::load(options, Mechanism::UprobeMulti, log.as_ref())?;
                 match try_multi(&object)? {
-                    Trial::Works { programs, links } if options.work == Work::Report => Some((object, programs, links)),
-                    Trial::Works { links, .. } => {
+                    Trial::Works { programs, links, hit_ns } if options.work == Work::Report => {
+                        Some((object, programs, (links, Some(hit_ns))))
+                    }
+                    Trial::Works { links, hit_ns, .. } => {
                         object.set_work(options.work);
                         let programs = object.load_programs(AttachedBy::Multi)?;
-                        Some((object, programs, links))
+                        Some((object, programs, (links, Some(hit_ns))))
                     }
                     Trial::Lacks(source) if wanted == Some(Mechanism::UprobeMulti) => {
                         return Err(AttachError::KernelCannot { what: "attach uprobe_multi links", source });
@@ -125,14 +130,14 @@ impl Probes {
                 }
             }
         };
-        let (object, programs, way, trial) = match found {
+        let (object, programs, way, (trial, hit_ns)) = match found {
             Some((object, programs, trial)) => (object, programs, Way::Multi, trial),
             None => {
                 let tracefs = Tracefs::open()?;
                 let mut object = Object::load(options, Mechanism::Tracefs, log.as_ref())?;
                 object.set_work(options.work);
                 let programs = object.load_programs(AttachedBy::PerfEvent)?;
-                (object, programs, Way::Tracefs(Arc::new(tracefs)), Links::default())
+                (object, programs, Way::Tracefs(Arc::new(tracefs)), (Links::default(), None))
             }
         };
         let (rings, ring_pages) = open_rings(&object, options.ring_pages)?;
@@ -145,6 +150,7 @@ impl Probes {
             rings,
             ring_pages,
             log,
+            hit_ns,
             own_hits,
             own_foreign,
             _trial: trial,
@@ -219,12 +225,20 @@ impl Probes {
 
     /// What the kernel side has counted.
     pub fn counters(&self) -> Result<Counters, AttachError> {
+        let returns = self.object.counter(Counter::Returns)?;
         Ok(Counters {
             lost: self.object.counter(Counter::Lost)?,
-            hits: self.object.counter(Counter::Hits)?.saturating_sub(self.own_hits),
+            hits: self.object.counter(Counter::Hits)?.saturating_sub(self.own_hits) + returns,
+            returns,
             entries_forgotten: self.object.counter(Counter::EntriesForgotten)?,
             foreign: self.object.counter(Counter::Foreign)?.saturating_sub(self.own_foreign),
         })
+    }
+
+    /// What a hit on an emulated instruction costs a thread here if the program does nothing, nanoseconds, as it was measured on
+    /// ourselves. `None` where it was not.
+    pub fn hit_ns(&self) -> Option<f64> {
+        self.hit_ns
     }
 
     pub(super) fn audience(&self) -> Audience {

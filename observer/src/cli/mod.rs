@@ -63,6 +63,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         selection,
         events,
         sums,
+        overhead_every: args.overhead_every.0,
         duration: args.duration.map(|duration| duration.0),
         mechanism: args.attach_with.map(Into::into),
         ring_pages: args.ring_pages,

@@ -17,6 +17,7 @@ mod machine;
 mod meter;
 mod named;
 mod origins;
+mod overhead;
 mod pace;
 mod population;
 mod privileges;
@@ -67,6 +68,8 @@ pub struct Options {
     pub events: EventSet,
     /// Sum polls up by task instead of saying each, and report so often.
     pub sums: Option<Duration>,
+    /// How often to say what observing costs.
+    pub overhead_every: Duration,
     /// When to stop; `None` is at a signal or the targets' end.
     pub duration: Option<Duration>,
     /// How to attach; `None` tries the best first.

@@ -14,6 +14,8 @@ use crate::sink::{Gone, Sink, Totals};
 
 use super::Output;
 use super::budget::Level;
+use super::error::SessionError;
+use super::overhead::Costs;
 use super::population::{Attached, Beginning, Change, Ending, Population, Step};
 use super::roster::Resident;
 use super::sums::Sums;
@@ -73,6 +75,8 @@ pub(super) struct Stream {
     out: BufWriter<Box<dyn Write>>,
     totals: Totals,
     lost: u64,
+    /// Read from the rings.
+    records: u64,
     chunk: BytesMut,
     events: Vec<Event>,
     malformed: Option<Malformed>,
@@ -103,6 +107,7 @@ impl Stream {
             out: BufWriter::with_capacity(CHUNK, out),
             totals: Totals { every_poll, ..Totals::default() },
             lost: 0,
+            records: 0,
             chunk: BytesMut::new(),
             events: Vec::new(),
             malformed: None,
@@ -134,11 +139,12 @@ impl Stream {
 
     /// Takes what is in the rings, whatever was lost meanwhile.
     pub(super) fn drain(&mut self, probes: &mut Probes) {
-        let Self { calls, merger, chunk, .. } = self;
+        let Self { calls, merger, chunk, records, .. } = self;
         let mut push = |cpu, one: &[u8], other: &[u8]| merger.push(cpu, cut(chunk, one, other));
-        probes.drain(&mut |cpu, record| {
+        let drained = probes.drain(&mut |cpu, record| {
             calls.take_apart(record, &mut |one, other| push(cpu as usize, one, other));
         });
+        *records += drained.records;
         // Of whichever CPU: each is put where its time is.
         calls.looked(&mut |one, other| push(0, one, other));
     }
@@ -272,6 +278,27 @@ impl Stream {
     fn malformed(&mut self, reason: Malformed) {
         self.totals.malformed += 1;
         self.malformed.get_or_insert(reason);
+    }
+
+    /// Says what observing costs, if it is time for that or somebody has asked.
+    pub(super) fn report_costs(
+        &mut self,
+        now: Ns,
+        probes: &Probes,
+        costs: &mut Costs,
+        asked: bool,
+    ) -> Result<(), SessionError> {
+        if asked || costs.is_due(now) {
+            let overhead = costs.report(now, probes.counters()?, self.records);
+            let Self { sink, out, .. } = self;
+            sink.overhead(now, &overhead, out).and_then(|()| out.flush()).map_err(SessionError::Output)?;
+        }
+        Ok(())
+    }
+
+    /// Records read so far.
+    pub(super) fn records_read(&self) -> u64 {
+        self.records
     }
 
     /// Reports what was polled since the last time, if it is time for that or this is the last one.

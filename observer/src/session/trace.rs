@@ -10,7 +10,7 @@ use crate::lifecycle::{Lifecycle, Rules};
 use crate::lives::Lives;
 use crate::model::{Catalog, EventSet, Missing, Ns};
 use crate::plan::watches_polls;
-use crate::sink::{End, EndReason, Start};
+use crate::sink::{End, EndReason, Overhead, Start};
 use crate::target::{Launched, Running, monotonic_now, own_memory};
 
 use super::budget::{Budget, Level};
@@ -20,6 +20,7 @@ use super::follow::{FEW_NEWS_PAGES, Follower, NEWS_PAGES};
 use super::held::Held;
 use super::images::Images;
 use super::named::{Named, Reached};
+use super::overhead::Costs;
 use super::population::{Beginning, Change, Ending, Members, Population};
 use super::privileges::{Stage, keep};
 use super::select::{Targets, select};
@@ -86,6 +87,8 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
             .map_err(|source| SessionError::System { what: "watch rings, targets and signals", source })?
     };
     attached.say_start(&mut stream, &probes, &follower)?;
+    let every = Ns(options.overhead_every.as_nanos() as u64);
+    let mut costs = Costs::new(attached.at, every, probes.hit_ns());
     let mut censuses = Censuses::new(options.bound);
     for (target, process) in targets.iter().zip(&processes) {
         // What is launched has no past: there is nothing to look for.
@@ -95,8 +98,10 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let reason = runtime.block_on(async {
         let (probes, stream, follower) = (&mut probes, &mut stream, &mut follower);
         let budget = Budget::new(options.bound);
-        let looked = Ns(0);
-        Observing { probes, stream, follower, censuses, budget, next_look: Ns(0), looked, say: &say }.run(watch).await
+        let (looked, costs) = (Ns(0), &mut costs);
+        let observing =
+            Observing { probes, stream, follower, censuses, budget, costs, next_look: Ns(0), looked, say: &say };
+        { observing }.run(watch).await
     });
     let detaching = monotonic_now();
     // What is lost from here on, while nobody reads the rings, is not part of what is said.
@@ -110,7 +115,8 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         // What was seen after the probes began to be taken out is half the truth: some were gone already.
         stream.release(detaching).map_err(SessionError::Output)?;
         stream.report_sums(detaching, true).map_err(SessionError::Output)?;
-        finish(&mut stream, reason, (detaching, detach), &say)
+        let overhead = costs.all(detaching, probes.counters()?, stream.records_read());
+        finish(&mut stream, reason, (detaching, detach), overhead, &say)
     });
     runtime.shutdown_background();
     outlive(running, &say);
@@ -177,6 +183,7 @@ struct Observing<'a, 'f> {
     follower: &'a mut Follower<'f>,
     censuses: Censuses,
     budget: Budget,
+    costs: &'a mut Costs,
     /// When to look at the memory in use next.
     next_look: Ns,
     /// When calls in progress were looked at last: what has begun before is known.
@@ -206,6 +213,7 @@ impl Observing<'_, '_> {
             let horizon = horizon.max(now.before(window.0)).min(self.looked);
             let changes = self.stream.release(horizon).map_err(SessionError::Output)?;
             changes.into_iter().for_each(|(at, change)| self.changed(at, change));
+            self.stream.report_costs(now, self.probes, self.costs, woken == Woken::Asked)?;
             self.stream.report_sums(now, false).map_err(SessionError::Output)?;
             for text in self.probes.kernel_log() {
                 (self.say)(3, &format!("kernel side: {text}"));
@@ -214,7 +222,7 @@ impl Observing<'_, '_> {
                 watch.horizon().ask();
             }
             match woken {
-                Woken::Look => {}
+                Woken::Look | Woken::Asked => {}
                 Woken::Signal => return Ok(EndReason::Signal),
                 Woken::Over => return Ok(EndReason::Duration),
                 Woken::Exited => return Ok(EndReason::Exited),
@@ -285,6 +293,7 @@ fn finish(
     stream: &mut Stream,
     reason: EndReason,
     (detaching, detach): (Ns, Ns),
+    overhead: Overhead,
     say: &dyn Fn(u8, &str),
 ) -> Result<(), SessionError> {
     let (totals, malformed) = stream.totals();
@@ -292,7 +301,7 @@ fn finish(
         say(1, &format!("{} records could not be understood; the first: {reason}", totals.malformed));
     }
     let (sink, out) = stream.sink();
-    let end = End { at: detaching, reason, totals, detach };
+    let end = End { at: detaching, reason, totals, detach, overhead };
     sink.end(&end, out).and_then(|()| out.flush()).map_err(SessionError::Output)
 }
 

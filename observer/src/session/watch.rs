@@ -22,6 +22,8 @@ use super::stream::TICK;
 pub(super) enum Woken {
     /// Time to look at the rings: by the clock, because a ring is filling up, or because more can be put in order.
     Look,
+    /// SIGUSR1: somebody asks what observing costs.
+    Asked,
     /// SIGINT or SIGTERM.
     Signal,
     /// All targets have ended.
@@ -39,6 +41,7 @@ pub(super) struct Watch {
     horizon: Horizon,
     interrupt: Signal,
     terminate: Signal,
+    ask: Signal,
     until: Option<Instant>,
 }
 
@@ -63,17 +66,19 @@ impl Watch {
             horizon: Horizon::new(),
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            ask: signal(SignalKind::user_defined1())?,
             until,
         })
     }
 
     /// Waits for the next of them.
     pub(super) async fn next(&mut self) -> Woken {
-        let Self { rings, alive, tick, horizon, interrupt, terminate, until } = self;
+        let Self { rings, alive, tick, horizon, interrupt, terminate, ask, until } = self;
         tokio::select! {
             biased;
             _ = interrupt.recv() => Woken::Signal,
             _ = terminate.recv() => Woken::Signal,
+            _ = ask.recv() => Woken::Asked,
             () = poll_fn(|cx| ended(alive, cx)) => Woken::Exited,
             () = over(*until) => Woken::Over,
             () = poll_fn(|cx| filled(rings, cx)) => Woken::Look,

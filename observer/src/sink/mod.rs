@@ -72,6 +72,29 @@ pub struct Polled {
     pub sum: PollSum,
 }
 
+/// What observing has cost in some time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Overhead {
+    /// How long that was.
+    pub during: Ns,
+    /// Hits of probes.
+    pub hits: u64,
+    /// Records that were read.
+    pub records: u64,
+    /// Records that found no room.
+    pub lost: u64,
+    /// Hits of processes that are not observed, but run into the same probes.
+    pub foreign: u64,
+    /// What an empty hit costs here, nanoseconds; `None` where it was not measured.
+    pub hit_ns: Option<f64>,
+    /// CPU time of the targets that the hits took, by that.
+    pub added: Option<Ns>,
+    /// CPU time of this program.
+    pub own_cpu: Ns,
+    /// Its resident memory now, bytes, where it can be told.
+    pub own_memory: Option<u64>,
+}
+
 /// Why a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
@@ -105,6 +128,8 @@ pub struct End {
     pub totals: Totals,
     /// How long taking the probes out took, nanoseconds.
     pub detach: Ns,
+    /// What all of it has cost.
+    pub overhead: Overhead,
 }
 
 /// A rendering of one stream.
@@ -119,6 +144,8 @@ pub trait Sink {
     fn degraded(&mut self, at: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()>;
     /// Tasks that were polled since the last such report, by their ids.
     fn polled(&mut self, at: Ns, reports: &[Polled], out: &mut dyn Write) -> io::Result<()>;
+    /// What observing has cost since the last such report.
+    fn overhead(&mut self, at: Ns, overhead: &Overhead, out: &mut dyn Write) -> io::Result<()>;
     /// One event.
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
     /// The stream ends.

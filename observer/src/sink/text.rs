@@ -11,7 +11,7 @@ use crate::model::{
 };
 
 use super::image_lines::write_image;
-use super::{End, Gone, Polled, Sink, Start};
+use super::{End, Gone, Overhead, Polled, Sink, Start};
 
 /// How many groups of live resources the summary lists.
 const GROUPS_LISTED: usize = 10;
@@ -208,6 +208,11 @@ impl Sink for Text {
         Ok(())
     }
 
+    fn overhead(&mut self, at: Ns, overhead: &Overhead, out: &mut dyn Write) -> io::Result<()> {
+        let seconds = at.since(self.began).0 as f64 / 1e9;
+        writeln!(out, "{seconds:>12.6}  {}  {}", self.paint("overhead"), cost(overhead))
+    }
+
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
         let totals = &end.totals;
         let least = if totals.lost > 0 { "at least " } else { "" };
@@ -231,8 +236,24 @@ impl Sink for Text {
             writeln!(out, "{} of those that are alive were perhaps freed, unseen", totals.unsure)?;
         }
         writeln!(out, "{} alive at the end{}", totals.live, if totals.live > 0 { ", by type:" } else { "" })?;
-        self.summary(out)
+        self.summary(out)?;
+        writeln!(out, "cost: {}", cost(&end.overhead))
     }
+}
+
+/// What observing has cost, in one phrase.
+fn cost(overhead: &Overhead) -> String {
+    let seconds = overhead.during.0 as f64 / 1e9;
+    let share =
+        |ns: Ns| format!("{:.1} ms ({:.2} % of a CPU)", ns.0 as f64 / 1e6, ns.0 as f64 / 1e7 / seconds.max(1e-9));
+    let added = overhead.added.map_or("not measured".to_owned(), |added| format!("about {}", share(added)));
+    let (hits, own) = (overhead.hits, share(overhead.own_cpu));
+    let memory = overhead.own_memory.map_or(String::new(), |bytes| format!(", {:.1} MiB", bytes as f64 / 1048576.0));
+    let foreign = match overhead.foreign {
+        0 => String::new(),
+        foreign => format!(" and {foreign} of processes that are not observed"),
+    };
+    format!("{added} of the target's time by {hits} hits{foreign} in {seconds:.1} s; of our own {own}{memory}")
 }
 
 /// What encloses a process, if that is not what encloses us.

@@ -23,6 +23,10 @@ pub(in crate::cli) struct Trace {
     #[arg(long, value_name = "TIME")]
     pub(in crate::cli) interval: Option<Span>,
 
+    /// How often to say what observing costs (SIGUSR1 asks for it at once)
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub(in crate::cli) overhead_every: Span,
+
     /// Only these events, and only the probes they need: init,before,after,resolve,destroy
     #[arg(long, value_name = "LIST")]
     pub(in crate::cli) events: Option<EventList>,

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::model::{BUCKETS, Event, EventKind, EventSet, Ns, ResourceFacts, TargetEntry};
 
-use super::{End, Gone, Polled, Sink, Start};
+use super::{End, Gone, Overhead, Polled, Sink, Start};
 
 pub(in crate::sink) use target::{EnclosureObject, TargetObject};
 
@@ -117,6 +117,10 @@ impl Sink for Json {
         Ok(())
     }
 
+    fn overhead(&mut self, at: Ns, overhead: &Overhead, out: &mut dyn Write) -> io::Result<()> {
+        line(out, "overhead", at, OverheadObject::new(overhead))
+    }
+
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
         let totals = &end.totals;
         let totals = TotalsObject {
@@ -136,7 +140,12 @@ impl Sink for Json {
             unplaced: Integer(totals.unplaced),
             unfollowed: Integer(totals.unfollowed),
         };
-        let object = EndObject { reason: end.reason.as_str(), detach_ms: milliseconds(end.detach), totals };
+        let object = EndObject {
+            reason: end.reason.as_str(),
+            detach_ms: milliseconds(end.detach),
+            overhead: OverheadObject::new(&end.overhead),
+            totals,
+        };
         line(out, "end", end.at, object)
     }
 }
@@ -222,6 +231,36 @@ struct PolledObject {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OverheadObject {
+    for_ns: Integer,
+    hits: Integer,
+    foreign_hits: Integer,
+    records: Integer,
+    lost: Integer,
+    hit_ns: Option<u64>,
+    added_ns: Option<Integer>,
+    observer_cpu_ns: Integer,
+    observer_memory: Option<Integer>,
+}
+
+impl OverheadObject {
+    fn new(overhead: &Overhead) -> Self {
+        Self {
+            for_ns: Integer(overhead.during.0),
+            hits: Integer(overhead.hits),
+            foreign_hits: Integer(overhead.foreign),
+            records: Integer(overhead.records),
+            lost: Integer(overhead.lost),
+            hit_ns: overhead.hit_ns.map(|ns| ns.round() as u64),
+            added_ns: overhead.added.map(|ns| Integer(ns.0)),
+            observer_cpu_ns: Integer(overhead.own_cpu.0),
+            observer_memory: overhead.own_memory.map(Integer),
+        }
+    }
+}
+
+#[derive(Serialize)]
 struct LostObject {
     pid: Option<u32>,
     count: Integer,
@@ -232,6 +271,7 @@ struct LostObject {
 struct EndObject<'a> {
     reason: &'a str,
     detach_ms: f64,
+    overhead: OverheadObject,
     totals: TotalsObject,
 }
 
