@@ -115,7 +115,7 @@ const CALLS: u64 = 128;
 /// compiler begins a function with may be single-stepped, which costs many times as much.
 #[unsafe(naked)]
 extern "C" fn priced() {
-    naked_asm!("push rbp", "pop rbp", "ret")
+    naked_asm!(".cfi_startproc", "push rbp", "pop rbp", "ret", ".cfi_endproc")
 }
 
 /// A point at a place of this process. A mint writes no record: nothing of the trial is seen but its hit in the counter.

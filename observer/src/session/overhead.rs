@@ -78,7 +78,7 @@ impl Costs {
 
 fn added(hit_ns: f64, hits: u64, returns: u64, written: u64) -> Ns {
     let entries = hits.saturating_sub(returns) as f64;
-    Ns((hit_ns * (ENTRY * entries + RETURN * returns as f64 + RECORD * written as f64)) as u64)
+    Ns((hit_ns * (ENTRY * entries + RETURN * returns as f64 + RECORD * written as f64)).round() as u64)
 }
 
 #[cfg(test)]

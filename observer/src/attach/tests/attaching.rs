@@ -163,5 +163,5 @@ fn two_capabilities_are_enough_for_uprobe_multi() {
         assert_eq!(drain(&mut probes).1.records, 2);
         probes.counters().unwrap()
     });
-    assert_eq!(counters, Counters { lost: 0, hits: 2, ..Counters::default() });
+    assert_eq!(counters, Counters { lost: 0, hits: 2, returns: 1, ..Counters::default() });
 }

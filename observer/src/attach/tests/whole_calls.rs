@@ -53,7 +53,7 @@ fn a_call_is_reported_once_with_what_its_entry_and_its_return_saw() {
         assert_eq!(call.sp % 16, 8, "as the ABI has it at an entry");
         assert!(begun(&probes).is_empty());
     }
-    assert_eq!(probes.counters().unwrap(), Counters { hits: 4, ..Counters::default() });
+    assert_eq!(probes.counters().unwrap(), Counters { hits: 4, returns: 2, ..Counters::default() });
 }
 
 #[test]
@@ -99,4 +99,98 @@ fn where_a_call_cannot_be_remembered_its_entry_is_reported_and_its_return_does_n
     assert_eq!(count(RecordKind::Enter, 0), forgotten);
     assert_eq!(count(RecordKind::Leave, FLAG_SUBJECT_UNKNOWN), forgotten);
     assert_eq!(count(RecordKind::Call, 0), 64 - forgotten);
+}
+
+/// Calls the probed function so many frames further down.
+fn deeper(more: usize, cell: &mut Cell) {
+    let frame = black_box([0u8; 48]);
+    if more == 0 {
+        polled(cell, LIVE)
+    } else {
+        deeper(more - 1, cell)
+    }
+    black_box(frame);
+}
+
+#[test]
+fn a_thread_takes_no_more_room_however_many_frames_it_calls_from() {
+    let Some(_alone) = live() else { return };
+    let Some(mut probes) = once(16) else { return };
+    let points = [point(Role::Poll, polled as *const () as usize)];
+    let _links = probes.attach(&requests(&points)).unwrap();
+    let mut cell = Cell::new(LIVE);
+    (0..200).for_each(|depth| deeper(depth, &mut cell));
+    let (seen, _) = drain(&mut probes);
+    let frames: std::collections::BTreeSet<u64> = seen.iter().map(|seen| seen.sp).collect();
+    assert_eq!((seen.len(), frames.len()), (200, 200));
+    assert!(seen.iter().all(|seen| seen.kind == Some(RecordKind::Call)), "all had room");
+}
+
+#[test]
+fn threads_that_have_ended_give_their_room_back_when_that_is_said() {
+    let Some(_alone) = live() else { return };
+    for said in [true, false] {
+        let Some(mut probes) = once(32) else { return };
+        let points = [point(Role::Poll, polled as *const () as usize)];
+        let _links = probes.attach(&requests(&points)).unwrap();
+        for _ in 0..200 {
+            let thread = std::thread::spawn(|| {
+                polled(&mut Cell::new(LIVE), LIVE);
+                tid()
+            });
+            let tid = thread.join().unwrap();
+            if said {
+                probes.forget_thread(crate::model::Tid(tid)).unwrap();
+            }
+        }
+        assert_eq!(drain(&mut probes).0.is_empty(), false);
+        let forgotten = probes.counters().unwrap().entries_forgotten;
+        assert_eq!(forgotten == 0, said, "{forgotten} of 200 found no room");
+    }
+}
+
+#[test]
+fn what_is_read_of_a_call_in_progress_is_of_that_call_alone() {
+    let Some(_alone) = live() else { return };
+    let Some(mut probes) = once(64) else { return };
+    let points = [point(Role::Poll, polled as *const () as usize)];
+    let _links = probes.attach(&requests(&points)).unwrap();
+    // Every word of a cell tells whose it is.
+    let of = |n: u64| Cell { head: std::array::from_fn(|_| LIVE | n << 32), ..Cell::new(LIVE) };
+    let mut cells: [Cell; 8] = std::array::from_fn(|n| of(n as u64));
+    let addresses: Vec<u64> = cells.iter().map(Cell::address).collect();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let (mut read, mut confirmed, mut wrong) = (0, 0, Vec::new());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                for cell in &mut cells {
+                    let state = cell.head[0];
+                    polled(cell, state);
+                }
+            }
+        });
+        let until = Instant::now() + std::time::Duration::from_secs(2);
+        while Instant::now() < until {
+            for call in probes.amid().unwrap() {
+                read += 1;
+                if probes.is_amid(&call).unwrap() {
+                    confirmed += 1;
+                    let mut calls = CallParts::default();
+                    calls.tell(call.bytes(), true, &mut |one, other| {
+                        let seen = Seen::read(&[one, other].concat());
+                        let cell = addresses.iter().position(|address| *address == seen.subject);
+                        let words: std::collections::BTreeSet<u64> = seen.words.iter().map(|word| word >> 32).collect();
+                        if Vec::from_iter(words) != Vec::from_iter(cell.map(|cell| cell as u64)) {
+                            wrong.push(seen);
+                        }
+                    });
+                }
+            }
+            drain(&mut probes);
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(wrong.is_empty(), "of two calls: {wrong:?}");
+    assert!(read > 100, "{read} calls were read while they went on, {confirmed} of them twice the same");
 }
