@@ -4,6 +4,7 @@ mod advice;
 mod args;
 mod doctor;
 mod failure;
+mod sampled;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,7 +22,7 @@ use crate::session::{
 use crate::session::{ps, sweep, trace};
 use crate::sink::{Json, Shows, Sink, SiteSink, SitesJson, SitesText, Text};
 
-use args::{Args, Command, Common, Memory, Ps, Sweep, Trace};
+use args::{Args, Command, Common, Memory, Ps, Sweep, Tier, Trace};
 pub use failure::Failure;
 
 /// Runs the program with these arguments, the program's own name first.
@@ -45,12 +46,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
+    match args.tier {
+        Some(Tier::Sampled) => return sampled::run(args),
+        Some(Tier::Census) => return Err(Failure::TierIsCensus),
+        Some(Tier::Full | Tier::Lifecycle | Tier::Spawns) | None => {}
+    }
+    if let Some(option) = args.sampling.given() {
+        return Err(Failure::OnlySampled(option));
+    }
     let Common { json, no_names, .. } = args.common;
     let selection = match args.command.is_empty() {
         true => args.common.selection().ok_or(Failure::NothingSelected)?,
         false => Selection::Launch(args.command),
     };
-    let events: EventSet = args.events.map_or(EventSet::ALL, |list| list.0);
+    let events: EventSet = args.events.map_or(args.tier.unwrap_or_default().events(), |list| list.0);
     let Opened { out, colour } = open(&args.common)?;
     let sink: Box<dyn Sink> = if json { Box::new(Json::new(events)) } else { Box::new(Text::new(events, colour)) };
     let options = Options {

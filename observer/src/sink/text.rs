@@ -207,7 +207,7 @@ impl Sink for Text {
 }
 
 /// What encloses a process, if that is not what encloses us.
-fn enclosure(target: &TargetEntry) -> String {
+pub(super) fn enclosure(target: &TargetEntry) -> String {
     let mut said = String::new();
     if let Some(container) = &target.enclosure.container {
         let id = container.as_str();

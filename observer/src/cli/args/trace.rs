@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use super::Common;
 use super::values::{EventList, How, Span, parse_memory, parse_pages};
+use super::{Common, Sampling, Tier};
 
 /// Options of `trace`.
 #[derive(Clone, Debug, clap::Args)]
@@ -14,6 +14,10 @@ pub(in crate::cli) struct Trace {
     /// Stop after this long: 500ms, 10s, 5m, 1h
     #[arg(short, long, value_name = "TIME")]
     pub(in crate::cli) duration: Option<Span>,
+
+    /// How much is told, and so what it costs the program
+    #[arg(long, value_name = "TIER", conflicts_with = "events")]
+    pub(in crate::cli) tier: Option<Tier>,
 
     /// Only these events, and only the probes they need: init,before,after,resolve,destroy
     #[arg(long, value_name = "LIST")]
@@ -35,6 +39,9 @@ pub(in crate::cli) struct Trace {
     /// Attach probes that do nothing, to measure what the hits alone cost
     #[arg(long, hide = true)]
     pub(in crate::cli) empty_probes: bool,
+
+    #[command(flatten)]
+    pub(in crate::cli) sampling: Sampling,
 
     /// Launch this program and observe it from its first instruction
     #[arg(last = true, value_name = "CMD", conflicts_with_all = ["pid", "name", "all"])]

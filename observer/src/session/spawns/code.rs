@@ -10,16 +10,20 @@ use crate::runtime::is_machinery;
 use crate::symbols::{Image, Segment, UnwindTable, name_frames};
 use crate::target::{Module, Process};
 
+use super::vdso::Vdso;
+
 /// More rules than these are not remembered at once.
 const MOST_RULES: usize = 1 << 16;
 
 /// The images of one process.
-pub(super) struct Code {
+pub(in crate::session) struct Code {
     process: Arc<Process>,
     modules: Vec<(Module, State)>,
     rules: HashMap<ProcAddr, Result<UnwindRule, NoRule>>,
     /// The modules were listed since the last turn: a place in none of them is in none.
     listed: bool,
+    /// `None` until it is needed.
+    vdso: Option<Option<Vdso>>,
 }
 
 /// What is known of a module's image.
@@ -36,17 +40,17 @@ struct Read {
 }
 
 impl Code {
-    pub(super) fn new(process: Arc<Process>) -> Self {
-        Self { process, modules: Vec::new(), rules: HashMap::new(), listed: false }
+    pub(in crate::session) fn new(process: Arc<Process>) -> Self {
+        Self { process, modules: Vec::new(), rules: HashMap::new(), listed: false, vdso: None }
     }
 
     /// Begins a turn: what was mapped since the last one may be found in this one.
-    pub(super) fn look_anew(&mut self) {
+    pub(in crate::session) fn look_anew(&mut self) {
         self.listed = false;
     }
 
     /// Reads the images that hold these places, so that nothing waits for it later.
-    pub(super) fn read_at(&mut self, places: impl IntoIterator<Item = ProcAddr>) {
+    pub(in crate::session) fn read_at(&mut self, places: impl IntoIterator<Item = ProcAddr>) {
         for place in places {
             if let Some(index) = self.executing(place) {
                 self.read(index);
@@ -55,7 +59,7 @@ impl Code {
     }
 
     /// The rule for the instruction that the address is in.
-    pub(super) fn rule_at(&mut self, at: ProcAddr) -> Result<UnwindRule, NoRule> {
+    pub(in crate::session) fn rule_at(&mut self, at: ProcAddr) -> Result<UnwindRule, NoRule> {
         if let Some(known) = self.rules.get(&at) {
             return *known;
         }
@@ -71,14 +75,17 @@ impl Code {
     }
 
     fn read_rule(&mut self, at: ProcAddr) -> Result<UnwindRule, NoRule> {
-        let index = self.executing(at).ok_or(NoRule::NoImage)?;
+        let Some(index) = self.executing(at) else {
+            let vdso = self.vdso.get_or_insert_with(|| Vdso::of(&self.process));
+            return vdso.as_ref().and_then(|vdso| vdso.rule_at(at)).unwrap_or(Err(NoRule::NoImage));
+        };
         let Some(read) = self.read(index) else { return Err(NoRule::NoTable) };
         let table = read.table.as_ref().ok_or(NoRule::NoTable)?;
         table.rule_at(read.bias.to_virtual(at))
     }
 
     /// Whether all these places are code of one image, whose data the other place is.
-    pub(super) fn is_of_one_image(&mut self, data: ProcAddr, code: &[ProcAddr]) -> bool {
+    pub(in crate::session) fn is_of_one_image(&mut self, data: ProcAddr, code: &[ProcAddr]) -> bool {
         self.list();
         let holds = |module: &Module, at: ProcAddr, execute: bool| {
             let mut mappings = module.mappings.iter();
@@ -90,7 +97,7 @@ impl Code {
     }
 
     /// What the calls of a stack are, innermost first: for each address its place and the functions there.
-    pub(super) fn callers(&mut self, addresses: &[ProcAddr]) -> Vec<Caller> {
+    pub(in crate::session) fn callers(&mut self, addresses: &[ProcAddr]) -> Vec<Caller> {
         let mut callers: Vec<Caller> =
             addresses.iter().map(|address| Caller { address: *address, image: None, functions: Vec::new() }).collect();
         let mut by_module: HashMap<usize, Vec<(usize, VirtAddr)>> = HashMap::new();

@@ -1,0 +1,82 @@
+//! How much of a program's life the live stream tells, and what that costs the program.
+
+use clap::ValueEnum;
+
+use crate::model::EventSet;
+
+use super::values::{Span, parse_hz};
+
+/// A tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Tier {
+    /// Every event: init, before, after, resolve, destroy. Each poll costs the program two hits
+    #[default]
+    Full,
+    /// init, resolve, destroy: each task costs a few hits, its polls those that tell its end
+    Lifecycle,
+    /// init alone: one hit a spawn
+    Spawns,
+    /// Who runs and who blocks, by samples: nothing is planted, no hit at all
+    Sampled,
+    /// Refused: `ps` and `sweep` are it.
+    #[value(hide = true)]
+    Census,
+}
+
+impl Tier {
+    /// The events of it.
+    pub(in crate::cli) fn events(self) -> EventSet {
+        match self {
+            Self::Full => EventSet::ALL,
+            Self::Lifecycle => EventSet { init: true, resolve: true, destroy: true, ..EventSet::NONE },
+            Self::Spawns => EventSet { init: true, ..EventSet::NONE },
+            Self::Sampled | Self::Census => EventSet::NONE,
+        }
+    }
+}
+
+/// What samples are counted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum By {
+    /// By future type
+    #[default]
+    Type,
+    /// By task, where the stack tells which; the others by type
+    Task,
+}
+
+/// Options of `--tier sampled`. Without it they are refused.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+#[command(next_help_heading = "With --tier sampled")]
+pub(in crate::cli) struct Sampling {
+    /// Samples a second of time on a CPU, 49 to 999 [default: 99]
+    #[arg(long, value_name = "N", value_parser = parse_hz)]
+    pub(in crate::cli) hz: Option<u32>,
+
+    /// From one report to the next [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    pub(in crate::cli) interval: Option<Span>,
+
+    /// Name a poll that goes on for so long, with its thread's calls [default: 10ms]. One that waits is named for certain;
+    /// one on a CPU only after three samples in a row (20ms at 99 a second), and never for certain
+    #[arg(long, value_name = "TIME")]
+    pub(in crate::cli) blocking: Option<Span>,
+
+    /// Count samples by this [default: type]
+    #[arg(long, value_name = "WHAT")]
+    pub(in crate::cli) by: Option<By>,
+}
+
+impl Sampling {
+    /// The first option that was given.
+    pub(in crate::cli) fn given(&self) -> Option<&'static str> {
+        let Self { hz, interval, blocking, by } = self;
+        let given = [
+            ("--hz", hz.is_some()),
+            ("--interval", interval.is_some()),
+            ("--blocking", blocking.is_some()),
+            ("--by", by.is_some()),
+        ];
+        given.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
+}
