@@ -13,7 +13,7 @@ pub enum Source {
     /// The kernel itself, of every process: it forks, execs, maps code, ends. Every entry ends in who, when and where
     /// (`PERF_SAMPLE_TID | TIME | CPU`), the time is CLOCK_MONOTONIC.
     SideBand,
-    /// Whoever runs, again and again: registers and stack in user space ([`super::tick`] reads them). A CPU that has
+    /// Whoever runs, again and again, also while it is in the kernel: registers and stack in user space ([`super::tick`] reads them). A CPU that has
     /// nothing to do is not sampled.
     Running(Sampling),
 }
@@ -25,8 +25,6 @@ pub struct Sampling {
     pub period: u64,
     /// Bytes of stack that are copied at most, a multiple of 8.
     pub stack: u32,
-    /// Also while it is in the kernel.
-    pub kernel: bool,
 }
 
 impl Source {
@@ -73,13 +71,13 @@ impl Source {
                 clockid: libc::CLOCK_MONOTONIC,
                 ..attr
             },
-            Self::Running(Sampling { period, stack, kernel }) => Attr {
+            Self::Running(Sampling { period, stack }) => Attr {
                 config: CPU_CLOCK,
                 sample_period: period,
                 sample_type: SAMPLE_TID | SAMPLE_TIME | SAMPLE_REGS_USER | SAMPLE_STACK_USER,
                 sample_regs_user: USER_REGISTERS.iter().fold(0, |all, number| all | 1 << number),
                 sample_stack_user: stack,
-                flags: WATERMARK | USE_CLOCKID | EXCLUDE_IDLE | if kernel { 0 } else { EXCLUDE_KERNEL },
+                flags: WATERMARK | USE_CLOCKID | EXCLUDE_IDLE,
                 clockid: libc::CLOCK_MONOTONIC,
                 ..attr
             },
@@ -131,7 +129,6 @@ const SAMPLE_RAW: u64 = 1 << 10;
 const SAMPLE_REGS_USER: u64 = 1 << 12;
 const SAMPLE_STACK_USER: u64 = 1 << 13;
 
-const EXCLUDE_KERNEL: u64 = 1 << 5;
 const EXCLUDE_IDLE: u64 = 1 << 7;
 
 /// Executable mappings; with [`MMAP2`], with their device and inode.

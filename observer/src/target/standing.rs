@@ -35,6 +35,12 @@ pub fn parse_arrivals(text: &str) -> Option<u64> {
     text.trim_end().split(' ').nth(2)?.parse().ok()
 }
 
+/// How often a thread went off the CPU to wait, not because its time was up, from the text of `/proc/PID/task/TID/status`.
+pub fn parse_waits(text: &str) -> Option<u64> {
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(name, _)| *name == "voluntary_ctxt_switches")?.1.trim().parse().ok()
+}
+
 impl Process {
     /// The numbers of its threads now; none of a process that has ended.
     pub fn thread_ids(&self) -> Vec<Tid> {
@@ -46,6 +52,11 @@ impl Process {
     /// (`CONFIG_SCHED_INFO`).
     pub fn arrivals(&self, tid: Tid) -> Option<u64> {
         parse_arrivals(&self.text(&format!("task/{tid}/schedstat")).ok()?)
+    }
+
+    /// How often the thread went off the CPU to wait so far. While that does not move it runs, or is ready to.
+    pub fn waits(&self, tid: Tid) -> Option<u64> {
+        parse_waits(&self.text(&format!("task/{tid}/status")).ok()?)
     }
 
     /// Where the thread stands, if it waits in the kernel. That it stood there from one moment to another is proved by
@@ -94,8 +105,12 @@ mod tests {
             std::thread::yield_now();
         };
         assert_eq!((us.arrivals(tid), us.standing(tid)), (Some(before), Some(standing)));
+        let waits = us.waits(tid).expect("each kernel counts them");
         go.send(()).unwrap();
         while us.arrivals(tid) == Some(before) {
+            std::thread::yield_now();
+        }
+        while us.waits(tid) == Some(waits) {
             std::thread::yield_now();
         }
         drop(go);
@@ -107,6 +122,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in "\\PC*", near in "[-0-9a-fx ]{0,80}") {
             let _ = (Standing::parse(&text), Standing::parse(&near), parse_arrivals(&text), parse_arrivals(&near));
+            let _ = parse_waits(&text);
         }
     }
 }

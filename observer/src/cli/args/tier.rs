@@ -58,7 +58,7 @@ pub(in crate::cli) struct Sampling {
     pub(in crate::cli) interval: Option<Span>,
 
     /// Name a poll that goes on for so long, with its thread's calls [default: 10ms]. One that waits is named for certain;
-    /// one on a CPU only after three samples in a row (20ms at 99 a second), and never for certain
+    /// one on a CPU after four samples in a row (40ms at 99 a second), and never for certain. The same task once a second at most
     #[arg(long, value_name = "TIME")]
     pub(in crate::cli) blocking: Option<Span>,
 

@@ -115,14 +115,15 @@ async fn run(sampled: &mut Sampled, pace: &mut Pace, options: &SampledOptions) -
         let began = Instant::now();
         sampled.take()?;
         sampled.look()?;
-        if began >= due {
+        let is_due = began >= due;
+        if is_due {
             sampled.report()?;
             due = (due + options.interval).max(Instant::now());
         }
-        if sampled.end_gone()? {
+        if sampled.end_gone(is_due)? {
             return Ok(EndReason::Exited);
         }
-        let rest = step.max(began.elapsed() * REST);
+        let rest = step.max((began.elapsed() * REST).min(sampled.rate.patience));
         match pace.rest(Instant::now() + rest).await {
             Ok(()) => {}
             Err(Interrupted::Signal) => return Ok(EndReason::Signal),
@@ -134,7 +135,7 @@ async fn run(sampled: &mut Sampled, pace: &mut Pace, options: &SampledOptions) -
 impl Sampled {
     fn say_start(&mut self, attach: Ns) -> Result<(), SessionError> {
         let kernel = kernel_release();
-        let missing = self.missing();
+        let missing = missing();
         let start = SampledStart {
             at: monotonic_now(),
             wall: SystemTime::now(),
@@ -144,7 +145,6 @@ impl Sampled {
             interval: self.interval,
             blocking: self.blocking,
             by_task: self.by_task,
-            in_kernel: self.rate.in_kernel,
             attach,
             targets: self.watched.iter().map(|watched| &watched.subject.entry).collect(),
             missing: &missing,
@@ -152,22 +152,22 @@ impl Sampled {
         self.output.say(&SampledReport::Start(start))?;
         self.output.flush()
     }
+}
 
-    /// What will not be seen, whoever is sampled.
-    fn missing(&self) -> Vec<Missing> {
-        let mut missing = vec![Missing {
-            event: "blocking",
-            reason: "a poll that waits many times for a short while each is not named, and one on a CPU is never \
-                     certain; `--tier full` times each poll"
-                .to_owned(),
-        }];
-        if !self.rate.in_kernel {
-            let reason = "time in the kernel is not sampled: this user may not (CAP_PERFMON, or \
-                          kernel.perf_event_paranoid below 2)";
-            missing.push(Missing { event: "busy", reason: reason.to_owned() });
-        }
-        missing
-    }
+/// What will not be seen, whoever is sampled.
+fn missing() -> [Missing; 2] {
+    let missing = |event, reason: &str| Missing { event, reason: reason.to_owned() };
+    [
+        missing(
+            "blocking",
+            "a poll on a CPU is never certain to be one poll, and one that waits many times for a short while each is not \
+             named: `--tier full` times every poll",
+        ),
+        missing(
+            "init, before, after, resolve, destroy",
+            "nothing is planted, so no event of a task's life is seen: `--tier full`, or `lifecycle` or `spawns` for a part",
+        ),
+    ]
 }
 
 /// The types as they are named; those that the images do not hold are left out.

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::model::{Estimate, Ns, Pid, Resource, Tick};
-use crate::perf::{Kind, PerfError, Ring, Sampling, Source, tick};
+use crate::model::{Estimate, Ns, Pid, ProcAddr, Resource, TaskId, Tick};
+use crate::perf::{Kind, Ring, Sampling, Source, tick};
 use crate::session::error::SessionError;
 use crate::sink::{Blocking, Busy, EndReason, How, Interval, SampledEnd, SampledReport};
-use crate::target::monotonic_now;
+use crate::target::{monotonic_now, page_size};
 
-use super::runs::Runs;
+use super::runs::{GAP, Look, Runs};
 use super::still::{Still, Stuck};
 use super::subject::{Activity, InPoll, Subject};
 use super::tally::Tally;
@@ -19,12 +19,19 @@ use super::{STACK, SampledOptions, SampledOutput, types};
 /// is seen not to run in one of them.
 const GLANCES: usize = 200;
 
+/// As many look enough at one that was sampled once.
+const FEW_GLANCES: usize = 8;
+/// A task is named as blocking no sooner than so long after the last time.
+const AGAIN: Ns = Ns(1_000_000_000);
+/// Bytes of a sample besides the stack, at most.
+const BESIDES: u64 = 256;
+
 /// The rings, and how they are filled.
 pub(super) struct Rate {
     pub(super) hz: u32,
     pub(super) period: Ns,
-    /// Time in the kernel is sampled, too.
-    pub(super) in_kernel: bool,
+    /// A ring is half full after so long, at the soonest.
+    pub(super) patience: Duration,
     rings: Vec<Ring>,
 }
 
@@ -32,16 +39,11 @@ impl Rate {
     /// Opens an event on each of these CPUs.
     pub(super) fn begin(options: &SampledOptions, cpus: &[u32]) -> Result<Self, SessionError> {
         let period = 1_000_000_000 / u64::from(options.hz.max(1));
-        let open = |kernel| {
-            let source = Source::Running(Sampling { period, stack: STACK, kernel });
-            Ring::open_each(source, cpus, options.ring_pages).map(|(rings, _)| (kernel, rings))
-        };
-        let opened = match open(true) {
-            Err(PerfError::NotPermitted { .. }) => open(false),
-            opened => opened,
-        };
-        let (in_kernel, rings) = opened.map_err(SessionError::Sampling)?;
-        Ok(Self { hz: options.hz, period: Ns(period), in_kernel, rings })
+        let source = Source::Running(Sampling { period, stack: STACK });
+        let (rings, pages) = Ring::open_each(source, cpus, options.ring_pages).map_err(SessionError::Sampling)?;
+        let room = pages as u64 * page_size() / 2 / (u64::from(STACK) + BESIDES);
+        let patience = Duration::from_nanos(room.saturating_mul(period));
+        Ok(Self { hz: options.hz, period: Ns(period), patience, rings })
     }
 }
 
@@ -66,6 +68,8 @@ pub(super) struct Sampled {
     reported: Ns,
     /// Lost samples that were not said yet.
     unsaid: u64,
+    /// Who was named as blocking, and when.
+    named: HashMap<(Pid, Vec<ProcAddr>, Option<TaskId>), Ns>,
     totals: SampledEnd,
 }
 
@@ -98,6 +102,7 @@ impl Sampled {
             began: now,
             reported: now,
             unsaid: 0,
+            named: HashMap::new(),
             totals,
         }
     }
@@ -123,12 +128,6 @@ impl Sampled {
         }
         ticks.sort_by_key(|tick| tick.at);
         self.count(&ticks);
-        let lasting = self.runs.lasting(self.blocking);
-        for ((pid, tid), run) in lasting {
-            let how = How::OnCpu { samples: run.samples, looks: run.looks };
-            let stuck = Stuck { tid, poll: run.poll, addresses: run.addresses, during: run.last.since(run.first) };
-            self.say_blocking(pid, run.last, &stuck, how)?;
-        }
         Ok(())
     }
 
@@ -157,14 +156,23 @@ impl Sampled {
     /// Looks at the threads: who stands still, and whether those that were sampled in a row run.
     pub(super) fn look(&mut self) -> Result<(), SessionError> {
         let now = monotonic_now();
-        self.runs.forget_before(now.before(self.rate.period.0 * 10));
+        self.runs.forget_before(now.before(self.rate.period.0.saturating_mul(GAP)));
         let watched = &mut self.watched;
-        self.runs.look(|pid, polled| {
+        self.runs.look(now, |(pid, tid), polled, samples| {
+            let glances = if samples > 1 { GLANCES } else { FEW_GLANCES };
             let subject = watched.iter_mut().map(|watched| &mut watched.subject).find(|subject| subject.pid() == pid);
-            subject.is_some_and(|subject| subject.keeps_running(polled, GLANCES))
+            let Some(subject) = subject else { return Look { waits: None, runs: false } };
+            let runs = subject.keeps_running(polled, glances);
+            // Asked last: it holds for all before.
+            Look { waits: subject.process.waits(tid), runs }
         });
+        for ((pid, tid), run) in self.runs.lasting(self.blocking) {
+            let (during, how) = (run.during(), How::OnCpu { samples: run.samples, looks: run.looks });
+            let stuck = Stuck { tid, poll: run.poll, addresses: run.addresses, during };
+            self.say_blocking(pid, run.last, &stuck, how)?;
+        }
         let mut found: Vec<(Pid, Stuck)> = Vec::new();
-        for Watched { subject, still, .. } in watched {
+        for Watched { subject, still, .. } in &mut self.watched {
             let pid = subject.pid();
             found.extend(still.look(subject, STACK as usize, self.blocking).into_iter().map(|stuck| (pid, stuck)));
         }
@@ -184,8 +192,14 @@ impl Sampled {
         if functions.any(|function| function.name.contains("block_in_place")) {
             return Ok(());
         }
-        self.totals.blocking += 1;
         let (task, during) = (task.ok().map(|polled| polled.id), *during);
+        let key = (pid, vtables.clone(), task);
+        if self.named.get(&key).is_some_and(|named| at.since(*named) < AGAIN) {
+            return Ok(());
+        }
+        self.named.retain(|_, named| at.since(*named) < AGAIN);
+        self.named.insert(key, at);
+        self.totals.blocking += 1;
         let blocking = Blocking { at, pid, tid: *tid, types, task, during, how, stack: &stack };
         self.output.say(&SampledReport::Blocking(blocking))?;
         self.output.flush()
@@ -237,18 +251,19 @@ impl Sampled {
         Ok(())
     }
 
-    /// Lets go of targets that ended or run another program now; whether none is left.
-    pub(super) fn end_gone(&mut self) -> Result<bool, SessionError> {
+    /// Lets go of targets that ended, or, if that is asked for, run another program now; whether none is left.
+    pub(super) fn end_gone(&mut self, ask_for_programs: bool) -> Result<bool, SessionError> {
         for n in (0..self.watched.len()).rev() {
             let process = &self.watched[n].subject.process;
             let why = match process.has_ended() {
                 true => "exit",
+                false if ask_for_programs && process.runs_same_program().is_ok_and(|same| !same) => "exec",
                 false => continue,
             };
             let (at, pid) = (monotonic_now(), process.pid());
             self.take()?;
             self.conclude(n, at)?;
-            self.output.say(&SampledReport::Gone { at, pid, why })?;
+            self.output.say(&SampledReport::Ended { at, pid, why })?;
             self.watched.remove(n);
         }
         Ok(self.watched.is_empty())

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{CopyEnd, Kept, Ns, ProcAddr, Registers, StackCopy, Tid};
+use crate::model::{CopyEnd, Ns, ProcAddr, StackCopy, Tid};
 use crate::target::monotonic_now;
 
 use super::subject::{Activity, Doing, InPoll, Subject};
@@ -111,8 +111,7 @@ fn seen(subject: &mut Subject, tid: Tid, most: usize, arrivals: Option<u64>) -> 
     let end = if length < most { CopyEnd::Unreadable } else { CopyEnd::Bound };
     let stack = StackCopy { from: place.sp, bytes, end };
     // What other registers hold is kept in the kernel, which does not tell.
-    let registers = Registers { ip: place.ip, sp: place.sp, kept: [None; Kept::ALL.len()] };
-    let Activity { of, addresses } = subject.of_standing(registers, &stack);
+    let Activity { of, addresses } = subject.of_standing(place, &stack);
     if subject.process.arrivals(tid) != arrivals {
         return None;
     }

@@ -2,18 +2,20 @@
 //!
 //! Does not know: how often, nor what is made of it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    CellWords, Pid, ProcAddr, Registers, StackCopy, TargetEntry, TaskId, TaskState, Tick, Trigger, Untold, UnwindEnd,
+    Caller, CellWords, Kept, Pid, ProcAddr, Registers, StackCopy, TargetEntry, TaskId, TaskState, Tick, Trigger,
+    Untold, UnwindEnd,
 };
 use crate::session::error::SessionError;
 use crate::session::images::Images;
 use crate::session::inspect::{LookedAt, look_at};
 use crate::session::spawns::code::Code;
 use crate::session::spawns::look::{Look, Tables};
-use crate::target::{Process, monotonic_now};
-use crate::unwind::{Habits, Memory as _, PollCall, Polls, Told, trigger, unwind};
+use crate::target::{Process, Standing, monotonic_now};
+use crate::unwind::{Habits, Memory as _, PollCall, Polls, Told, Unwound, trigger, unwind};
 
 use super::ages::Ages;
 
@@ -72,11 +74,15 @@ pub(super) struct Subject {
     code: Code,
     tables: Tables,
     ages: Ages,
+    /// Calls that were named, the innermost of a stack and others: it stands at its address, they return to it.
+    named: HashMap<(bool, ProcAddr), Caller>,
 }
 
 /// So far into a poll's code its frame may hold what the poll before it left there: a prologue has not stored the header
 /// yet.
 const PROLOGUE: u64 = 128;
+/// Calls whose names are kept at most.
+const MOST_NAMED: usize = 1 << 12;
 
 impl Subject {
     /// Looks at the process's images.
@@ -86,7 +92,7 @@ impl Subject {
         // Read now, not when the first samples wait.
         code.read_at(polls.iter().map(|poll| poll.start));
         let (polls, habits, tables, ages) = (Polls::new(polls), Habits::default(), Tables::default(), Ages::default());
-        Ok(Self { process, entry, polls, habits, code, tables, ages })
+        Ok(Self { process, entry, polls, habits, code, tables, ages, named: HashMap::new() })
     }
 
     pub(super) fn pid(&self) -> Pid {
@@ -104,7 +110,8 @@ impl Subject {
         let Some((registers, stack)) = &tick.user else {
             return Activity { of: Doing::Unknown(NotFollowed::NoRegisters), addresses: Vec::new() };
         };
-        let (mut activity, found) = self.of_stack(*registers, stack);
+        let unwound = unwind(*registers, stack, |at| self.code.rule_at(at));
+        let (mut activity, found) = self.of_unwound(&unwound, stack);
         let Doing::In(poll) = &mut activity.of else { return activity };
         let (Some((task, types)), Ok(polled)) = (found, poll.task) else { return activity };
         let image = self.entry.holder_of(task.vtable).map(|(mapped, _)| mapped.bias);
@@ -119,16 +126,22 @@ impl Subject {
         activity
     }
 
-    /// What a thread is doing that stands still while its stack and memory are looked at.
-    pub(super) fn of_standing(&mut self, registers: Registers, stack: &StackCopy) -> Activity {
-        self.of_stack(registers, stack).0
+    /// What a thread is doing that stands still while its stack and memory are looked at, none of whose registers but these is
+    /// known.
+    pub(super) fn of_standing(&mut self, place: Standing, stack: &StackCopy) -> Activity {
+        let registers = Registers { ip: place.ip, sp: place.sp, kept: [None; Kept::ALL.len()] };
+        let unwound = unwind(registers, stack, |at| self.code.rule_without_registers_at(at));
+        let activity = self.of_unwound(&unwound, stack).0;
+        match self.code.are_calls(&activity.addresses[1..]) {
+            true => activity,
+            false => Activity { of: Doing::Unknown(NotFollowed::Ends(UnwindEnd::Astray)), ..activity },
+        }
     }
 
     /// As memory has it now; with the task that is told, as it is now, and all types whose poll it is.
-    fn of_stack(&mut self, registers: Registers, stack: &StackCopy) -> (Activity, Option<(CellWords, Vec<ProcAddr>)>) {
-        let unwound = unwind(registers, stack, |at| self.code.rule_at(at));
+    fn of_unwound(&mut self, unwound: &Unwound, stack: &StackCopy) -> (Activity, Option<(CellWords, Vec<ProcAddr>)>) {
         let mut look = Look::anywhere(self.process.memory(), &self.entry, &mut self.code, &mut self.tables);
-        let Told { trigger, header, poll } = trigger(&unwound, stack, &self.polls, &mut self.habits, &mut look);
+        let Told { trigger, header, poll } = trigger(unwound, stack, &self.polls, &mut self.habits, &mut look);
         let frame = poll.and_then(|poll| poll.returns_to);
         let in_prologue = poll.is_some_and(|PollCall { inside, offset, .. }| inside == 0 && offset < PROLOGUE);
         let types = poll.and_then(|poll| Some(self.polls.at(unwound.place(poll.inside)?)?.vtables.clone()));
@@ -162,8 +175,17 @@ impl Subject {
         (0..glances).all(|_| memory.read_word(ProcAddr(at)).is_ok_and(|state| TaskState(state).is_running()))
     }
 
-    /// The calls with their names. Reads the images again: to be asked of what is shown.
-    pub(super) fn callers(&mut self, addresses: &[ProcAddr]) -> Vec<crate::model::Caller> {
-        self.code.callers(addresses)
+    /// The calls with their names. Reads the images again for those that were not asked for before.
+    pub(super) fn callers(&mut self, addresses: &[ProcAddr]) -> Vec<Caller> {
+        let known = |(n, at): (usize, &ProcAddr)| self.named.contains_key(&(n == 0, *at));
+        if !addresses.iter().enumerate().all(known) {
+            if self.named.len() >= MOST_NAMED {
+                self.named.clear();
+            }
+            let callers = self.code.callers(addresses).into_iter().enumerate();
+            self.named.extend(callers.map(|(n, caller)| ((n == 0, caller.address), caller)));
+        }
+        let caller = |(n, at): (usize, &ProcAddr)| self.named.get(&(n == 0, *at)).cloned();
+        addresses.iter().enumerate().filter_map(caller).collect()
     }
 }

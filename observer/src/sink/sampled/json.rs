@@ -25,7 +25,7 @@ impl SampledSink for SampledJson {
             SampledReport::Interval(interval) => line(out, "interval", interval.at, IntervalObject::new(interval)),
             SampledReport::Busy(busy) => line(out, "busy", busy.at, BusyObject::new(busy)),
             SampledReport::Blocking(blocking) => line(out, "blocking", blocking.at, BlockingObject::new(blocking)),
-            SampledReport::Gone { at, pid, why } => line(out, "gone", *at, GoneObject { pid: pid.0, reason: why }),
+            SampledReport::Ended { at, pid, why } => line(out, "ended", *at, EndedObject { pid: pid.0, reason: why }),
             SampledReport::Lost { at, count } => {
                 line(out, "lost", *at, LostObject { pid: None, count: Integer(*count) })
             }
@@ -47,7 +47,6 @@ struct StartObject<'a> {
     interval_ms: f64,
     blocking_ms: f64,
     by: &'a str,
-    in_kernel: bool,
     reorder_window_ms: u64,
     attach_ms: f64,
     following: &'a str,
@@ -121,7 +120,7 @@ struct BlockingObject<'a> {
 }
 
 #[derive(Serialize)]
-struct GoneObject<'a> {
+struct EndedObject<'a> {
     pid: u32,
     reason: &'a str,
 }
@@ -166,7 +165,6 @@ impl<'a> StartObject<'a> {
             interval_ms: milliseconds(start.interval),
             blocking_ms: milliseconds(start.blocking),
             by: if start.by_task { "task" } else { "type" },
-            in_kernel: start.in_kernel,
             reorder_window_ms: 0,
             attach_ms: milliseconds(start.attach),
             following: "nothing",

@@ -27,7 +27,7 @@ pub enum SampledReport<'a> {
     /// A poll that goes on for long.
     Blocking(Blocking<'a>),
     /// A process that is not sampled any more.
-    Gone {
+    Ended {
         /// When.
         at: Ns,
         /// The process.
@@ -65,8 +65,6 @@ pub struct SampledStart<'a> {
     pub blocking: Ns,
     /// Tasks are counted apart.
     pub by_task: bool,
-    /// Time in the kernel is sampled, too.
-    pub in_kernel: bool,
     /// How long it took to begin.
     pub attach: Ns,
     /// The processes.

@@ -129,12 +129,12 @@ impl SampledSink for SampledText {
             SampledReport::Interval(interval) => self.interval(interval, out),
             SampledReport::Busy(busy) => self.busy(busy, out),
             SampledReport::Blocking(blocking) => self.blocking(blocking, out),
-            SampledReport::Gone { at, pid, why } => {
+            SampledReport::Ended { at, pid, why } => {
                 writeln!(
                     out,
                     "{:.3} s  {}  pid {pid} ({why})",
                     self.seconds(*at),
-                    self.paint(AnsiColor::Yellow, "gone")
+                    self.paint(AnsiColor::Yellow, "ended")
                 )
             }
             SampledReport::Lost { at, count } => {
