@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::model::Capability;
 use crate::session::{
-    AttachError, Cause, LaunchError, Missing, Outcome, SessionError, TargetError, Unsupported, lacking,
+    AttachError, Cause, LaunchError, Missing, Outcome, PerfError, SessionError, TargetError, Unsupported, lacking,
     own_capabilities,
 };
 
@@ -16,6 +16,18 @@ pub enum Failure {
     /// Neither a process nor a program was named.
     #[error("nothing to observe was named")]
     NothingSelected,
+    /// Readings of memory are commands of their own.
+    #[error("the census is no tier of the live stream")]
+    TierIsCensus,
+    /// An option of samples without samples.
+    #[error("{0} is of no use in this tier")]
+    OnlySampled(&'static str),
+    /// All processes cannot be sampled at once.
+    #[error("--tier sampled is of named processes only")]
+    SamplingAll,
+    /// How to attach, where nothing is.
+    #[error("--tier sampled attaches nothing")]
+    NothingAttached,
     /// The output file cannot be made.
     #[error("cannot write {}", path.display())]
     OutputFile {
@@ -60,7 +72,7 @@ impl Failure {
         let said = match self {
             Self::Session(error) => error.in_full(),
             Self::OutputFile { source, .. } => format!("{self}: {source}"),
-            Self::NothingSelected => self.to_string(),
+            _ => self.to_string(),
         };
         eprintln!("async-observer: {said}");
         eprintln!("next step: {}", self.next_step());
@@ -78,7 +90,11 @@ impl Failure {
 
     fn code(&self) -> u8 {
         match self {
-            Self::NothingSelected => code::USAGE,
+            Self::NothingSelected
+            | Self::TierIsCensus
+            | Self::OnlySampled(_)
+            | Self::SamplingAll
+            | Self::NothingAttached => code::USAGE,
             Self::OutputFile { .. } => code::RUN_TIME,
             Self::Session(error) => session_code(error),
         }
@@ -89,6 +105,13 @@ impl Failure {
             Self::NothingSelected => {
                 "name a process with --pid or --name, or a program behind --; see --help".to_owned()
             }
+            Self::TierIsCensus => {
+                "use `async-observer ps` (what lives now) or `async-observer sweep` (what is stuck or leaking)"
+                    .to_owned()
+            }
+            Self::OnlySampled(option) => format!("add --tier sampled (for --interval, --tier polls will do), or leave {option} out"),
+            Self::SamplingAll => "name processes with --pid (repeatable) or --name".to_owned(),
+            Self::NothingAttached => "leave --attach-with and --empty-probes out".to_owned(),
             Self::OutputFile { .. } => "choose a file that this user may create, or - for standard output".to_owned(),
             Self::Session(error) => session_step(error),
         }
@@ -127,6 +150,12 @@ fn session_code(error: &SessionError) -> u8 {
             | AttachError::Object(_)
             | AttachError::System { .. } => code::RUN_TIME,
         },
+        SessionError::Sampling(error) => match error {
+            PerfError::NotPermitted { .. } | PerfError::LockedMemory { .. } => code::NOT_PERMITTED,
+            PerfError::KernelCannot { .. } => code::KERNEL,
+            PerfError::RingSize { .. } => code::USAGE,
+            PerfError::System { .. } => code::RUN_TIME,
+        },
         SessionError::Output(_) | SessionError::System { .. } => code::RUN_TIME,
     }
 }
@@ -151,10 +180,23 @@ pub(super) fn session_step(error: &SessionError) -> String {
         SessionError::Launch(_) => "start the program yourself and attach with --pid",
         SessionError::Nothing { reasons, .. } => return nothing_step(reasons),
         SessionError::Attach(error) => return attach_step(error),
+        SessionError::Sampling(error) => return sampling_step(error),
         SessionError::Output(_) => "check the disk and the file; the target was left as it was",
         SessionError::System { .. } => "run again with -v; if it stays, report it with the output",
     };
     step.to_owned()
+}
+
+fn sampling_step(error: &PerfError) -> String {
+    match error {
+        PerfError::NotPermitted { .. } => permission_step(&[Capability::Perfmon]),
+        PerfError::LockedMemory { .. } => "use smaller rings (--ring-pages), or raise `ulimit -l`".to_owned(),
+        PerfError::RingSize { .. } => "give --ring-pages a power of two".to_owned(),
+        PerfError::KernelCannot { .. } => {
+            "needs a kernel with CONFIG_PERF_EVENTS; ps and sweep work without it".to_owned()
+        }
+        PerfError::System { .. } => "run again with -v; if it stays, report it with the output".to_owned(),
+    }
 }
 
 fn target_step(error: &TargetError) -> String {

@@ -4,13 +4,13 @@ mod advice;
 mod args;
 mod doctor;
 mod failure;
+mod sampled;
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 
@@ -24,9 +24,6 @@ use crate::sink::{Json, Shows, Sink, SiteSink, SitesJson, SitesText, Text};
 
 use args::{Args, Command, Common, Memory, Ps, Sweep, Tier, Trace};
 pub use failure::Failure;
-
-/// From one report of polls to the next.
-const SUMS_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the program with these arguments, the program's own name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -49,14 +46,22 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
+    match args.tier {
+        Some(Tier::Sampled) => return sampled::run(args),
+        Some(Tier::Census) => return Err(Failure::TierIsCensus),
+        Some(Tier::Full | Tier::Polls | Tier::Lifecycle | Tier::Spawns) | None => {}
+    }
+    let tier = args.tier.unwrap_or_default();
+    if let Some(option) = args.sampling.misplaced(tier) {
+        return Err(Failure::OnlySampled(option));
+    }
     let Common { json, no_names, .. } = args.common;
     let selection = match args.command.is_empty() {
         true => args.common.selection().ok_or(Failure::NothingSelected)?,
         false => Selection::Launch(args.command),
     };
-    let tier = args.tier.unwrap_or_default();
     let events: EventSet = args.events.map_or(tier.events(), |list| list.0);
-    let sums = (tier == Tier::Polls).then(|| args.interval.map_or(SUMS_EVERY, |every| every.0));
+    let sums = (tier == Tier::Polls).then(|| args.sampling.interval.map_or(sampled::INTERVAL, |every| every.0));
     let Opened { out, colour } = open(&args.common)?;
     let sink: Box<dyn Sink> = if json { Box::new(Json::new(events)) } else { Box::new(Text::new(events, colour)) };
     let options = Options {

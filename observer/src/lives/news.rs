@@ -118,7 +118,7 @@ pub fn parse(entry: &Entry<'_>) -> Result<Option<News>, Malformed> {
             Some(mapped) => Some(mapped?),
             None => None,
         },
-        Kind::Sample | Kind::Other(_) => Some(None),
+        Kind::Sample | Kind::Throttle | Kind::Other(_) => Some(None),
     };
     Ok(change.ok_or(short)?.map(|change| News { at: fields.at, change }))
 }
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     const NUMBERS: [Kind; 8] =
-        [Kind::Mmap2, Kind::Lost, Kind::Comm, Kind::Exit, Kind::Fork, Kind::Sample, Kind::Other(5), Kind::Other(77)];
+        [Kind::Mmap2, Kind::Lost, Kind::Comm, Kind::Exit, Kind::Fork, Kind::Sample, Kind::Throttle, Kind::Other(77)];
 
     /// An entry's body: the words (4 bytes each), the text behind them, and a trailer with this time.
     fn body(words: &[u32], text: &[u8], time: u64) -> Vec<u8> {

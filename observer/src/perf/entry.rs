@@ -19,6 +19,8 @@ pub enum Kind {
     Comm,
     /// `PERF_RECORD_EXIT`: a thread ended.
     Exit,
+    /// `PERF_RECORD_THROTTLE`: the kernel makes pauses, because the event took too much time.
+    Throttle,
     /// `PERF_RECORD_FORK`: a thread began.
     Fork,
     /// `PERF_RECORD_SAMPLE`: the event itself happened; of a program's output, what it wrote.
@@ -34,6 +36,7 @@ impl Kind {
             2 => Self::Lost,
             3 => Self::Comm,
             4 => Self::Exit,
+            5 => Self::Throttle,
             7 => Self::Fork,
             9 => Self::Sample,
             10 => Self::Mmap2,

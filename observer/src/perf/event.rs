@@ -13,6 +13,18 @@ pub enum Source {
     /// The kernel itself, of every process: it forks, execs, maps code, ends. Every entry ends in who, when and where
     /// (`PERF_SAMPLE_TID | TIME | CPU`), the time is CLOCK_MONOTONIC.
     SideBand,
+    /// Whoever runs, again and again, also while it is in the kernel: registers and stack in user space ([`super::tick`] reads them). A CPU that has
+    /// nothing to do is not sampled.
+    Running(Sampling),
+}
+
+/// How whoever runs is sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// Time on a CPU from one sample to the next, nanoseconds.
+    pub period: u64,
+    /// Bytes of stack that are copied at most, a multiple of 8.
+    pub stack: u32,
 }
 
 impl Source {
@@ -21,6 +33,7 @@ impl Source {
         match self {
             Self::BpfOutput => "open a perf ring",
             Self::SideBand => "open a perf ring of processes that come and go",
+            Self::Running(_) => "sample who runs on every CPU",
         }
     }
 
@@ -58,6 +71,16 @@ impl Source {
                 clockid: libc::CLOCK_MONOTONIC,
                 ..attr
             },
+            Self::Running(Sampling { period, stack }) => Attr {
+                config: CPU_CLOCK,
+                sample_period: period,
+                sample_type: SAMPLE_TID | SAMPLE_TIME | SAMPLE_REGS_USER | SAMPLE_STACK_USER,
+                sample_regs_user: USER_REGISTERS.iter().fold(0, |all, number| all | 1 << number),
+                sample_stack_user: stack,
+                flags: WATERMARK | USE_CLOCKID | EXCLUDE_IDLE,
+                clockid: libc::CLOCK_MONOTONIC,
+                ..attr
+            },
         }
     }
 }
@@ -87,7 +110,13 @@ struct Attr {
 
 const _: () = assert!(size_of::<Attr>() == 96);
 
+/// The registers that are sampled, in the order in which a record has them: `enum perf_event_x86_regs` of Linux's
+/// `arch/x86/include/uapi/asm/perf_regs.h`, here rbx, rbp, rsp, rip, r12 to r15.
+pub(super) const USER_REGISTERS: [u32; 8] = [1, 6, 7, 8, 20, 21, 22, 23];
+
 const TYPE_SOFTWARE: u32 = 1;
+/// `PERF_COUNT_SW_CPU_CLOCK`.
+const CPU_CLOCK: u64 = 0;
 /// `PERF_COUNT_SW_DUMMY`: counts nothing, its ring gets the side band.
 const DUMMY: u64 = 9;
 /// `PERF_COUNT_SW_BPF_OUTPUT`.
@@ -97,6 +126,10 @@ const SAMPLE_TID: u64 = 1 << 1;
 const SAMPLE_TIME: u64 = 1 << 2;
 const SAMPLE_CPU: u64 = 1 << 7;
 const SAMPLE_RAW: u64 = 1 << 10;
+const SAMPLE_REGS_USER: u64 = 1 << 12;
+const SAMPLE_STACK_USER: u64 = 1 << 13;
+
+const EXCLUDE_IDLE: u64 = 1 << 7;
 
 /// Executable mappings; with [`MMAP2`], with their device and inode.
 const MMAP: u64 = 1 << 8;

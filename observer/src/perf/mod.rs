@@ -1,15 +1,19 @@
-//! perf_event_open(2) and the rings that its events fill: what BPF programs write, and the side band of all processes.
+//! perf_event_open(2) and the rings that its events fill: what BPF programs write, the side band of all processes, samples
+//! of who runs.
 //!
-//! Floor 2: sees `model` only. Does not know what an entry says. [`Ring`] is one CPU's, [`Entry`] one thing in it.
+//! Floor 2: sees `model` only. Does not know what an entry says, but for samples, whose layout
+//! is the event's own choice ([`tick`]). [`Ring`] is one CPU's, [`Entry`] one thing in it.
 
 mod cpus;
 mod entry;
 mod error;
 mod event;
 mod ring;
+mod tick;
 
 pub use cpus::online_cpus;
 pub use entry::{Entry, Kind};
 pub use error::PerfError;
-pub use event::Source;
+pub use event::{Sampling, Source};
 pub use ring::Ring;
+pub use tick::{CutShort, tick};

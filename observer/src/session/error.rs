@@ -6,6 +6,7 @@ use std::io;
 use crate::attach::AttachError;
 use crate::census::CensusError;
 use crate::model::{Missing, Pid};
+use crate::perf::PerfError;
 use crate::symbols::ImageError;
 use crate::target::{LaunchError, MemoryError, TargetError};
 
@@ -51,6 +52,9 @@ pub enum SessionError {
     /// Probes could not be loaded or attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// Who runs could not be sampled.
+    #[error(transparent)]
+    Sampling(PerfError),
     /// The events could not be written.
     #[error("cannot write the events")]
     Output(#[source] io::Error),

@@ -9,6 +9,7 @@ use crate::model::{
 };
 use crate::sink::{CensusReport, FuturesCount, SiteOf};
 use crate::target::{MemoryError, Process, own_memory};
+use crate::unwind::Poll;
 use crate::verdict::{History, Reading, SiteCount, WaitCount, count_by_site, count_waits};
 
 use super::budget::Bound;
@@ -16,6 +17,7 @@ use super::candidate::{Candidate, Use};
 use super::error::{SessionError, Unsupported};
 use super::images::{Images, entry_of};
 use super::pace::{Interrupted, Pace};
+use super::setup::poll;
 
 /// One process under inspection.
 pub(super) struct Inspected {
@@ -48,26 +50,7 @@ pub(super) struct Taken {
 impl Inspected {
     /// Looks at the process's images. `window` is how many readings are judged together.
     pub(super) fn open(process: Arc<Process>, images: &mut Images<'_>, window: usize) -> Result<Self, SessionError> {
-        let mut candidate = Candidate::of(&process, images)?;
-        let spans: Vec<ImageSpan> = candidate.uses.iter().map(|used| ImageSpan::of(&used.module)).collect();
-        for Use { module, facts, bias } in std::mem::take(&mut candidate.uses) {
-            let there =
-                standing(&process, &facts.types, bias).map_err(|error| SessionError::memory(process.pid(), error))?;
-            if there.is_empty() {
-                let reason = "none of its task types stands in memory as in the file".to_owned();
-                candidate.refused.push(Unsupported::Unverified { path: module.path, reason });
-                continue;
-            }
-            let image = match there.len() == facts.types.len() {
-                true => images.shared(module.file, &facts),
-                // Something else is mapped over a part of it in this process.
-                false => {
-                    Arc::new(entry_of(&ImageFacts { types: there, ..(*facts).clone() }, Vec::new(), EventSet::NONE))
-                }
-            };
-            candidate.entry.images.push(MappedImage { image, path: module.path, bias });
-        }
-        let entry = candidate.into_entry()?;
+        let LookedAt { entry, spans, .. } = look_at(&process, images)?;
         let types = CellTypes::of_target(&entry);
         let series = Some(Series::new(Arc::clone(&process), types.clone(), entry.counters()));
         let (types, images) = (Arc::new(types), Arc::new(spans));
@@ -190,6 +173,40 @@ impl Inspected {
             self.spawned_at.entry(at).or_insert_with(|| spawn_location(&memory, at));
         }
     }
+}
+
+/// A process as its images tell of it, for who only reads it.
+pub(super) struct LookedAt {
+    pub(super) entry: TargetEntry,
+    /// Its images with a runtime.
+    pub(super) spans: Vec<ImageSpan>,
+    /// Where its tasks' polls are.
+    pub(super) polls: Vec<Poll>,
+}
+
+/// Looks at the process's images.
+pub(super) fn look_at(process: &Process, images: &mut Images<'_>) -> Result<LookedAt, SessionError> {
+    let mut polls = Vec::new();
+    let mut candidate = Candidate::of(process, images)?;
+    let spans: Vec<ImageSpan> = candidate.uses.iter().map(|used| ImageSpan::of(&used.module)).collect();
+    for Use { module, facts, bias } in std::mem::take(&mut candidate.uses) {
+        let there =
+            standing(process, &facts.types, bias).map_err(|error| SessionError::memory(process.pid(), error))?;
+        if there.is_empty() {
+            let reason = "none of its task types stands in memory as in the file".to_owned();
+            candidate.refused.push(Unsupported::Unverified { path: module.path, reason });
+            continue;
+        }
+        let image = match there.len() == facts.types.len() {
+            true => images.shared(module.file, &facts),
+            // Something else is mapped over a part of it in this process.
+            false => Arc::new(entry_of(&ImageFacts { types: there, ..(*facts).clone() }, Vec::new(), EventSet::NONE)),
+        };
+        polls.extend(facts.polls.iter().map(|body| poll(body, bias)));
+        candidate.entry.images.push(MappedImage { image, path: module.path, bias });
+    }
+    let entry = candidate.into_entry()?;
+    Ok(LookedAt { entry, spans, polls })
 }
 
 /// The types whose vtable begins with their poll in memory, too.

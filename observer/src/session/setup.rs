@@ -133,7 +133,7 @@ fn settle(
 }
 
 /// Where the code of a task's poll is in a process.
-fn poll(body: &PollBody, bias: Bias) -> Poll {
+pub(super) fn poll(body: &PollBody, bias: Bias) -> Poll {
     Poll {
         start: bias.to_process(body.code.start),
         end: bias.to_process(body.code.end),

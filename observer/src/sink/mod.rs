@@ -5,6 +5,7 @@
 mod doctor;
 mod image_lines;
 mod json;
+mod sampled;
 mod sites;
 mod text;
 mod totals;
@@ -15,6 +16,9 @@ use crate::model::{AsyncId, Event, Missing, Ns, Pid, PollSum, TargetEntry};
 
 pub use doctor::{DoctorJson, DoctorReport, DoctorResult, DoctorRow, DoctorSink, DoctorText, Fact, PointsOf};
 pub use json::Json;
+pub use sampled::{
+    Blocking, Busy, How, Interval, SampledEnd, SampledJson, SampledReport, SampledSink, SampledStart, SampledText,
+};
 pub use sites::{
     CensusReport, FuturesCount, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText,
     SpawnsWatched, write_folded, write_pprof,

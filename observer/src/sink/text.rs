@@ -257,7 +257,7 @@ fn cost(overhead: &Overhead) -> String {
 }
 
 /// What encloses a process, if that is not what encloses us.
-fn enclosure(target: &TargetEntry) -> String {
+pub(super) fn enclosure(target: &TargetEntry) -> String {
     let mut said = String::new();
     if let Some(container) = &target.enclosure.container {
         let id = container.as_str();

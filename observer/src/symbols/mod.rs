@@ -17,6 +17,7 @@ mod location;
 #[cfg(test)]
 pub(crate) mod own;
 mod pointers;
+mod prologue;
 mod references;
 mod segment;
 mod subprograms;
@@ -38,6 +39,7 @@ pub use glance::Glance;
 pub use image::{Image, ImageError};
 pub use location::Location;
 pub use pointers::{Pointer, Pointers};
+pub use prologue::{ends_in_call, fixed_frame};
 pub use references::{Access, Boundary, Reference, Targets, references};
 pub use segment::Segment;
 pub use symbol_index::{SymbolIndex, demangle};

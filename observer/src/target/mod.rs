@@ -21,6 +21,7 @@ mod process;
 mod same_file;
 #[cfg(test)]
 pub(crate) mod sleeper;
+mod standing;
 mod stat;
 mod status;
 mod syscall;
@@ -42,6 +43,7 @@ pub use module::{Module, code_bias};
 pub use pagemap::Pagemap;
 pub use privileges::{in_first_user_namespace, keep_only, own_status};
 pub use process::{Process, StartTime};
+pub use standing::{Standing, parse_arrivals, parse_waits};
 pub use stat::{is_running, own_cpu, own_memory};
 pub use status::{Seccomp, Status};
 pub use syscall::{Readers, effective_user, monotonic_now, page_size, prefer_huge_pages};

@@ -7,4 +7,4 @@ mod step;
 mod trigger;
 
 pub use step::{MOST_FRAMES, Unwound, unwind};
-pub use trigger::{Habits, Memory, Poll, Polls, Told, trigger};
+pub use trigger::{Habits, Memory, Poll, PollCall, Polls, Told, trigger};

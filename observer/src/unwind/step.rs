@@ -17,6 +17,15 @@ pub struct Unwound {
     pub end: UnwindEnd,
 }
 
+impl Unwound {
+    /// The instruction that the frame stands at. The innermost is at its own; of all others the call is the instruction
+    /// before the one that it returns to, which may be behind the caller's last.
+    pub fn place(&self, frame: usize) -> Option<ProcAddr> {
+        let at = self.frames.get(frame)?.ip;
+        Some(if frame == 0 { at } else { ProcAddr(at.0.wrapping_sub(1)) })
+    }
+}
+
 /// Unwinds. `rule` is asked for the rule of the instruction that the address is in.
 pub fn unwind(
     registers: Registers,
@@ -29,7 +38,7 @@ pub fn unwind(
         if frames.len() >= MOST_FRAMES {
             break UnwindEnd::Bound;
         }
-        // A return address may stand behind the caller's last instruction: the call is the one before.
+        // As in `Unwound::place`.
         let at = if frames.len() == 1 { now.ip } else { ProcAddr(now.ip.0.wrapping_sub(1)) };
         let rule = match rule(at) {
             Ok(rule) => rule,

@@ -95,6 +95,20 @@ pub struct Told {
     pub trigger: Trigger,
     /// Where the header of the task that made it is or was.
     pub header: Option<ProcAddr>,
+    /// Of the innermost poll, which tells it.
+    pub poll: Option<PollCall>,
+}
+
+/// One call of a poll, as it stands on a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PollCall {
+    /// How many calls are inside it.
+    pub inside: usize,
+    /// How far into the poll's code it has come.
+    pub offset: u64,
+    /// Its caller's stack pointer when it returns, which is the same from its first instruction to its last; `None` where
+    /// the caller is not known.
+    pub returns_to: Option<ProcAddr>,
 }
 
 /// Who made the call that these are the callers of.
@@ -105,24 +119,25 @@ pub fn trigger(
     habits: &mut Habits,
     memory: &mut impl Memory,
 ) -> Told {
-    // The innermost frame may be in a poll itself; of all others the call is the instruction before.
-    let place = |n: usize, frame: &Registers| if n == 0 { frame.ip } else { ProcAddr(frame.ip.0.wrapping_sub(1)) };
-    let found = unwound.frames.iter().enumerate().find_map(|(n, frame)| Some((n, polls.at(place(n, frame))?)));
+    let found = (0..unwound.frames.len()).find_map(|n| Some((n, polls.at(unwound.place(n)?)?)));
     let Some((number, poll)) = found else {
         let trigger = match unwound.end {
             UnwindEnd::Root => Trigger::NoTask,
             end => Trigger::Unknown(end),
         };
-        return Told { trigger, header: None };
+        return Told { trigger, header: None, poll: None };
     };
     if poll.worker {
-        return Told { trigger: Trigger::NoTask, header: None };
+        return Told { trigger: Trigger::NoTask, header: None, poll: None };
     }
+    let caller = unwound.frames.get(number + 1).map(|caller| caller.sp);
+    let offset = unwound.frames[number].ip.0.saturating_sub(poll.start.0);
+    let call = PollCall { inside: number, offset, returns_to: caller };
     let frame = PollFrame {
         registers: &unwound.frames[number],
         innermost: unwound.frames[0].sp,
         // Where its caller is not known, the frame's end is not: then nothing is searched, as too much would be.
-        end: unwound.frames.get(number + 1).map_or(unwound.frames[number].sp, |caller| caller.sp),
+        end: caller.unwrap_or(unwound.frames[number].sp),
         stack,
     };
     let mut header = None;
@@ -130,7 +145,7 @@ pub fn trigger(
         Ok(task) => Trigger::Task { id: task.id, vtable: task.vtable },
         Err(why) => Trigger::OfType { vtables: poll.vtables.clone(), why },
     };
-    Told { trigger, header }
+    Told { trigger, header, poll: Some(call) }
 }
 
 /// The frame of a poll.

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 pub(super) use common::Common;
 pub(super) use doctor::Doctor;
 pub(super) use sites::{Memory, Ps, Sweep};
-pub(super) use tier::Tier;
+pub(super) use tier::{By, Sampling, Tier};
 pub(super) use trace::Trace;
 
 /// Shows the life of every async task in a running, unmodified Tokio program.
@@ -58,6 +58,8 @@ Examples:
   sudo async-observer --pid 4242                      every event of process 4242, until ^C
   sudo async-observer --pid 4242 --json -d 10s -o t.jsonl   ten seconds of JSON Lines into a file
   sudo async-observer --name my-server --events init,destroy   births and deaths only, and only their probes
+  sudo async-observer trace --pid 4242 --tier sampled who runs and who blocks, second by second; nothing is planted
+  sudo async-observer trace --pid 4242 --tier sampled --by task --hz 499 --blocking 50ms
   sudo async-observer -- ./my-server --port 80        launch it and observe from the first instruction";
 
 const PS_EXAMPLES: &str = "\

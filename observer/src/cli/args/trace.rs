@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::values::{EventList, How, Span, parse_memory, parse_pages};
-use super::{Common, Tier};
+use super::{Common, Sampling, Tier};
 
 /// Options of `trace`.
 #[derive(Clone, Debug, clap::Args)]
@@ -18,10 +18,6 @@ pub(in crate::cli) struct Trace {
     /// How much is told, and so what it costs the program
     #[arg(long, value_name = "TIER", conflicts_with = "events")]
     pub(in crate::cli) tier: Option<Tier>,
-
-    /// From one report of polls to the next, with --tier polls [default: 1s]
-    #[arg(long, value_name = "TIME")]
-    pub(in crate::cli) interval: Option<Span>,
 
     /// How often to say what observing costs (SIGUSR1 asks for it at once)
     #[arg(long, value_name = "TIME", default_value = "10s")]
@@ -47,6 +43,9 @@ pub(in crate::cli) struct Trace {
     /// Attach probes that do nothing, to measure what the hits alone cost
     #[arg(long, hide = true)]
     pub(in crate::cli) empty_probes: bool,
+
+    #[command(flatten)]
+    pub(in crate::cli) sampling: Sampling,
 
     /// Launch this program and observe it from its first instruction
     #[arg(last = true, value_name = "CMD", conflicts_with_all = ["pid", "name", "all"])]

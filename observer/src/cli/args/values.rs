@@ -142,6 +142,14 @@ impl FromStr for VerdictList {
     }
 }
 
+/// Fewest and most samples a second.
+const HZ: std::ops::RangeInclusive<u32> = 49..=999;
+
+pub(super) fn parse_hz(text: &str) -> Result<u32, String> {
+    let hz = text.parse::<u32>().ok().filter(|hz| HZ.contains(hz));
+    hz.ok_or_else(|| format!("a number from {} to {}", HZ.start(), HZ.end()))
+}
+
 /// Fewest and most readings that are judged together.
 const SAMPLES: std::ops::RangeInclusive<usize> = 2..=1000;
 

@@ -5,21 +5,29 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Bias, Caller, FunctionName, ImagePlace, LoadSegment, NoRule, ProcAddr, UnwindRule, VirtAddr};
+use crate::model::{Bias, Caller, Cfa, FunctionName, ImagePlace, LoadSegment, NoRule, ProcAddr, UnwindRule, VirtAddr};
 use crate::runtime::is_machinery;
-use crate::symbols::{Image, Segment, UnwindTable, name_frames};
+use crate::symbols::{Image, Segment, UnwindTable, ends_in_call, fixed_frame, name_frames};
 use crate::target::{Module, Process};
+
+use super::vdso::Vdso;
 
 /// More rules than these are not remembered at once.
 const MOST_RULES: usize = 1 << 16;
+/// Bytes of a function that its prologue is looked for in.
+const PROLOGUE: usize = 256;
 
 /// The images of one process.
-pub(super) struct Code {
+pub(in crate::session) struct Code {
     process: Arc<Process>,
     modules: Vec<(Module, State)>,
     rules: HashMap<ProcAddr, Result<UnwindRule, NoRule>>,
+    /// Rules without registers, of those that ask for one.
+    fixed: HashMap<ProcAddr, UnwindRule>,
     /// The modules were listed since the last turn: a place in none of them is in none.
     listed: bool,
+    /// `None` until it is needed.
+    vdso: Option<Option<Vdso>>,
 }
 
 /// What is known of a module's image.
@@ -36,17 +44,17 @@ struct Read {
 }
 
 impl Code {
-    pub(super) fn new(process: Arc<Process>) -> Self {
-        Self { process, modules: Vec::new(), rules: HashMap::new(), listed: false }
+    pub(in crate::session) fn new(process: Arc<Process>) -> Self {
+        Self { process, modules: Vec::new(), rules: HashMap::new(), fixed: HashMap::new(), listed: false, vdso: None }
     }
 
     /// Begins a turn: what was mapped since the last one may be found in this one.
-    pub(super) fn look_anew(&mut self) {
+    pub(in crate::session) fn look_anew(&mut self) {
         self.listed = false;
     }
 
     /// Reads the images that hold these places, so that nothing waits for it later.
-    pub(super) fn read_at(&mut self, places: impl IntoIterator<Item = ProcAddr>) {
+    pub(in crate::session) fn read_at(&mut self, places: impl IntoIterator<Item = ProcAddr>) {
         for place in places {
             if let Some(index) = self.executing(place) {
                 self.read(index);
@@ -55,7 +63,7 @@ impl Code {
     }
 
     /// The rule for the instruction that the address is in.
-    pub(super) fn rule_at(&mut self, at: ProcAddr) -> Result<UnwindRule, NoRule> {
+    pub(in crate::session) fn rule_at(&mut self, at: ProcAddr) -> Result<UnwindRule, NoRule> {
         if let Some(known) = self.rules.get(&at) {
             return *known;
         }
@@ -70,15 +78,55 @@ impl Code {
         rule
     }
 
+    /// As [`Code::rule_at`], for a stack whose registers are not known: where the rule asks for the frame pointer, by how far the
+    /// function's prologue moves the stack pointer. That must be checked, see [`Code::are_calls`].
+    pub(in crate::session) fn rule_without_registers_at(&mut self, at: ProcAddr) -> Result<UnwindRule, NoRule> {
+        let rule = self.rule_at(at)?;
+        let Cfa::Register(..) = rule.cfa else { return Ok(rule) };
+        if let Some(known) = self.fixed.get(&at) {
+            return Ok(*known);
+        }
+        let distance = self.function_before(at).as_deref().and_then(fixed_frame);
+        let UnwindRule { cfa, return_address, kept } = rule;
+        let rule = UnwindRule { cfa: distance.map_or(cfa, Cfa::Sp), return_address, kept };
+        if self.fixed.len() >= MOST_RULES {
+            self.fixed.clear();
+        }
+        self.fixed.insert(at, rule);
+        Ok(rule)
+    }
+
+    /// The code of the function that the address is in, up to there; its beginning, of a long one.
+    fn function_before(&mut self, at: ProcAddr) -> Option<Vec<u8>> {
+        let index = self.executing(at)?;
+        let Read { bias, table } = self.read(index)?;
+        let start = bias.to_process(table.as_ref()?.start_of(bias.to_virtual(at))?);
+        let mut code = vec![0; usize::try_from(at.0.checked_sub(start.0)?).ok()?.min(PROLOGUE)];
+        self.process.memory().read_exact(start, &mut code).ok()?;
+        Some(code)
+    }
+
+    /// Whether each of these is where a call returns to.
+    pub(in crate::session) fn are_calls(&self, returns: &[ProcAddr]) -> bool {
+        returns.iter().all(|at| {
+            let mut before = [0; 8];
+            let from = ProcAddr(at.0.wrapping_sub(before.len() as u64));
+            self.process.memory().read_exact(from, &mut before).is_ok() && ends_in_call(&before)
+        })
+    }
+
     fn read_rule(&mut self, at: ProcAddr) -> Result<UnwindRule, NoRule> {
-        let index = self.executing(at).ok_or(NoRule::NoImage)?;
+        let Some(index) = self.executing(at) else {
+            let vdso = self.vdso.get_or_insert_with(|| Vdso::of(&self.process));
+            return vdso.as_ref().and_then(|vdso| vdso.rule_at(at)).unwrap_or(Err(NoRule::NoImage));
+        };
         let Some(read) = self.read(index) else { return Err(NoRule::NoTable) };
         let table = read.table.as_ref().ok_or(NoRule::NoTable)?;
         table.rule_at(read.bias.to_virtual(at))
     }
 
     /// Whether all these places are code of one image, whose data the other place is.
-    pub(super) fn is_of_one_image(&mut self, data: ProcAddr, code: &[ProcAddr]) -> bool {
+    pub(in crate::session) fn is_of_one_image(&mut self, data: ProcAddr, code: &[ProcAddr]) -> bool {
         self.list();
         let holds = |module: &Module, at: ProcAddr, execute: bool| {
             let mut mappings = module.mappings.iter();
@@ -90,7 +138,7 @@ impl Code {
     }
 
     /// What the calls of a stack are, innermost first: for each address its place and the functions there.
-    pub(super) fn callers(&mut self, addresses: &[ProcAddr]) -> Vec<Caller> {
+    pub(in crate::session) fn callers(&mut self, addresses: &[ProcAddr]) -> Vec<Caller> {
         let mut callers: Vec<Caller> =
             addresses.iter().map(|address| Caller { address: *address, image: None, functions: Vec::new() }).collect();
         let mut by_module: HashMap<usize, Vec<(usize, VirtAddr)>> = HashMap::new();
@@ -159,6 +207,7 @@ impl Code {
         // What was mapped there before may have been something else.
         if !known.is_empty() {
             self.rules.clear();
+            self.fixed.clear();
         }
         true
     }

@@ -1,4 +1,5 @@
 //! What a process's memory says of the words of a stack: which are tasks' headers, which are tables of waker functions.
+//! A stack is a spawner's, or that of a thread that was sampled.
 //!
 //! Does not know: where in a stack they stand.
 
@@ -19,15 +20,14 @@ const MOST_TABLES: usize = 1 << 14;
 
 /// What is known to be a table of waker functions, or known not to be one, in one process.
 #[derive(Default)]
-pub(super) struct Tables(HashMap<ProcAddr, bool>);
+pub(in crate::session) struct Tables(HashMap<ProcAddr, bool>);
 
-/// One process's memory, looked at for one spawn.
-pub(super) struct Look<'a> {
+/// One process's memory, looked at for one stack.
+pub(in crate::session) struct Look<'a> {
     memory: target::Memory<'a>,
     entry: &'a TargetEntry,
-    born: TaskId,
-    /// The copy of the runtime that it is of.
-    copy: Option<&'a MappedImage>,
+    /// The task that was born through the calls of the stack, and the copy of the runtime that it is of.
+    born: Option<(TaskId, &'a MappedImage)>,
     glimpse: Option<&'a Glimpse>,
     code: &'a mut Code,
     tables: &'a mut Tables,
@@ -42,7 +42,18 @@ impl<'a> Look<'a> {
         tables: &'a mut Tables,
     ) -> Self {
         let copy = entry.images.iter().find(|mapped| mapped.image.first_point == hit.image);
-        Self { memory, entry, born: hit.task, copy, glimpse: hit.glimpse.as_ref(), code, tables }
+        let born = copy.map(|copy| (hit.task, copy));
+        Self { memory, entry, born, glimpse: hit.glimpse.as_ref(), code, tables }
+    }
+
+    /// For a stack at no particular place.
+    pub(in crate::session) fn anywhere(
+        memory: target::Memory<'a>,
+        entry: &'a TargetEntry,
+        code: &'a mut Code,
+        tables: &'a mut Tables,
+    ) -> Self {
+        Self { memory, entry, born: None, glimpse: None, code, tables }
     }
 
     /// A word of a header, by its offset: as it was at the hit where the probe copied it, else as it is now.
@@ -63,7 +74,7 @@ impl<'a> Look<'a> {
     /// Whether the task was there when the other was born. Ids count up in one copy of the runtime, and are never given
     /// twice: whoever has a smaller one and lives now was there then.
     fn is_older(&self, entry: &TypeEntry, id: TaskId) -> bool {
-        self.copy.is_none_or(|copy| copy.image.build_id != entry.id.build_id || id < self.born)
+        self.born.is_none_or(|(born, copy)| copy.image.build_id != entry.id.build_id || id < born)
     }
 }
 

@@ -4,10 +4,11 @@
 //! read soon after. The sooner [`Spawns::drain`] is called, the fewer spawners have ended by then.
 
 mod births;
-mod code;
+pub(super) mod code;
 mod copies;
-mod look;
+pub(super) mod look;
 mod spots;
+mod vdso;
 mod watching;
 
 use std::collections::{HashMap, HashSet};

@@ -2,8 +2,8 @@
 //!
 //! Does not know: how tasks are read or judged.
 
-mod json;
-mod origin;
+pub(super) mod json;
+pub(super) mod origin;
 mod profile;
 mod text;
 

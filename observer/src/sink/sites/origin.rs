@@ -50,7 +50,7 @@ fn chain(origin: &Origin) -> String {
 
 /// From the first function that is neither the runtime's nor the standard library's, to the last that has a name: beyond
 /// it is what starts a thread. All where no name is known.
-fn calls(callers: &[Caller]) -> Vec<String> {
+pub(in crate::sink) fn calls(callers: &[Caller]) -> Vec<String> {
     let (first, inside) = first_own(callers).unwrap_or((0, 0));
     let mut said = Vec::new();
     let own = |caller: &Caller| caller.functions.iter().any(|function| !function.machinery);

@@ -1,7 +1,7 @@
 //! JSON Lines of sites, as `schema/sites.schema.json` says.
 
 mod finding;
-mod origin;
+pub(in crate::sink) mod origin;
 mod site;
 
 use std::io::{self, Write};

@@ -16,7 +16,7 @@ pub(super) struct OriginObject<'a> {
 
 /// One function of a stack.
 #[derive(Serialize)]
-pub(super) struct CallObject<'a> {
+pub(in crate::sink) struct CallObject<'a> {
     pub(super) address: String,
     pub(super) image: Option<&'a str>,
     pub(super) offset: Option<String>,
@@ -55,7 +55,7 @@ impl<'a> OriginObject<'a> {
 
 impl<'a> CallObject<'a> {
     /// A call is several functions where the compiler put one into the other, and one without a name where none is known.
-    pub(super) fn of(caller: &'a Caller) -> Vec<Self> {
+    pub(in crate::sink) fn of(caller: &'a Caller) -> Vec<Self> {
         let blank = || Self {
             address: caller.address.to_string(),
             image: caller.image.as_ref().map(|place| place.path.as_str()),

@@ -1,0 +1,52 @@
+//! `trace --tier sampled`: its options made ready.
+
+use std::io::BufWriter;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::session::{SampledOptions, SampledOutput, Selection, sampled};
+use crate::sink::{SampledJson, SampledSink, SampledText};
+
+use super::args::{By, Sampling, Trace};
+use super::{Failure, Opened, open};
+
+/// Samples a second; not a whole part of a second's usual ones, so that what a program does at each tick of a clock is not
+/// met each time.
+const HZ: u32 = 99;
+/// From one report to the next.
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
+/// From when on a poll is named.
+const BLOCKING: Duration = Duration::from_millis(10);
+
+/// Samples and says it.
+pub(super) fn run(args: Trace) -> Result<ExitCode, Failure> {
+    let common = &args.common;
+    let selection = match args.command.is_empty() {
+        true => common.selection().ok_or(Failure::NothingSelected)?,
+        false => Selection::Launch(args.command.clone()),
+    };
+    if matches!(selection, Selection::Everyone(_)) {
+        return Err(Failure::SamplingAll);
+    }
+    if args.attach_with.is_some() || args.empty_probes {
+        return Err(Failure::NothingAttached);
+    }
+    let Sampling { hz, interval, blocking, by } = args.sampling;
+    let options = SampledOptions {
+        selection,
+        hz: hz.unwrap_or(HZ),
+        interval: interval.map_or(INTERVAL, |span| span.0),
+        blocking: blocking.map_or(BLOCKING, |span| span.0),
+        by_task: by == Some(By::Task),
+        duration: args.duration.map(|duration| duration.0),
+        ring_pages: args.ring_pages,
+        names: !common.no_names,
+        caching: common.caching(),
+        verbosity: common.verbosity(),
+    };
+    let Opened { out, colour } = open(common)?;
+    let sink: Box<dyn SampledSink> =
+        if common.json { Box::new(SampledJson) } else { Box::new(SampledText::new(colour)) };
+    sampled(&options, SampledOutput { sink, out: Box::new(BufWriter::new(out)) })?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,299 @@
+//! The targets under sampling: their samples taken from the rings, understood, counted and said.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::model::{Estimate, Ns, Pid, ProcAddr, Resource, TaskId, Tick};
+use crate::perf::{Kind, Ring, Sampling, Source, tick};
+use crate::session::error::SessionError;
+use crate::sink::{Blocking, Busy, EndReason, How, Interval, SampledEnd, SampledReport};
+use crate::target::{monotonic_now, page_size};
+
+use super::runs::{GAP, Look, Runs};
+use super::still::{Still, Stuck};
+use super::subject::{Activity, InPoll, Subject};
+use super::tally::Tally;
+use super::{STACK, SampledOptions, SampledOutput, types};
+
+/// How often a task that was sampled in a row is looked at, one look after the other: one that is polled again and again
+/// is seen not to run in one of them.
+const GLANCES: usize = 200;
+
+/// As many look enough at one that was sampled once.
+const FEW_GLANCES: usize = 8;
+/// A task is named as blocking no sooner than so long after the last time.
+const AGAIN: Ns = Ns(1_000_000_000);
+/// Bytes of a sample besides the stack, at most.
+const BESIDES: u64 = 256;
+
+/// The rings, and how they are filled.
+pub(super) struct Rate {
+    pub(super) hz: u32,
+    pub(super) period: Ns,
+    /// A ring is half full after so long, at the soonest.
+    pub(super) patience: Duration,
+    rings: Vec<Ring>,
+}
+
+impl Rate {
+    /// Opens an event on each of these CPUs.
+    pub(super) fn begin(options: &SampledOptions, cpus: &[u32]) -> Result<Self, SessionError> {
+        let period = 1_000_000_000 / u64::from(options.hz.max(1));
+        let source = Source::Running(Sampling { period, stack: STACK });
+        let (rings, pages) = Ring::open_each(source, cpus, options.ring_pages).map_err(SessionError::Sampling)?;
+        let room = pages as u64 * page_size() / 2 / (u64::from(STACK) + BESIDES);
+        let patience = Duration::from_nanos(room.saturating_mul(period));
+        Ok(Self { hz: options.hz, period: Ns(period), patience, rings })
+    }
+}
+
+/// One target.
+pub(super) struct Watched {
+    pub(super) subject: Subject,
+    still: Still,
+    interval: Tally,
+    total: Tally,
+}
+
+/// All of them.
+pub(super) struct Sampled {
+    pub(super) rate: Rate,
+    pub(super) watched: Vec<Watched>,
+    pub(super) output: SampledOutput,
+    pub(super) interval: Ns,
+    pub(super) blocking: Ns,
+    pub(super) by_task: bool,
+    runs: Runs,
+    began: Ns,
+    reported: Ns,
+    /// Lost samples that were not said yet.
+    unsaid: u64,
+    /// Who was named as blocking, and when.
+    named: HashMap<(Pid, Vec<ProcAddr>, Option<TaskId>), Ns>,
+    totals: SampledEnd,
+}
+
+impl Sampled {
+    pub(super) fn new(options: &SampledOptions, rate: Rate, subjects: Vec<Subject>, output: SampledOutput) -> Self {
+        let ns = |span: Duration| Ns(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
+        let now = monotonic_now();
+        let watched =
+            |subject| Watched { subject, still: Still::default(), interval: Tally::default(), total: Tally::default() };
+        let totals = SampledEnd {
+            at: now,
+            reason: EndReason::Exited,
+            samples: 0,
+            in_polls: 0,
+            outside: 0,
+            unknown: 0,
+            lost: 0,
+            throttled: 0,
+            malformed: 0,
+            blocking: 0,
+        };
+        Self {
+            rate,
+            watched: subjects.into_iter().map(watched).collect(),
+            output,
+            interval: ns(options.interval),
+            blocking: ns(options.blocking),
+            by_task: options.by_task,
+            runs: Runs::default(),
+            began: now,
+            reported: now,
+            unsaid: 0,
+            named: HashMap::new(),
+            totals,
+        }
+    }
+
+    /// Takes what the rings hold.
+    pub(super) fn take(&mut self) -> Result<(), SessionError> {
+        let pids: Vec<Pid> = self.watched.iter().map(|watched| watched.subject.pid()).collect();
+        let mut ticks: Vec<Tick> = Vec::new();
+        let (totals, unsaid) = (&mut self.totals, &mut self.unsaid);
+        for ring in &mut self.rate.rings {
+            ring.drain(&mut |entry| {
+                match entry.kind {
+                    Kind::Lost => *unsaid += entry.lost().unwrap_or(1),
+                    Kind::Throttle => totals.throttled += 1,
+                    _ => {}
+                }
+                match tick(&entry, |pid| pids.contains(&pid)) {
+                    Ok(Some(tick)) => ticks.push(tick),
+                    Ok(None) => {}
+                    Err(_) => totals.malformed += 1,
+                }
+            });
+        }
+        ticks.sort_by_key(|tick| tick.at);
+        self.count(&ticks);
+        Ok(())
+    }
+
+    fn count(&mut self, ticks: &[Tick]) {
+        self.watched.iter_mut().for_each(|watched| watched.subject.look_anew());
+        let by_pid: HashMap<Pid, usize> =
+            self.watched.iter().enumerate().map(|(n, watched)| (watched.subject.pid(), n)).collect();
+        // Newest first: of the tasks it is theirs that have had the least time to end.
+        let mut understood: Vec<(&Tick, usize, Activity)> = Vec::with_capacity(ticks.len());
+        for tick in ticks.iter().rev() {
+            let Some(n) = by_pid.get(&tick.pid) else { continue };
+            let activity = self.watched[*n].subject.of_tick(tick);
+            understood.push((tick, *n, activity));
+        }
+        for (tick, n, activity) in understood.iter().rev() {
+            let Watched { interval, total, subject, .. } = &mut self.watched[*n];
+            interval.add(activity, self.by_task);
+            total.add(activity, self.by_task);
+            // What runs on the blocking pool may block.
+            if may_not_block(subject, activity) {
+                self.runs.add((tick.pid, tick.tid), tick.at, self.rate.period, activity);
+            }
+        }
+    }
+
+    /// Looks at the threads: who stands still, and whether those that were sampled in a row run.
+    pub(super) fn look(&mut self) -> Result<(), SessionError> {
+        let now = monotonic_now();
+        self.runs.forget_before(now.before(self.rate.period.0.saturating_mul(GAP)));
+        let watched = &mut self.watched;
+        self.runs.look(now, |(pid, tid), polled, samples| {
+            let glances = if samples > 1 { GLANCES } else { FEW_GLANCES };
+            let subject = watched.iter_mut().map(|watched| &mut watched.subject).find(|subject| subject.pid() == pid);
+            let Some(subject) = subject else { return Look { waits: None, runs: false } };
+            let runs = subject.keeps_running(polled, glances);
+            // Asked last: it holds for all before.
+            Look { waits: subject.process.waits(tid), runs }
+        });
+        for ((pid, tid), run) in self.runs.lasting(self.blocking) {
+            let (during, how) = (run.during(), How::OnCpu { samples: run.samples, looks: run.looks });
+            let stuck = Stuck { tid, poll: run.poll, addresses: run.addresses, during };
+            self.say_blocking(pid, run.last, &stuck, how)?;
+        }
+        let mut found: Vec<(Pid, Stuck)> = Vec::new();
+        for Watched { subject, still, .. } in &mut self.watched {
+            let pid = subject.pid();
+            found.extend(still.look(subject, STACK as usize, self.blocking).into_iter().map(|stuck| (pid, stuck)));
+        }
+        found.into_iter().try_for_each(|(pid, stuck)| self.say_blocking(pid, now, &stuck, How::Waiting))
+    }
+
+    fn say_blocking(&mut self, pid: Pid, at: Ns, stuck: &Stuck, how: How) -> Result<(), SessionError> {
+        let Some(watched) = self.watched.iter_mut().find(|watched| watched.subject.pid() == pid) else { return Ok(()) };
+        let Stuck { tid, poll: InPoll { vtables, task, .. }, addresses, during } = stuck;
+        let stack = watched.subject.callers(addresses);
+        let types = types(&watched.subject, vtables);
+        if types.is_empty() || types.iter().any(|entry| entry.task.resource == Resource::Blocking) {
+            return Ok(());
+        }
+        // The runtime has handed the thread's other tasks on.
+        let mut functions = stack.iter().flat_map(|caller| &caller.functions);
+        if functions.any(|function| function.name.contains("block_in_place")) {
+            return Ok(());
+        }
+        let (task, during) = (task.ok().map(|polled| polled.id), *during);
+        let key = (pid, vtables.clone(), task);
+        if self.named.get(&key).is_some_and(|named| at.since(*named) < AGAIN) {
+            return Ok(());
+        }
+        self.named.retain(|_, named| at.since(*named) < AGAIN);
+        self.named.insert(key, at);
+        self.totals.blocking += 1;
+        let blocking = Blocking { at, pid, tid: *tid, types, task, during, how, stack: &stack };
+        self.output.say(&SampledReport::Blocking(blocking))?;
+        self.output.flush()
+    }
+
+    /// Says who was busy since the last time.
+    pub(super) fn report(&mut self) -> Result<(), SessionError> {
+        let now = monotonic_now();
+        self.say_lost(now)?;
+        for n in 0..self.watched.len() {
+            let tally = std::mem::take(&mut self.watched[n].interval);
+            self.say_tally(n, &tally, (self.reported, now), false)?;
+        }
+        self.reported = now;
+        self.output.flush()
+    }
+
+    fn say_lost(&mut self, at: Ns) -> Result<(), SessionError> {
+        let count = std::mem::take(&mut self.unsaid);
+        self.totals.lost += count;
+        if count == 0 { Ok(()) } else { self.output.say(&SampledReport::Lost { at, count }) }
+    }
+
+    fn say_tally(&mut self, n: usize, tally: &Tally, (from, at): (Ns, Ns), total: bool) -> Result<(), SessionError> {
+        let (Self { watched, output, rate, .. }, during) = (self, at.since(from));
+        let subject = &watched[n].subject;
+        let pid = subject.pid();
+        let [unknown, untold] =
+            [&tally.unknown, &tally.untold].map(|by| by.iter().map(|(why, n)| (*why, *n)).collect::<Vec<_>>());
+        let &Tally { samples, in_polls, outside, .. } = tally;
+        output.say(&SampledReport::Interval(Interval {
+            at,
+            pid,
+            during,
+            total,
+            samples,
+            busy: Estimate::of(samples, rate.period),
+            in_polls,
+            outside,
+            unknown: &unknown,
+            untold: &untold,
+        }))?;
+        for (whose, count) in tally.busiest() {
+            let types = types(subject, &whose.vtables);
+            let (busy, share) = (Estimate::of(count, rate.period), count as f64 / samples.max(1) as f64);
+            let busy = Busy { at, pid, total, types, task: whose.task, samples: count, busy, share };
+            output.say(&SampledReport::Busy(busy))?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of targets that ended, or, if that is asked for, run another program now; whether none is left.
+    pub(super) fn end_gone(&mut self, ask_for_programs: bool) -> Result<bool, SessionError> {
+        for n in (0..self.watched.len()).rev() {
+            let process = &self.watched[n].subject.process;
+            let why = match process.has_ended() {
+                true => "exit",
+                false if ask_for_programs && process.runs_same_program().is_ok_and(|same| !same) => "exec",
+                false => continue,
+            };
+            let (at, pid) = (monotonic_now(), process.pid());
+            self.take()?;
+            self.conclude(n, at)?;
+            self.output.say(&SampledReport::Ended { at, pid, why })?;
+            self.watched.remove(n);
+        }
+        Ok(self.watched.is_empty())
+    }
+
+    /// Says all of one target, and adds it up.
+    fn conclude(&mut self, n: usize, at: Ns) -> Result<(), SessionError> {
+        let tally = std::mem::take(&mut self.watched[n].total);
+        self.totals.samples += tally.samples;
+        self.totals.in_polls += tally.in_polls;
+        self.totals.outside += tally.outside;
+        self.totals.unknown += tally.unknown.values().sum::<u64>();
+        self.say_tally(n, &tally, (self.began, at), true)
+    }
+
+    /// Says all, and the end.
+    pub(super) fn end(&mut self, reason: EndReason) -> Result<(), SessionError> {
+        let at = monotonic_now();
+        self.take()?;
+        self.say_lost(at)?;
+        for n in 0..self.watched.len() {
+            self.conclude(n, at)?;
+        }
+        self.output.say(&SampledReport::End(SampledEnd { at, reason, ..self.totals }))?;
+        self.output.flush()
+    }
+}
+
+/// Whether it is in a poll of a task on a scheduler, or in none.
+fn may_not_block(subject: &Subject, activity: &Activity) -> bool {
+    let super::subject::Doing::In(poll) = &activity.of else { return true };
+    types(subject, &poll.vtables).iter().all(|entry| entry.task.resource != Resource::Blocking)
+}

@@ -1,0 +1,156 @@
+//! Tables of who is busy, and a paragraph for each poll that blocks.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::model::{Ns, TypeEntry};
+use crate::sink::image_lines::write_image;
+use crate::sink::sites::origin::calls;
+use crate::sink::text::{enclosure, future_label};
+
+use super::{Blocking, Busy, How, Interval, SampledEnd, SampledReport, SampledSink, SampledStart};
+
+/// Lines of one table.
+const ROWS: usize = 20;
+
+/// Writes a table for each interval.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SampledText {
+    colour: bool,
+    began: Ns,
+    /// Of the table that is written.
+    rows: usize,
+}
+
+impl SampledText {
+    /// `colour` should be true only where the output is a terminal and NO_COLOR is not set.
+    pub fn new(colour: bool) -> Self {
+        Self { colour, ..Self::default() }
+    }
+
+    fn paint(&self, colour: AnsiColor, text: &str) -> String {
+        if !self.colour {
+            return text.to_owned();
+        }
+        let style = Style::new().fg_color(Some(colour.into()));
+        format!("{}{text}{}", style.render(), style.render_reset())
+    }
+
+    fn seconds(&self, at: Ns) -> f64 {
+        at.since(self.began).0 as f64 / 1e9
+    }
+
+    fn start(&mut self, start: &SampledStart<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.began = start.at;
+        for target in &start.targets {
+            writeln!(out, "sampling pid {} {}{}", target.pid, target.exe, enclosure(target))?;
+            target.images.iter().try_for_each(|mapped| write_image(mapped, "", out))?;
+            for missing in start.missing.iter().chain(&target.missing) {
+                writeln!(out, "  {} {}: {}", self.paint(AnsiColor::Red, "missing"), missing.event, missing.reason)?;
+            }
+        }
+        let (hz, ms) = (start.hz, start.attach.0 as f64 / 1e6);
+        writeln!(out, "{hz} samples a second of CPU, nothing planted; began in {ms:.1} ms; bounds are of 95 %")
+    }
+
+    fn interval(&mut self, of: &Interval<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.rows = 0;
+        let percent = |n: u64| if of.samples == 0 { 0.0 } else { n as f64 * 100.0 / of.samples as f64 };
+        let unknown: u64 = of.unknown.iter().map(|(_, n)| n).sum();
+        let when = match of.total {
+            true => format!("all {:.1} s", of.during.0 as f64 / 1e9),
+            false => format!("{:.3} s", self.seconds(of.at)),
+        };
+        let (pid, samples, busy) = (of.pid, of.samples, seconds(of.busy.busy));
+        if samples == 0 {
+            return writeln!(out, "\n{when}  pid {pid}: no sample, it did not run");
+        }
+        let (polls, outside) = (percent(of.in_polls), percent(of.outside));
+        let why: Vec<String> = of.unknown.iter().map(|(why, n)| format!("{why} {n}")).collect();
+        let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
+        writeln!(
+            out,
+            "\n{when}  pid {pid}: {busy} on CPU, {samples} samples; {polls:.1} % in tasks, {outside:.1} % in the runtime's or \
+             other code, {:.1} % unknown{why}",
+            percent(unknown)
+        )?;
+        if of.in_polls == 0 {
+            return Ok(());
+        }
+        writeln!(out, "{:>10} {:>19} {:>7} {:>8}  future", "busy", "between", "share", "samples")
+    }
+
+    fn busy(&mut self, busy: &Busy<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.rows += 1;
+        match self.rows.cmp(&(ROWS + 1)) {
+            std::cmp::Ordering::Less => {}
+            std::cmp::Ordering::Equal => return writeln!(out, "{:>10} and more, see --json", "..."),
+            std::cmp::Ordering::Greater => return Ok(()),
+        }
+        let between = format!("{} {}", seconds(busy.busy.low), seconds(busy.busy.high));
+        let task = busy.task.map_or(String::new(), |task| format!("  task {task}"));
+        let (time, share, samples, name) =
+            (seconds(busy.busy.busy), busy.share * 100.0, busy.samples, label(&busy.types));
+        writeln!(out, "{time:>10} {between:>19} {share:>5.1} % {samples:>8}  {name}{task}")
+    }
+
+    fn blocking(&self, of: &Blocking<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let how = match of.how {
+            How::Waiting => "its thread waits in it".to_owned(),
+            How::OnCpu { samples, looks } => format!(
+                "on CPU, {samples} samples in a row, seen to run {looks} times besides; not certain that it is one poll"
+            ),
+        };
+        let task = of.task.map_or(String::new(), |task| format!("  task {task}"));
+        let (at, word, tid) = (self.seconds(of.at), self.paint(AnsiColor::Red, "BLOCKING"), of.tid);
+        let ms = of.during.0 as f64 / 1e6;
+        writeln!(out, "{at:.3} s  {word}  {}{task}  thread {tid}", label(&of.types))?;
+        writeln!(out, "          for {ms:.0} ms at least: {how}; in")?;
+        calls(of.stack).iter().try_for_each(|call| writeln!(out, "            {call}"))
+    }
+
+    fn end(&self, end: &SampledEnd, out: &mut dyn Write) -> io::Result<()> {
+        let SampledEnd { samples, in_polls, outside, unknown, lost, throttled, malformed, blocking, .. } = end;
+        let pauses = if *throttled > 0 { format!(", {throttled} pauses by the kernel") } else { String::new() };
+        writeln!(
+            out,
+            "ended ({}): {samples} samples, {in_polls} in polls, {outside} outside, {unknown} unknown; {lost} lost, \
+             {malformed} malformed{pauses}; {blocking} polls named as blocking",
+            end.reason.as_str()
+        )
+    }
+}
+
+impl SampledSink for SampledText {
+    fn say(&mut self, report: &SampledReport<'_>, out: &mut dyn Write) -> io::Result<()> {
+        match report {
+            SampledReport::Start(start) => self.start(start, out),
+            SampledReport::Interval(interval) => self.interval(interval, out),
+            SampledReport::Busy(busy) => self.busy(busy, out),
+            SampledReport::Blocking(blocking) => self.blocking(blocking, out),
+            SampledReport::Ended { at, pid, why } => {
+                writeln!(
+                    out,
+                    "{:.3} s  {}  pid {pid} ({why})",
+                    self.seconds(*at),
+                    self.paint(AnsiColor::Yellow, "ended")
+                )
+            }
+            SampledReport::Lost { at, count } => {
+                let word = self.paint(AnsiColor::Red, "lost");
+                writeln!(out, "{:.3} s  {word}  {count} samples: figures are now \"at least\"", self.seconds(*at))
+            }
+            SampledReport::End(end) => self.end(end, out),
+        }
+    }
+}
+
+/// One type, or all that it may be.
+fn label(types: &[&TypeEntry]) -> String {
+    types.iter().map(|entry| future_label(entry)).collect::<Vec<_>>().join(" or ")
+}
+
+fn seconds(span: Ns) -> String {
+    format!("{:.3} s", span.0 as f64 / 1e9)
+}

@@ -1,0 +1,128 @@
+//! Threads that stand still: off the CPU, at one place, for as long as no number moves that counts how often they got on one.
+//!
+//! Does not know: why they stand, what is on their stacks.
+
+use super::process::Process;
+use crate::model::{ProcAddr, Tid};
+
+/// Where a thread waits in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its stack pointer in user space.
+    pub sp: ProcAddr,
+    /// The instruction it goes on at.
+    pub ip: ProcAddr,
+}
+
+impl Standing {
+    /// From the text of `/proc/PID/task/TID/syscall`. `None` for a thread that runs or is ready to, and where the kernel
+    /// does not tell.
+    pub fn parse(text: &str) -> Option<Self> {
+        // `NR ARG1 .. ARG6 SP PC` in a system call, `-1 SP PC` when it waits for something else.
+        let fields: Vec<&str> = text.trim_end().split(' ').collect();
+        let (sp, ip) = match fields[..] {
+            ["-1", sp, ip] => (sp, ip),
+            [_, _, _, _, _, _, _, sp, ip] => (sp, ip),
+            _ => return None,
+        };
+        let address = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok().filter(|at| *at != 0);
+        Some(Self { sp: ProcAddr(address(sp)?), ip: ProcAddr(address(ip)?) })
+    }
+}
+
+/// How often a thread got on a CPU, from the text of `/proc/PID/task/TID/schedstat`: time on, time waited, times.
+pub fn parse_arrivals(text: &str) -> Option<u64> {
+    text.trim_end().split(' ').nth(2)?.parse().ok()
+}
+
+/// How often a thread went off the CPU to wait, not because its time was up, from the text of `/proc/PID/task/TID/status`.
+pub fn parse_waits(text: &str) -> Option<u64> {
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(name, _)| *name == "voluntary_ctxt_switches")?.1.trim().parse().ok()
+}
+
+impl Process {
+    /// The numbers of its threads now; none of a process that has ended.
+    pub fn thread_ids(&self) -> Vec<Tid> {
+        let names = self.names("task").unwrap_or_default();
+        names.iter().filter_map(|name| name.parse().ok()).map(Tid).collect()
+    }
+
+    /// How often the thread got on a CPU so far. `None` for one that has ended, and where the kernel does not count that
+    /// (`CONFIG_SCHED_INFO`).
+    pub fn arrivals(&self, tid: Tid) -> Option<u64> {
+        parse_arrivals(&self.text(&format!("task/{tid}/schedstat")).ok()?)
+    }
+
+    /// How often the thread went off the CPU to wait so far. While that does not move it runs, or is ready to.
+    pub fn waits(&self, tid: Tid) -> Option<u64> {
+        parse_waits(&self.text(&format!("task/{tid}/status")).ok()?)
+    }
+
+    /// Where the thread stands, if it waits in the kernel. That it stood there from one moment to another is proved by
+    /// [`Process::arrivals`] being the same before this look and at the later moment.
+    pub fn standing(&self, tid: Tid) -> Option<Standing> {
+        Standing::parse(&self.text(&format!("task/{tid}/syscall")).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Pid;
+
+    #[test]
+    fn a_thread_that_waits_stands_in_or_outside_of_a_system_call() {
+        let at = Some(Standing { sp: ProcAddr(0x7ffd_4569_d5d8), ip: ProcAddr(0x7fa7_49ba_0503) });
+        let in_call = "230 0x0 0x0 0x7ffd4569d5f0 0x7ffd4569d630 0x0 0x0 0x7ffd4569d5d8 0x7fa749ba0503\n";
+        assert_eq!(Standing::parse(in_call), at);
+        assert_eq!(Standing::parse("-1 0x7ffd4569d5d8 0x7fa749ba0503\n"), at);
+        for text in ["running\n", "", "-1", "-1 0x0 0x0", "0x1 0x2", "-1 7 8"] {
+            assert_eq!(Standing::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_thread_that_stands_still_does_not_get_on_a_cpu_and_one_that_goes_on_does() {
+        let (go, gone) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            // SAFETY: no argument, no failure.
+            tell.send(Tid(unsafe { libc::gettid() }.cast_unsigned())).unwrap();
+            while gone.recv().is_ok() {}
+        });
+        let tid = told.recv().unwrap();
+        let us = Process::open(Pid(std::process::id())).unwrap();
+        assert!(us.thread_ids().contains(&tid));
+        let (before, standing) = loop {
+            if let (Some(arrivals), Some(standing)) = (us.arrivals(tid), us.standing(tid)) {
+                break (arrivals, standing);
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!((us.arrivals(tid), us.standing(tid)), (Some(before), Some(standing)));
+        let waits = us.waits(tid).expect("each kernel counts them");
+        go.send(()).unwrap();
+        while us.arrivals(tid) == Some(before) {
+            std::thread::yield_now();
+        }
+        while us.waits(tid) == Some(waits) {
+            std::thread::yield_now();
+        }
+        drop(go);
+        thread.join().unwrap();
+        assert_eq!((us.arrivals(tid), us.standing(tid)), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC*", near in "[-0-9a-fx ]{0,80}") {
+            let _ = (Standing::parse(&text), Standing::parse(&near), parse_arrivals(&text), parse_arrivals(&near));
+            let _ = parse_waits(&text);
+        }
+    }
+}

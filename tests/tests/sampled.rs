@@ -1,0 +1,248 @@
+//! Who runs and who blocks, by samples, in a program that measures its own tasks: what samples tell agrees with that within
+//! what chance allows, and nothing was planted for it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tests::fixture::Fixture;
+use tests::observer::Observer;
+use tests::stream::{Stream, number, word};
+use tests::wait::until;
+
+const KINDS: [&str; 3] = ["light", "middle", "heavy"];
+const HZ: u64 = 499;
+
+/// The program past its gate.
+fn start(cell: &str, arguments: &[&str]) -> Fixture {
+    let mut fixture = Fixture::start(cell, "busy", arguments);
+    fixture.release();
+    fixture.wait_for("its tasks are spawned", |line| {
+        line.contains("\"kind\":\"heavy\"") || line.contains("\"kind\":\"idle\"")
+    });
+    fixture
+}
+
+fn observe(fixture: &Fixture, more: &[&str]) -> Observer {
+    let options = ["--tier", "sampled"];
+    Observer::attach(fixture.pid(), &[&options, more].concat())
+}
+
+/// The end of a kind's type id: where its vtable is in the image.
+fn vtable(fixture: &Fixture, kind: &str) -> String {
+    let lines: Vec<Value> = fixture.said().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let base = lines.iter().find_map(|line| line["base"].as_u64()).expect("it says where it is loaded");
+    let of = lines.iter().find(|line| line["kind"] == kind).unwrap_or_else(|| panic!("{kind} was not spawned"));
+    format!("+0x{:x}", number(of, "vtable") - base)
+}
+
+/// All samples of a kind's type.
+fn samples(stream: &Stream, fixture: &Fixture, kind: &str) -> u64 {
+    let vtable = vtable(fixture, kind);
+    let of = |line: &&Value| line["event"] == "busy" && line["total"] == true;
+    let mine = |line: &&Value| line["typeId"].as_str().is_some_and(|id| id.ends_with(&vtable));
+    stream.lines.iter().filter(of).filter(mine).map(|line| number(line, "samples")).sum()
+}
+
+fn totals(stream: &Stream) -> &Value {
+    &stream.lines.last().expect("an end")["totals"]
+}
+
+fn blocking<'a>(stream: &'a Stream, fixture: &Fixture, kind: &str) -> Vec<&'a Value> {
+    let vtable = vtable(fixture, kind);
+    let mine = |line: &&Value| line["typeId"].as_str().is_some_and(|id| id.ends_with(&vtable));
+    stream.lines.iter().filter(|line| line["event"] == "blocking").filter(mine).collect()
+}
+
+fn shares(cell: &str) {
+    let mut fixture = start(cell, &[]);
+    let observer = observe(&fixture, &["--hz", &HZ.to_string(), "--by", "task"]);
+    let before = fixture.answer("truth");
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    let after = fixture.answer("truth");
+    let stream = observer.stop();
+    let burnt: BTreeMap<&str, u64> =
+        KINDS.iter().map(|kind| (*kind, number(&after, kind) - number(&before, kind))).collect();
+    let seen: BTreeMap<&str, u64> = KINDS.iter().map(|kind| (*kind, samples(&stream, &fixture, kind))).collect();
+    let (burnt_in_all, seen_in_all) = (burnt.values().sum::<u64>() as f64, seen.values().sum::<u64>() as f64);
+    println!("{cell}: burnt {burnt:?} ns, samples {seen:?}, totals {}", totals(&stream));
+    for kind in KINDS {
+        let part = burnt[kind] as f64 / burnt_in_all;
+        let (expected, deviation) = (seen_in_all * part, (seen_in_all * part * (1.0 - part)).sqrt());
+        let off = (seen[kind] as f64 - expected).abs();
+        assert!(off <= 5.0 * deviation, "{cell}: {kind} has {} samples, not {expected:.0}", seen[kind]);
+    }
+    let totals = totals(&stream);
+    let [all, in_polls, outside, unknown] = ["samples", "inPolls", "outside", "unknown"].map(|of| number(totals, of));
+    assert_eq!(in_polls + outside + unknown, all, "each sample is counted once");
+    assert!(unknown * 20 <= all, "{cell}: {unknown} of {all} stacks could not be followed");
+    // A virtual machine's lost time is in the samples, and not in what the program measures.
+    let expected = burnt_in_all * HZ as f64 / 1e9;
+    let lost = number(totals, "lost") as f64;
+    let range = expected * 0.8 - 5.0 * expected.sqrt() - lost..expected * 1.5 + 5.0 * expected.sqrt();
+    assert!(range.contains(&seen_in_all), "{cell}: {seen_in_all} samples, {expected:.0} expected");
+    // Tasks live all the while: each is known after its first samples.
+    let of_tasks = |line: &&Value| line["event"] == "busy" && line["total"] == true && line["taskId"].is_string();
+    let told: u64 = stream.lines.iter().filter(of_tasks).map(|line| number(line, "samples")).sum();
+    println!("{cell}: {told} of {in_polls} samples in polls told their task");
+    assert!(told * 2 > in_polls, "{cell}: the task is told of {told} of {in_polls}");
+    for line in stream.lines.iter().filter(|line| line["event"] == "busy" || line["event"] == "interval") {
+        let [low, busy, high] = ["lowNs", "busyNs", "highNs"].map(|of| number(line, of));
+        assert!(low <= busy && busy <= high, "{line}");
+    }
+    assert!(fixture.is_running(), "the program is well");
+}
+
+#[test]
+fn shares_of_types_are_those_that_tasks_measure_themselves() {
+    shares("newest-release");
+}
+
+#[test]
+fn shares_of_types_of_a_stripped_build_without_unwinding_are_those_that_tasks_measure_themselves() {
+    shares("newest-fat");
+}
+
+#[test]
+fn shares_of_types_of_a_debug_build_are_those_that_tasks_measure_themselves() {
+    shares("newest-dev");
+}
+
+/// Says a word to the program until a poll of the kind that it spawns was named: on a CPU that has other work, too, a poll may
+/// be seen too rarely.
+fn blocked(fixture: &mut Fixture, observer: &Observer, say: &str, kind: &str) {
+    for _ in 0..10 {
+        let known = observer.said().len();
+        fixture.say(say);
+        fixture.wait_for("it is spawned", |line| line.contains(&format!("\"kind\":\"{kind}\"")));
+        let vtable = format!("{}\"", vtable(fixture, kind));
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        while std::time::Instant::now() < end {
+            let said = observer.said();
+            if said[known..].iter().any(|line| line.contains("\"blocking\"") && line.contains(&vtable)) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+    panic!("no poll of {kind} was named");
+}
+
+fn functions(line: &Value) -> Vec<&str> {
+    line["stack"].as_array().expect("a list").iter().filter_map(|call| call["function"].as_str()).collect()
+}
+
+fn blockers(cell: &str, named: bool) {
+    let mut fixture = start(cell, &["idle"]);
+    let observer = observe(&fixture, &["--hz", "199"]);
+    blocked(&mut fixture, &observer, "wait", "sleeper");
+    blocked(&mut fixture, &observer, "burn", "hog");
+    let stream = observer.stop();
+    let waits = blocking(&stream, &fixture, "sleeper");
+    for line in &waits {
+        assert_eq!((&line["certain"], &line["onCpu"]), (&Value::Bool(true), &Value::Bool(false)), "{line}");
+        assert!((10_000_000..500_000_000).contains(&number(line, "forNs")), "{line}");
+    }
+    let burns = blocking(&stream, &fixture, "hog");
+    for line in &burns {
+        assert_eq!((&line["certain"], &line["onCpu"]), (&Value::Bool(false), &Value::Bool(true)), "{line}");
+        assert!((10_000_000..500_000_000).contains(&number(line, "forNs")) && number(line, "samples") >= 4, "{line}");
+        assert!(line["taskId"].is_string(), "{line}");
+    }
+    for (lines, function) in [(waits, "sleeps_for_long"), (burns, "burns_for_long")] {
+        assert!(!lines.is_empty());
+        let has = |line: &&Value| functions(line).iter().any(|name| name.ends_with(function));
+        assert!(!named || lines.iter().any(has), "{cell}: {function} is in {lines:?}");
+    }
+    assert!(fixture.is_running(), "the program is well");
+}
+
+#[test]
+fn a_poll_that_blocks_is_named_with_its_blocker_while_it_blocks() {
+    blockers("newest-release", true);
+}
+
+#[test]
+fn a_poll_that_blocks_in_a_stripped_build_is_named_by_type() {
+    blockers("newest-fat", false);
+}
+
+#[test]
+fn an_idle_program_is_not_busy_and_its_end_is_the_end() {
+    let mut fixture = start("newest-release", &["idle"]);
+    let mut observer = observe(&fixture, &["--interval", "300ms"]);
+    until("three intervals", || {
+        (observer.said().iter().filter(|line| line.contains("\"interval\"")).count() >= 3).then_some(())
+    });
+    fixture.say("end");
+    until("it has ended", || (!fixture.is_running()).then_some(()));
+    let ended = observer.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr.join("\n"));
+    let stream = Stream::parse(&ended.stdout).expect("each line is held to the schema");
+    assert_eq!(stream.lines.iter().filter(|line| line["event"] == "busy").count(), 0);
+    assert_eq!((number(totals(&stream), "inPolls"), number(totals(&stream), "blocking")), (0, 0));
+    let end = stream.lines.last().expect("an end");
+    assert_eq!((word(end, "reason"), word(end, "tier")), ("exited", "sampled"));
+    assert!(stream.lines.iter().any(|line| line["event"] == "ended" && line["reason"] == "exit"));
+}
+
+#[test]
+fn a_thread_that_begins_later_is_sampled_and_nothing_is_planted_for_it() {
+    let mut fixture = start("newest-release", &["idle"]);
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", fixture.pid())).expect("it runs").count();
+    let (before, observer) = (threads(), observe(&fixture, &["--hz", "499", "--interval", "200ms"]));
+    let links = std::fs::read_dir(format!("/proc/{}/fd", observer.pid())).expect("it runs");
+    let links: Vec<String> = links
+        .filter_map(|entry| Some(std::fs::read_link(entry.ok()?.path()).ok()?.to_string_lossy().into_owned()))
+        .collect();
+    assert!(links.iter().any(|link| link.contains("perf_event")), "{links:?}");
+    assert!(!links.iter().any(|link| link.contains("bpf")), "no program, no map, no link: {links:?}");
+    fixture.say("more");
+    fixture.wait_for("it is spawned", |line| line.contains("\"kind\":\"more\""));
+    let vtable = format!("{}\"", vtable(&fixture, "more"));
+    until("its task is busy", || {
+        observer.said().iter().any(|line| line.contains("\"busy\"") && line.contains(&vtable)).then_some(())
+    });
+    assert_eq!(std::fs::read_dir(format!("/proc/{}/task", fixture.pid())).expect("it runs").count(), before + 1);
+    let stream = observer.stop();
+    let start = &stream.lines[0];
+    assert_eq!(word(start, "tier"), "sampled");
+    for image in start["targets"][0]["images"].as_array().expect("a list") {
+        assert_eq!(number(image, "points"), 0, "{image}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_together_is_refused_with_the_next_step() {
+    let refused = |arguments: &[&str]| {
+        let ended = Observer::run(["trace", "--pid", "1"].iter().chain(arguments)).ended();
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {:?}", ended.stderr);
+        ended.stderr.join("\n")
+    };
+    assert!(refused(&["--tier", "census"]).contains("async-observer ps"));
+    assert!(refused(&["--hz", "99"]).contains("--tier sampled"));
+    refused(&["--tier", "sampled", "--hz", "48"]);
+    refused(&["--tier", "sampled", "--hz", "1000"]);
+    refused(&["--tier", "sampled", "--events", "init"]);
+    refused(&["--tier", "sampled", "--attach-with", "tracefs"]);
+    let all = Observer::run(["trace", "--all", "--tier", "sampled"]).ended();
+    assert_eq!(all.code, Some(2));
+    assert!(all.stderr.join("\n").contains("--pid"), "{:?}", all.stderr);
+}
+
+#[test]
+fn a_tier_has_the_events_that_it_names_and_no_others() {
+    for (tier, wanted) in [("spawns", vec!["init"]), ("lifecycle", vec!["destroy", "init", "resolve"])] {
+        let mut fixture = Fixture::start("newest-release", "chains", &[]);
+        let observer = Observer::attach(fixture.pid(), &["--tier", tier]);
+        fixture.release();
+        fixture.wait_for("all is spawned", |line| line.contains("\"spawned\":true"));
+        until("births are seen", || observer.said().iter().any(|line| line.contains("\"init\"")).then_some(()));
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let stream = observer.stop();
+        let mut kinds: Vec<&str> = stream.lines.iter().map(|line| word(line, "event")).collect();
+        kinds.retain(|kind| ["init", "before", "after", "resolve", "destroy"].contains(kind));
+        kinds.sort_unstable();
+        kinds.dedup();
+        assert_eq!(kinds, wanted, "{tier}");
+    }
+}
