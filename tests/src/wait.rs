@@ -28,6 +28,11 @@ pub fn fewer(count: usize) -> usize {
     count / slowness() as usize
 }
 
+/// Room, a power of two, for what waits to be read on a real machine, as large as it must be on this one.
+pub fn room(count: usize) -> usize {
+    (count * slowness() as usize).next_power_of_two()
+}
+
 /// Waits until `condition` gives something, and fails with `what` otherwise.
 pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let patience = long(PATIENCE);

@@ -15,16 +15,17 @@ use tests::kernel::Objects;
 use tests::life::summary;
 use tests::observer::Observer;
 use tests::stream::word;
-use tests::wait::{long, until};
+use tests::wait::{fewer, long, room, until};
 
-/// Processes of the first wave, which all run at once; then as many rounds of so many more.
+/// Processes of the first wave, which all run at once, or of several waves where the machine is slow: some work for as long as
+/// others do, so that a crowd does the more the longer it takes. Then as many rounds of so many more.
 const CROWD: usize = 200;
 const ROUNDS: usize = 3;
 const MORE: usize = 24;
 /// A process is killed when it has spawned so many tasks.
 const AMID: u64 = 30;
-/// Of each ring: the whole run fits in, so that nothing depends on how fast the observer is.
-const RING_PAGES: &str = "4096";
+/// Of each ring: so much waits in it at most, however busy the machine is.
+const RING_PAGES: usize = 4096;
 
 /// After so long without a word nothing more is said.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -93,7 +94,8 @@ fn to_be_killed(token: &str, program: Program, steps: &[String]) -> Option<Strin
 #[test]
 fn two_hundred_processes_that_come_and_go_are_told_life_by_life() {
     let mut director = Director::new("crowd");
-    let observer = Observer::run(["trace", "--all", "--json", "--ring-pages", RING_PAGES]).wait_until_attached();
+    let ring_pages = room(RING_PAGES).to_string();
+    let observer = Observer::run(["trace", "--all", "--json", "--ring-pages", &ring_pages]).wait_until_attached();
 
     // One process of each binary, and one copy in memory: from then on the observer knows them all.
     director.hold(true);
@@ -109,7 +111,8 @@ fn two_hundred_processes_that_come_and_go_are_told_life_by_life() {
     let known = Objects::held_by(observer.pid());
 
     let mut killed = BTreeSet::new();
-    let mut waves = vec![(0..CROWD, true)];
+    let wave = fewer(CROWD);
+    let mut waves: Vec<_> = (0..CROWD).step_by(wave).map(|from| (from..CROWD.min(from + wave), true)).collect();
     waves.extend((0..ROUNDS).map(|round| (CROWD + round * MORE..CROWD + (round + 1) * MORE, false)));
     for (numbers, at_once) in waves {
         director.hold(at_once);
