@@ -227,6 +227,8 @@ fn what_makes_no_sense_together_is_refused_with_the_next_step() {
     let all = Observer::run(["trace", "--all", "--tier", "sampled"]).ended();
     assert_eq!(all.code, Some(2));
     assert!(all.stderr.join("\n").contains("--pid"), "{:?}", all.stderr);
+    let launched = Observer::run(["trace", "--tier", "sampled", "--", "true"]).ended();
+    assert_eq!(launched.code, Some(2), "{:?}", launched.stderr);
 }
 
 #[test]

@@ -25,6 +25,9 @@ pub enum Failure {
     /// All processes cannot be sampled at once.
     #[error("--tier sampled is of named processes only")]
     SamplingAll,
+    /// A program cannot be sampled from its first instruction.
+    #[error("--tier sampled launches nothing")]
+    SamplingLaunch,
     /// How to attach, where nothing is.
     #[error("--tier sampled attaches nothing")]
     NothingAttached,
@@ -94,6 +97,7 @@ impl Failure {
             | Self::TierIsCensus
             | Self::OnlySampled(_)
             | Self::SamplingAll
+            | Self::SamplingLaunch
             | Self::NothingAttached => code::USAGE,
             Self::OutputFile { .. } => code::RUN_TIME,
             Self::Session(error) => session_code(error),
@@ -111,6 +115,7 @@ impl Failure {
             }
             Self::OnlySampled(option) => format!("add --tier sampled (for --interval, --tier polls will do), or leave {option} out"),
             Self::SamplingAll => "name processes with --pid (repeatable) or --name".to_owned(),
+            Self::SamplingLaunch => "start the program yourself, then name it with --pid or --name".to_owned(),
             Self::NothingAttached => "leave --attach-with and --empty-probes out".to_owned(),
             Self::OutputFile { .. } => "choose a file that this user may create, or - for standard output".to_owned(),
             Self::Session(error) => session_step(error),

@@ -21,10 +21,11 @@ const BLOCKING: Duration = Duration::from_millis(10);
 /// Samples and says it.
 pub(super) fn run(args: Trace) -> Result<ExitCode, Failure> {
     let common = &args.common;
-    let selection = match args.command.is_empty() {
-        true => common.selection().ok_or(Failure::NothingSelected)?,
-        false => Selection::Launch(args.command.clone()),
-    };
+    // Before its first instruction a program's types do not stand in memory yet as they will.
+    if !args.command.is_empty() {
+        return Err(Failure::SamplingLaunch);
+    }
+    let selection = common.selection().ok_or(Failure::NothingSelected)?;
     if matches!(selection, Selection::Everyone(_)) {
         return Err(Failure::SamplingAll);
     }

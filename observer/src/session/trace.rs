@@ -306,7 +306,7 @@ fn finish(
 }
 
 /// A program that we launched outlives the observation; if it has ended already, its status is fetched.
-pub(super) fn outlive(running: Option<Running>, say: &dyn Fn(u8, &str)) {
+fn outlive(running: Option<Running>, say: &dyn Fn(u8, &str)) {
     let Some(mut running) = running else { return };
     match running.try_status() {
         Ok(Some(status)) if status.success() => {}

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::model::{Missing, Ns, ProcAddr, TypeEntry};
 use crate::perf::online_cpus;
 use crate::sink::{EndReason, SampledReport, SampledSink, SampledStart};
-use crate::target::{Launched, monotonic_now};
+use crate::target::monotonic_now;
 
 use super::error::SessionError;
 use super::images::Images;
@@ -42,7 +42,7 @@ const REST: u32 = 20;
 /// How who runs is sampled.
 #[derive(Clone, Debug)]
 pub struct SampledOptions {
-    /// Which processes; not all of the machine.
+    /// Which processes; not all of the machine, and none to be launched.
     pub selection: Selection,
     /// Samples a second of time on a CPU.
     pub hz: u32,
@@ -86,7 +86,7 @@ impl SampledOutput {
 pub fn sampled(options: &SampledOptions, output: SampledOutput) -> Result<(), SessionError> {
     let say = progress(options.verbosity);
     let runtime = event_loop()?;
-    let Targets { processes, launched } = select(&options.selection)?;
+    let Targets { processes, .. } = select(&options.selection)?;
     let mut images = Images::new(options.names, &options.caching, &say);
     let subjects = processes.iter().map(|process| Subject::open(Arc::clone(process), &mut images));
     let subjects: Vec<Subject> = subjects.collect::<Result<_, _>>()?;
@@ -101,10 +101,8 @@ pub fn sampled(options: &SampledOptions, output: SampledOutput) -> Result<(), Se
     };
     let mut sampled = Sampled::new(options, rate, subjects, output);
     sampled.say_start(attach)?;
-    let running = launched.map(Launched::resume).transpose()?;
     let ran = runtime.block_on(run(&mut sampled, &mut pace, options));
     let ended = ran.and_then(|reason| sampled.end(reason));
-    super::trace::outlive(running, &say);
     ended.or_else(SessionError::unless_nobody_reads)
 }
 
