@@ -113,7 +113,9 @@ impl Failure {
                 "use `async-observer ps` (what lives now) or `async-observer sweep` (what is stuck or leaking)"
                     .to_owned()
             }
-            Self::OnlySampled(option) => format!("add --tier sampled (for --interval, --tier polls will do), or leave {option} out"),
+            Self::OnlySampled(option) => {
+                format!("add --tier sampled (for --interval, --tier polls will do), or leave {option} out")
+            }
             Self::SamplingAll => "name processes with --pid (repeatable) or --name".to_owned(),
             Self::SamplingLaunch => "start the program yourself, then name it with --pid or --name".to_owned(),
             Self::NothingAttached => "leave --attach-with and --empty-probes out".to_owned(),

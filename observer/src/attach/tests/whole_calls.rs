@@ -143,7 +143,7 @@ fn threads_that_have_ended_give_their_room_back_when_that_is_said() {
                 probes.forget_thread(crate::model::Tid(tid)).unwrap();
             }
         }
-        assert_eq!(drain(&mut probes).0.is_empty(), false);
+        assert!(!drain(&mut probes).0.is_empty());
         let forgotten = probes.counters().unwrap().entries_forgotten;
         assert_eq!(forgotten == 0, said, "{forgotten} of 200 found no room");
     }
