@@ -2,9 +2,9 @@
 //!
 //! Does not know what they are given.
 
-use aya_ebpf::bindings::BPF_ANY;
 use crate::emit::{Hit, by_address};
 use crate::maps::{Call, ENTERED, Entered};
+use aya_ebpf::bindings::BPF_ANY;
 
 /// More calls than this do not begin at one frame, one jumping to the next.
 const DEEPEST: u32 = 4;

@@ -35,9 +35,8 @@ pub unsafe fn is_unsaid(hit: &Hit, record: *const CallRecord, far: u64) -> bool 
     // SAFETY: the caller's promise.
     let (head, entered) = unsafe { (&raw const (*record).head, &raw const (*record).entry) };
     // SAFETY: as above; the word is within the head.
-    let (id, id_before, far_before, flags, began) = unsafe {
-        ((*head)[word], (*entered).head[word], (*entered).far, (*entered).flags, (*entered).ts)
-    };
+    let (id, id_before, far_before, flags, began) =
+        unsafe { ((*head)[word], (*entered).head[word], (*entered).far, (*entered).flags, (*entered).ts) };
     // The same task, which is still there and has no outcome: nothing has begun or ended.
     if flags != 0 || id != id_before || far != far_before || !header::goes_on(head) {
         return false;

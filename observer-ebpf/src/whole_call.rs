@@ -6,9 +6,7 @@
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use core::mem::MaybeUninit;
-use observer_common::{
-    CALL_FULL, CALL_WITH_HEAD, Counter, FLAG_SUBJECT_UNKNOWN, RECORD_WITH_HEAD, Record, RecordKind,
-};
+use observer_common::{CALL_FULL, CALL_WITH_HEAD, Counter, FLAG_SUBJECT_UNKNOWN, RECORD_WITH_HEAD, Record, RecordKind};
 
 use crate::call::{RETURN_ADDRESS, first_argument, report_entry};
 use crate::emit::{self, Hit};

@@ -5,7 +5,6 @@ use observer_common::{CALL_FULL, CALL_WITH_HEAD, Entry};
 use super::forked::{forked, stays};
 use super::*;
 use crate::attach::Calls;
-use crate::decode::CallParts;
 
 /// Words of an entry before its head.
 const BARE: usize = size_of::<Entry>() / 8 - HEAD_WORDS;
@@ -16,17 +15,20 @@ fn once(in_progress: u32) -> Option<Probes> {
     Some(Probes::load(&options).unwrap()).filter(|probes| probes.calls() == Calls::Once)
 }
 
-/// The entries of the calls in progress, as records.
+/// The entry of a call in progress, as the record of it would be.
+fn entry_of(call: &Amid) -> Seen {
+    let words: Vec<u64> =
+        call.bytes().chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect();
+    let (bare, entry) = words.split_at(RECORD_BARE / 8);
+    let kinds = entry[2] << 16 | RecordKind::Enter as u64;
+    let record = [&[entry[0]], &bare[1..5], &[kinds, entry[1]], &entry[BARE..BARE + HEAD_WORDS]].concat();
+    Seen::read(&record.into_iter().flat_map(u64::to_ne_bytes).collect::<Vec<u8>>())
+}
+
+/// The entries of the calls in progress.
 fn begun(probes: &Probes) -> Vec<Seen> {
-    let (mut seen, mut calls) = (Vec::new(), CallParts::default());
-    for call in probes.amid().unwrap() {
-        if probes.is_amid(&call).unwrap() {
-            calls.tell(call.bytes(), call.will_be_reported(), &mut |one, other| {
-                seen.push(Seen::read(&[one, other].concat()))
-            });
-        }
-    }
-    seen
+    let calls = probes.amid().unwrap().into_iter().filter(|call| probes.is_amid(call).unwrap());
+    calls.map(|call| entry_of(&call)).collect()
 }
 
 #[test]
@@ -176,15 +178,12 @@ fn what_is_read_of_a_call_in_progress_is_of_that_call_alone() {
                 read += 1;
                 if probes.is_amid(&call).unwrap() {
                     confirmed += 1;
-                    let mut calls = CallParts::default();
-                    calls.tell(call.bytes(), true, &mut |one, other| {
-                        let seen = Seen::read(&[one, other].concat());
-                        let cell = addresses.iter().position(|address| *address == seen.subject);
-                        let words: std::collections::BTreeSet<u64> = seen.words.iter().map(|word| word >> 32).collect();
-                        if Vec::from_iter(words) != Vec::from_iter(cell.map(|cell| cell as u64)) {
-                            wrong.push(seen);
-                        }
-                    });
+                    let seen = entry_of(&call);
+                    let cell = addresses.iter().position(|address| *address == seen.subject);
+                    let words: std::collections::BTreeSet<u64> = seen.words.iter().map(|word| word >> 32).collect();
+                    if Vec::from_iter(words) != Vec::from_iter(cell.map(|cell| cell as u64)) {
+                        wrong.push(seen);
+                    }
                 }
             }
             drain(&mut probes);
