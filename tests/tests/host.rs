@@ -27,6 +27,8 @@ const AMID: u64 = 30;
 /// Of each ring: so much waits in it at most, however busy the machine is.
 const RING_PAGES: usize = 4096;
 
+/// Probes stay so long in a binary that nobody runs: what the observer does by itself.
+const KEPT: Duration = Duration::from_secs(10);
 /// After so long without a word nothing more is said.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -95,7 +97,10 @@ fn to_be_killed(token: &str, program: Program, steps: &[String]) -> Option<Strin
 fn two_hundred_processes_that_come_and_go_are_told_life_by_life() {
     let mut director = Director::new("crowd");
     let ring_pages = room(RING_PAGES).to_string();
-    let observer = Observer::run(["trace", "--all", "--json", "--ring-pages", &ring_pages]).wait_until_attached();
+    // Between two processes of one binary as much more time passes as the machine is slower.
+    let keep = format!("{}s", long(KEPT).as_secs());
+    let options = ["trace", "--all", "--json", "--ring-pages", &ring_pages, "--keep-probes", &keep];
+    let observer = Observer::run(options).wait_until_attached();
 
     // One process of each binary, and one copy in memory: from then on the observer knows them all.
     director.hold(true);

@@ -68,6 +68,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         selection,
         events,
         sums,
+        keep_probes: args.keep_probes.0,
         overhead_every: args.overhead_every.0,
         duration: args.duration.map(|duration| duration.0),
         mechanism: args.attach_with.map(Into::into),

@@ -71,6 +71,8 @@ pub struct Options {
     pub events: EventSet,
     /// Sum polls up by task instead of saying each, and report so often.
     pub sums: Option<Duration>,
+    /// With [`Selection::Everyone`], how long probes stay in a program that nobody runs any more.
+    pub keep_probes: Duration,
     /// How often to say what observing costs.
     pub overhead_every: Duration,
     /// When to stop; `None` is at a signal or the targets' end.

@@ -17,13 +17,12 @@ use super::images::entry_of;
 use super::setup::refused;
 use super::stream::{Mark, Stream};
 
-/// Probes that nobody runs into are taken out after so long.
-const UNUSED: Ns = Ns(10_000_000_000);
-
 /// All that is held.
 pub(super) struct Probing<'a> {
     events: EventSet,
     held: Vec<Held>,
+    /// Probes that nobody runs into are taken out after so long.
+    keep: Ns,
     /// Taking probes out waits for the kernel: threads do it.
     leaving: Vec<JoinHandle<()>>,
     say: &'a dyn Fn(u8, &str),
@@ -45,8 +44,8 @@ pub(super) struct Wanted<'a> {
 
 impl<'a> Probing<'a> {
     /// With what is held already.
-    pub(super) fn new(events: EventSet, held: Vec<Held>, say: &'a dyn Fn(u8, &str)) -> Self {
-        Self { events, held, leaving: Vec::new(), say }
+    pub(super) fn new(events: EventSet, held: Vec<Held>, keep: Ns, say: &'a dyn Fn(u8, &str)) -> Self {
+        Self { events, held, keep, leaving: Vec::new(), say }
     }
 
     /// What is held.
@@ -163,9 +162,10 @@ impl<'a> Probing<'a> {
     /// Takes probes out of files that nobody has run for a while; gives those files.
     pub(super) fn release_unused(&mut self, stream: &mut Stream, now: Ns) -> Vec<FileId> {
         self.leaving.retain(|thread| !thread.is_finished());
+        let keep = self.keep;
         let over = |held: &mut Held| {
             let used = held.names.iter().any(|name| stream.population.is_run(*name));
-            held.unused(now, used) >= UNUSED
+            held.unused(now, used) >= keep
         };
         let unused: Vec<Held> = self.held.extract_if(.., over).collect();
         for held in &unused {

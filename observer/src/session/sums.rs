@@ -217,3 +217,70 @@ fn key_of(pid: Pid, resource: &ResourceFacts, catalog: &Catalog) -> Option<TaskK
     let point = mapped.image.places.find(poll, RecordKind::Call)?;
     Some(TaskKey { tgid: pid.0, point: point.0, id: resource.task_id?.0 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums, and the stream of one process that they are told of.
+    struct Told(Sums);
+
+    impl Told {
+        fn new() -> Self {
+            Self(Sums::new(Ns(100), None))
+        }
+
+        fn see(&mut self, at: u64, tid: u32, inferred: bool, kind: EventKind) -> Option<(u64, u64, u64)> {
+            let event = Event { at: Ns(at), pid: Some(Pid(7)), tid: Some(Tid(tid)), inferred, kind };
+            figures(self.0.event(&event, &Catalog::default()).unwrap().as_slice()).pop().map(|(_, figures)| figures)
+        }
+
+        fn poll(&mut self, id: u64, tid: u32, from: u64, to: u64) {
+            self.see(from, tid, false, EventKind::Before(AsyncId(id)));
+            self.see(to, tid, false, EventKind::After(AsyncId(id)));
+        }
+
+        fn report(&mut self, at: u64) -> Vec<(u64, (u64, u64, u64))> {
+            figures(&self.0.report(Ns(at)).unwrap())
+        }
+    }
+
+    fn figures(reports: &[Polled]) -> Vec<(u64, (u64, u64, u64))> {
+        let figures = |polled: &Polled| (polled.sum.polls, polled.sum.busy_ns, polled.sum.longest_ns);
+        reports.iter().map(|polled| (polled.id.0, figures(polled))).collect()
+    }
+
+    #[test]
+    fn reported_polls_are_summed_from_report_to_report_and_once_more_before_the_end() {
+        let mut told = Told::new();
+        told.poll(1, 1, 10, 30);
+        // One within the other, on one thread.
+        told.see(40, 1, false, EventKind::Before(AsyncId(1)));
+        told.poll(2, 1, 50, 60);
+        told.see(100, 1, false, EventKind::After(AsyncId(1)));
+        assert_eq!(told.report(100), [(1, (2, 80, 60)), (2, (1, 10, 10))]);
+        assert_eq!(told.report(200), []);
+        told.poll(2, 1, 210, 215);
+        assert_eq!(told.see(220, 1, false, EventKind::Destroy(AsyncId(2))), Some((1, 5, 5)));
+        assert_eq!(told.see(221, 1, false, EventKind::Destroy(AsyncId(1))), None, "nothing new");
+        assert_eq!((told.report(300), told.0.totals()), (vec![], (4, 0)));
+    }
+
+    #[test]
+    fn a_poll_whose_end_was_only_concluded_is_not_measured() {
+        let mut told = Told::new();
+        told.see(10, 1, false, EventKind::Before(AsyncId(1)));
+        told.see(90, 1, true, EventKind::After(AsyncId(1)));
+        assert_eq!(told.report(100), []);
+    }
+
+    #[test]
+    fn polls_of_one_task_on_two_threads_do_not_meet() {
+        let mut told = Told::new();
+        told.see(10, 1, false, EventKind::Before(AsyncId(1)));
+        told.see(20, 2, false, EventKind::Before(AsyncId(1)));
+        told.see(30, 1, false, EventKind::After(AsyncId(1)));
+        told.see(90, 2, false, EventKind::After(AsyncId(1)));
+        assert_eq!(told.report(100), [(1, (2, 90, 70))]);
+    }
+}

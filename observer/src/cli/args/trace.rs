@@ -19,6 +19,11 @@ pub(in crate::cli) struct Trace {
     #[arg(long, value_name = "TIER", conflicts_with = "events")]
     pub(in crate::cli) tier: Option<Tier>,
 
+    /// With --all: how long probes stay in a program that nobody runs any more. One that is started after that is not seen in
+    /// its first moments
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub(in crate::cli) keep_probes: Span,
+
     /// How often to say what observing costs (SIGUSR1 asks for it at once)
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub(in crate::cli) overhead_every: Span,
