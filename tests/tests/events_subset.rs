@@ -19,7 +19,7 @@ fn kinds(stream: &Stream) -> Vec<&str> {
     let mut kinds: Vec<&str> = stream.lines.iter().map(|line| word(line, "event")).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    kinds.retain(|kind| !matches!(*kind, "start" | "end" | "lost" | "gone"));
+    kinds.retain(|kind| !matches!(*kind, "start" | "end" | "lost" | "gone" | "overhead"));
     kinds
 }
 

@@ -61,7 +61,7 @@ impl Observed {
                     Some(ended) => observed.close(pid_of(line), ended, Some(line.clone())),
                     None => observed.faults.push(format!("{}: gone before it is a target", pid_of(line))),
                 },
-                "end" | "lost" | "degraded" => {}
+                "end" | "lost" | "degraded" | "overhead" => {}
                 event => {
                     let (pid, id) = (pid_of(line), number(line, "asyncId"));
                     let owner = *owners.entry(id).or_insert(pid);
