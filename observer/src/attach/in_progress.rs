@@ -108,23 +108,15 @@ impl Probes {
     pub(super) fn forget_calls(&self, pid: Pid, end: Ns) -> Result<(), AttachError> {
         let failed = |source| AttachError::refused("forget a process", source);
         match self.object().reports() {
-            Calls::Twice => {
-                let mut left: Vec<Call> = Vec::new();
-                let calls = self.object().calls()?;
-                let is_left = |entered: &Entered| entered.tgid == pid.0 && entered.ts < end.0;
-                kernel_maps::each(calls, |call: Call, entered| left.extend(is_left(entered).then_some(call)))
-                    .and_then(|()| left.iter().try_for_each(|call| kernel_maps::remove(calls, *call).map(drop)))
-            }
+            Calls::Twice => kernel_maps::remove_those::<Call, Entered>(self.object().calls()?, |entered| {
+                entered.tgid == pid.0 && entered.ts < end.0
+            }),
             Calls::Once => {
-                let mut left: Vec<u64> = Vec::new();
-                let rows = self.object().rows()?;
-                // A row that is over may be about to be written to by the thread that is still there.
-                let is_left = |OpenCall { record, .. }: &OpenCall| {
+                kernel_maps::remove_those::<u64, OpenCall>(self.object().rows()?, |OpenCall { record, .. }| {
                     let began = record.entry.ts;
+                    // A row that is over may be about to be written to by the thread that is still there.
                     record.tgid() == pid.0 && (began != 0 || record.tid() != pid.0) && began < end.0
-                };
-                kernel_maps::each(rows, |key: u64, row| left.extend(is_left(row).then_some(key)))
-                    .and_then(|()| left.iter().try_for_each(|key| kernel_maps::remove(rows, *key).map(drop)))
+                })
             }
         }
         .map_err(failed)

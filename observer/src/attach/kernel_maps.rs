@@ -20,6 +20,22 @@ struct MapElement {
     flags: u64,
 }
 
+impl MapElement {
+    /// Of a map, with places of its key and value, which must outlive the call.
+    fn of<K>(map: BorrowedFd<'_>, key: &K, value: u64) -> Self {
+        Self { map_fd: map.as_raw_fd() as u32, pad: 0, key: (&raw const *key) as u64, value, flags: 0 }
+    }
+}
+
+/// Whether there was the entry that the kernel was asked for.
+fn was_there(answer: io::Result<libc::c_long>) -> io::Result<bool> {
+    match answer {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// `BPF_MAP_LOOKUP_BATCH`.
 #[repr(C)]
 struct MapBatch {
@@ -45,13 +61,7 @@ struct MapFreeze {
 /// Sets the one value of a map that has one, which is as long as this.
 pub(super) fn fill(map: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     let key = 0u32;
-    let update = MapElement {
-        map_fd: map.as_raw_fd() as u32,
-        pad: 0,
-        key: (&raw const key) as u64,
-        value: bytes.as_ptr() as u64,
-        flags: 0,
-    };
+    let update = MapElement::of(map, &key, bytes.as_ptr() as u64);
     // SAFETY: key and value outlive the call; the map was created with values of this length.
     unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &update) }.map(drop)
 }
@@ -65,45 +75,35 @@ pub(super) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Sets one entry of a map whose keys and values have these types.
 pub(super) fn update<V: Copy>(map: BorrowedFd<'_>, key: u32, value: V) -> io::Result<()> {
-    let update = MapElement {
-        map_fd: map.as_raw_fd() as u32,
-        pad: 0,
-        key: (&raw const key) as u64,
-        value: (&raw const value) as u64,
-        flags: 0,
-    };
+    let update = MapElement::of(map, &key, (&raw const value) as u64);
     // SAFETY: key and value outlive the call and have the map's sizes.
     unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &update) }.map(drop)
 }
 
 /// Removes one entry of a map whose keys have this type; whether there was one.
 pub(super) fn remove<K: Copy>(map: BorrowedFd<'_>, key: K) -> io::Result<bool> {
-    let removal =
-        MapElement { map_fd: map.as_raw_fd() as u32, pad: 0, key: (&raw const key) as u64, value: 0, flags: 0 };
+    let removal = MapElement::of(map, &key, 0);
     // SAFETY: the key outlives the call and has the map's size.
-    match unsafe { bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &removal) } {
-        Ok(_) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-        Err(error) => Err(error),
-    }
+    was_there(unsafe { bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &removal) })
+}
+
+/// Removes the entries of a hash map, whose keys and values have these types, of which this is true.
+pub(super) fn remove_those<K: Copy + Default, V: Copy + Default>(
+    map: BorrowedFd<'_>,
+    is_one: impl Fn(&V) -> bool,
+) -> io::Result<()> {
+    let mut those: Vec<K> = Vec::new();
+    each(map, |key: K, value| those.extend(is_one(value).then_some(key)))?;
+    those.iter().try_for_each(|key| remove(map, *key).map(drop))
 }
 
 /// The entry of a map whose keys and values have these types; `None` where there is none.
 pub(super) fn look_up<K: Copy, V: Copy + Default>(map: BorrowedFd<'_>, key: K) -> io::Result<Option<V>> {
     let mut value = V::default();
-    let question = MapElement {
-        map_fd: map.as_raw_fd() as u32,
-        pad: 0,
-        key: (&raw const key) as u64,
-        value: (&raw mut value) as u64,
-        flags: 0,
-    };
+    let question = MapElement::of(map, &key, (&raw mut value) as u64);
     // SAFETY: key and value outlive the call and have the map's sizes.
-    match unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &question) } {
-        Ok(_) => Ok(Some(value)),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(error) => Err(error),
-    }
+    let found = was_there(unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &question) })?;
+    Ok(found.then_some(value))
 }
 
 /// Every entry of a hash map, whose keys and values have these types, that is there from the beginning of this reading to

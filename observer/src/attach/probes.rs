@@ -174,11 +174,6 @@ impl Probes {
         self.object.reports()
     }
 
-    /// What becomes of polls after which the task goes on.
-    pub fn quiet(&self) -> Quiet {
-        self.object.quiet()
-    }
-
     /// Attaches every point of every request, or none. Points that the kernel refuses for their place's sake are no
     /// error, see [`Links::refused`].
     ///

@@ -112,7 +112,7 @@ impl<'a> Follower<'a> {
             lives,
             analyst,
             files: HashMap::new(),
-            probing: Probing::new(options.events, held, Ns(options.keep_probes.as_nanos() as u64), say),
+            probing: Probing::new(options.events, held, Ns::of(options.keep_probes), say),
             members,
             newcomers: Vec::new(),
             runners: HashSet::new(),

@@ -187,7 +187,7 @@ impl Sweeping<'_> {
     }
 
     async fn judge(&mut self, undecided: Undecided, pace: &mut Pace) -> Result<(), SessionError> {
-        let rules = Rules { warm_up: Ns(u64::try_from(self.options.warm_up.as_nanos()).unwrap_or(u64::MAX)) };
+        let rules = Rules { warm_up: Ns::of(self.options.warm_up) };
         for target in std::mem::take(&mut self.inspection.targets) {
             let pid = target.pid();
             let waits = self.waits(&target, pace).await;

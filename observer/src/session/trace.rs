@@ -76,7 +76,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let population = Population::new(catalog, members);
     let every_poll = quiet(options) == Quiet::Reported;
     let kernel_sums = probes.poll_sums()?;
-    let sums = options.sums.map(|every| Sums::new(Ns(every.as_nanos() as u64), kernel_sums));
+    let sums = options.sums.map(|every| Sums::new(Ns::of(every), kernel_sums));
     let mut stream = Stream::new(population, Lifecycle::new(rules), output, every_poll, sums);
     let mut follower = Follower::begin(options, lives, (&processes, held), &mut stream, &say)?;
     let until = options.duration.map(|duration| Instant::now() + duration);
@@ -87,7 +87,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
             .map_err(|source| SessionError::System { what: "watch rings, targets and signals", source })?
     };
     attached.say_start(&mut stream, &probes, &follower)?;
-    let every = Ns(options.overhead_every.as_nanos() as u64);
+    let every = Ns::of(options.overhead_every);
     let mut costs = Costs::new(attached.at, every, probes.hit_ns());
     let mut censuses = Censuses::new(options.bound);
     for (target, process) in targets.iter().zip(&processes) {

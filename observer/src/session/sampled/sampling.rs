@@ -75,7 +75,6 @@ pub(super) struct Sampled {
 
 impl Sampled {
     pub(super) fn new(options: &SampledOptions, rate: Rate, subjects: Vec<Subject>, output: SampledOutput) -> Self {
-        let ns = |span: Duration| Ns(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
         let now = monotonic_now();
         let watched =
             |subject| Watched { subject, still: Still::default(), interval: Tally::default(), total: Tally::default() };
@@ -95,8 +94,8 @@ impl Sampled {
             rate,
             watched: subjects.into_iter().map(watched).collect(),
             output,
-            interval: ns(options.interval),
-            blocking: ns(options.blocking),
+            interval: Ns::of(options.interval),
+            blocking: Ns::of(options.blocking),
             by_task: options.by_task,
             runs: Runs::default(),
             began: now,

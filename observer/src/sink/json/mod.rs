@@ -261,9 +261,9 @@ impl OverheadObject {
 }
 
 #[derive(Serialize)]
-struct LostObject {
-    pid: Option<u32>,
-    count: Integer,
+pub(in crate::sink) struct LostObject {
+    pub(in crate::sink) pid: Option<u32>,
+    pub(in crate::sink) count: Integer,
 }
 
 #[derive(Serialize)]

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::model::TypeEntry;
-use crate::sink::json::{Integer, TargetObject, line, milliseconds};
+use crate::sink::json::{Integer, LostObject, TargetObject, line, milliseconds};
 use crate::sink::sites::json::origin::CallObject;
 
 use super::{Blocking, Busy, How, Interval, SampledEnd, SampledReport, SampledSink, SampledStart};
@@ -123,12 +123,6 @@ struct BlockingObject<'a> {
 struct EndedObject<'a> {
     pid: u32,
     reason: &'a str,
-}
-
-#[derive(Serialize)]
-struct LostObject {
-    pid: Option<u32>,
-    count: Integer,
 }
 
 #[derive(Serialize)]

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::points::FileOffset;
 use super::process::Pid;
-use super::watcher::{Ended, Ending, Watcher};
-use crate::bench::tail::Tail;
+use super::watcher::{Ending, Peer};
 
 /// What a machine without it should do.
 pub(super) const INSTALL: &str = "apt-get install bpftrace";
@@ -24,28 +22,15 @@ pub(super) fn version() -> Option<String> {
     said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }
 
-/// bpftrace, attached.
-pub(super) struct Bpftrace {
-    child: Ending,
-    rest: Tail,
-}
-
-impl Bpftrace {
-    /// Attaches it to a process of this program.
-    pub(super) fn attach(target: Pid, program: &Path, functions: &BTreeSet<FileOffset>) -> Result<Self> {
-        let mut command = Command::new("bpftrace");
-        // A program without symbols has no boundaries that it could check: where functions begin we know.
-        command.args(["--unsafe", "-p", &target.0.to_string(), "-e", &script(program, functions)]);
-        command.env("BPFTRACE_MAP_KEYS_MAX", TASKS).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = Ending(command.spawn().context("starting bpftrace")?);
-        let mut says = BufReader::new(child.0.stdout.take().context("is piped")?);
-        let mut line = String::new();
-        while line.trim() != READY {
-            line.clear();
-            ensure!(says.read_line(&mut line)? > 0, "bpftrace ended before it was attached");
-        }
-        Ok(Self { child, rest: Tail::of(says) })
-    }
+/// Attaches it to a process of this program.
+pub(super) fn attach(target: Pid, program: &Path, functions: &BTreeSet<FileOffset>) -> Result<Peer> {
+    let mut command = Command::new("bpftrace");
+    // A program without symbols has no boundaries that it could check: where functions begin we know.
+    command.args(["--unsafe", "-p", &target.0.to_string(), "-e", &script(program, functions)]);
+    command.env("BPFTRACE_MAP_KEYS_MAX", TASKS).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = Ending(command.spawn().context("starting bpftrace")?);
+    let says = child.0.stdout.take().context("is piped")?;
+    Peer::attached("bpftrace", child, says, |line| line.trim() == READY)
 }
 
 const READY: &str = "attached";
@@ -65,18 +50,6 @@ fn script(program: &Path, functions: &BTreeSet<FileOffset>) -> String {
         places("uretprobe")
     );
     script
-}
-
-impl Watcher for Bpftrace {
-    fn pid(&self) -> Pid {
-        Pid(self.child.0.id())
-    }
-
-    fn end(mut self: Box<Self>) -> Result<Ended> {
-        self.child.interrupt()?;
-        self.rest.end()?;
-        Ok(Ended::default())
-    }
 }
 
 #[cfg(test)]

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::bpftrace::Bpftrace;
+use super::bpftrace;
 use super::load::Load;
 use super::points::FileOffset;
 use super::presence::Presence;
 use super::process::{Kib, Pid};
 use super::rebuilt::{Client, Port};
 use super::steered::Steered;
-use super::strace::Strace;
+use super::strace;
 use super::watcher::{Ended, Ours, Watcher};
 
 /// The poll functions of each load's program.
@@ -63,9 +63,9 @@ pub(super) fn take(root: &Path, who: &Presence, load: Load, functions: &PollFunc
             Presence::Ours(arguments) => Some(Box::new(Ours::attach(root, pid, arguments)?)),
             Presence::Bpftrace(_) => {
                 let functions = functions.get(&load).context("its poll functions are known")?;
-                Some(Box::new(Bpftrace::attach(pid, &load.program(root), functions)?))
+                Some(Box::new(bpftrace::attach(pid, &load.program(root), functions)?))
             }
-            Presence::Strace(_) => Some(Box::new(Strace::attach(pid)?)),
+            Presence::Strace(_) => Some(Box::new(strace::attach(pid)?)),
             Presence::Rebuilt { client: true, .. } => Some(Box::new(Client::attach(root, port)?)),
         })
     })?;

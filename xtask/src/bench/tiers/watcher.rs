@@ -1,15 +1,17 @@
 //! Somebody who looks at a process: attached, asked for what it costs itself, and taken out.
 
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::process::Pid;
 use crate::bench::interrupt::interrupt;
 use crate::bench::observer::Observer;
+use crate::bench::tail::Tail;
 
 /// Somebody who looks, attached.
 pub(super) trait Watcher {
@@ -78,5 +80,41 @@ impl Drop for Ending {
         // It has ended unless something failed before.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// A tool that writes to a pipe and says there that it is attached.
+pub(super) struct Peer {
+    child: Ending,
+    rest: Tail,
+}
+
+impl Peer {
+    /// Waits until a line says that it is attached.
+    pub(super) fn attached(
+        name: &str,
+        child: Ending,
+        pipe: impl Read + Send + 'static,
+        says_so: impl Fn(&str) -> bool,
+    ) -> Result<Self> {
+        let mut says = BufReader::new(pipe);
+        let mut line = String::new();
+        while !says_so(&line) {
+            line.clear();
+            ensure!(says.read_line(&mut line)? > 0, "{name} ended before it was attached");
+        }
+        Ok(Self { child, rest: Tail::of(says) })
+    }
+}
+
+impl Watcher for Peer {
+    fn pid(&self) -> Pid {
+        Pid(self.child.0.id())
+    }
+
+    fn end(mut self: Box<Self>) -> Result<Ended> {
+        self.child.interrupt()?;
+        self.rest.end()?;
+        Ok(Ended::default())
     }
 }
