@@ -3,6 +3,9 @@
 //! What has not returned yet is for user space to find among the calls in progress. Does not know addresses: where
 //! records must say them, `call` reports each moment by itself.
 
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::helpers::generated::bpf_get_func_ip;
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use core::mem::MaybeUninit;
@@ -13,15 +16,45 @@ use crate::emit::{self, Hit};
 use crate::rows::Row;
 use crate::{header, maps, quiet};
 
+/// What a program of a session says at an entry: the return is wanted, or it is not.
+const WANTED: u32 = 0;
+const UNWANTED: u32 = 1;
+
 /// Remembers what there is to report.
 #[uprobe]
 pub fn begin_call(ctx: ProbeContext) -> u32 {
-    let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
-    let subject = first_argument(&ctx);
+    begin(&ctx);
+    0
+}
+
+/// Reports the call, with the memory that is now where the header was.
+#[uretprobe]
+pub fn end_call(ctx: RetProbeContext) -> u32 {
+    end(&ctx, ctx.regs);
+    0
+}
+
+/// Both, where the kernel calls one program at both moments (a session, since Linux 6.13): the second is told by the thread
+/// being elsewhere than where the function begins.
+#[uprobe]
+pub fn whole_call(ctx: ProbeContext) -> u32 {
+    // SAFETY: the program's own context, which is the registers.
+    let (begins, is_at) = unsafe { (bpf_get_func_ip(ctx.as_ptr()), (*ctx.regs).rip) };
+    if begins == is_at {
+        return begin(&ctx);
+    }
+    end(&ctx, ctx.regs);
+    WANTED
+}
+
+#[inline(always)]
+fn begin(ctx: &ProbeContext) -> u32 {
+    let Some(hit) = Hit::take(ctx, ctx.regs) else { return UNWANTED };
+    let subject = first_argument(ctx);
     let Some(row) = Row::to_begin(&hit) else {
         maps::count(Counter::EntriesForgotten);
-        report_entry(&ctx, &hit, subject);
-        return 0;
+        report_entry(ctx, &hit, subject);
+        return WANTED;
     };
     let record = row.record();
     // SAFETY: the row is this thread's own, and over.
@@ -35,13 +68,12 @@ pub fn begin_call(ctx: ProbeContext) -> u32 {
         (*record).name(hit.cookie, hit.sp, subject, hit.tid(), hit.tgid());
     }
     row.open(hit.ts);
-    0
+    WANTED
 }
 
-/// Reports the call, with the memory that is now where the header was.
-#[uretprobe]
-pub fn end_call(ctx: RetProbeContext) -> u32 {
-    let Some(hit) = Hit::take_return(&ctx, ctx.regs) else { return 0 };
+#[inline(always)]
+fn end<C: EbpfContext>(ctx: &C, regs: *const pt_regs) {
+    let Some(hit) = Hit::take_return(ctx, regs) else { return };
     let sp = hit.sp.wrapping_sub(RETURN_ADDRESS);
     let Some(row) = Row::that_ends(&hit, sp) else {
         let mut record = MaybeUninit::<Record>::uninit();
@@ -50,9 +82,9 @@ pub fn end_call(ctx: RetProbeContext) -> u32 {
         unsafe {
             header::clear_head(&raw mut (*place).head);
             emit::describe(place, &hit.dated_now(), RecordKind::Leave, FLAG_SUBJECT_UNKNOWN, sp, 0, 0);
-            emit::send(&ctx, place.cast(), RECORD_WITH_HEAD as u64);
+            emit::send(ctx, place.cast(), RECORD_WITH_HEAD as u64);
         }
-        return 0;
+        return;
     };
     let record = row.record();
     // SAFETY: the row is this thread's own until it is closed below; of what is sent all is written.
@@ -63,7 +95,7 @@ pub fn end_call(ctx: RetProbeContext) -> u32 {
         let hit = hit.dated_now();
         if !row.is_loud() && flags == 0 && quiet::is_unsaid(&hit, record, far) {
             row.close();
-            return 0;
+            return;
         }
         let is_full = flags == 0 && header::is_complete(&raw const (*record).head);
         let hit = if is_full {
@@ -74,9 +106,8 @@ pub fn end_call(ctx: RetProbeContext) -> u32 {
         };
         emit::describe(record.cast(), &hit, RecordKind::Call, flags, sp, subject, far);
         let len = if is_full { CALL_FULL } else { CALL_WITH_HEAD };
-        emit::send(&ctx, record.cast(), len as u64);
+        emit::send(ctx, record.cast(), len as u64);
     }
     // After it was reported: who reads the calls in progress first and the records then misses none.
     row.close();
-    0
 }

@@ -62,9 +62,24 @@ struct LinkPerfEvent {
 /// What a program is loaded to be attached by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AttachedBy {
+    /// A uprobe_multi link, at one moment of a call.
     Multi,
+    /// A uprobe_multi link that is a session: at both.
+    Session,
     PerfEvent,
 }
+
+/// At which moment of a call a link's program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    Entry,
+    Return,
+    /// Both, if its program says so at the entry.
+    Session,
+}
+
+/// `BPF_TRACE_UPROBE_SESSION` of `enum bpf_attach_type`, which aya-obj 0.3 does not have yet.
+const UPROBE_SESSION: u32 = 57;
 
 /// A refused program load: the error, and what the verifier said.
 pub(super) struct Rejected {
@@ -91,6 +106,7 @@ pub(super) fn load_program(
         license: license.as_ptr() as u64,
         expected_attach_type: match by {
             AttachedBy::Multi => bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32,
+            AttachedBy::Session => UPROBE_SESSION,
             AttachedBy::PerfEvent => 0,
         },
         ..ProgramLoad::default()
@@ -127,20 +143,23 @@ pub(super) fn link_multi(
     offsets: &[u64],
     cookies: &[u64],
     pid: u32,
-    at_return: bool,
+    moment: Moment,
 ) -> io::Result<OwnedFd> {
     debug_assert_eq!(offsets.len(), cookies.len());
     let link = LinkCreate {
         prog_fd: program.as_raw_fd() as u32,
         target_fd: 0,
-        attach_type: bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32,
+        attach_type: match moment {
+            Moment::Entry | Moment::Return => bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32,
+            Moment::Session => UPROBE_SESSION,
+        },
         flags: 0,
         path: path.as_ptr() as u64,
         offsets: offsets.as_ptr() as u64,
         ref_ctr_offsets: 0,
         cookies: cookies.as_ptr() as u64,
         count: offsets.len().min(cookies.len()) as u32,
-        multi_flags: if at_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 },
+        multi_flags: if moment == Moment::Return { BPF_F_UPROBE_MULTI_RETURN } else { 0 },
         pid,
         pad: 0,
     };

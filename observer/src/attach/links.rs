@@ -11,11 +11,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 
+use super::AttachError;
+use super::kernel::{self, Moment};
 use super::object::PROGRAMS;
 use super::sites::{ImageRequest, Scope, Sites};
 use super::trace_event::TraceEvent;
 use super::tracefs::Tracefs;
-use super::{AttachError, kernel};
 use crate::model::{PointIndex, Program};
 
 /// What the kernel takes in one uprobe_multi link (`MAX_UPROBE_MULTI_CNT`).
@@ -51,7 +52,10 @@ enum Link {
 
 /// How links are made.
 pub(super) enum Way {
-    Multi,
+    Multi {
+        /// The program at entries runs at returns as well.
+        sessions: bool,
+    },
     Tracefs(Arc<Tracefs>),
 }
 
@@ -123,7 +127,7 @@ impl Links {
                 }
                 let image = Image::open(request)?;
                 let parted = match way {
-                    Way::Multi => vec![sites],
+                    Way::Multi { .. } => vec![sites],
                     Way::Tracefs(_) => sites.by_cookie(program),
                 };
                 for sites in parted {
@@ -145,24 +149,29 @@ impl Links {
         sites: Sites,
     ) -> Result<(), AttachError> {
         let scope = image.request.scope;
-        let at_return = program == Program::Leave;
+        let moment = match (program, way) {
+            (Program::Leave, _) => Moment::Return,
+            (Program::Enter, Way::Multi { sessions: true }) => Moment::Session,
+            _ => Moment::Entry,
+        };
         let link = match way {
-            Way::Multi => {
+            Way::Multi { .. } => {
                 let pid = scope.pid().map_or(0, |pid| pid.0);
-                kernel::link_multi(fd, &image.path, &sites.offsets, &sites.cookies, pid, at_return).map(Link::Multi)
+                kernel::link_multi(fd, &image.path, &sites.offsets, &sites.cookies, pid, moment).map(Link::Multi)
             }
             Way::Tracefs(tracefs) => {
+                let at_return = moment == Moment::Return;
                 TraceEvent::attach(tracefs, fd, &image.file, &sites, scope.pid(), at_return)?.map(Link::Event)
             }
         };
         match link {
             Ok(link) => {
-                if at_return {
-                    self.returns.push(link)
-                } else {
-                    self.entries.push(link)
+                match moment {
+                    Moment::Return => self.returns.push(link),
+                    Moment::Entry | Moment::Session => self.entries.push(link),
                 }
-                self.probes += sites.points.len();
+                let probes = if moment == Moment::Session { 2 } else { 1 };
+                self.probes += probes * sites.points.len();
                 Ok(())
             }
             Err(reason) if is_about_a_site(&reason) => match sites.halve() {
@@ -234,6 +243,6 @@ fn failed(request: &ImageRequest<'_>, way: &Way, reason: io::Error) -> AttachErr
             AttachError::FileUnreadable { path: request.path.to_owned(), source: reason }
         }
         (Way::Tracefs(_), _) => AttachError::event_refused("attach probes", reason),
-        (Way::Multi, _) => AttachError::refused("attach probes", reason),
+        (Way::Multi { .. }, _) => AttachError::refused("attach probes", reason),
     }
 }

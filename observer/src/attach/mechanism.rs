@@ -17,7 +17,7 @@ use observer_common::{Counter, MintRegister};
 use super::AttachError;
 use super::kernel::AttachedBy;
 use super::links::{Links, Way};
-use super::object::Object;
+use super::object::{Bound, Object};
 use super::sites::{ImageRequest, Scope};
 use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, Program, Role, VirtAddr};
 
@@ -51,6 +51,8 @@ pub(super) enum Trial {
     Works {
         /// The programs it worked with.
         programs: HashMap<Program, OwnedFd>,
+        /// Whether the program at entries runs at returns as well.
+        sessions: bool,
         /// What it was tried with. Taking it out waits for the kernel, as long as all that is done before the first event: so
         /// that is left for the end.
         links: Links,
@@ -63,7 +65,9 @@ pub(super) enum Trial {
 
 /// Tries. The error is one that would meet trace events, too.
 pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
-    let programs = match object.load_programs(AttachedBy::Multi) {
+    let bound = object.bind()?;
+    let is_of_calls = |program| matches!(program, Program::Enter | Program::Leave);
+    let mut programs = match bound.load(AttachedBy::Multi, |program| !is_of_calls(program)) {
         Ok(programs) => programs,
         Err(AttachError::KernelCannot { source, .. }) => return Ok(Trial::Lacks(source)),
         Err(other) => return Err(other),
@@ -74,7 +78,7 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
     // Foreign or not, as the audience may have it.
     let hits = || Ok::<u64, AttachError>(object.counter(Counter::Hits)? + object.counter(Counter::Foreign)?);
     let before = hits()?;
-    let links = match Links::attach(&programs, &Way::Multi, &[request]) {
+    let links = match Links::attach(&programs, &Way::Multi { sessions: false }, &[request]) {
         Ok(links) => links,
         Err(AttachError::KernelCannot { source, .. }) => return Ok(Trial::Lacks(source)),
         Err(other) => return Err(other),
@@ -86,18 +90,41 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
     if thread::spawn(|| trodden(1)).join().is_err() || hits()? == before {
         return Ok(Trial::Lacks(io::Error::from_raw_os_error(libc::ENODEV)));
     }
-    let (idle, hit_ns) = price(object)?;
-    Ok(Trial::Works { programs, links: Links::together([links, idle]), hit_ns })
+    let (idle, hit_ns) = price(&bound)?;
+    let links = Links::together([links, idle]);
+    Ok(match try_session(&bound, &own)? {
+        Some((program, link)) => {
+            programs.insert(Program::Enter, program);
+            Trial::Works { programs, sessions: true, links: Links::together([links, link]), hit_ns }
+        }
+        None => {
+            programs.extend(bound.load(AttachedBy::Multi, is_of_calls)?);
+            Trial::Works { programs, sessions: false, links, hit_ns }
+        }
+    })
+}
+
+/// The program for both moments of a call, with a link that shows that the kernel takes it: some load the program and have
+/// no such links. `None` where two programs are to be used, or must be. The place is not run into any more.
+fn try_session(bound: &Bound<'_>, own: &OwnPlace) -> Result<Option<(OwnedFd, Links)>, AttachError> {
+    let Some(program) = bound.load_session()? else { return Ok(None) };
+    let point = AttachPoint { role: Role::Poll, register: None, ..own_point(own.offset) };
+    let mut programs = HashMap::from([(Program::Enter, program)]);
+    match Links::attach(&programs, &Way::Multi { sessions: true }, &[request(own, &point)]) {
+        Ok(links) if links.refused().is_empty() => Ok(programs.remove(&Program::Enter).map(|program| (program, links))),
+        Ok(_) | Err(AttachError::KernelCannot { .. }) => Ok(None),
+        Err(other) => Err(other),
+    }
 }
 
 /// What a hit costs whose program does nothing. It was never seen to differ from a target's by more than the noise: it is the
 /// same trap, into the same kernel.
-fn price(object: &Object) -> Result<(Links, f64), AttachError> {
-    let program = object.load_idle(AttachedBy::Multi)?;
+fn price(bound: &Bound<'_>) -> Result<(Links, f64), AttachError> {
+    let program = bound.load_idle(AttachedBy::Multi)?;
     let own = own_file("/proc/self/exe", priced as *const () as usize)?;
     let point = own_point(own.offset);
     let request = request(&own, &point);
-    let links = Links::attach(&HashMap::from([(Program::Mint, program)]), &Way::Multi, &[request])?;
+    let links = Links::attach(&HashMap::from([(Program::Mint, program)]), &Way::Multi { sessions: false }, &[request])?;
     let batch = || {
         let began = Instant::now();
         (0..CALLS).for_each(|_| priced());

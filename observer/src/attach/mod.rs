@@ -23,7 +23,7 @@ mod tests;
 mod trace_event;
 mod tracefs;
 
-pub use self::object::{Calls, Spawners, Work};
+pub use self::object::{Calls, Sessions, Spawners, Work};
 pub use audience::sees_every_process;
 pub use barrier::wait_for_programs;
 pub use error::AttachError;

@@ -49,7 +49,14 @@ pub(super) struct Object {
     work: Work,
     calls: Calls,
     quiet: Quiet,
+    sessions: Sessions,
     spawners: Spawners,
+}
+
+/// The same with its programs bound to the maps, to be loaded.
+pub(super) struct Bound<'a> {
+    object: &'a Object,
+    bound: aya_obj::Object,
 }
 
 /// A map in the kernel, and what the object says of it.
@@ -84,6 +91,16 @@ pub enum Calls {
     /// [`Probes::amid`](super::Probes::amid). Where records say addresses
     /// ([`Mechanism::says_addresses`](super::Mechanism::says_addresses)) they are reported twice all the same.
     Once,
+}
+
+/// How the two moments of a call that is reported once are probed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sessions {
+    /// By one link and one program, where the kernel has such links (sessions, since Linux 6.13): a hit less to be asked about.
+    #[default]
+    IfThere,
+    /// By two links.
+    Never,
 }
 
 /// Whether ids can be reported with those who take them: a program of its own, and memory to put its records together.
@@ -131,7 +148,8 @@ impl Object {
         }
         let counters = map(&maps, COUNTERS)?.as_fd().try_clone_to_owned().map_err(kept)?;
         let counters = PerCpuArray::try_from(Map::PerCpuArray(MapData::from_fd(counters)?))?;
-        Ok(Self { parsed, maps, counters, work: Work::Report, calls, quiet, spawners: options.spawners })
+        let Options { sessions, spawners, .. } = *options;
+        Ok(Self { parsed, maps, counters, work: Work::Report, calls, quiet, sessions, spawners })
     }
 
     /// What is loaded from now on.
@@ -189,33 +207,52 @@ impl Object {
         Ok(each.iter().sum())
     }
 
-    /// The programs that are wanted, in the order of [`PROGRAMS`].
-    fn programs(&self) -> impl Iterator<Item = Program> + use<> {
-        let spawners = self.spawners;
-        PROGRAMS.into_iter().filter(move |program| *program != Program::Spawn || spawners == Spawners::Reported)
-    }
-
     /// Loads every wanted program.
     pub(super) fn load_programs(&self, by: AttachedBy) -> Result<HashMap<Program, OwnedFd>, AttachError> {
-        let object = self.relocated()?;
-        let load = |program| Ok((program, load(&object, name(program, self.work, self.calls), by)?));
-        self.programs().map(load).collect()
+        self.bind()?.load(by, |_| true)
+    }
+
+    /// Binds the programs to the maps.
+    pub(super) fn bind(&self) -> Result<Bound<'_>, AttachError> {
+        let mut bound = self.parsed.clone();
+        let sections: HashSet<usize> = bound.functions.keys().map(|(section, _)| *section).collect();
+        let maps = self.maps.iter();
+        let by_name = maps.map(|(name, map)| (name.as_str(), map.as_fd().as_raw_fd(), &map.declared));
+        bound.relocate_maps(by_name, &sections).map_err(|e| broken(&e))?;
+        bound.relocate_calls(&sections).map_err(|e| broken(&e))?;
+        Ok(Bound { object: self, bound })
+    }
+}
+
+impl Bound<'_> {
+    /// Loads those of the wanted programs.
+    pub(super) fn load(
+        &self,
+        by: AttachedBy,
+        those: impl Fn(Program) -> bool,
+    ) -> Result<HashMap<Program, OwnedFd>, AttachError> {
+        let Object { work, calls, spawners, .. } = *self.object;
+        let wanted = |program: &Program| *program != Program::Spawn || spawners == Spawners::Reported;
+        let programs = PROGRAMS.into_iter().filter(|program| wanted(program) && those(*program));
+        programs.map(|program| Ok((program, load(&self.bound, name(program, work, calls), by)?))).collect()
     }
 
     /// Loads the program that does nothing.
     pub(super) fn load_idle(&self, by: AttachedBy) -> Result<OwnedFd, AttachError> {
-        load(&self.relocated()?, name(Program::Mint, Work::Nothing, self.calls), by)
+        load(&self.bound, name(Program::Mint, Work::Nothing, self.object.calls), by)
     }
 
-    /// The object with its programs bound to the maps.
-    fn relocated(&self) -> Result<aya_obj::Object, AttachError> {
-        let mut object = self.parsed.clone();
-        let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
-        let maps = self.maps.iter();
-        let by_name = maps.map(|(name, map)| (name.as_str(), map.as_fd().as_raw_fd(), &map.declared));
-        object.relocate_maps(by_name, &sections).map_err(|e| broken(&e))?;
-        object.relocate_calls(&sections).map_err(|e| broken(&e))?;
-        Ok(object)
+    /// Loads the one program for both moments of a call; `None` where it is not wanted, or where the kernel has no such
+    /// programs and says so now.
+    pub(super) fn load_session(&self) -> Result<Option<OwnedFd>, AttachError> {
+        let Object { work: Work::Report, calls: Calls::Once, sessions: Sessions::IfThere, .. } = *self.object else {
+            return Ok(None);
+        };
+        match load(&self.bound, WHOLE_CALL, AttachedBy::Session) {
+            Ok(program) => Ok(Some(program)),
+            Err(AttachError::Verifier { .. } | AttachError::KernelCannot { .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
     }
 }
 
@@ -238,6 +275,9 @@ fn load(object: &aya_obj::Object, name: &'static str, by: AttachedBy) -> Result<
 /// and returns before entries. Probes are taken out in the reverse order, so births go first.
 pub(super) const PROGRAMS: [Program; 7] =
     [Program::Leave, Program::Enter, Program::EnterOnly, Program::Raise, Program::Mint, Program::Birth, Program::Spawn];
+
+/// What the kernel side calls the one program for both moments of a call.
+const WHOLE_CALL: &str = "whole_call";
 
 /// What the kernel side calls it.
 fn name(program: Program, work: Work, calls: Calls) -> &'static str {
@@ -293,7 +333,7 @@ mod tests {
         let mut found: Vec<&str> = object.programs.keys().map(String::as_str).collect();
         let ways = [(Work::Report, Calls::Twice), (Work::Report, Calls::Once), (Work::Nothing, Calls::Twice)];
         let names = |(work, calls)| PROGRAMS.map(|program| name(program, work, calls));
-        let mut expected: Vec<&str> = ways.into_iter().flat_map(names).collect();
+        let mut expected: Vec<&str> = ways.into_iter().flat_map(names).chain([WHOLE_CALL]).collect();
         found.sort();
         expected.sort();
         expected.dedup();

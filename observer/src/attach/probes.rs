@@ -14,7 +14,7 @@ use super::kernel_log::KernelLog;
 use super::kernel_maps;
 use super::links::Way;
 use super::mechanism::{Trial, try_multi};
-use super::object::{Calls, Object, Spawners, Work};
+use super::object::{Calls, Object, Sessions, Spawners, Work};
 use super::tracefs::Tracefs;
 use super::{AttachError, Audience, ImageRequest, Links, Mechanism};
 use crate::model::{Pid, PointIndex, Program, Spot};
@@ -38,6 +38,8 @@ pub struct Options {
     pub in_progress: u32,
     /// When calls are reported.
     pub calls: Calls,
+    /// How the moments of a call that is reported once are probed.
+    pub sessions: Sessions,
     /// What becomes of polls after which the task goes on, where calls are reported once.
     pub quiet: Quiet,
     /// Whether ids can be reported with those who take them.
@@ -57,6 +59,7 @@ impl Default for Options {
             processes: 16_384,
             in_progress: 32_768,
             calls: Calls::Twice,
+            sessions: Sessions::IfThere,
             quiet: Quiet::Reported,
             spawners: Spawners::Unseen,
             kernel_log: false,
@@ -115,13 +118,13 @@ impl Probes {
             wanted => {
                 let mut object = Object::load(options, Mechanism::UprobeMulti, log.as_ref())?;
                 match try_multi(&object)? {
-                    Trial::Works { programs, links, hit_ns } if options.work == Work::Report => {
-                        Some((object, programs, (links, Some(hit_ns))))
+                    Trial::Works { programs, sessions, links, hit_ns } if options.work == Work::Report => {
+                        Some((object, programs, Way::Multi { sessions }, (links, Some(hit_ns))))
                     }
                     Trial::Works { links, hit_ns, .. } => {
                         object.set_work(options.work);
                         let programs = object.load_programs(AttachedBy::Multi)?;
-                        Some((object, programs, (links, Some(hit_ns))))
+                        Some((object, programs, Way::Multi { sessions: false }, (links, Some(hit_ns))))
                     }
                     Trial::Lacks(source) if wanted == Some(Mechanism::UprobeMulti) => {
                         return Err(AttachError::KernelCannot { what: "attach uprobe_multi links", source });
@@ -131,7 +134,7 @@ impl Probes {
             }
         };
         let (object, programs, way, (trial, hit_ns)) = match found {
-            Some((object, programs, trial)) => (object, programs, Way::Multi, trial),
+            Some(found) => found,
             None => {
                 let tracefs = Tracefs::open()?;
                 let mut object = Object::load(options, Mechanism::Tracefs, log.as_ref())?;
@@ -164,7 +167,7 @@ impl Probes {
     /// How points are attached.
     pub fn mechanism(&self) -> Mechanism {
         match self.way {
-            Way::Multi => Mechanism::UprobeMulti,
+            Way::Multi { .. } => Mechanism::UprobeMulti,
             Way::Tracefs(_) => Mechanism::Tracefs,
         }
     }
@@ -172,6 +175,11 @@ impl Probes {
     /// When calls are reported.
     pub fn calls(&self) -> Calls {
         self.object.reports()
+    }
+
+    /// Whether one link is at both moments of a call.
+    pub fn has_sessions(&self) -> bool {
+        matches!(self.way, Way::Multi { sessions: true })
     }
 
     /// Attaches every point of every request, or none. Points that the kernel refuses for their place's sake are no

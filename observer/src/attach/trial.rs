@@ -122,7 +122,7 @@ fn programs(object: Object, none: Trials) -> Trials {
                 programs: Tried::Works(()),
                 multi: Tried::Works(()),
                 events: Tried::NotNeeded,
-                filtered: Tried::of(under_filter(programs, &Way::Multi)),
+                filtered: Tried::of(under_filter(programs, &Way::Multi { sessions: false })),
                 ..none
             };
         }

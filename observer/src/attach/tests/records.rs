@@ -193,7 +193,7 @@ fn a_return_without_its_entry_is_reported_as_such() {
     let mut ring = Ring::open(Source::BpfOutput, 0, 8).unwrap();
     kernel_maps::update(object.records().unwrap(), 0, ring.as_raw_fd() as u32).unwrap();
     let points = [point(Role::Poll, polled as *const () as usize)];
-    let _links = Links::attach(&programs, &Way::Multi, &requests(&points)).unwrap();
+    let _links = Links::attach(&programs, &Way::Multi { sessions: false }, &requests(&points)).unwrap();
     polled(&mut Cell::new(LIVE), LIVE);
 
     let mut seen = Vec::new();

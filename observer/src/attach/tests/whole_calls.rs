@@ -4,15 +4,28 @@ use observer_common::{CALL_FULL, CALL_WITH_HEAD, Entry};
 
 use super::forked::{forked, stays};
 use super::*;
-use crate::attach::Calls;
+use crate::attach::{Calls, Sessions};
 
 /// Words of an entry before its head.
 const BARE: usize = size_of::<Entry>() / 8 - HEAD_WORDS;
 
-/// As the event arm has it; `None` where no mechanism can.
-fn once(in_progress: u32) -> Option<Probes> {
+/// As the event arm has it, in each way that works here: none with trace events, two where the kernel has sessions.
+fn once(in_progress: u32) -> impl Iterator<Item = Probes> {
     let options = Options { ring_pages: 64, calls: Calls::Once, in_progress, ..Options::default() };
-    Some(Probes::load(&options).unwrap()).filter(|probes| probes.calls() == Calls::Once)
+    let load = move |sessions| Probes::load(&Options { sessions, ..options }).unwrap();
+    let with = Some(load(Sessions::IfThere)).filter(Probes::has_sessions);
+    with.into_iter()
+        .chain(std::iter::once_with(move || load(Sessions::Never)))
+        .filter(|probes| probes.calls() == Calls::Once)
+}
+
+#[test]
+fn a_session_is_at_both_moments_of_a_call_where_the_kernel_has_that() {
+    let Some(_alone) = live() else { return };
+    let names = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
+    let has = names.windows(26).any(|name| name == b"\0BPF_TRACE_UPROBE_SESSION\0");
+    let ways: Vec<bool> = once(16).map(|probes| probes.has_sessions()).collect();
+    assert_eq!(ways.contains(&true), has, "by the names of the kernel's own types");
 }
 
 /// The entry of a call in progress, as the record of it would be.
@@ -34,28 +47,37 @@ fn begun(probes: &Probes) -> Vec<Seen> {
 #[test]
 fn a_call_is_reported_once_with_what_its_entry_and_its_return_saw() {
     let Some(_alone) = live() else { return };
-    let Some(mut probes) = once(64) else { return };
-    let points = [point(Role::Poll, polled as *const () as usize)];
-    let _links = probes.attach(&requests(&points)).unwrap();
-    for (state, length) in [(LIVE, CALL_WITH_HEAD), (LIVE | COMPLETE, CALL_FULL)] {
-        let mut cell = Cell::new(LIVE | 1);
-        let before = now();
-        polled(&mut cell, state);
-        let after = now();
-        let (seen, drained) = drain(&mut probes);
-        assert_eq!(drained, Drained { records: 1, lost_in_ring: 0 });
-        let [call] = &seen[..] else { panic!("{seen:?}") };
-        assert_eq!((call.kind, call.flags, call.length), (Some(RecordKind::Call), 0, length));
-        assert_eq!((call.subject, call.tid, call.tgid), (cell.address(), tid(), std::process::id()));
-        let (entry, words) = call.words.split_at(BARE + HEAD_WORDS);
-        assert!(before <= entry[0] && entry[0] < call.ts && call.ts <= after, "{before} {entry:?} {} {after}", call.ts);
-        assert_eq!((entry[1], entry[2], entry[BARE]), (0, 0, LIVE | 1), "no further word was asked for, all was read");
-        assert_eq!(entry[BARE + 1..], cell.head[1..]);
-        assert_eq!((words[0], &words[1..HEAD_WORDS]), (state, &cell.head[1..]));
-        assert_eq!(call.sp % 16, 8, "as the ABI has it at an entry");
-        assert!(begun(&probes).is_empty());
+    for mut probes in once(64) {
+        let points = [point(Role::Poll, polled as *const () as usize)];
+        let _links = probes.attach(&requests(&points)).unwrap();
+        for (state, length) in [(LIVE, CALL_WITH_HEAD), (LIVE | COMPLETE, CALL_FULL)] {
+            let mut cell = Cell::new(LIVE | 1);
+            let before = now();
+            polled(&mut cell, state);
+            let after = now();
+            let (seen, drained) = drain(&mut probes);
+            assert_eq!(drained, Drained { records: 1, lost_in_ring: 0 });
+            let [call] = &seen[..] else { panic!("{seen:?}") };
+            assert_eq!((call.kind, call.flags, call.length), (Some(RecordKind::Call), 0, length));
+            assert_eq!((call.subject, call.tid, call.tgid), (cell.address(), tid(), std::process::id()));
+            let (entry, words) = call.words.split_at(BARE + HEAD_WORDS);
+            assert!(
+                before <= entry[0] && entry[0] < call.ts && call.ts <= after,
+                "{before} {entry:?} {} {after}",
+                call.ts
+            );
+            assert_eq!(
+                (entry[1], entry[2], entry[BARE]),
+                (0, 0, LIVE | 1),
+                "no further word was asked for, all was read"
+            );
+            assert_eq!(entry[BARE + 1..], cell.head[1..]);
+            assert_eq!((words[0], &words[1..HEAD_WORDS]), (state, &cell.head[1..]));
+            assert_eq!(call.sp % 16, 8, "as the ABI has it at an entry");
+            assert!(begun(&probes).is_empty());
+        }
+        assert_eq!(probes.counters().unwrap(), Counters { hits: 4, returns: 2, ..Counters::default() });
     }
-    assert_eq!(probes.counters().unwrap(), Counters { hits: 4, returns: 2, ..Counters::default() });
 }
 
 #[test]
@@ -74,33 +96,38 @@ fn a_call_in_progress_is_handed_out_as_the_record_that_its_entry_would_have_made
         assert!(begun(&probes).is_empty());
         (pid, written, in_progress)
     };
-    let Some(probes) = once(64) else { return };
-    let (pid, nothing, in_progress) = look(probes);
-    let (other, written, nowhere) = look(best(64));
-    let ([in_progress], [written]) = (&in_progress[..], &written[..]) else { panic!("{in_progress:?} {written:?}") };
-    assert!(nothing.is_empty() && nowhere.is_empty(), "{nothing:?} {nowhere:?}");
-    assert_eq!((in_progress.tgid, written.tgid), (pid, other));
-    // Both are forks of this very stack.
-    let told = |seen: &Seen| (seen.length, seen.cookie, seen.kind, seen.flags, seen.far, seen.sp, seen.subject);
-    assert_eq!(told(in_progress), told(written));
-    assert_eq!(in_progress.words, written.words);
+    for probes in once(64) {
+        let (pid, nothing, in_progress) = look(probes);
+        let (other, written, nowhere) = look(best(64));
+        let ([in_progress], [written]) = (&in_progress[..], &written[..]) else {
+            panic!("{in_progress:?} {written:?}")
+        };
+        assert!(nothing.is_empty() && nowhere.is_empty(), "{nothing:?} {nowhere:?}");
+        assert_eq!((in_progress.tgid, written.tgid), (pid, other));
+        // Both are forks of this very stack.
+        let told = |seen: &Seen| (seen.length, seen.cookie, seen.kind, seen.flags, seen.far, seen.sp, seen.subject);
+        assert_eq!(told(in_progress), told(written));
+        assert_eq!(in_progress.words, written.words);
+    }
 }
 
 #[test]
 fn where_a_call_cannot_be_remembered_its_entry_is_reported_and_its_return_does_not_know_it() {
     let Some(_alone) = live() else { return };
-    let Some(mut probes) = once(16) else { return };
-    let points = [point(Role::Poll, nested as *const () as usize)];
-    let _links = probes.attach(&requests(&points)).unwrap();
-    let cells: [Cell; 64] = std::array::from_fn(|_| Cell::new(LIVE));
-    nested(cells.as_ptr(), 63);
-    let (seen, _) = drain(&mut probes);
-    let count = |kind, flags| seen.iter().filter(|seen| (seen.kind, seen.flags) == (Some(kind), flags)).count() as u64;
-    let forgotten = probes.counters().unwrap().entries_forgotten;
-    assert!(forgotten > 0, "there was room for 16 of 64");
-    assert_eq!(count(RecordKind::Enter, 0), forgotten);
-    assert_eq!(count(RecordKind::Leave, FLAG_SUBJECT_UNKNOWN), forgotten);
-    assert_eq!(count(RecordKind::Call, 0), 64 - forgotten);
+    for mut probes in once(16) {
+        let points = [point(Role::Poll, nested as *const () as usize)];
+        let _links = probes.attach(&requests(&points)).unwrap();
+        let cells: [Cell; 64] = std::array::from_fn(|_| Cell::new(LIVE));
+        nested(cells.as_ptr(), 63);
+        let (seen, _) = drain(&mut probes);
+        let count =
+            |kind, flags| seen.iter().filter(|seen| (seen.kind, seen.flags) == (Some(kind), flags)).count() as u64;
+        let forgotten = probes.counters().unwrap().entries_forgotten;
+        assert!(forgotten > 0, "there was room for 16 of 64");
+        assert_eq!(count(RecordKind::Enter, 0), forgotten);
+        assert_eq!(count(RecordKind::Leave, FLAG_SUBJECT_UNKNOWN), forgotten);
+        assert_eq!(count(RecordKind::Call, 0), 64 - forgotten);
+    }
 }
 
 /// Calls the probed function so many frames further down.
@@ -117,79 +144,82 @@ fn deeper(more: usize, cell: &mut Cell) {
 #[test]
 fn a_thread_takes_no_more_room_however_many_frames_it_calls_from() {
     let Some(_alone) = live() else { return };
-    let Some(mut probes) = once(16) else { return };
-    let points = [point(Role::Poll, polled as *const () as usize)];
-    let _links = probes.attach(&requests(&points)).unwrap();
-    let mut cell = Cell::new(LIVE);
-    (0..200).for_each(|depth| deeper(depth, &mut cell));
-    let (seen, _) = drain(&mut probes);
-    let frames: std::collections::BTreeSet<u64> = seen.iter().map(|seen| seen.sp).collect();
-    assert_eq!((seen.len(), frames.len()), (200, 200));
-    assert!(seen.iter().all(|seen| seen.kind == Some(RecordKind::Call)), "all had room");
+    for mut probes in once(16) {
+        let points = [point(Role::Poll, polled as *const () as usize)];
+        let _links = probes.attach(&requests(&points)).unwrap();
+        let mut cell = Cell::new(LIVE);
+        (0..200).for_each(|depth| deeper(depth, &mut cell));
+        let (seen, _) = drain(&mut probes);
+        let frames: std::collections::BTreeSet<u64> = seen.iter().map(|seen| seen.sp).collect();
+        assert_eq!((seen.len(), frames.len()), (200, 200));
+        assert!(seen.iter().all(|seen| seen.kind == Some(RecordKind::Call)), "all had room");
+    }
 }
 
 #[test]
 fn threads_that_have_ended_give_their_room_back_when_that_is_said() {
     let Some(_alone) = live() else { return };
     for said in [true, false] {
-        let Some(mut probes) = once(32) else { return };
-        let points = [point(Role::Poll, polled as *const () as usize)];
-        let _links = probes.attach(&requests(&points)).unwrap();
-        for _ in 0..200 {
-            let thread = std::thread::spawn(|| {
-                polled(&mut Cell::new(LIVE), LIVE);
-                tid()
-            });
-            let tid = thread.join().unwrap();
-            if said {
-                probes.forget_thread(crate::model::Tid(tid)).unwrap();
+        for mut probes in once(32) {
+            let points = [point(Role::Poll, polled as *const () as usize)];
+            let _links = probes.attach(&requests(&points)).unwrap();
+            for _ in 0..200 {
+                let thread = std::thread::spawn(|| {
+                    polled(&mut Cell::new(LIVE), LIVE);
+                    tid()
+                });
+                let tid = thread.join().unwrap();
+                if said {
+                    probes.forget_thread(crate::model::Tid(tid)).unwrap();
+                }
             }
+            assert!(!drain(&mut probes).0.is_empty());
+            let forgotten = probes.counters().unwrap().entries_forgotten;
+            assert_eq!(forgotten == 0, said, "{forgotten} of 200 found no room");
         }
-        assert!(!drain(&mut probes).0.is_empty());
-        let forgotten = probes.counters().unwrap().entries_forgotten;
-        assert_eq!(forgotten == 0, said, "{forgotten} of 200 found no room");
     }
 }
 
 #[test]
 fn what_is_read_of_a_call_in_progress_is_of_that_call_alone() {
     let Some(_alone) = live() else { return };
-    let Some(mut probes) = once(64) else { return };
-    let points = [point(Role::Poll, polled as *const () as usize)];
-    let _links = probes.attach(&requests(&points)).unwrap();
-    // Every word of a cell tells whose it is.
-    let of = |n: u64| Cell { head: std::array::from_fn(|_| LIVE | n << 32), ..Cell::new(LIVE) };
-    let mut cells: [Cell; 8] = std::array::from_fn(|n| of(n as u64));
-    let addresses: Vec<u64> = cells.iter().map(Cell::address).collect();
-    let over = std::sync::atomic::AtomicBool::new(false);
-    let (mut read, mut confirmed, mut wrong) = (0, 0, Vec::new());
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                for cell in &mut cells {
-                    let state = cell.head[0];
-                    polled(cell, state);
-                }
-            }
-        });
-        let until = Instant::now() + std::time::Duration::from_secs(2);
-        while Instant::now() < until {
-            for call in probes.amid().unwrap() {
-                read += 1;
-                if probes.is_amid(&call).unwrap() {
-                    confirmed += 1;
-                    let seen = entry_of(&call);
-                    let cell = addresses.iter().position(|address| *address == seen.subject);
-                    let words: std::collections::BTreeSet<u64> = seen.words.iter().map(|word| word >> 32).collect();
-                    if Vec::from_iter(words) != Vec::from_iter(cell.map(|cell| cell as u64)) {
-                        wrong.push(seen);
+    for mut probes in once(64) {
+        let points = [point(Role::Poll, polled as *const () as usize)];
+        let _links = probes.attach(&requests(&points)).unwrap();
+        // Every word of a cell tells whose it is.
+        let of = |n: u64| Cell { head: std::array::from_fn(|_| LIVE | n << 32), ..Cell::new(LIVE) };
+        let mut cells: [Cell; 8] = std::array::from_fn(|n| of(n as u64));
+        let addresses: Vec<u64> = cells.iter().map(Cell::address).collect();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let (mut read, mut confirmed, mut wrong) = (0, 0, Vec::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    for cell in &mut cells {
+                        let state = cell.head[0];
+                        polled(cell, state);
                     }
                 }
+            });
+            let until = Instant::now() + std::time::Duration::from_secs(2);
+            while Instant::now() < until {
+                for call in probes.amid().unwrap() {
+                    read += 1;
+                    if probes.is_amid(&call).unwrap() {
+                        confirmed += 1;
+                        let seen = entry_of(&call);
+                        let cell = addresses.iter().position(|address| *address == seen.subject);
+                        let words: std::collections::BTreeSet<u64> = seen.words.iter().map(|word| word >> 32).collect();
+                        if Vec::from_iter(words) != Vec::from_iter(cell.map(|cell| cell as u64)) {
+                            wrong.push(seen);
+                        }
+                    }
+                }
+                drain(&mut probes);
             }
-            drain(&mut probes);
-        }
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
-    });
-    assert!(wrong.is_empty(), "of two calls: {wrong:?}");
-    assert!(read > 100, "{read} calls were read while they went on, {confirmed} of them twice the same");
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert!(wrong.is_empty(), "of two calls: {wrong:?}");
+        assert!(read > 100, "{read} calls were read while they went on, {confirmed} of them twice the same");
+    }
 }
