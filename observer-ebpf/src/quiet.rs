@@ -2,6 +2,8 @@
 //!
 //! Does not know what a sum is for, nor which events were asked for.
 
+use core::arch::asm;
+
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_ANY;
 use observer_common::{CallRecord, HEAD_WORDS, PollSum, Quiet, TaskKey};
@@ -28,15 +30,21 @@ const LINKS: [usize; 3] = [1, 2, 3];
 pub unsafe fn is_unsaid(hit: &Hit, record: *const CallRecord, far: u64) -> bool {
     let quiet = QUIET.load();
     // The word with the id's number, which only polls have.
-    let word = usize::from(hit.register());
-    if quiet == Quiet::Reported as u8 || word == 0 || word >= HEAD_WORDS {
+    let word = opaque(u64::from(hit.register()));
+    if quiet == Quiet::Reported as u8 || word >= HEAD_WORDS as u64 {
+        return false;
+    }
+    let word = opaque(word) as usize;
+    if word == 0 {
         return false;
     }
     // SAFETY: the caller's promise.
     let (head, entered) = unsafe { (&raw const (*record).head, &raw const (*record).entry) };
-    // SAFETY: as above; the word is within the head.
-    let (id, id_before, far_before, flags, began) =
-        unsafe { ((*head)[word], (*entered).head[word], (*entered).far, (*entered).flags, (*entered).ts) };
+    // SAFETY: as above; the word is within both heads.
+    let (id, id_before) =
+        unsafe { (*head.cast::<u64>().add(word), *(&raw const (*entered).head).cast::<u64>().add(word)) };
+    // SAFETY: as above.
+    let (far_before, flags, began) = unsafe { ((*entered).far, (*entered).flags, (*entered).ts) };
     // The same task, which is still there and has no outcome: nothing has begun or ended.
     if flags != 0 || id != id_before || far != far_before || !header::goes_on(head) {
         return false;
@@ -52,6 +60,16 @@ pub unsafe fn is_unsaid(hit: &Hit, record: *const CallRecord, far: u64) -> bool 
     }
     let id = if hit.far() == 0 { id } else { far };
     add(TaskKey { tgid: hit.tgid(), point: hit.point(), id }, hit.ts.wrapping_sub(began))
+}
+
+/// The same number, in a register that the compiler knows nothing else of. What is compared with its bounds must be what is
+/// then used, and with one bound at a time: what the compiler makes of two (a difference, compared once) says nothing about
+/// the number itself to the verifier of Linux 6.12.
+#[inline(always)]
+fn opaque(mut number: u64) -> u64 {
+    // SAFETY: no instruction.
+    unsafe { asm!("/* {number} */", number = inout(reg) number, options(nomem, nostack)) };
+    number
 }
 
 /// Something happens on this thread that the calls which it is amid are evidence of: they are to be reported.

@@ -14,6 +14,7 @@ use observer_common::{
     MintRegister, RECORD_BARE, RECORD_FULL, RECORD_WITH_HEAD, RecordKind, STAGE_WORDS,
 };
 
+use super::error::chain;
 use super::kernel::AttachedBy;
 use super::links::{Links, Way};
 use super::mechanism::own_file;

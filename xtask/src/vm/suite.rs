@@ -41,6 +41,7 @@ const OBSERVER: Row = (
         "attach::tests::audiences::only_those",
         "attach::tests::audiences::a_link_for_one",
         "attach::tests::audiences::calls_of_killed",
+        "attach::tests::attaching::every_way",
         "attach::tests::attaching::uprobe_multi_is_taken",
         "attach::tests::attaching::links_take",
     ],

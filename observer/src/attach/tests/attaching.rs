@@ -18,6 +18,26 @@ fn uprobe_multi_is_taken_where_the_kernel_has_it_and_refused_where_not() {
 }
 
 #[test]
+fn every_way_of_setting_the_programs_up_passes_this_kernels_verifier() {
+    let Some(_alone) = live() else { return };
+    // Constants cut programs down: each set of them is another program to the verifier.
+    let sessions = [Sessions::IfThere, Sessions::Never];
+    let quiet = [Quiet::Reported, Quiet::Unsaid, Quiet::Summed];
+    let audiences = [Audience::Linked, Audience::Listed, Audience::NotExcluded];
+    for mechanism in mechanisms() {
+        for (calls, sessions) in [(Calls::Once, sessions[0]), (Calls::Once, sessions[1]), (Calls::Twice, sessions[0])] {
+            for (quiet, audience) in quiet.into_iter().flat_map(|quiet| audiences.map(|audience| (quiet, audience))) {
+                for spawners in [Spawners::Unseen, Spawners::Reported] {
+                    let set = Options { calls, sessions, quiet, audience, spawners, ..Options::default() };
+                    let loaded = Probes::load(&Options { mechanism: Some(mechanism), ring_pages: 1, ..set });
+                    assert!(loaded.is_ok(), "{mechanism:?} {set:?}: {}", chain(&loaded.err().unwrap()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn links_take_their_probes_out_when_dropped() {
     let Some(_alone) = live() else { return };
     let first_bytes = || -> [u8; 4] {
