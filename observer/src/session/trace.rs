@@ -46,7 +46,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     // A launched program must be stopped, resumed and waited for on one thread: this one.
     let Targets { processes, launched } = select(&options.selection)?;
     let mut images = Images::new(options.names, &options.caching, &say);
-    let looking = Looking { events: options.events, spawners: false };
+    let looking = Looking { events: options.events, slow: options.slow, spawners: false };
     let Setup { catalog, attachments, targets, .. } = set_up(&processes, &mut images, looking)?;
     let named = Named::prepare(attachments, &processes)?;
     let mut probes = Probes::load(&attach::Options {
@@ -91,8 +91,11 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let mut costs = Costs::new(attached.at, every, probes.hit_ns());
     let mut censuses = Censuses::new(options.bound);
     for (target, process) in targets.iter().zip(&processes) {
-        // What is launched has no past: there is nothing to look for.
-        censuses.begin(*target, launched.is_none(), Some(Arc::clone(process)));
+        // Without probes nobody would see the end of what a census finds.
+        if stream.population.catalog().target(*target).is_some_and(|entry| entry.is_probed()) {
+            // What is launched has no past: there is nothing to look for.
+            censuses.begin(*target, launched.is_none(), Some(Arc::clone(process)));
+        }
     }
     let running = launched.map(Launched::resume).transpose()?;
     let reason = runtime.block_on(async {

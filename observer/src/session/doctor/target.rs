@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::attach::UnderFilter;
 use crate::model::{Cost, EventSet, Pid, Role, TargetEntry};
+use crate::plan::Slow;
 use crate::session::SessionError;
 use crate::session::images::Images;
 use crate::session::setup::{Looking, set_up};
@@ -62,7 +63,7 @@ impl Target {
                 return Self { pid, rows, observed: None };
             }
         };
-        let looking = Looking { events: EventSet::ALL, spawners: false };
+        let looking = Looking { events: EventSet::ALL, slow: Slow::LeftOut, spawners: false };
         let (runtime, observed) = match set_up(&[Arc::clone(&process)], images, looking) {
             Ok(setup) => {
                 let images = setup.catalog.images();
