@@ -22,6 +22,7 @@ use crate::symbols::Image;
 
 pub use choice::{Chosen, choose, choose_spawns, watches_polls};
 pub use facts::analyse;
+pub use place::instruction_text;
 pub use slow::{Pace, Slow, is_hot_and_slow, pace};
 
 use function::Functions;

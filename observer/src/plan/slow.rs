@@ -106,8 +106,8 @@ fn report_first_polls(points: &mut [AttachPoint], types: &[TaskType], without_id
 /// Without polls nothing else can be said truly.
 fn nothing(polls: usize, all: usize, wanted: EventSet) -> Vec<Missing> {
     let reason = format!(
-        "{polls} of {all} poll functions {STEPPED}: no probe stands in this image; {ALLOW}, and --tier sampled, ps and sweep need \
-         no probe"
+        "{polls} of {all} poll functions {STEPPED}, so none of this image's points is probed; {ALLOW} (--tier sampled, ps and \
+         sweep need none)"
     );
     let EventSet { init, before, after, resolve, destroy } = wanted;
     let events = [("init", init), ("before", before), ("after", after), ("resolve", resolve), ("destroy", destroy)];
@@ -116,9 +116,9 @@ fn nothing(polls: usize, all: usize, wanted: EventSet) -> Vec<Missing> {
 }
 
 /// What is so of slow places.
-const STEPPED: &str = "are on instructions that the kernel must single-step, many times as dear as others";
+const STEPPED: &str = "are on instructions that the kernel must single-step";
 /// The next step.
-const ALLOW: &str = "--allow-slow has them all the same (doctor --pid lists them with their cost)";
+const ALLOW: &str = "--allow-slow plants them, doctor --pid says at what cost";
 
 #[cfg(test)]
 mod tests {

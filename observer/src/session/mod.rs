@@ -50,8 +50,8 @@ pub use crate::verdict::Verdict;
 pub use budget::Bound;
 pub use disk::Caching;
 pub use doctor::{
-    Cause, Detail, Diagnosis, DoctorOptions, Machine, Missing, Need, NotTried, Observed, Outcome, Points, Reads, Risk,
-    Row, doctor,
+    Cause, Detail, Diagnosis, DoctorOptions, Expected, Machine, Missing, Need, NotTried, Observed, Outcome, Points,
+    Prices, Reads, Risk, Row, SlowPoint, Span, doctor,
 };
 pub use error::{SessionError, Unsupported};
 pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};

@@ -20,7 +20,7 @@ use super::follow::{FEW_NEWS_PAGES, Follower, NEWS_PAGES};
 use super::held::Held;
 use super::images::Images;
 use super::named::{Named, Reached};
-use super::overhead::Costs;
+use super::overhead::{Costs, as_far_as_known};
 use super::population::{Beginning, Change, Ending, Members, Population};
 use super::privileges::{Stage, keep};
 use super::select::{Targets, select};
@@ -119,6 +119,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         stream.release(detaching).map_err(SessionError::Output)?;
         stream.report_sums(detaching, true).map_err(SessionError::Output)?;
         let overhead = costs.all(detaching, probes.counters()?, stream.records_read());
+        let overhead = as_far_as_known(overhead, stream.population.catalog());
         finish(&mut stream, reason, (detaching, detach), overhead, &say)
     });
     runtime.shutdown_background();
