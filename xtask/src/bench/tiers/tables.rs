@@ -127,7 +127,8 @@ fn hold(results: &Results) -> Table {
 /// What the observer says that it adds, beside what was measured.
 fn estimate(results: &Results) -> Table {
     let mut table = Table::of(&["row"], Load::TIMED.map(|load| format!("estimate of measured, {}", load.word())));
-    for row in results.rows.iter().filter(|row| row.there) {
+    // Empty probes count nothing: what they say of themselves is nothing.
+    for row in results.rows.iter().filter(|row| row.there && row.name != FLOOR) {
         let told = Load::TIMED.map(|load| {
             // In proportion to what is no more than the noise nothing is told.
             let added = results.added(row.name, load).map(|added| added.median());
