@@ -122,7 +122,7 @@ mod tests {
             let mut catalog = Catalog::default();
             let points = vec![AttachPoint { cost, ..AttachPoint::sample(Role::Poll) }];
             catalog.add_image(ImageEntry { points, ..ImageEntry::sample(Vec::new()) });
-            as_far_as_known(overhead.clone(), &catalog).added
+            as_far_as_known(overhead, &catalog).added
         };
         assert_eq!((with(Cost::SingleStepped), with(Cost::Emulated)), (None, Some(Ns(232))));
     }

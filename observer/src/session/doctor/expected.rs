@@ -103,8 +103,11 @@ mod tests {
         facts
     }
 
-    /// Tier, with slow points, polls from and to, spawns from and to; whole nanoseconds.
-    fn said(facts: &ImageFacts) -> Vec<(&'static str, bool, Option<[u64; 2]>, Option<[u64; 2]>)> {
+    /// From and to, in whole nanoseconds.
+    type Whole = Option<[u64; 2]>;
+
+    /// Tier, with slow points, what it adds to a poll and to a spawn.
+    fn said(facts: &ImageFacts) -> Vec<(&'static str, bool, Whole, Whole)> {
         let whole = |span: Option<Span>| span.map(|span| [span.least, span.most].map(|ns| ns.round() as u64));
         expected(&[facts], PRICES).iter().map(|of| (of.tier, of.slow, whole(of.poll), whole(of.spawn))).collect()
     }
