@@ -88,8 +88,14 @@ impl Observer {
         Self { child, stdout, stderr, caches }
     }
 
-    /// Attaches to a process and waits until its probes are in place, which its `start` line says.
+    /// Attaches to a process, with all its probes whatever they cost, and waits until they are in place, which its `start`
+    /// line says.
     pub fn attach(pid: u32, more: &[&str]) -> Self {
+        Self::attach_with(pid, &[&["--allow-slow"], more].concat())
+    }
+
+    /// The same with these options alone.
+    pub fn attach_with(pid: u32, more: &[&str]) -> Self {
         let observer = Self::run(["--json", "--pid", &pid.to_string()].iter().chain(more));
         observer.wait_until_attached()
     }

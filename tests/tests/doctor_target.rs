@@ -33,7 +33,7 @@ fn what_would_be_observed_is_what_is_observed_then() {
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("it runs");
         assert!(!maps.contains("[uprobes]"), "nothing was attached");
         let would = found.target(pid).expect("it has a runtime");
-        let observer = Observer::attach(pid, &["--duration", "100ms"]);
+        let observer = Observer::attach_with(pid, &["--duration", "100ms"]);
         let stream = observer.stream();
         let is = &stream.start()["targets"][0];
         assert_eq!((&would["images"], &would["missing"], &would["exe"]), (&is["images"], &is["missing"], &is["exe"]));

@@ -99,7 +99,7 @@ fn two_hundred_processes_that_come_and_go_are_told_life_by_life() {
     let ring_pages = room(RING_PAGES).to_string();
     // Between two processes of one binary as much more time passes as the machine is slower.
     let keep = format!("{}s", long(KEPT).as_secs());
-    let options = ["trace", "--all", "--json", "--ring-pages", &ring_pages, "--keep-probes", &keep];
+    let options = ["trace", "--all", "--json", "--allow-slow", "--ring-pages", &ring_pages, "--keep-probes", &keep];
     let observer = Observer::run(options).wait_until_attached();
 
     // One process of each binary, and one copy in memory: from then on the observer knows them all.

@@ -44,7 +44,8 @@ fn live(lives: usize) -> Vec<u32> {
 
 /// `trace --all` into a file, with the fixture's program known: the short lives are over before an unknown one could be.
 fn observe(name: &str, file: &std::path::Path) -> Observer {
-    let arguments = ["trace", "--all", "--json", "--events", "init,destroy", "-o", file.to_str().expect("is text")];
+    let arguments =
+        ["trace", "--all", "--json", "--allow-slow", "--events", "init,destroy", "-o", file.to_str().expect("is text")];
     let observer = Observer::run(arguments);
     until("the observer is attached", || has_line(file, "\"event\":\"start\""));
     let mut director = Director::new(&format!("{name}-known"));

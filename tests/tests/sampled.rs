@@ -24,7 +24,7 @@ fn start(cell: &str, arguments: &[&str]) -> Fixture {
 
 fn observe(fixture: &Fixture, more: &[&str]) -> Observer {
     let options = ["--tier", "sampled"];
-    Observer::attach(fixture.pid(), &[&options, more].concat())
+    Observer::attach_with(fixture.pid(), &[&options, more].concat())
 }
 
 /// The end of a kind's type id: where its vtable is in the image.

@@ -65,7 +65,7 @@ fn every_task_of_a_stripped_uv_is_seen_from_birth_to_death() {
     let observed = prepared("uv-observed");
     let file = observed.path().join("events.jsonl");
     let mut command = Command::new(program());
-    command.args(["--json", "--output"]).arg(&file).arg("--").arg(path("uv", "uv"));
+    command.args(["--json", "--allow-slow", "--output"]).arg(&file).arg("--").arg(path("uv", "uv"));
     arguments(&mut command, observed.path());
     let ended = Observer::run_as(&mut command).ended();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr.join("\n"));

@@ -90,7 +90,7 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
     if thread::spawn(|| trodden(1)).join().is_err() || hits()? == before {
         return Ok(Trial::Lacks(io::Error::from_raw_os_error(libc::ENODEV)));
     }
-    let (idle, hit_ns) = price(&bound)?;
+    let (idle, hit_ns) = price(&bound, pushing, CALLS)?;
     let links = Links::together([links, idle]);
     Ok(match try_session(&bound, &own)? {
         Some((program, link)) => {
@@ -117,9 +117,14 @@ fn try_session(bound: &Bound<'_>, own: &OwnPlace) -> Result<Option<(OwnedFd, Lin
     }
 }
 
-/// What a hit costs whose program does nothing. It was never seen to differ from a target's by more than the noise: it is the
-/// same trap, into the same kernel.
-fn price(bound: &Bound<'_>) -> Result<(Links, f64), AttachError> {
+/// What a hit costs here whose instruction the kernel must single-step, and whose program does nothing, nanoseconds.
+pub(super) fn price_of_stepping(object: &Object) -> Result<f64, AttachError> {
+    Ok(price(&object.bind()?, moving, FEW_CALLS)?.1)
+}
+
+/// What a hit of this function costs, a naked one of ours, if the program does nothing. It was never seen to differ from a
+/// target's by more than the noise: it is the same trap, into the same kernel.
+fn price(bound: &Bound<'_>, priced: extern "C" fn(), calls: u64) -> Result<(Links, f64), AttachError> {
     let program = bound.load_idle(AttachedBy::Multi)?;
     let own = own_file("/proc/self/exe", priced as *const () as usize)?;
     let point = own_point(own.offset);
@@ -127,8 +132,8 @@ fn price(bound: &Bound<'_>) -> Result<(Links, f64), AttachError> {
     let links = Links::attach(&HashMap::from([(Program::Mint, program)]), &Way::Multi { sessions: false }, &[request])?;
     let batch = || {
         let began = Instant::now();
-        (0..CALLS).for_each(|_| priced());
-        began.elapsed().as_nanos() as f64 / CALLS as f64
+        (0..calls).for_each(|_| priced());
+        began.elapsed().as_nanos() as f64 / calls as f64
     };
     // The least of them: whatever else happens in a batch makes it longer.
     Ok((links, (0..BATCHES).map(|_| batch()).fold(f64::INFINITY, f64::min)))
@@ -137,12 +142,20 @@ fn price(bound: &Bound<'_>) -> Result<(Links, f64), AttachError> {
 /// Batches of calls that are timed, and calls in each: half a millisecond in all.
 const BATCHES: u32 = 8;
 const CALLS: u64 = 128;
+/// Where each costs tens of times as much.
+const FEW_CALLS: u64 = 16;
 
 /// The function whose probe is timed. Its first instruction is one that the kernel emulates, as most probed ones are: what the
 /// compiler begins a function with may be single-stepped, which costs many times as much.
 #[unsafe(naked)]
-extern "C" fn priced() {
+extern "C" fn pushing() {
     naked_asm!(".cfi_startproc", "push rbp", "pop rbp", "ret", ".cfi_endproc")
+}
+
+/// Another, whose first instruction is one that the kernel must single-step.
+#[unsafe(naked)]
+extern "C" fn moving() {
+    naked_asm!(".cfi_startproc", "mov rax, rdi", "ret", ".cfi_endproc")
 }
 
 /// A point at a place of this process. A mint writes no record: nothing of the trial is seen but its hit in the counter.

@@ -34,4 +34,4 @@ pub use observer_common::{Audience, Quiet};
 pub use polled::PollSums;
 pub use probes::{Counters, Drained, Options, Probes};
 pub use sites::{ImageRequest, Scope};
-pub use trial::{Trials, Tried, UnderFilter};
+pub use trial::{Prices, Trials, Tried, UnderFilter};

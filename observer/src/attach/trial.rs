@@ -14,7 +14,7 @@ use observer_common::Counter;
 use super::filtered::{Fate, Filtered};
 use super::kernel::AttachedBy;
 use super::links::{Links, Way};
-use super::mechanism::{Trial, own_file, try_multi};
+use super::mechanism::{Trial, own_file, price_of_stepping, try_multi};
 use super::object::{Object, Spawners};
 use super::sites::{ImageRequest, Scope};
 use super::tracefs::Tracefs;
@@ -61,6 +61,17 @@ pub struct Trials {
     pub filtered: Tried<UnderFilter>,
     /// An event of every process on one CPU: how processes are followed as they come and go.
     pub following: Tried,
+    /// What hits cost here, where that could be measured.
+    pub prices: Option<Prices>,
+}
+
+/// What a hit costs a thread here if the program does nothing, nanoseconds, by the instruction that the breakpoint is on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prices {
+    /// One that the kernel emulates.
+    pub emulated: f64,
+    /// One that it single-steps.
+    pub stepped: f64,
 }
 
 impl Trials {
@@ -80,6 +91,7 @@ impl Trials {
             events: Tried::Blocked,
             filtered: Tried::Blocked,
             following: Tried::Blocked,
+            prices: None,
         };
         let tried = match Object::load(
             &Options { spawners: Spawners::Reported, ..Options::default() },
@@ -117,8 +129,11 @@ impl<T> Tried<T> {
 /// What needs maps: programs, and both ways of attaching them.
 fn programs(object: Object, none: Trials) -> Trials {
     let multi = match try_multi(&object) {
-        Ok(Trial::Works { programs, .. }) => {
+        Ok(Trial::Works { programs, hit_ns, .. }) => {
+            // What is not measured is not said: nothing hangs on it.
+            let stepped = price_of_stepping(&object).ok();
             return Trials {
+                prices: stepped.map(|stepped| Prices { emulated: hit_ns, stepped }),
                 programs: Tried::Works(()),
                 multi: Tried::Works(()),
                 events: Tried::NotNeeded,

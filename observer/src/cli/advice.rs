@@ -183,6 +183,7 @@ pub(super) fn role(role: Role) -> (&'static str, &'static str) {
 /// What the points of a process cost, in a sentence.
 pub(super) fn cost(points: usize, single_stepped: usize, factor: u32) -> String {
     match single_stepped {
+        0 if points == 0 => "no point would be probed".to_owned(),
         0 => format!(
             "each of the {points} points is on an instruction that the kernel emulates: the least a hit can cost"
         ),

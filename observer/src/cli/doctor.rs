@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use crate::model::Cost;
-use crate::session::{Diagnosis, DoctorOptions, Machine, Reads, SessionError, doctor, now};
-use crate::sink::{DoctorJson, DoctorReport, DoctorSink, DoctorText, Fact, PointsOf};
+use crate::session::{Diagnosis, DoctorOptions, Expected, Machine, Reads, SessionError, SlowPoint, Span, doctor, now};
+use crate::sink::{DoctorJson, DoctorReport, DoctorSink, DoctorText, ExpectedOf, Fact, PointsOf, SlowOf};
 
 use super::args::Doctor;
 use super::{Failure, Opened, advice, standard_output};
@@ -49,7 +49,18 @@ fn say(diagnosis: &Diagnosis, exit: u8, sink: &mut dyn DoctorSink, out: &mut dyn
         let (count, single) = points.iter().fold((0, 0), |(all, dear), of| (all + of.count, dear + of.single_stepped));
         let factor = Cost::SingleStepped.factor();
         let cost = advice::cost(count, single, factor);
-        let report = DoctorReport::Target { at, entry: &observed.entry, points: &points, factor, cost: &cost };
+        let slow: Vec<SlowOf> = observed.slow.iter().map(slow_of).collect();
+        let expected: Vec<ExpectedOf> = observed.expected.iter().map(expected_of).collect();
+        let report = DoctorReport::Target {
+            at,
+            entry: &observed.entry,
+            points: &points,
+            factor,
+            cost: &cost,
+            hit_ns: machine.prices.map(|prices| (prices.emulated, prices.stepped)),
+            slow: &slow,
+            expected: &expected,
+        };
         sink.say(&report, out)?;
     }
     let live = machine.mechanism.map(|mechanism| mechanism.as_str());
@@ -60,6 +71,17 @@ fn say(diagnosis: &Diagnosis, exit: u8, sink: &mut dyn DoctorSink, out: &mut dyn
     };
     let summary = summary(diagnosis, live);
     sink.say(&DoctorReport::End { at, live, reads: reads_word, exit, summary: &summary }, out)
+}
+
+fn slow_of(slow: &SlowPoint) -> SlowOf {
+    let SlowPoint { role, path, at, symbol, instruction, hot, ns } = slow.clone();
+    SlowOf { role: advice::role(role).0, path, at, symbol, instruction, hot, ns }
+}
+
+fn expected_of(expected: &Expected) -> ExpectedOf {
+    let span = |of: Option<Span>| of.map(|Span { least, most }| (least, most));
+    let Expected { tier, slow, poll, spawn } = *expected;
+    ExpectedOf { tier, slow, poll: span(poll), spawn: span(spawn) }
 }
 
 /// The sum in words: what it is about, the verdict, whether that is good.

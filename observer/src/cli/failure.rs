@@ -118,7 +118,7 @@ impl Failure {
             }
             Self::SamplingAll => "name processes with --pid (repeatable) or --name".to_owned(),
             Self::SamplingLaunch => "start the program yourself, then name it with --pid or --name".to_owned(),
-            Self::NothingAttached => "leave --attach-with and --empty-probes out".to_owned(),
+            Self::NothingAttached => "leave --attach-with, --allow-slow and --empty-probes out".to_owned(),
             Self::OutputFile { .. } => "choose a file that this user may create, or - for standard output".to_owned(),
             Self::Session(error) => session_step(error),
         }

@@ -16,7 +16,7 @@ use clap::Parser;
 
 use crate::model::EventSet;
 use crate::session::{
-    Bound, Course, Filter, InspectionOptions, Options, Output, ProfileKind, PsOptions, Selection, SitesOutput,
+    Bound, Course, Filter, InspectionOptions, Options, Output, ProfileKind, PsOptions, Selection, SitesOutput, Slow,
     SweepOptions, View, Work,
 };
 use crate::session::{ps, sweep, trace};
@@ -67,6 +67,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
     let options = Options {
         selection,
         events,
+        slow: if args.allow_slow { Slow::Allowed } else { Slow::LeftOut },
         sums,
         keep_probes: args.keep_probes.0,
         overhead_every: args.overhead_every.0,

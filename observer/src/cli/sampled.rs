@@ -29,7 +29,7 @@ pub(super) fn run(args: Trace) -> Result<ExitCode, Failure> {
     if matches!(selection, Selection::Everyone(_)) {
         return Err(Failure::SamplingAll);
     }
-    if args.attach_with.is_some() || args.empty_probes {
+    if args.attach_with.is_some() || args.empty_probes || args.allow_slow {
         return Err(Failure::NothingAttached);
     }
     let Sampling { hz, interval, blocking, by } = args.sampling;

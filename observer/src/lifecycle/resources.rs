@@ -258,7 +258,9 @@ impl Resources {
         }
         let id = known.unwrap_or_else(|| {
             let id = self.table.add(Task::met(moment, key.vtable, key.id));
-            let existing = self.rules.births && !self.lossy;
+            // Who would have been seen born was born before.
+            let seen_born = self.entry.type_at(key.vtable).is_some_and(|entry| entry.births);
+            let existing = self.rules.births && !self.lossy && seen_born;
             let facts = self.facts(key.vtable, Some(key.id), Some(header));
             let kind = EventKind::Init { id, trigger: None, existing, resource: facts };
             out.push(self.event(moment, true, kind));

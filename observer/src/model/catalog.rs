@@ -85,6 +85,8 @@ pub struct TypeEntry {
     pub id: TypeId,
     /// What the image tells of it.
     pub task: TaskType,
+    /// Its births are seen: probes stand where its tasks are spawned.
+    pub births: bool,
 }
 
 /// An event that will be absent or incomplete, and why.
@@ -106,6 +108,11 @@ impl TargetEntry {
     pub fn holder_of(&self, vtable: ProcAddr) -> Option<(&MappedImage, &TypeEntry)> {
         // Images do not overlap: an address of one is none of another's vtables.
         self.images.iter().find_map(|mapped| Some((mapped, mapped.image.types.get(&mapped.bias.to_virtual(vtable))?)))
+    }
+
+    /// Whether probes stand in any of its images.
+    pub fn is_probed(&self) -> bool {
+        self.images.iter().any(|mapped| !mapped.image.points.is_empty())
     }
 
     /// The type whose vtable is at this address.

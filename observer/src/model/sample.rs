@@ -58,7 +58,7 @@ impl TypeEntry {
         let future = Naming::Unknown(Unnamed::Stripped);
         let layout = CellLayout::sample();
         let id = TypeId { build_id: BuildId::Content(1), vtable };
-        Self { id, task: TaskType { vtable, resource, functions, layout, future, place: None, worker } }
+        Self { id, task: TaskType { vtable, resource, functions, layout, future, place: None, worker }, births: true }
     }
 }
 

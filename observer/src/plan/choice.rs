@@ -4,7 +4,8 @@
 //! Does not know: how the points were found.
 
 use super::roles::Roles;
-use crate::model::{AttachPoint, EventSet, IdPlaces, ImagePlan, Missing, PanicPlaces, Role, Unprobed};
+use super::slow::{Slow, leave_out};
+use crate::model::{AttachPoint, EventSet, IdPlaces, ImagePlan, Missing, PanicPlaces, Role, TaskType, Unprobed};
 
 /// What the wanted events need of an image.
 #[derive(Clone, Debug, Default)]
@@ -15,11 +16,15 @@ pub struct Chosen {
     pub missing: Vec<Missing>,
 }
 
-/// Chooses the points for the wanted events.
-pub fn choose(plan: &ImagePlan, wanted: EventSet) -> Chosen {
+/// Chooses the points for the wanted events. `types` are those of the image.
+pub fn choose(plan: &ImagePlan, types: &[TaskType], wanted: EventSet, slow: Slow) -> Chosen {
     let roles = Roles::for_events(wanted);
-    let points = plan.points.iter().filter(|point| roles.has(point.role)).cloned().collect();
-    Chosen { points, missing: missing(plan, wanted) }
+    let mut points = plan.points.iter().filter(|point| roles.has(point.role)).cloned().collect();
+    let mut missing = missing(plan, wanted);
+    if slow == Slow::LeftOut {
+        missing.extend(leave_out(&mut points, types, wanted));
+    }
+    Chosen { points, missing }
 }
 
 /// Chooses the points that tell who spawns: one wherever a task takes its id, and nothing else.

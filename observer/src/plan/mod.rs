@@ -12,6 +12,7 @@ mod fuzz;
 mod imports;
 mod place;
 mod roles;
+mod slow;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -21,6 +22,8 @@ use crate::symbols::Image;
 
 pub use choice::{Chosen, choose, choose_spawns, watches_polls};
 pub use facts::analyse;
+pub use place::instruction_text;
+pub use slow::{Pace, Slow, is_hot_and_slow, pace};
 
 use function::Functions;
 use place::{Place, Refused};
@@ -161,7 +164,7 @@ mod tests {
     }
 
     fn chosen(image: &Image<'_>, runtime: &RuntimeImage, wanted: EventSet) -> Chosen {
-        choose(&plan(image, runtime), wanted)
+        choose(&plan(image, runtime), &runtime.types, wanted, Slow::Allowed)
     }
 
     fn roles(chosen: &Chosen) -> Vec<Role> {

@@ -4,11 +4,11 @@
 
 use std::collections::HashSet;
 
-use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess};
+use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess};
 
 use super::class::class;
 use super::function::Functions;
-use crate::model::{Cost, FileOffset, VirtAddr};
+use crate::model::{AttachPoint, Cost, FileOffset, VirtAddr};
 use crate::runtime::{BirthSite, MintSite, RaiseSite};
 use crate::symbols::{Image, decode};
 
@@ -112,6 +112,11 @@ pub(super) fn of_raise(
     let Some(function) = functions.around(raise.at) else { return Place::exactly(image, raise.at) };
     let line = function.line(raise.at).iter().map(|step| step.at);
     Place::cheap(image, line).map_or_else(|| Place::exactly(image, raise.at), Ok)
+}
+
+/// The instruction under a point, as disassemblers write it.
+pub fn instruction_text(point: &AttachPoint) -> String {
+    Decoder::with_ip(64, &point.bytes, point.at.0, DecoderOptions::NONE).decode().to_string()
 }
 
 /// Whether an addition that mints stands at this place.

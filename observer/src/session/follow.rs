@@ -112,7 +112,7 @@ impl<'a> Follower<'a> {
             lives,
             analyst,
             files: HashMap::new(),
-            probing: Probing::new(options.events, held, Ns::of(options.keep_probes), say),
+            probing: Probing::new(options.events, options.slow, held, Ns::of(options.keep_probes), say),
             members,
             newcomers: Vec::new(),
             runners: HashSet::new(),

@@ -2,13 +2,13 @@
 //!
 //! Does not know: what a session does with it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::model::{
     Analysis, AttachPoint, Bias, EventSet, FileId, ImageEntry, ImageFacts, Missing, PanicPlaces, PanicSight,
-    PointIndex, PointMap, TypeEntry, TypeId,
+    PointIndex, PointMap, TypeEntry, TypeId, VirtAddr,
 };
 use crate::plan;
 use crate::symbols::{Glance, Image, ImageError};
@@ -144,9 +144,10 @@ pub(super) fn bias(facts: &ImageFacts, module: &Module) -> Result<Bias, Unsuppor
 
 /// The image as a catalog has it, with these points, if these events are wanted.
 pub(super) fn entry_of(facts: &ImageFacts, points: Vec<AttachPoint>, wanted: EventSet) -> ImageEntry {
+    let born: HashSet<VirtAddr> = points.iter().filter_map(|point| point.vtable).collect();
     let types = facts.types.iter().map(|task| {
         let id = TypeId { build_id: facts.build_id.clone(), vtable: task.vtable };
-        (task.vtable, TypeEntry { id, task: task.clone() })
+        (task.vtable, TypeEntry { id, task: task.clone(), births: born.contains(&task.vtable) })
     });
     ImageEntry {
         build_id: facts.build_id.clone(),

@@ -44,13 +44,14 @@ use crate::sink::Sink;
 
 pub use crate::attach::{AttachError, Mechanism as Attaching, Work};
 pub use crate::perf::PerfError;
+pub use crate::plan::Slow;
 pub use crate::target::{LaunchError, TargetError};
 pub use crate::verdict::Verdict;
 pub use budget::Bound;
 pub use disk::Caching;
 pub use doctor::{
-    Cause, Detail, Diagnosis, DoctorOptions, Machine, Missing, Need, NotTried, Observed, Outcome, Points, Reads, Risk,
-    Row, doctor,
+    Cause, Detail, Diagnosis, DoctorOptions, Expected, Machine, Missing, Need, NotTried, Observed, Outcome, Points,
+    Prices, Reads, Risk, Row, SlowPoint, Span, doctor,
 };
 pub use error::{SessionError, Unsupported};
 pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};
@@ -69,6 +70,8 @@ pub struct Options {
     pub selection: Selection,
     /// Which events; only the probes they need are attached.
     pub events: EventSet,
+    /// What becomes of hot points on instructions that the kernel must single-step.
+    pub slow: Slow,
     /// Sum polls up by task instead of saying each, and report so often.
     pub sums: Option<Duration>,
     /// With [`Selection::Everyone`], how long probes stay in a program that nobody runs any more.

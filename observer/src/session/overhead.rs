@@ -4,15 +4,16 @@
 //! (`attach`), and what our programs add to an empty hit is a row of figures.
 
 use crate::attach::Counters;
-use crate::model::Ns;
+use crate::model::{Catalog, Ns};
+use crate::plan::is_hot_and_slow;
 use crate::sink::Overhead;
 use crate::target::{own_cpu, own_memory};
 
 /// Costs in hits of an empty program at an emulated entry, as `cargo xtask bench` measures them on Linux 6.18: an empty entry
 /// and return are 1.6, the same with our programs 1.9, with a record besides 2.2; an id taken and a birth 2.6.
-const ENTRY: f64 = 1.16;
-const RETURN: f64 = 0.76;
-const RECORD: f64 = 0.30;
+pub(super) const ENTRY: f64 = 1.16;
+pub(super) const RETURN: f64 = 0.76;
+pub(super) const RECORD: f64 = 0.30;
 
 /// What has been used up to one moment.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +77,13 @@ impl Costs {
     }
 }
 
+/// Without the target's time where hot points on single-stepped instructions are planted: hits are counted together, and those
+/// cost many times the others.
+pub(super) fn as_far_as_known(overhead: Overhead, catalog: &Catalog) -> Overhead {
+    let slow = catalog.images().flat_map(|image| &image.points).any(is_hot_and_slow);
+    Overhead { added: overhead.added.filter(|_| !slow), ..overhead }
+}
+
 fn added(hit_ns: f64, hits: u64, returns: u64, written: u64) -> Ns {
     let entries = hits.saturating_sub(returns) as f64;
     Ns((hit_ns * (ENTRY * entries + RETURN * returns as f64 + RECORD * written as f64)).round() as u64)
@@ -103,6 +111,20 @@ mod tests {
         let mut costs = Costs::new(Ns(0), Ns(1), Some(100.0));
         let lost = costs.report(Ns(10), Counters { hits: 2, returns: 1, lost: 1, ..Counters::default() }, 0);
         assert_eq!((lost.added, lost.lost), (Some(Ns(222)), 1));
+    }
+
+    #[test]
+    fn with_slow_points_planted_nothing_is_said_of_the_target() {
+        use crate::model::{AttachPoint, Cost, ImageEntry, Role};
+        let mut costs = Costs::new(Ns(0), Ns(1), Some(100.0));
+        let overhead = costs.report(Ns(10), Counters { hits: 2, ..Counters::default() }, 0);
+        let with = |cost| {
+            let mut catalog = Catalog::default();
+            let points = vec![AttachPoint { cost, ..AttachPoint::sample(Role::Poll) }];
+            catalog.add_image(ImageEntry { points, ..ImageEntry::sample(Vec::new()) });
+            as_far_as_known(overhead, &catalog).added
+        };
+        assert_eq!((with(Cost::SingleStepped), with(Cost::Emulated)), (None, Some(Ns(232))));
     }
 
     #[test]

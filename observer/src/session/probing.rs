@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use crate::attach::{Links, Probes};
 use crate::model::{EventSet, FileId, ImageFacts, Missing, Ns, Pid};
-use crate::plan::{Chosen, choose};
+use crate::plan::{Chosen, Slow, choose};
 use crate::target::{Hold, Layered, monotonic_now};
 
 use super::error::SessionError;
@@ -20,6 +20,7 @@ use super::stream::{Mark, Stream};
 /// All that is held.
 pub(super) struct Probing<'a> {
     events: EventSet,
+    slow: Slow,
     held: Vec<Held>,
     /// Probes that nobody runs into are taken out after so long.
     keep: Ns,
@@ -44,8 +45,8 @@ pub(super) struct Wanted<'a> {
 
 impl<'a> Probing<'a> {
     /// With what is held already.
-    pub(super) fn new(events: EventSet, held: Vec<Held>, keep: Ns, say: &'a dyn Fn(u8, &str)) -> Self {
-        Self { events, held, keep, leaving: Vec::new(), say }
+    pub(super) fn new(events: EventSet, slow: Slow, held: Vec<Held>, keep: Ns, say: &'a dyn Fn(u8, &str)) -> Self {
+        Self { events, slow, held, keep, leaving: Vec::new(), say }
     }
 
     /// What is held.
@@ -66,7 +67,7 @@ impl<'a> Probing<'a> {
             return self.share(number, wanted, stream, probes);
         }
         let Wanted { names, path, opened, facts, runners, mut everyone } = wanted;
-        let Chosen { mut points, mut missing } = choose(&facts.plan, self.events);
+        let Chosen { mut points, mut missing } = choose(&facts.plan, &facts.types, self.events, self.slow);
         // Whoever maps the file has the same bytes, unless somebody patched them in that process. A breakpoint inside such a
         // patch would end it: what is patched in one is left out for all.
         for runner in &runners {

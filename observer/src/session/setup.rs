@@ -10,7 +10,7 @@ use crate::model::{
     AttachPoint, Bias, Catalog, EventSet, FileId, ImageEntry, ImageFacts, MappedImage, Missing, PointIndex, PollBody,
     TargetEntry, TargetId,
 };
-use crate::plan::{Chosen, choose, choose_spawns};
+use crate::plan::{Chosen, Slow, choose, choose_spawns};
 use crate::target::Process;
 use crate::unwind::Poll;
 
@@ -64,6 +64,8 @@ pub(super) struct Setup {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Looking {
     pub(super) events: EventSet,
+    /// What becomes of hot points that are slow.
+    pub(super) slow: Slow,
     /// Instead of events, spawns are to be reported with their spawners.
     pub(super) spawners: bool,
 }
@@ -152,7 +154,7 @@ fn verified_points(
 ) -> Result<Option<Vec<AttachPoint>>, SessionError> {
     let Chosen { mut points, missing } = match looking.spawners {
         true => choose_spawns(&facts.plan),
-        false => choose(&facts.plan, looking.events),
+        false => choose(&facts.plan, &facts.types, looking.events, looking.slow),
     };
     // Where nothing was planned, what is missing says why.
     let planned = !points.is_empty();

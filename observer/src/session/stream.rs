@@ -15,7 +15,7 @@ use crate::sink::{Gone, Sink, Totals};
 use super::Output;
 use super::budget::Level;
 use super::error::SessionError;
-use super::overhead::Costs;
+use super::overhead::{Costs, as_far_as_known};
 use super::population::{Attached, Beginning, Change, Ending, Population, Step};
 use super::roster::Resident;
 use super::sums::Sums;
@@ -290,6 +290,7 @@ impl Stream {
     ) -> Result<(), SessionError> {
         if asked || costs.is_due(now) {
             let overhead = costs.report(now, probes.counters()?, self.records);
+            let overhead = as_far_as_known(overhead, self.population.catalog());
             let Self { sink, out, .. } = self;
             sink.overhead(now, &overhead, out).and_then(|()| out.flush()).map_err(SessionError::Output)?;
         }

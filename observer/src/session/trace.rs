@@ -20,7 +20,7 @@ use super::follow::{FEW_NEWS_PAGES, Follower, NEWS_PAGES};
 use super::held::Held;
 use super::images::Images;
 use super::named::{Named, Reached};
-use super::overhead::Costs;
+use super::overhead::{Costs, as_far_as_known};
 use super::population::{Beginning, Change, Ending, Members, Population};
 use super::privileges::{Stage, keep};
 use super::select::{Targets, select};
@@ -46,7 +46,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     // A launched program must be stopped, resumed and waited for on one thread: this one.
     let Targets { processes, launched } = select(&options.selection)?;
     let mut images = Images::new(options.names, &options.caching, &say);
-    let looking = Looking { events: options.events, spawners: false };
+    let looking = Looking { events: options.events, slow: options.slow, spawners: false };
     let Setup { catalog, attachments, targets, .. } = set_up(&processes, &mut images, looking)?;
     let named = Named::prepare(attachments, &processes)?;
     let mut probes = Probes::load(&attach::Options {
@@ -91,8 +91,11 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let mut costs = Costs::new(attached.at, every, probes.hit_ns());
     let mut censuses = Censuses::new(options.bound);
     for (target, process) in targets.iter().zip(&processes) {
-        // What is launched has no past: there is nothing to look for.
-        censuses.begin(*target, launched.is_none(), Some(Arc::clone(process)));
+        // Without probes nobody would see the end of what a census finds.
+        if stream.population.catalog().target(*target).is_some_and(|entry| entry.is_probed()) {
+            // What is launched has no past: there is nothing to look for.
+            censuses.begin(*target, launched.is_none(), Some(Arc::clone(process)));
+        }
     }
     let running = launched.map(Launched::resume).transpose()?;
     let reason = runtime.block_on(async {
@@ -116,6 +119,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         stream.release(detaching).map_err(SessionError::Output)?;
         stream.report_sums(detaching, true).map_err(SessionError::Output)?;
         let overhead = costs.all(detaching, probes.counters()?, stream.records_read());
+        let overhead = as_far_as_known(overhead, stream.population.catalog());
         finish(&mut stream, reason, (detaching, detach), overhead, &say)
     });
     runtime.shutdown_background();

@@ -14,7 +14,9 @@ use std::io::{self, Write};
 
 use crate::model::{AsyncId, Event, Missing, Ns, Pid, PollSum, TargetEntry};
 
-pub use doctor::{DoctorJson, DoctorReport, DoctorResult, DoctorRow, DoctorSink, DoctorText, Fact, PointsOf};
+pub use doctor::{
+    DoctorJson, DoctorReport, DoctorResult, DoctorRow, DoctorSink, DoctorText, ExpectedOf, Fact, PointsOf, SlowOf,
+};
 pub use json::Json;
 pub use sampled::{
     Blocking, Busy, How, Interval, SampledEnd, SampledJson, SampledReport, SampledSink, SampledStart, SampledText,

@@ -12,11 +12,21 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// Ends it and waits until it has ended.
 pub(super) fn interrupt(child: &mut Child) -> Result<()> {
+    end(child, "-INT")
+}
+
+/// The same for a program that does not listen to ^C itself: where the bench runs in the background, its shell has ^C ignored, and
+/// all that it starts with it.
+pub(super) fn terminate(child: &mut Child) -> Result<()> {
+    end(child, "-TERM")
+}
+
+fn end(child: &mut Child, signal: &str) -> Result<()> {
     let pid = child.id().to_string();
-    ensure!(Command::new("kill").args(["-INT", &pid]).status()?.success(), "it had ended before it was told to");
+    ensure!(Command::new("kill").args([signal, &pid]).status()?.success(), "it had ended before it was told to");
     let began = Instant::now();
     while child.try_wait()?.is_none() {
-        ensure!(began.elapsed() < PATIENCE, "it did not end within {} s of ^C", PATIENCE.as_secs());
+        ensure!(began.elapsed() < PATIENCE, "it did not end within {} s of being told to", PATIENCE.as_secs());
         std::thread::sleep(LOOK);
     }
     Ok(())

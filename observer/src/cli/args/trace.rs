@@ -32,6 +32,12 @@ pub(in crate::cli) struct Trace {
     #[arg(long, value_name = "LIST")]
     pub(in crate::cli) events: Option<EventList>,
 
+    /// Plant hot points also where the kernel must single-step the instruction: a hit there costs about 35 times another in a
+    /// virtual machine (some 16 us), at each poll or spawn. Without it they are left out, and it is said what is missing. `doctor
+    /// --pid` lists them: async-observer trace --pid 4711 --allow-slow
+    #[arg(long)]
+    pub(in crate::cli) allow_slow: bool,
+
     /// How to attach; without it: uprobe-multi where the kernel has it
     #[arg(long, value_name = "HOW")]
     pub(in crate::cli) attach_with: Option<How>,

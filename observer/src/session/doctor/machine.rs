@@ -5,7 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-use crate::attach::{AttachError, Mechanism, Trials, Tried, UnderFilter};
+use crate::attach::{AttachError, Mechanism, Prices, Trials, Tried, UnderFilter};
 use crate::model::{Capability, CapabilitySet};
 use crate::session::SessionError;
 use crate::target::{
@@ -31,6 +31,8 @@ pub struct Machine {
     pub settings: Settings,
     /// How probes would be attached, if they can be.
     pub mechanism: Option<Mechanism>,
+    /// What hits cost here, where that could be measured.
+    pub prices: Option<Prices>,
     /// What became of a return probe under a filter, where that was tried.
     pub(super) under_filter: Option<UnderFilter>,
     /// The needs.
@@ -48,9 +50,11 @@ impl Machine {
             settings: Settings::read(),
             mechanism: None,
             under_filter: None,
+            prices: None,
             rows: Vec::new(),
         };
         let trials = Trials::make(RING_PAGES);
+        machine.prices = trials.prices;
         machine.mechanism = trials.mechanism();
         if let Tried::Works(fate) = trials.filtered {
             machine.under_filter = Some(fate);
@@ -226,6 +230,7 @@ mod tests {
             settings: Settings::default(),
             mechanism: None,
             under_filter: None,
+            prices: None,
             rows: Vec::new(),
         }
     }

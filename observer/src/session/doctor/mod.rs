@@ -2,8 +2,10 @@
 //!
 //! Does not know what the user is to do about it: a cause is a type, the command line has its words.
 
+mod expected;
 mod machine;
 mod need;
+mod slow;
 mod target;
 
 use crate::model::Pid;
@@ -11,8 +13,11 @@ use crate::model::Pid;
 use super::images::Images;
 use super::{Caching, SessionError, progress};
 
+pub use crate::attach::Prices;
+pub use expected::{Expected, Span};
 pub use machine::Machine;
 pub use need::{Cause, Detail, Missing, Need, NotTried, Outcome, Risk, Row};
+pub use slow::SlowPoint;
 pub use target::{Observed, Points, Target};
 
 /// What is examined besides the machine.

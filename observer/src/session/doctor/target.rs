@@ -7,14 +7,17 @@ use std::fs;
 use std::sync::Arc;
 
 use crate::attach::UnderFilter;
-use crate::model::{Cost, EventSet, Pid, Role, TargetEntry};
+use crate::model::{Cost, EventSet, ImageFacts, Pid, Role, TargetEntry};
+use crate::plan::Slow;
 use crate::session::SessionError;
 use crate::session::images::Images;
 use crate::session::setup::{Looking, set_up};
 use crate::target::{Process, Seccomp, Status};
 
+use super::expected::{Expected, expected};
 use super::machine::Machine;
 use super::need::{Detail, Need, NotTried, Outcome, Risk, Row};
+use super::slow::{SlowPoint, slow_points};
 
 /// Namespaces that matter: numbers of processes, paths of files, and whose capabilities count.
 const NAMESPACES: [&str; 3] = ["pid", "mnt", "user"];
@@ -37,6 +40,10 @@ pub struct Observed {
     pub entry: TargetEntry,
     /// Points by role.
     pub points: Vec<Points>,
+    /// Those that the kernel must single-step, hot ones that would be left out with them.
+    pub slow: Vec<SlowPoint>,
+    /// What each tier would cost; empty where hits could not be measured.
+    pub expected: Vec<Expected>,
 }
 
 /// The points of one role.
@@ -62,13 +69,19 @@ impl Target {
                 return Self { pid, rows, observed: None };
             }
         };
-        let looking = Looking { events: EventSet::ALL, spawners: false };
+        let looking = Looking { events: EventSet::ALL, slow: Slow::LeftOut, spawners: false };
         let (runtime, observed) = match set_up(&[Arc::clone(&process)], images, looking) {
             Ok(setup) => {
                 let images = setup.catalog.images();
                 let points = by_role(images.flat_map(|image| &image.points).map(|point| (point.role, point.cost)));
                 let entry = setup.catalog.targets().next().map(|(_, entry)| TargetEntry::clone(entry));
-                (Outcome::WORKS, entry.map(|entry| Observed { entry, points }))
+                let prices = machine.prices;
+                let attachments = &setup.attachments;
+                let slow =
+                    attachments.iter().flat_map(|of| slow_points(&of.name, &of.facts, &of.opened, prices)).collect();
+                let facts: Vec<&ImageFacts> = attachments.iter().map(|of| &*of.facts).collect();
+                let expected = prices.map_or(Vec::new(), |prices| expected(&facts, prices));
+                (Outcome::WORKS, entry.map(|entry| Observed { entry, points, slow, expected }))
             }
             Err(error) => (error.into(), None),
         };

@@ -23,6 +23,7 @@ use crate::perf::Ring;
 use crate::target::Process;
 use crate::unwind::{Habits, Polls, Told, trigger, unwind};
 
+use super::Slow;
 use super::disk::Caching;
 use super::error::SessionError;
 use super::images::Images;
@@ -118,7 +119,7 @@ impl Spawns {
     ) -> Result<Self, SessionError> {
         let events = EventSet::NONE;
         let Setup { catalog, attachments, targets, mut polls } =
-            set_up(processes, images, Looking { events, spawners: true })?;
+            set_up(processes, images, Looking { events, slow: Slow::Allowed, spawners: true })?;
         let targets = processes.iter().zip(targets).map(|(process, target)| {
             let polls = polls.remove(&target).unwrap_or_default();
             let mut code = Code::new(Arc::clone(process));

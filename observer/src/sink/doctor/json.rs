@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{DoctorReport, DoctorResult, DoctorSink};
+use super::{DoctorReport, DoctorResult, DoctorSink, ExpectedOf, SlowOf};
 use crate::sink::json::{TargetObject, line};
 
 /// Writes one JSON object a line.
@@ -33,7 +33,7 @@ impl DoctorSink for DoctorJson {
                 };
                 line(out, "need", *at, object)
             }
-            DoctorReport::Target { at, entry, points, factor, .. } => {
+            DoctorReport::Target { at, entry, points, factor, hit_ns, slow, expected, .. } => {
                 let points = points.iter().map(|points| PointsObject {
                     role: points.role,
                     count: points.count,
@@ -43,6 +43,9 @@ impl DoctorSink for DoctorJson {
                     target: TargetObject::new(entry, &[]),
                     roles: points.collect(),
                     single_step_factor: *factor,
+                    hit_ns: hit_ns.map(HitObject::of),
+                    slow: slow.iter().map(SlowObject::of).collect(),
+                    expected: expected.iter().map(ExpectedObject::of).collect(),
                 };
                 line(out, "target", *at, object)
             }
@@ -112,6 +115,9 @@ struct ObservedObject<'a> {
     target: TargetObject<'a>,
     roles: Vec<PointsObject<'a>>,
     single_step_factor: u32,
+    hit_ns: Option<HitObject>,
+    slow: Vec<SlowObject<'a>>,
+    expected: Vec<ExpectedObject>,
 }
 
 #[derive(Serialize)]
@@ -120,6 +126,78 @@ struct PointsObject<'a> {
     role: &'a str,
     count: usize,
     single_stepped: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HitObject {
+    emulated: u64,
+    single_stepped: u64,
+}
+
+impl HitObject {
+    fn of((emulated, single_stepped): (f64, f64)) -> Self {
+        Self { emulated: whole(emulated), single_stepped: whole(single_stepped) }
+    }
+}
+
+#[derive(Serialize)]
+struct SlowObject<'a> {
+    role: &'a str,
+    path: &'a str,
+    address: String,
+    symbol: Option<String>,
+    instruction: &'a str,
+    cost: &'static str,
+    hot: bool,
+    ns: Option<u64>,
+}
+
+impl<'a> SlowObject<'a> {
+    fn of(slow: &'a SlowOf) -> Self {
+        Self {
+            role: slow.role,
+            path: &slow.path,
+            address: slow.at.to_string(),
+            symbol: slow.symbol.as_ref().map(|(name, behind)| format!("{name}+{behind:#x}")),
+            instruction: &slow.instruction,
+            cost: "singleStepped",
+            hot: slow.hot,
+            ns: slow.ns.map(whole),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExpectedObject {
+    tier: &'static str,
+    allow_slow: bool,
+    per_poll_ns: Option<SpanObject>,
+    per_spawn_ns: Option<SpanObject>,
+}
+
+#[derive(Serialize)]
+struct SpanObject {
+    least: u64,
+    most: u64,
+}
+
+impl ExpectedObject {
+    fn of(expected: &ExpectedOf) -> Self {
+        let span =
+            |of: Option<(f64, f64)>| of.map(|(least, most)| SpanObject { least: whole(least), most: whole(most) });
+        Self {
+            tier: expected.tier,
+            allow_slow: expected.slow,
+            per_poll_ns: span(expected.poll),
+            per_spawn_ns: span(expected.spawn),
+        }
+    }
+}
+
+fn whole(ns: f64) -> u64 {
+    ns.round() as u64
 }
 
 #[derive(Serialize)]

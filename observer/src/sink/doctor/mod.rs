@@ -2,13 +2,14 @@
 //!
 //! Does not know how anything was tried.
 
+mod costs;
 mod json;
 mod text;
 
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use crate::model::{Ns, Pid, TargetEntry};
+use crate::model::{Ns, Pid, TargetEntry, VirtAddr};
 
 pub use json::DoctorJson;
 pub use text::DoctorText;
@@ -48,6 +49,12 @@ pub enum DoctorReport<'a> {
         factor: u32,
         /// What that costs, in words.
         cost: &'a str,
+        /// What a hit costs here, emulated and single-stepped, nanoseconds, if it was measured.
+        hit_ns: Option<(f64, f64)>,
+        /// Points on instructions that the kernel must single-step.
+        slow: &'a [SlowOf],
+        /// What each tier would cost.
+        expected: &'a [ExpectedOf],
     },
     /// The sum.
     End {
@@ -132,6 +139,38 @@ pub struct PointsOf {
     pub count: usize,
     /// How many of them on instructions that the kernel must single-step.
     pub single_stepped: usize,
+}
+
+/// A point on an instruction that the kernel must single-step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlowOf {
+    /// The role's word.
+    pub role: &'static str,
+    /// The image's path.
+    pub path: String,
+    /// Its link-time address.
+    pub at: VirtAddr,
+    /// The function around it and how many bytes behind its beginning.
+    pub symbol: Option<(String, u64)>,
+    /// The instruction, as disassemblers write it.
+    pub instruction: String,
+    /// It is hit at each poll or spawn, and left out unless that is allowed.
+    pub hot: bool,
+    /// What a hit costs here, nanoseconds, if it was measured.
+    pub ns: Option<f64>,
+}
+
+/// What a tier would cost the program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExpectedOf {
+    /// Its word.
+    pub tier: &'static str,
+    /// With hot and slow points.
+    pub slow: bool,
+    /// Added to a poll, nanoseconds, at the cheapest and at the dearest points; `None`: the tier would see nothing.
+    pub poll: Option<(f64, f64)>,
+    /// Added to the life of a task besides its polls.
+    pub spawn: Option<(f64, f64)>,
 }
 
 /// A rendering of what a doctor found.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{DoctorReport, DoctorResult, DoctorRow, DoctorSink, Fact, PointsOf};
+use super::{DoctorReport, DoctorResult, DoctorRow, DoctorSink, Fact, PointsOf, costs};
 use crate::model::{Pid, TargetEntry};
 use crate::sink::image_lines::write_image;
 
@@ -103,7 +103,11 @@ impl DoctorSink for DoctorText {
                 }
                 self.row(row, out)
             }
-            DoctorReport::Target { entry, points, cost, .. } => self.target(entry, points, cost, out),
+            DoctorReport::Target { entry, points, cost, hit_ns, slow, expected, .. } => {
+                self.target(entry, points, cost, out)?;
+                costs::write_slow(slow, out)?;
+                costs::write_expected(*hit_ns, expected, out)
+            }
             DoctorReport::End { summary, .. } => {
                 writeln!(out)?;
                 let width = summary.iter().map(|(what, ..)| what.len()).max().unwrap_or(0) + 1;

@@ -3,6 +3,7 @@
 //! **E** is what an empty probe costs at an entry. The floor's polls have an entry and a return, which together cost 1.5 E.
 
 use super::load::Load;
+use super::measure::{Figure, Measure};
 use super::results::Results;
 use super::row::{AGAIN, BARE, BPFTRACE, CENSUS, CONSOLE, FLOOR, FULL, LIFECYCLE, POLLS, SAMPLED, SPAWNS};
 
@@ -16,36 +17,19 @@ pub(super) struct Goal {
     bound: Bound,
 }
 
-/// A figure of a run.
-#[derive(Clone, Copy)]
-enum Measure {
-    /// (row - bare) / (another row - bare), of CPU time for one thing.
-    AddedOf(&'static str, &'static str, Load),
-    /// (row - bare) / E.
-    AddedInE(&'static str, Load),
-    /// row / bare, of CPU time for one thing.
-    OfBare(&'static str, Load),
-    /// The target's memory with its idle tasks under this row, in proportion to bare.
-    TargetMemory(&'static str),
-    /// The observer's memory before there is anything to observe, in MiB.
-    Base(&'static str),
-    /// The observer's memory for each live task, in bytes.
-    BytesPerTask(&'static str),
-    /// Of a million live tasks the part that the observer knows to live.
-    OfAMillion,
-}
-
 /// What a figure may be.
 #[derive(Clone, Copy)]
 enum Bound {
     AtMost(f64),
     AtLeast(f64),
-    /// Not above what bare differs from itself in this run (its highest round), or one part in a hundred if that is more.
+    /// So near to 1: 0.2 is from 0.8 to 1.2.
+    NearOne(f64),
+    /// Not above what bare differs from itself in this run, or one part in a hundred if that is more.
     WithinNoise(Load),
 }
 
-/// Entry and return of an empty probe in E.
-const FLOOR_IN_E: f64 = 1.5;
+/// In more noise than this much of bare hides what a goal within the noise is there to keep out.
+const NOISE_THAT_TELLS: f64 = 0.05;
 
 /// All of them.
 const GOALS: &[Goal] = &[
@@ -89,11 +73,26 @@ const GOALS: &[Goal] = &[
         Measure::AddedOf(CONSOLE, FULL, Load::Spawns),
         Bound::AtLeast(8.0),
     ),
+    goal("full: estimate of itself, of what was measured, polls", Measure::Estimate(FULL, Load::Polls), NEAR),
+    goal("full: estimate of itself, of what was measured, spawns", Measure::Estimate(FULL, Load::Spawns), NEAR),
+    goal("full: estimate of itself, of what was measured, requests", Measure::Estimate(FULL, Load::Hello), NEAR),
+    goal("polls: estimate of itself, of what was measured, polls", Measure::Estimate(POLLS, Load::Polls), NEAR),
+    goal("polls: estimate of itself, of what was measured, spawns", Measure::Estimate(POLLS, Load::Spawns), NEAR),
+    goal("lifecycle: estimate of itself, of what was measured, polls", Measure::Estimate(LIFECYCLE, Load::Polls), NEAR),
+    goal(
+        "lifecycle: estimate of itself, of what was measured, spawns",
+        Measure::Estimate(LIFECYCLE, Load::Spawns),
+        NEAR,
+    ),
+    goal("spawns: estimate of itself, of what was measured, spawns", Measure::Estimate(SPAWNS, Load::Spawns), NEAR),
     goal("full: memory of the target, of bare", Measure::TargetMemory(FULL), Bound::AtMost(1.01)),
     goal("full: memory of the observer to begin with, MiB", Measure::Base(FULL), Bound::AtMost(40.0)),
     goal("full: memory of the observer for a live task, bytes", Measure::BytesPerTask(FULL), Bound::AtMost(200.0)),
     goal("full: of a million live tasks, those known to live", Measure::OfAMillion, Bound::AtLeast(1.0)),
 ];
+
+/// How near the estimate that is said while it runs must come.
+const NEAR: Bound = Bound::NearOne(0.2);
 
 const fn goal(what: &'static str, measure: Measure, bound: Bound) -> Goal {
     Goal { what, measure, bound }
@@ -106,6 +105,8 @@ pub(super) enum Verdict {
     Met,
     /// By this part of what was wanted it was not: 0.1 is ten in a hundred.
     Missed(f64),
+    /// What it may be and what the run gave are nearer to each other than the run can tell apart.
+    CannotTell,
     /// A row that it speaks of was not measured.
     Unmeasured,
 }
@@ -117,8 +118,8 @@ pub(super) struct Judged {
     pub(super) what: &'static str,
     /// What was wanted.
     pub(super) wanted: String,
-    /// What the run gave.
-    pub(super) got: Option<f64>,
+    /// What the run gave, and how far the truth may be from it.
+    pub(super) got: Option<Figure>,
     /// Whether it was kept.
     pub(super) verdict: Verdict,
 }
@@ -131,46 +132,47 @@ pub(super) fn judge(results: &Results) -> Vec<Judged> {
 impl Goal {
     fn judge(&self, results: &Results) -> Judged {
         let got = self.measure.of(results);
-        let (wanted, missed) = match self.bound {
-            Bound::AtMost(most) => (format!("at most {most:.4}"), got.map(|got| got / most - 1.0)),
-            Bound::AtLeast(least) => (format!("at least {least:.4}"), got.map(|got| 1.0 - got / least)),
-            Bound::WithinNoise(load) => {
-                let noise = results.ratio(AGAIN, BARE, load).map(|again| again.high().max(1.01));
-                let wanted =
-                    noise.map_or(String::from("the noise of bare"), |noise| format!("at most {noise:.4}, the noise"));
-                (wanted, got.zip(noise).map(|(got, noise)| got / noise - 1.0))
-            }
-        };
-        let verdict = match missed {
-            None => Verdict::Unmeasured,
-            Some(part) if part > 0.0 => Verdict::Missed(part),
-            Some(_) => Verdict::Met,
-        };
-        let wanted = without_zeros(&wanted);
-        Judged { what: self.what, wanted, got, verdict }
+        let (wanted, verdict) = self.bound.verdict(got, results);
+        Judged { what: self.what, wanted: without_zeros(&wanted), got, verdict }
     }
 }
 
-impl Measure {
-    fn of(self, results: &Results) -> Option<f64> {
+impl Bound {
+    /// What is wanted, in words, and whether this figure is it.
+    fn verdict(self, got: Option<Figure>, results: &Results) -> (String, Verdict) {
+        let judge = |beyond: &dyn Fn(f64) -> f64, unit: f64| {
+            got.map_or(Verdict::Unmeasured, |Figure { got, doubt }| Verdict::of(beyond(got), doubt, unit))
+        };
         match self {
-            Self::AddedOf(row, of, load) => Some(results.added_of(row, of, load)?.median()),
-            Self::AddedInE(row, load) => {
-                let e = results.added(FLOOR, Load::Polls)?.median() / FLOOR_IN_E;
-                (e > 0.0).then_some(results.added(row, load)?.median() / e)
+            Self::AtMost(most) => (format!("at most {most:.4}"), judge(&|got| got - most, most)),
+            Self::AtLeast(least) => (format!("at least {least:.4}"), judge(&|got| least - got, least)),
+            Self::NearOne(part) => {
+                (format!("{:.4}, to {:.1}", 1.0 - part, 1.0 + part), judge(&|got| (got - 1.0).abs() - part, 1.0))
             }
-            Self::OfBare(row, load) => Some(results.ratio(row, BARE, load)?.median()),
-            Self::TargetMemory(row) => {
-                Some(results.row(row)?.target_mib()?.median() / results.row(BARE)?.target_mib()?.median())
+            Self::WithinNoise(load) => {
+                let Some(again) = results.ratio(AGAIN, BARE, load) else {
+                    return (String::from("the noise of bare"), Verdict::Unmeasured);
+                };
+                let noise = (again.median() - 1.0).abs() + again.doubt().unwrap_or(0.0);
+                let limit = 1.0 + noise.max(0.01);
+                let verdict = match again.doubt() {
+                    Some(_) if noise <= NOISE_THAT_TELLS => judge(&|got| got - limit, limit),
+                    _ => got.map_or(Verdict::Unmeasured, |_| Verdict::CannotTell),
+                };
+                (format!("at most {limit:.4}, the noise"), verdict)
             }
-            Self::Base(row) => {
-                Some(results.row(row)?.watched_at_all(|watched| Some(watched.base.0 / 1024.0))?.median())
-            }
-            Self::BytesPerTask(row) => Some(results.row(row)?.bytes_per_task()?.median()),
-            Self::OfAMillion => {
-                let million = results.million?;
-                Some(million.live as f64 / million.tasks as f64)
-            }
+        }
+    }
+}
+
+impl Verdict {
+    /// Of a figure that is so far beyond what it may be (below 0: within), as it is judged in parts of `unit`.
+    fn of(beyond: f64, doubt: Option<f64>, unit: f64) -> Self {
+        match doubt {
+            None => Self::CannotTell,
+            Some(doubt) if doubt > 0.0 && beyond.abs() <= doubt => Self::CannotTell,
+            Some(_) if beyond > 0.0 => Self::Missed(beyond / unit),
+            Some(_) => Self::Met,
         }
     }
 }
@@ -193,31 +195,72 @@ mod tests {
         found.unwrap_or_else(|| panic!("no goal is called {what}"))
     }
 
+    /// Three rounds alike, bare again as bare.
+    fn quiet(load: Load, rows: &[(&'static str, f64)]) -> Results {
+        let all: Vec<(&'static str, [f64; 3])> =
+            [(BARE, 100.0), (AGAIN, 100.0)].iter().chain(rows).map(|(name, cost)| (*name, [*cost; 3])).collect();
+        let all: Vec<(&'static str, &[f64])> = all.iter().map(|(name, costs)| (*name, &costs[..])).collect();
+        of(load, &all)
+    }
+
     #[test]
     fn a_promise_that_was_kept_is_met() {
-        let results = of(Load::Polls, &[(BARE, &[100.0]), (FLOOR, &[600.0]), (FULL, &[790.0])]);
-        let judged = judged(&results, "full: added per poll");
+        let judged = judged(&quiet(Load::Polls, &[(FLOOR, 600.0), (FULL, 790.0)]), "full: added per poll");
         assert_eq!((judged.verdict, judged.wanted.as_str()), (Verdict::Met, "at most 1.4"));
     }
 
     #[test]
     fn a_promise_that_was_not_kept_says_by_how_much() {
-        let results = of(Load::Polls, &[(BARE, &[100.0]), (FLOOR, &[600.0]), (FULL, &[870.0]), (BPFTRACE, &[1024.0])]);
+        let results = quiet(Load::Polls, &[(FLOOR, 600.0), (FULL, 870.0), (BPFTRACE, 1024.0)]);
         let full = judged(&results, "full: added per poll");
-        assert_eq!(full.got, Some(1.54));
+        assert_eq!(full.got, Some(Figure { got: 1.54, doubt: Some(0.0) }));
         assert!(matches!(full.verdict, Verdict::Missed(part) if (part - 0.1).abs() < 1e-9), "{full:?}");
         let peer = judged(&results, "bpftrace");
         assert!(matches!(peer.verdict, Verdict::Missed(part) if (part - 0.2).abs() < 1e-9), "{peer:?}");
     }
 
     #[test]
+    fn what_is_nearer_to_its_bound_than_the_noise_can_be_told_neither_to_be_met_nor_missed() {
+        let with = |full: f64| {
+            let rows: [(_, &[f64]); 4] =
+                [(BARE, &[100.0; 3]), (AGAIN, &[130.0; 3]), (FLOOR, &[300.0; 3]), (FULL, &[full; 3])];
+            judged(&of(Load::Polls, &rows), "full: added per poll").verdict
+        };
+        // 30 of 200, and of the floor as much again: about 0.25 of what the floor adds.
+        assert_eq!([with(370.0), with(390.0)], [Verdict::CannotTell, Verdict::CannotTell]);
+        assert_eq!(with(310.0), Verdict::Met);
+        assert!(matches!(with(600.0), Verdict::Missed(_)));
+    }
+
+    #[test]
+    fn of_one_round_nothing_is_told() {
+        let rows: [(_, &[f64]); 4] = [(BARE, &[100.0]), (AGAIN, &[100.0]), (FLOOR, &[600.0]), (FULL, &[700.0])];
+        assert_eq!(judged(&of(Load::Polls, &rows), "full: added per poll").verdict, Verdict::CannotTell);
+    }
+
+    #[test]
     fn the_noise_is_what_bare_differs_from_itself() {
-        let rows: [(_, &[f64]); 3] = [(BARE, &[100.0, 100.0]), (AGAIN, &[98.0, 105.0]), (CENSUS, &[104.0, 104.0])];
-        let census = judged(&of(Load::Hello, &rows), "census: a request");
-        assert_eq!((census.verdict, census.wanted.as_str()), (Verdict::Met, "at most 1.05, the noise"));
-        let quiet: [(_, &[f64]); 3] = [(BARE, &[100.0]), (AGAIN, &[100.0]), (CENSUS, &[104.0])];
-        let census = judged(&of(Load::Hello, &quiet), "census: a request");
-        assert!(matches!(census.verdict, Verdict::Missed(_)), "{census:?}");
+        let census = |again: f64, census: f64| {
+            let rows: [(_, &[f64]); 3] = [(BARE, &[100.0; 3]), (AGAIN, &[again; 3]), (CENSUS, &[census; 3])];
+            let judged = judged(&of(Load::Hello, &rows), "census: a request");
+            (judged.verdict, judged.wanted)
+        };
+        assert_eq!(census(104.0, 103.0), (Verdict::Met, "at most 1.04, the noise".to_owned()));
+        assert!(matches!(census(100.0, 103.0).0, Verdict::Missed(_)));
+        assert_eq!(census(120.0, 103.0).0, Verdict::CannotTell, "anything would be within such noise");
+    }
+
+    #[test]
+    fn an_estimate_is_good_within_a_fifth() {
+        let said = |estimated: f64| {
+            let mut results = quiet(Load::Polls, &[(FULL, 200.0)]);
+            for row in &mut results.rows {
+                row.samples.values_mut().flatten().for_each(|sample| sample.estimated_ns = Some(estimated));
+            }
+            judged(&results, "full: estimate of itself, of what was measured, polls")
+        };
+        assert_eq!((said(81.0).verdict, said(81.0).wanted.as_str()), (Verdict::Met, "0.8, to 1.2"));
+        assert!(matches!(said(130.0).verdict, Verdict::Missed(part) if (part - 0.1).abs() < 1e-9));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod bpftrace;
 mod goals;
 mod load;
 mod machine;
+mod measure;
 mod page;
 mod points;
 mod presence;

@@ -92,7 +92,7 @@ impl Watcher for Client {
     }
 
     fn end(mut self: Box<Self>) -> Result<Ended> {
-        self.0.interrupt()?;
+        self.0.terminate()?;
         Ok(Ended::default())
     }
 }

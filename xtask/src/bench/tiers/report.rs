@@ -57,19 +57,26 @@ fn timed(results: &Results, row: &RowResults, load: Load) -> Value {
         "observerCores": figure(row.cores(load)),
         "eventsPerSecond": figure(row.events_per_second(load)),
         "lost": row.lost(load),
+        "estimateOfMeasured": figure(results.estimate(row.name, load)),
     })
 }
 
 fn goal(judged: &Judged) -> Value {
     let missed = match judged.verdict {
         Verdict::Missed(part) => Some(part),
-        Verdict::Met | Verdict::Unmeasured => None,
+        Verdict::Met | Verdict::CannotTell | Verdict::Unmeasured => None,
     };
     json!({
         "goal": judged.what,
         "wanted": judged.wanted,
-        "got": judged.got,
-        "met": (judged.verdict != Verdict::Unmeasured).then_some(judged.verdict == Verdict::Met),
+        "got": judged.got.map(|figure| figure.got),
+        "doubt": judged.got.and_then(|figure| figure.doubt),
+        // null: it was not measured, or the run cannot tell.
+        "met": match judged.verdict {
+            Verdict::Met => Some(true),
+            Verdict::Missed(_) => Some(false),
+            Verdict::CannotTell | Verdict::Unmeasured => None,
+        },
         "missedBy": missed,
     })
 }

@@ -107,12 +107,26 @@ impl Results {
 
     /// What one row's thing costs in proportion to another's.
     pub(super) fn ratio(&self, row: &str, to: &str, load: Load) -> Option<Spread> {
-        self.paired([row, to], load, |[one, other]| one / other)
+        match to {
+            BARE => self.beside_bare(row, load, |one, bare| one / bare),
+            _ => self.paired([row, to], load, |[one, other]| one / other),
+        }
     }
 
     /// What a row adds to bare, in nanoseconds.
     pub(super) fn added(&self, row: &str, load: Load) -> Option<Spread> {
-        self.paired([row, BARE], load, |[one, bare]| one - bare)
+        self.beside_bare(row, load, |one, bare| one - bare)
+    }
+
+    /// What who looked says that it has added, in proportion to what was measured; `None` where it says nothing of it.
+    pub(super) fn estimate(&self, row: &str, load: Load) -> Option<Spread> {
+        let samples = self.row(row)?.of(load);
+        let bare = self.row(BARE)?.of(load);
+        let of = |(sample, bare): (&Sample, &Sample)| {
+            Some(sample.estimated_ns? / (sample.cost_ns - sample.bare_ns.unwrap_or(bare.cost_ns)))
+        };
+        let each: Vec<f64> = samples.iter().zip(bare).map(of).collect::<Option<_>>()?;
+        Spread::of(each)
     }
 
     /// What one row adds to bare in proportion to what another adds; `None` where the other adds nothing. The other's is taken of
@@ -125,6 +139,14 @@ impl Results {
     /// What a row adds in proportion to the floor.
     pub(super) fn added_of_floor(&self, row: &str, load: Load) -> Option<Spread> {
         self.added_of(row, FLOOR, load)
+    }
+
+    /// A figure of a row's cost and of what nobody looking costs: the same process, where it could be measured there, or else the
+    /// row of the same round. Two processes of one program differ by some parts in a hundred, which is what a request is asked for.
+    fn beside_bare(&self, row: &str, load: Load, of: impl Fn(f64, f64) -> f64) -> Option<Spread> {
+        let (samples, bare) = (self.row(row)?.of(load), self.row(BARE)?.of(load));
+        let each = |(one, bare): (&Sample, &Sample)| of(one.cost_ns, one.bare_ns.unwrap_or(bare.cost_ns));
+        Spread::of(samples.iter().zip(bare).map(each))
     }
 
     /// A figure of several rows' costs, round by round.
@@ -147,7 +169,7 @@ pub(super) mod tests {
     pub(in super::super) fn of(load: Load, rows: &[(&'static str, &[f64])]) -> Results {
         let sample = |cost_ns: f64| {
             let (elapsed, target) = (Duration::from_secs(1), Kib(1024.0));
-            Sample { cost_ns, elapsed, target, watched: None }
+            Sample { cost_ns, bare_ns: None, estimated_ns: None, elapsed, target, watched: None }
         };
         let rows = rows.iter().map(|(name, costs)| RowResults {
             name,
@@ -164,6 +186,21 @@ pub(super) mod tests {
         let results = of(Load::Polls, &[(BARE, &[100.0, 200.0, 300.0]), (FULL, &[200.0, 400.0, 600.0])]);
         let ratio = results.ratio(FULL, BARE, Load::Polls).expect("both were measured");
         assert_eq!((ratio.low(), ratio.high()), (2.0, 2.0));
+    }
+
+    #[test]
+    fn a_row_is_compared_with_its_own_process_where_nobody_looked_at_it_for_a_while() {
+        let mut results = of(Load::Hello, &[(BARE, &[100.0, 100.0]), (FULL, &[130.0, 150.0])]);
+        for (sample, bare) in
+            results.rows[1].samples.get_mut(&Load::Hello).expect("it has some").iter_mut().zip([110.0, 130.0])
+        {
+            (sample.bare_ns, sample.estimated_ns) = (Some(bare), Some(18.0));
+        }
+        let added = results.added(FULL, Load::Hello).expect("both were measured");
+        assert_eq!((added.low(), added.high()), (20.0, 20.0));
+        let estimate = results.estimate(FULL, Load::Hello).expect("it says so");
+        assert_eq!((estimate.low(), estimate.high()), (0.9, 0.9));
+        assert_eq!(results.estimate(BARE, Load::Hello), None, "nobody says anything of it");
     }
 
     #[test]

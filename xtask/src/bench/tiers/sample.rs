@@ -12,7 +12,7 @@ use super::points::FileOffset;
 use super::presence::Presence;
 use super::process::{Kib, Pid};
 use super::rebuilt::{Client, Port};
-use super::steered::Steered;
+use super::steered::{BARE_REQUESTS, REQUESTS, Steered, Work};
 use super::strace;
 use super::watcher::{Ended, Ours, Watcher};
 
@@ -24,6 +24,10 @@ pub(super) type PollFunctions = BTreeMap<Load, BTreeSet<FileOffset>>;
 pub(super) struct Sample {
     /// The target's own CPU time for each thing that it did, in nanoseconds.
     pub(super) cost_ns: f64,
+    /// The same process's while nobody looked, before and after, where one process can work twice.
+    pub(super) bare_ns: Option<f64>,
+    /// What who looked says that it has added for each thing, in nanoseconds, if it says so.
+    pub(super) estimated_ns: Option<f64>,
     /// How long the load lasted.
     pub(super) elapsed: Duration,
     /// Memory of the target when all was done and it still held what it had.
@@ -56,7 +60,7 @@ pub(super) fn take(root: &Path, who: &Presence, load: Load, functions: &PollFunc
         Presence::Rebuilt { peer, .. } => peer.start(root, load, port)?,
         _ => Steered::start(root, load)?,
     };
-    let sample = take_of(root, load, &mut target, |target| {
+    let mut sample = take_of(root, load, &mut target, |target| {
         let pid = target.pid();
         Ok(match who {
             Presence::Bare | Presence::Missing(_) | Presence::Rebuilt { client: false, .. } => None,
@@ -70,6 +74,10 @@ pub(super) fn take(root: &Path, who: &Presence, load: Load, functions: &PollFunc
         })
     })?;
     target.end()?;
+    // A program that was rebuilt is looked at from inside all the time.
+    if matches!(who, Presence::Rebuilt { .. }) {
+        sample.bare_ns = None;
+    }
     Ok(sample)
 }
 
@@ -80,17 +88,18 @@ pub(super) fn take_of(
     target: &mut Steered,
     attach: impl FnOnce(&Steered) -> Result<Option<Box<dyn Watcher>>>,
 ) -> Result<Sample> {
+    let before = bare(root, load, target)?;
     let began = Instant::now();
     let watcher = attach(target)?;
     let ready = began.elapsed();
-    target.warm(root)?;
-    let before = watcher.as_ref().map(|watcher| used(watcher.pid())).transpose()?;
-    let work = target.work(root)?;
+    let warm = target.warm(root)?;
+    let used_before = watcher.as_ref().map(|watcher| used(watcher.pid())).transpose()?;
+    let work = target.work(root, REQUESTS)?;
     if load == Load::Idle {
         settle(watcher.as_ref().map(|watcher| watcher.pid()))?;
     }
     let resident = target.pid().resident()?;
-    let watched = match (watcher, before) {
+    let watched = match (watcher, used_before) {
         (Some(watcher), Some((base, cpu))) => {
             let (after, cpu_after) = used(watcher.pid())?;
             let began = Instant::now();
@@ -99,8 +108,27 @@ pub(super) fn take_of(
         }
         _ => None,
     };
-    let cost_ns = work.cpu.as_nanos() as f64 / work.count as f64;
-    Ok(Sample { cost_ns, elapsed: work.elapsed, target: resident, watched })
+    let after = bare(root, load, target)?;
+    let bare_ns = before.zip(after).map(|(before, after)| (before + after) / 2.0);
+    // What it says is of all that was done while it looked.
+    let of_each = |estimated: Duration| estimated.as_nanos() as f64 / (work.count + warm) as f64;
+    let estimated_ns = watched.and_then(|watched: Watched| watched.ended.estimated).map(of_each);
+    let (cost_ns, elapsed) = (cost(&work), work.elapsed);
+    Ok(Sample { cost_ns, bare_ns, estimated_ns, elapsed, target: resident, watched })
+}
+
+/// What the load costs now, nobody looking; `None` where it works once only.
+fn bare(root: &Path, load: Load, target: &mut Steered) -> Result<Option<f64>> {
+    if load != Load::Hello {
+        return Ok(None);
+    }
+    target.warm(root)?;
+    Ok(Some(cost(&target.work(root, BARE_REQUESTS)?)))
+}
+
+/// Of each thing, in nanoseconds.
+fn cost(work: &Work) -> f64 {
+    work.cpu.as_nanos() as f64 / work.count as f64
 }
 
 /// What is asked of many tasks is what remains in memory. Who looks may still be busy with them; waits until it is not.

@@ -29,6 +29,15 @@ impl Spread {
         (self.at(0.75) - self.at(0.25)) / 2.0
     }
 
+    /// How far the median may be from that of very many rounds: twice what it is expected to scatter by, if rounds scatter as they
+    /// do here. `None` of fewer than three rounds, which tell nothing of it.
+    pub(super) fn doubt(&self) -> Option<f64> {
+        // Of a normal distribution: the quartiles are 0.674 deviations from the middle, a median of n scatters by 1.253 / sqrt(n).
+        const OF_QUARTILES: f64 = 2.0 * 1.253 / 0.674;
+        let rounds = self.0.len();
+        (rounds >= 3).then(|| OF_QUARTILES * self.around() / (rounds as f64).sqrt())
+    }
+
     /// The lowest.
     pub(super) fn low(&self) -> f64 {
         self.at(0.0)
@@ -92,6 +101,14 @@ mod tests {
     #[test]
     fn of_one_round_no_spread_is_said() {
         assert_eq!(of(&[7.0]).text(1), "7.0");
+    }
+
+    #[test]
+    fn more_rounds_leave_less_doubt_and_two_leave_all() {
+        let [few, many] =
+            [4, 16].map(|rounds| of(&[1.0, 2.0, 3.0, 4.0].repeat(rounds / 4)).doubt().expect("enough rounds"));
+        assert!(many < few * 0.6, "{many} of {few}");
+        assert_eq!((of(&[5.0; 3]).doubt(), of(&[5.0, 6.0]).doubt()), (Some(0.0), None));
     }
 
     #[test]

@@ -11,8 +11,10 @@ use serde_json::Value;
 use super::load::{Load, built, on_one_cpu};
 use super::process::Pid;
 
-/// How many requests the client of the server makes.
-const REQUESTS: u64 = 48_000;
+/// How many requests the client of the server makes while somebody looks.
+pub(super) const REQUESTS: u64 = 48_000;
+/// And before, and after, while nobody does.
+pub(super) const BARE_REQUESTS: u64 = 24_000;
 /// And before the measuring begins; the other loads warm up by themselves.
 const WARM: u64 = 3_200;
 
@@ -59,20 +61,21 @@ impl Steered {
         Pid(self.child.id())
     }
 
-    /// Has it do what it does before it is measured, if it does not so by itself.
-    pub(super) fn warm(&self, root: &Path) -> Result<()> {
-        if self.load == Load::Hello { self.ask(root, WARM) } else { Ok(()) }
+    /// Has it do what it does before it is measured, if it does not so by itself; gives how often.
+    pub(super) fn warm(&self, root: &Path) -> Result<u64> {
+        if self.load != Load::Hello {
+            return Ok(0);
+        }
+        self.ask(root, WARM)?;
+        Ok(WARM)
     }
 
-    /// Has it work.
-    pub(super) fn work(&mut self, root: &Path) -> Result<Work> {
+    /// Has it work; the server, answer so many requests. That can be asked of it again, and of the others once.
+    pub(super) fn work(&mut self, root: &Path, requests: u64) -> Result<Work> {
         self.order()?;
         if self.load == Load::Hello {
             ensure!(self.line()?["measuring"] == true, "the server does not measure");
-            let port = self.ready["port"].as_u64().context("the server tells its port")?;
-            let client =
-                Command::new(built(root, "requests")).args([port, REQUESTS].map(|n| n.to_string())).status()?;
-            ensure!(client.success(), "the client failed");
+            self.ask(root, requests)?;
             self.order()?;
         }
         let said = self.line()?;

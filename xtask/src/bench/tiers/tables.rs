@@ -3,6 +3,7 @@
 use super::goals::{Judged, Verdict};
 use super::load::Load;
 use super::machine::Machine;
+use super::measure::{Figure, noise};
 use super::page::{Piece, Table};
 use super::results::{Million, Results, RowResults};
 use super::row::{BARE, FLOOR, FULL};
@@ -22,6 +23,7 @@ pub(super) fn pieces(results: &Results, goals: &[Judged], machine: &Machine) -> 
         piece("cost", cost(results).text()),
         piece("memory", format!("{}{}", memory(results).text(), results.million.map_or(String::new(), million))),
         piece("hold", hold(results).text()),
+        piece("estimate", estimate(results).text()),
         piece("goals", judged(goals).text()),
     ]
 }
@@ -122,15 +124,38 @@ fn hold(results: &Results) -> Table {
     table
 }
 
+/// What the observer says that it adds, beside what was measured.
+fn estimate(results: &Results) -> Table {
+    let mut table = Table::of(&["row"], Load::TIMED.map(|load| format!("estimate of measured, {}", load.word())));
+    // Empty probes count nothing: what they say of themselves is nothing.
+    for row in results.rows.iter().filter(|row| row.there && row.name != FLOOR) {
+        let told = Load::TIMED.map(|load| {
+            // In proportion to what is no more than the noise nothing is told.
+            let added = results.added(row.name, load).map(|added| added.median());
+            let clear = added.zip(noise(results, load)).is_none_or(|(added, noise)| added > noise);
+            results.estimate(row.name, load).filter(|_| clear)
+        });
+        if told.iter().any(Option::is_some) {
+            let cells = told.into_iter().map(|figure| text(figure, 2));
+            table.row(std::iter::once(row.name.to_owned()).chain(cells).collect());
+        }
+    }
+    table
+}
+
 fn judged(goals: &[Judged]) -> Table {
     let mut table = Table::of(&["goal", "wanted"], ["got", "kept?"]);
     for Judged { what, wanted, got, verdict } in goals {
         let said = match verdict {
             Verdict::Met => "met".to_owned(),
             Verdict::Missed(part) => format!("**missed by {:.1} %**", part * 100.0),
+            Verdict::CannotTell => "cannot be told".to_owned(),
             Verdict::Unmeasured => MISSING.to_owned(),
         };
-        let got = got.map_or(NONE.to_owned(), |got| format!("{got:.3}"));
+        let got = got.map_or(NONE.to_owned(), |Figure { got, doubt }| match doubt {
+            Some(doubt) if doubt > 0.0 => format!("{got:.3} ±{doubt:.3}"),
+            _ => format!("{got:.3}"),
+        });
         table.row(vec![(*what).into(), wanted.clone(), got, said]);
     }
     table
@@ -181,8 +206,12 @@ mod tests {
 
     #[test]
     fn a_goal_says_by_how_much_it_was_missed() {
-        let goal =
-            Judged { what: "full", wanted: "at most 1.4".into(), got: Some(1.5), verdict: Verdict::Missed(0.0714) };
-        assert!(judged(&[goal]).text().contains("| full | at most 1.4 | 1.500 | **missed by 7.1 %** |"));
+        let goal = Judged {
+            what: "full",
+            wanted: "at most 1.4".into(),
+            got: Some(Figure { got: 1.5, doubt: Some(0.02) }),
+            verdict: Verdict::Missed(0.0714),
+        };
+        assert!(judged(&[goal]).text().contains("| full | at most 1.4 | 1.500 ±0.020 | **missed by 7.1 %** |"));
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::process::Pid;
-use crate::bench::interrupt::interrupt;
+use crate::bench::interrupt::{interrupt, terminate};
 use crate::bench::observer::Observer;
 use crate::bench::tail::Tail;
 
@@ -34,6 +34,8 @@ pub(super) struct Ended {
     pub(super) lost: Option<u64>,
     /// Tasks that it says live at its end.
     pub(super) live: Option<u64>,
+    /// CPU time that it says it has added to the target, if it says so.
+    pub(super) estimated: Option<Duration>,
 }
 
 /// The async-observer, with the arguments of a row.
@@ -61,6 +63,7 @@ impl Watcher for Ours {
             events: Some(lines.saturating_sub(1)),
             lost: end["totals"]["lost"].as_u64(),
             live: end["totals"]["live"].as_u64(),
+            estimated: end["overhead"]["addedNs"].as_u64().map(Duration::from_nanos),
         })
     }
 }
@@ -72,6 +75,11 @@ impl Ending {
     /// Ends it as ^C does, and waits.
     pub(super) fn interrupt(&mut self) -> Result<()> {
         interrupt(&mut self.0)
+    }
+
+    /// Ends one that does not listen to ^C, and waits.
+    pub(super) fn terminate(&mut self) -> Result<()> {
+        terminate(&mut self.0)
     }
 }
 
