@@ -8,7 +8,7 @@ use observer_common::{CallRecord, HEAD_WORDS, PollSum, Quiet, TaskKey};
 
 use crate::emit::Hit;
 use crate::header;
-use crate::maps::{NO_POLL, POLLED};
+use crate::maps::{GOVERNED, NO_POLL, POLLED};
 use crate::rows::Row;
 
 /// A [`Quiet`]. Constant once the programs are loaded.
@@ -26,7 +26,7 @@ const LINKS: [usize; 3] = [1, 2, 3];
 /// `record` must be this thread's own row, with both heads written.
 #[inline(always)]
 pub unsafe fn is_unsaid(hit: &Hit, record: *const CallRecord, far: u64) -> bool {
-    let quiet = QUIET.load();
+    let quiet = now();
     // The word with the id's number, which only polls have.
     let word = usize::from(hit.register());
     if quiet == Quiet::Reported as u8 || word == 0 || word >= HEAD_WORDS {
@@ -52,6 +52,19 @@ pub unsafe fn is_unsaid(hit: &Hit, record: *const CallRecord, far: u64) -> bool 
     }
     let id = if hit.far() == 0 { id } else { far };
     add(TaskKey { tgid: hit.tgid(), point: hit.point(), id }, hit.ts.wrapping_sub(began))
+}
+
+/// What is done with quiet polls at this moment.
+#[inline(always)]
+fn now() -> u8 {
+    let quiet = QUIET.load();
+    if quiet != Quiet::Governed as u8 {
+        return quiet;
+    }
+    match GOVERNED.get(0) {
+        Some(governed) => *governed as u8,
+        None => Quiet::Reported as u8,
+    }
 }
 
 /// Something happens on this thread that the calls which it is amid are evidence of: they are to be reported.
