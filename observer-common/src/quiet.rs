@@ -1,7 +1,7 @@
 //! What becomes of polls after which the task goes on, and what is kept of those that are not reported.
 
 /// What is done with a poll that neither ends its task nor begins or ends another: a constant of the programs (`QUIET`), set
-/// when they are loaded. Where a program cannot tell it is reported all the same.
+/// when they are loaded, or what a map says meanwhile. Where a program cannot tell it is reported all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Quiet {
@@ -12,6 +12,9 @@ pub enum Quiet {
     Unsaid = 1,
     /// It is added to its task's [`PollSum`].
     Summed = 2,
+    /// As user space says at the moment (the map `GOVERNED`): one of those above. Where nobody wants to change it, the verifier
+    /// cuts that question out.
+    Governed = 3,
 }
 
 /// A task, as sums are kept: tokio gives no id twice in a process.

@@ -61,6 +61,10 @@ pub static SPOTS: HashMap<u32, u64> = HashMap::with_max_entries(16_384, 0);
 #[map]
 pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(16_384, 0);
 
+/// What is done with quiet polls, as [`observer_common::Quiet`], where that may change. Written by user space only.
+#[map]
+pub static GOVERNED: Array<u32> = Array::with_max_entries(1, 0);
+
 /// One row for each [`Counter`].
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);

@@ -10,7 +10,7 @@ use observer_common::{CallRecord, HEAD_WORDS, PollSum, Quiet, TaskKey};
 
 use crate::emit::Hit;
 use crate::header;
-use crate::maps::{NO_POLL, POLLED};
+use crate::maps::{GOVERNED, NO_POLL, POLLED};
 use crate::rows::Row;
 
 /// A [`Quiet`]. Constant once the programs are loaded.
@@ -28,7 +28,7 @@ const LINKS: [usize; 3] = [1, 2, 3];
 /// `record` must be this thread's own row, with both heads written.
 #[inline(always)]
 pub unsafe fn is_unsaid(hit: &Hit, record: *const CallRecord, far: u64) -> bool {
-    let quiet = QUIET.load();
+    let quiet = now();
     // The word with the id's number, which only polls have.
     let word = opaque(u64::from(hit.register()));
     if quiet == Quiet::Reported as u8 || word >= HEAD_WORDS as u64 {
@@ -70,6 +70,19 @@ fn opaque(mut number: u64) -> u64 {
     // SAFETY: no instruction.
     unsafe { asm!("/* {number} */", number = inout(reg) number, options(nomem, nostack)) };
     number
+}
+
+/// What is done with quiet polls at this moment.
+#[inline(always)]
+fn now() -> u8 {
+    let quiet = QUIET.load();
+    if quiet != Quiet::Governed as u8 {
+        return quiet;
+    }
+    match GOVERNED.get(0) {
+        Some(governed) => *governed as u8,
+        None => Quiet::Reported as u8,
+    }
 }
 
 /// Something happens on this thread that the calls which it is amid are evidence of: they are to be reported.

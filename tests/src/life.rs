@@ -132,7 +132,7 @@ impl Lives {
         for line in lines {
             let event = word(line, "event");
             *said.entry(event).or_default() += 1;
-            if matches!(event, "start" | "end" | "lost" | "target" | "gone" | "degraded" | "overhead") {
+            if matches!(event, "start" | "end" | "lost" | "target" | "gone" | "degraded" | "tier" | "overhead") {
                 continue;
             }
             if event == "polls" {

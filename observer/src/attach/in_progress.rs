@@ -102,6 +102,23 @@ impl Probes {
         Ok(())
     }
 
+    /// Forgets every call: the probes that would have seen their returns are out. No program of calls may be attached.
+    pub fn forget_calls_of_all(&self) -> Result<(), AttachError> {
+        let failed = |source| AttachError::refused("forget the calls in progress", source);
+        match self.object().reports() {
+            Calls::Twice => kernel_maps::remove_those::<Call, Entered>(self.object().calls()?, |_| true),
+            Calls::Once => kernel_maps::remove_those::<u64, OpenCall>(self.object().rows()?, |_| true),
+        }
+        .map_err(failed)
+    }
+
+    /// Forgets every id that was taken and whose birth was not seen: the next birth of that thread is another's. No program may
+    /// be attached that remembers ids.
+    pub fn forget_minted(&self) -> Result<(), AttachError> {
+        kernel_maps::remove_those::<u64, u64>(self.object().minted()?, |_| true)
+            .map_err(|source| AttachError::refused("forget the ids that were taken", source))
+    }
+
     /// The calls that a process was killed in, whose room would be lost otherwise: those that began before its end. By the
     /// time that its end is known here, the number may be that of a program that is amid calls of its own. It costs one
     /// reading of a map, which is less than a millisecond.

@@ -41,11 +41,18 @@ pub struct Links {
     entries: Vec<Link>,
     returns: Vec<Link>,
     refused: Vec<Refused>,
+}
+
+/// One program at its sites. Detaches when dropped.
+struct Link {
+    program: Program,
     probes: usize,
+    #[expect(dead_code, reason = "held for its drop")]
+    held: Linked,
 }
 
 /// Detaches when dropped.
-enum Link {
+enum Linked {
     Multi(#[expect(dead_code, reason = "held for its drop")] OwnedFd),
     Event(#[expect(dead_code, reason = "held for its drop")] TraceEvent),
 }
@@ -70,7 +77,7 @@ struct Image<'a> {
 impl Links {
     /// Attached probes: a point with an entry and a return counts twice.
     pub fn probes(&self) -> usize {
-        self.probes
+        self.entries.iter().chain(&self.returns).map(|link| link.probes).sum()
     }
 
     /// Links that hold them.
@@ -94,9 +101,14 @@ impl Links {
             together.entries.append(&mut links.entries);
             together.returns.append(&mut links.returns);
             together.refused.append(&mut links.refused);
-            together.probes += links.probes;
             together
         })
+    }
+
+    /// Parts with the probes of these programs: they are out when what is given is dropped, and the others stay.
+    pub fn give_up(&mut self, is_one: impl Fn(Program) -> bool) -> Self {
+        let over = |links: &mut Vec<Link>| links.extract_if(.., |link| is_one(link.program)).collect();
+        Self { entries: over(&mut self.entries), returns: over(&mut self.returns), refused: Vec::new() }
     }
 
     /// Attaches through one link a program and image, or as few as cookies allow.
@@ -154,24 +166,24 @@ impl Links {
             (Program::Enter, Way::Multi { sessions: true }) => Moment::Session,
             _ => Moment::Entry,
         };
-        let link = match way {
+        let linked = match way {
             Way::Multi { .. } => {
                 let pid = scope.pid().map_or(0, |pid| pid.0);
-                kernel::link_multi(fd, &image.path, &sites.offsets, &sites.cookies, pid, moment).map(Link::Multi)
+                kernel::link_multi(fd, &image.path, &sites.offsets, &sites.cookies, pid, moment).map(Linked::Multi)
             }
             Way::Tracefs(tracefs) => {
                 let at_return = moment == Moment::Return;
-                TraceEvent::attach(tracefs, fd, &image.file, &sites, scope.pid(), at_return)?.map(Link::Event)
+                TraceEvent::attach(tracefs, fd, &image.file, &sites, scope.pid(), at_return)?.map(Linked::Event)
             }
         };
-        match link {
-            Ok(link) => {
+        match linked {
+            Ok(held) => {
+                let probes = sites.points.len() * if moment == Moment::Session { 2 } else { 1 };
+                let link = Link { program, probes, held };
                 match moment {
                     Moment::Return => self.returns.push(link),
                     Moment::Entry | Moment::Session => self.entries.push(link),
                 }
-                let probes = if moment == Moment::Session { 2 } else { 1 };
-                self.probes += probes * sites.points.len();
                 Ok(())
             }
             Err(reason) if is_about_a_site(&reason) => match sites.halve() {

@@ -31,6 +31,8 @@ const PROCESSES: &str = "PROCESSES";
 const AUDIENCE: &str = "AUDIENCE";
 const BY_ADDRESS: &str = "BY_ADDRESS";
 const QUIET: &str = "QUIET";
+const GOVERNED: &str = "GOVERNED";
+const MINTED: &str = "MINTED";
 /// Rows that the kernel side keeps for a thread: its `rows::KEPT`.
 pub(super) const ROWS: u32 = 4;
 const LOG: &str = "AYA_LOGS";
@@ -136,7 +138,7 @@ impl Object {
                     let used = (name == CALLS) == (calls == Calls::Once);
                     declared.set_max_entries(if used { options.in_progress } else { 1 });
                 }
-                POLLED if quiet != Quiet::Summed => declared.set_max_entries(1),
+                POLLED if !matches!(quiet, Quiet::Summed | Quiet::Governed) => declared.set_max_entries(1),
                 SCRATCH if options.spawners == Spawners::Unseen => declared.set_max_entries(1),
                 _ => {}
             }
@@ -195,6 +197,16 @@ impl Object {
     /// Polls that are summed up.
     pub(super) fn polled(&self) -> Result<BorrowedFd<'_>, AttachError> {
         self.map(POLLED)
+    }
+
+    /// What becomes of quiet polls for now, where that is governed.
+    pub(super) fn governed(&self) -> Result<BorrowedFd<'_>, AttachError> {
+        self.map(GOVERNED)
+    }
+
+    /// Ids that were taken and wait for their births.
+    pub(super) fn minted(&self) -> Result<BorrowedFd<'_>, AttachError> {
+        self.map(MINTED)
     }
 
     fn map(&self, name: &str) -> Result<BorrowedFd<'_>, AttachError> {

@@ -1,4 +1,4 @@
-//! Polls that the programs have summed up.
+//! Polls that the programs have summed up, and whether they do.
 //!
 //! Does not know whose they are.
 
@@ -14,13 +14,22 @@ use super::{AttachError, Probes, kernel_maps};
 pub struct PollSums(OwnedFd);
 
 impl Probes {
-    /// The sums of polls; `None` unless they are [`Quiet::Summed`].
+    /// The sums of polls; `None` unless they are [`Quiet::Summed`], or may come to be.
     pub fn poll_sums(&self) -> Result<Option<PollSums>, AttachError> {
-        if self.object().quiet() != Quiet::Summed {
+        if !matches!(self.object().quiet(), Quiet::Summed | Quiet::Governed) {
             return Ok(None);
         }
         let map = self.object().polled()?.try_clone_to_owned();
         Ok(Some(PollSums(map.map_err(|source| AttachError::System { what: "keep a map", source })?)))
+    }
+}
+
+impl Probes {
+    /// From now on this becomes of quiet polls. Of use only where the programs were loaded to be [`Quiet::Governed`], which begin
+    /// with [`Quiet::Reported`]; a poll that ends meanwhile is treated in the one way or in the other.
+    pub fn govern(&self, quiet: Quiet) -> Result<(), AttachError> {
+        kernel_maps::update(self.object().governed()?, 0, quiet as u32)
+            .map_err(|source| AttachError::refused("tell the programs what to report", source))
     }
 }
 

@@ -28,6 +28,9 @@ pub enum Failure {
     /// A program cannot be sampled from its first instruction.
     #[error("--tier sampled launches nothing")]
     SamplingLaunch,
+    /// A bound to what samples cost.
+    #[error("--tier sampled has no --max-overhead")]
+    SamplesAreNotGoverned,
     /// How to attach, where nothing is.
     #[error("--tier sampled attaches nothing")]
     NothingAttached,
@@ -98,6 +101,7 @@ impl Failure {
             | Self::OnlySampled(_)
             | Self::SamplingAll
             | Self::SamplingLaunch
+            | Self::SamplesAreNotGoverned
             | Self::NothingAttached => code::USAGE,
             Self::OutputFile { .. } => code::RUN_TIME,
             Self::Session(error) => session_code(error),
@@ -118,6 +122,10 @@ impl Failure {
             }
             Self::SamplingAll => "name processes with --pid (repeatable) or --name".to_owned(),
             Self::SamplingLaunch => "start the program yourself, then name it with --pid or --name".to_owned(),
+            Self::SamplesAreNotGoverned => {
+                "leave --max-overhead out (samples add nothing to speak of; --hz bounds them), or choose another --tier"
+                    .to_owned()
+            }
             Self::NothingAttached => "leave --attach-with, --allow-slow and --empty-probes out".to_owned(),
             Self::OutputFile { .. } => "choose a file that this user may create, or - for standard output".to_owned(),
             Self::Session(error) => session_step(error),
@@ -141,6 +149,7 @@ fn session_code(error: &SessionError) -> u8 {
         SessionError::NoSuchName(_) | SessionError::Replaced(_) => code::NO_PROCESS,
         SessionError::Differs { .. } => code::RUN_TIME,
         SessionError::Itself(_) | SessionError::InnerNamespace => code::USAGE,
+        SessionError::CostUnknown => code::KERNEL,
         SessionError::Launch(LaunchError::NotPermitted { .. }) => code::NOT_PERMITTED,
         SessionError::Launch(_) => code::RUN_TIME,
         SessionError::Nothing { .. } => code::NOTHING,
@@ -178,6 +187,10 @@ pub(super) fn session_step(error: &SessionError) -> String {
         SessionError::Differs { .. } => "something patched the program; restart it to observe it",
         SessionError::InnerNamespace => {
             "name processes with --pid or --name, or run on the host (a container with `--pid=host`)"
+        }
+        SessionError::CostUnknown => {
+            "leave --max-overhead out and choose a --tier that costs little (spawns, sampled); it needs uprobe_multi: Linux 6.6, \
+             and no --attach-with tracefs"
         }
         SessionError::Itself(_) => "name another process: an observer does not observe itself",
         SessionError::Launch(LaunchError::CommandNotFound { .. }) => "give the program's path, or one that is in PATH",

@@ -16,8 +16,8 @@ use clap::Parser;
 
 use crate::model::EventSet;
 use crate::session::{
-    Bound, Course, Filter, InspectionOptions, Options, Output, ProfileKind, PsOptions, Selection, SitesOutput, Slow,
-    SweepOptions, View, Work,
+    self, Bound, Cap, Course, Filter, Governed, InspectionOptions, Options, Output, ProfileKind, PsOptions, Selection,
+    SitesOutput, Slow, SweepOptions, View, Work,
 };
 use crate::session::{ps, sweep, trace};
 use crate::sink::{Json, Shows, Sink, SiteSink, SitesJson, SitesText, Text};
@@ -47,12 +47,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
     match args.tier {
+        Some(Tier::Sampled) if args.max_overhead.is_some() => return Err(Failure::SamplesAreNotGoverned),
         Some(Tier::Sampled) => return sampled::run(args),
         Some(Tier::Census) => return Err(Failure::TierIsCensus),
         Some(Tier::Full | Tier::Polls | Tier::Lifecycle | Tier::Spawns) | None => {}
     }
     let tier = args.tier.unwrap_or_default();
-    if let Some(option) = args.sampling.misplaced(tier) {
+    let governed = args.max_overhead.map(|share| Governed { cap: Cap(share.0), top: tier.top() });
+    let may_sum = tier == Tier::Polls || governed.is_some_and(|governed| governed.top == session::Tier::Full);
+    if let Some(option) = args.sampling.misplaced(may_sum) {
         return Err(Failure::OnlySampled(option));
     }
     let Common { json, no_names, .. } = args.common;
@@ -61,7 +64,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         false => Selection::Launch(args.command),
     };
     let events: EventSet = args.events.map_or(tier.events(), |list| list.0);
-    let sums = (tier == Tier::Polls).then(|| args.sampling.interval.map_or(sampled::INTERVAL, |every| every.0));
+    let sums = may_sum.then(|| args.sampling.interval.map_or(sampled::INTERVAL, |every| every.0));
     let Opened { out, colour } = open(&args.common)?;
     let sink: Box<dyn Sink> = if json { Box::new(Json::new(events)) } else { Box::new(Text::new(events, colour)) };
     let options = Options {
@@ -69,6 +72,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         events,
         slow: if args.allow_slow { Slow::Allowed } else { Slow::LeftOut },
         sums,
+        governed,
         keep_probes: args.keep_probes.0,
         overhead_every: args.overhead_every.0,
         duration: args.duration.map(|duration| duration.0),

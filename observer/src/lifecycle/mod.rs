@@ -15,7 +15,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::model::{Event, EventKind, Ns, Observation, QuickMap, TargetEntry, TargetId, Tid};
+use crate::model::{Event, EventKind, Ns, Observation, QuickMap, Sight, TargetEntry, TargetId, Tid};
 
 pub use reconcile::{Census, KnownCell};
 
@@ -43,6 +43,8 @@ pub struct Rules {
     pub others: bool,
     /// There is room for resources that are new.
     pub room: bool,
+    /// What of all that is watched at the moment.
+    pub sight: Sight,
 }
 
 /// Counts that are no events.
@@ -110,6 +112,13 @@ impl Lifecycle {
     pub fn has_room(&mut self, room: bool) {
         self.rules.room = room;
         self.targets.values_mut().for_each(|resources| resources.rules.room = room);
+    }
+
+    /// From this moment on so much is watched. What was not watched may have happened, as after a loss; a census that begins later
+    /// tells what became of those that are known.
+    pub fn sees(&mut self, at: Ns, sight: Sight) {
+        self.rules.sight = sight;
+        self.targets.values_mut().for_each(|resources| resources.sees(at, sight));
     }
 
     /// Takes one observation and says the events that follow from it, see `Resources::observe`.

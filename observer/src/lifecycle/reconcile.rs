@@ -6,6 +6,7 @@
 //! | found it | freed it since the census began | nothing: it is gone |
 //! | found it | has a birth of its type that waits for its id | that birth is this task |
 //! | found it | does not have it | init, existing; after a loss: init, inferred |
+//! | found it running, the first since calls are watched again | | its thread may be in a poll of it: no trigger is known there |
 //! | looked and did not find it, complete census | has it, not seen since the census began | destroy (inferred) |
 //!
 //! The probes are attached before the census begins, and the census is taken in when all records up to its end are:
@@ -16,6 +17,9 @@ use crate::model::{AsyncId, Event, EventKind, LiveTask, Ns, Outcome, ProcAddr, R
 use super::resources::{Moment, Resources};
 use super::table::Key;
 use super::task::Task;
+
+/// From a birth to the task's place in its list at most, a thread that is kept from running included.
+const UNBORN: Ns = Ns(1_000_000_000);
 
 /// A finished census of one target.
 #[derive(Clone, Debug)]
@@ -65,6 +69,8 @@ impl Resources {
         for id in self.vanished(census, &there) {
             self.conclude_end(census, id, out);
         }
+        // What began before calls were watched has been met by now.
+        self.resumed = self.resumed.filter(|at| !census.complete || *at >= census.began);
     }
 
     /// See [`super::Lifecycle::known_cells`].
@@ -112,14 +118,16 @@ impl Resources {
                 entry.resolved = complete;
                 entry.notice(task.state);
             }
-            if task.state.is_running() && !self.is_worker(key.vtable) {
-                match task.running_on {
-                    Some(tid) => {
-                        let moment = Moment { at: census.ended, tid };
-                        self.thread(moment).attached_in(id);
-                    }
-                    None => self.table.unplace(id),
+        }
+        // Whose poll was not seen to begin; of those that are known that is so if calls were out of sight.
+        if (known.is_none() || self.resumed.is_some()) && task.state.is_running() && !self.is_worker(key.vtable) {
+            match task.running_on {
+                Some(tid) => {
+                    let resumed = self.resumed.is_some();
+                    let thread = self.thread(Moment { at: census.ended, tid });
+                    if resumed { thread.may_be_in_a_task() } else { thread.attached_in(id) }
                 }
+                None => self.table.unplace(id),
             }
         }
         if complete && self.lossy {
@@ -139,10 +147,18 @@ impl Resources {
             };
             ids.extend(self.table.iter().filter(absent).map(|(id, _)| id));
         }
-        ids.retain(|id| self.table.get(*id).is_some_and(|task| task.seen_at < census.began));
+        ids.retain(|id| {
+            self.table.get(*id).is_some_and(|task| task.seen_at < census.began && !self.is_unborn(task, census))
+        });
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// Whether only its birth was seen, shortly before the census, and its polls are not watched: its cell may have been made after
+    /// that place was read. A later census tells.
+    fn is_unborn(&self, task: &Task, census: &Census) -> bool {
+        self.interrupted && task.header.is_none() && census.began.since(task.seen_at) < UNBORN
     }
 
     fn conclude_end(&mut self, census: &Census, id: AsyncId, out: &mut Vec<Event>) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::model::{
     AsyncId, Cell, CellWords, Event, EventKind, Frame, Naming, Ns, Observation, Outcome, PanicSight, ProcAddr,
-    QuickMap, Resource, ResourceFacts, Role, Seen, StageWords, TargetEntry, TaskId, TaskState, Tid, Unnamed,
+    QuickMap, Resource, ResourceFacts, Role, Seen, Sight, StageWords, TargetEntry, TaskId, TaskState, Tid, Unnamed,
 };
 
 use super::Rules;
@@ -25,6 +25,10 @@ pub(super) struct Resources {
     pub(super) rules: Rules,
     /// Records were lost: what was not seen may have happened.
     pub(super) lossy: bool,
+    /// Since when calls are watched again, after they were not, unless a census has told since what threads were amid then.
+    pub(super) resumed: Option<Ns>,
+    /// There was a time at which not all was watched.
+    pub(super) interrupted: bool,
     /// When a call was last seen of a task that nobody knows, unless a census has looked for it since.
     pub(super) missed: Option<Ns>,
     /// Entries at which no task of a known type stood.
@@ -41,7 +45,10 @@ impl Resources {
             table: Table::new(mint),
             threads: QuickMap::default(),
             rules,
-            lossy: false,
+            // Whoever begins meanwhile does so half seen.
+            lossy: rules.sight != Sight::All,
+            resumed: None,
+            interrupted: rules.sight != Sight::All,
             missed: None,
             foreign: 0,
             unfollowed: 0,
@@ -51,6 +58,18 @@ impl Resources {
     /// A thread has ended: nothing of its own is open any more.
     pub(super) fn thread_ended(&mut self, tid: Tid) {
         self.threads.remove(&tid);
+    }
+
+    /// See [`super::Lifecycle::sees`]. What threads are amid then is not seen to end, and what they are amid when calls are watched
+    /// again was not seen to begin.
+    pub(super) fn sees(&mut self, at: Ns, sight: Sight) {
+        let before = std::mem::replace(&mut self.rules.sight, sight);
+        if before == sight {
+            return;
+        }
+        (self.lossy, self.interrupted) = (true, true);
+        self.resumed = (sight == Sight::All).then_some(at);
+        self.threads.values_mut().for_each(Thread::lose_sight);
     }
 
     /// Takes one observation and says the events that follow from it.
@@ -72,10 +91,15 @@ impl Resources {
     /// | dealloc entered | task known | destroy |
     /// | dealloc entered | task unknown | nothing: another thread saw its last reference gone and said its destroy |
     /// | any entry at the header of another live task | that one was freed unseen | destroy (inferred) of that one |
+    /// | anything that is not watched at the moment | | nothing: probes are half in, or half out |
     ///
     /// A destroy waits for the task's open polls: it is always a task's last event.
     pub(super) fn observe(&mut self, seen: &Observation, out: &mut Vec<Event>) {
         let moment = Moment { at: seen.at, tid: seen.tid };
+        let least = if matches!(seen.seen, Seen::Birth { .. }) { Sight::Births } else { Sight::All };
+        if self.rules.sight < least {
+            return;
+        }
         match seen.seen {
             Seen::Birth { vtable, minted } => self.born(moment, vtable, minted, out),
             Seen::Enter { role, frame, header, cell } => match self.entered_words(header, cell) {
@@ -182,7 +206,8 @@ impl Resources {
         }
         // Without its entry (lost, or before the attach) a return says nothing that can be told safely.
         let Some(span) = left else { return };
-        if cell == Cell::Unsaid {
+        // One that began before calls went out of sight is over, whoever it is that returns now.
+        if cell == Cell::Unsaid || (header.is_none() && span.is_stale()) {
             return self.ended_unseen(moment, span.span, out);
         }
         let raised = self.thread(moment).take_raised();
@@ -319,11 +344,14 @@ impl Resources {
 
     /// What this thread is running: `None` unknown, `Some(None)` nothing that can be a trigger.
     fn trigger(&mut self, moment: Moment) -> Option<Option<AsyncId>> {
-        if !self.rules.polls {
+        if !self.rules.polls || self.rules.sight != Sight::All {
             return None;
         }
         match self.threads.get(&moment.tid) {
-            Some(thread) if thread.is_known() => Some(thread.innermost()),
+            Some(thread) if thread.is_known() => thread.innermost(),
+            Some(thread) if thread.is_doubtful() => None,
+            // It may have been amid a poll when calls came into sight.
+            _ if self.resumed.is_some() => None,
             // A task was running at the attach on a thread that could not be told: it may be this one.
             _ if self.table.has_unplaced() => None,
             _ => Some(None),

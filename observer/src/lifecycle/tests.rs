@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use crate::model::{
     Bias, Cell, CellWords, Event, EventKind, Frame, ImageEntry, LiveTask, MappedImage, Ns, Observation, Pid, ProcAddr,
-    Resource, Role, Seen, StageWords, TargetEntry, TargetId, TaskId, TaskState, Tid, TypeEntry, VirtAddr,
+    Resource, Role, Seen, Sight, StageWords, TargetEntry, TargetId, TaskId, TaskState, Tid, TypeEntry, VirtAddr,
 };
 
 use super::*;
+
+mod sight;
 
 const VT: ProcAddr = ProcAddr(0x5000);
 const BLOCKING: ProcAddr = ProcAddr(0x6000);
@@ -32,7 +34,8 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let mut life = Lifecycle::new(Rules { polls: true, births: true, others: false, room: true });
+        let mut life =
+            Lifecycle::new(Rules { polls: true, births: true, others: false, room: true, sight: Sight::All });
         life.target(TARGET, target());
         Self { life, now: 0, said: Vec::new() }
     }

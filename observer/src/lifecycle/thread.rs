@@ -32,6 +32,14 @@ pub(super) struct Open {
     pub(super) span: Span,
     worker: bool,
     raised: u32,
+    /// It began before calls went out of sight: it may be over.
+    stale: bool,
+}
+
+impl Open {
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
+    }
 }
 
 /// The open calls of one thread, outermost first.
@@ -44,6 +52,8 @@ pub(super) struct Thread {
     attached_in: Option<AsyncId>,
     /// A poll was seen here, or the census placed one: what the thread runs is known from then on.
     known: bool,
+    /// The census found it inside a task, in a poll that was not seen to begin and may be over by now.
+    doubtful: bool,
 }
 
 impl Thread {
@@ -54,7 +64,7 @@ impl Thread {
             self.attached_in = None;
             self.known = true;
         }
-        self.open.push(Open { span, worker, raised: 0 });
+        self.open.push(Open { span, worker, raised: 0, stale: false });
         ended
     }
 
@@ -93,16 +103,35 @@ impl Thread {
         }
     }
 
+    /// Calls go out of sight, or come back into it: what is open may be over, and something else may have begun.
+    pub(super) fn lose_sight(&mut self) {
+        (self.attached_in, self.known, self.doubtful) = (None, false, false);
+        self.open.iter_mut().for_each(|open| open.stale = true);
+    }
+
+    /// The census found this thread inside a task, in a poll whose beginning or end it may have missed.
+    pub(super) fn may_be_in_a_task(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Whether it may be in a poll that was not seen to begin. Once it is known what it runs, this says nothing.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
     /// Whether what the thread runs is known.
     pub(super) fn is_known(&self) -> bool {
         self.known
     }
 
-    /// The innermost task being polled here. A runtime's worker is none.
-    pub(super) fn innermost(&self) -> Option<AsyncId> {
+    /// The innermost task being polled here, `Some(None)` for none: a runtime's worker is none. `None` where the only one that may
+    /// be it may be over as well.
+    pub(super) fn innermost(&self) -> Option<Option<AsyncId>> {
         match self.open.iter().rev().find(|open| open.span.role == Role::Poll) {
-            Some(open) => (!open.worker).then_some(open.span.id),
-            None => self.attached_in,
+            Some(Open { worker: true, .. }) => Some(None),
+            Some(Open { stale: true, .. }) => None,
+            Some(open) => Some(Some(open.span.id)),
+            None => Some(self.attached_in),
         }
     }
 

@@ -46,6 +46,9 @@ pub enum SessionError {
     /// All processes are asked for, from where only some can be seen.
     #[error("all processes can be observed from the first pid namespace only, and this is one below it")]
     InnerNamespace,
+    /// A bound is set to what is not measured here.
+    #[error("what observing adds to the targets is not measured here, so no bound can be kept (--max-overhead)")]
+    CostUnknown,
     /// The process is this program itself.
     #[error("process {0} is this observer itself")]
     Itself(Pid),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::attach::Probes;
 use crate::lives::{Change as Happening, Lives, News};
-use crate::model::{BY_PROCESS, Enclosure, FileId, Missing, Ns, Pid, ProcAddr};
+use crate::model::{BY_PROCESS, Enclosure, FileId, Missing, Ns, Pid, ProcAddr, Sight};
 use crate::perf::PerfError;
 use crate::target::{Process, is_running, monotonic_now};
 
@@ -277,6 +277,21 @@ impl<'a> Follower<'a> {
             Whom::Everyone(_) => pid.0 != std::process::id(),
             Whom::Named(slots) => slots.contains_key(&pid),
         }
+    }
+
+    /// See [`Probing::plant_less`].
+    pub(super) fn plant_less(&mut self, sight: Sight) {
+        self.probing.plant_less(sight);
+    }
+
+    /// See [`Probing::plant_more`].
+    pub(super) fn plant_more(&mut self, sight: Sight, stream: &Stream, probes: &mut Probes) {
+        self.probing.plant_more(sight, stream, probes);
+    }
+
+    /// See [`Probing::is_settled`].
+    pub(super) fn is_settled(&self) -> bool {
+        self.probing.is_settled()
     }
 
     /// Whoever is due and has no thread any more has ended.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::attach::{ImageRequest, Links, Probes, Scope};
-use crate::model::{AttachPoint, FileId, ImageEntry, ImageFacts, Missing, Ns, Pid};
+use crate::model::{AttachPoint, FileId, ImageEntry, ImageFacts, Missing, Ns, Pid, Sight};
 use crate::target::{Hold, Layered, Process};
 
 use super::error::SessionError;
@@ -26,6 +26,8 @@ pub(super) struct Held {
     pub(super) facts: Arc<ImageFacts>,
     pub(super) image: Arc<ImageEntry>,
     links: Vec<(Whose, Links)>,
+    /// What of its points is probed.
+    sight: Sight,
     /// Whoever wants to write to the file waits until the probes are out. Without it they reach only processes that were
     /// verified one by one.
     hold: Option<Hold>,
@@ -47,7 +49,20 @@ pub(super) struct Runner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
     Everyone,
-    Process(Pid),
+    Process(Runner),
+}
+
+impl Whose {
+    fn scope(self) -> Scope {
+        match self {
+            Self::Everyone => Scope::Everyone,
+            Self::Process(Runner { pid, slot }) => Scope::Process { pid, target: slot },
+        }
+    }
+
+    fn is_process(self, pid: Pid) -> bool {
+        matches!(self, Self::Process(runner) if runner.pid == pid)
+    }
 }
 
 impl Held {
@@ -59,7 +74,14 @@ impl Held {
         (file, layered): (File, Layered),
         hold: Option<Hold>,
     ) -> Self {
-        Self { names, path, facts, image, links: Vec::new(), hold, file, layered, unused_since: None }
+        let (links, sight) = (Vec::new(), Sight::All);
+        Self { names, path, facts, image, links, sight, hold, file, layered, unused_since: None }
+    }
+
+    /// So much of its points is probed, whoever is reached from now on.
+    pub(super) fn limited_to(mut self, sight: Sight) -> Self {
+        self.sight = sight;
+        self
     }
 
     /// Whether it is this file, under whatever name.
@@ -94,19 +116,19 @@ impl Held {
 
     /// Reaches everyone who runs it, now or later.
     pub(super) fn reach_everyone(&mut self, probes: &mut Probes) -> Result<&Links, SessionError> {
-        self.reach(Whose::Everyone, Scope::Everyone, probes)
+        self.reach(Whose::Everyone, probes)
     }
 
     /// Reaches one process whose memory was verified.
     pub(super) fn reach_verified(&mut self, runner: Runner, probes: &mut Probes) -> Result<&Links, SessionError> {
-        let Runner { pid, slot } = runner;
-        self.reach(Whose::Process(pid), Scope::Process { pid, target: slot }, probes)
+        self.reach(Whose::Process(runner), probes)
     }
 
-    fn reach(&mut self, whose: Whose, scope: Scope, probes: &mut Probes) -> Result<&Links, SessionError> {
+    fn reach(&mut self, whose: Whose, probes: &mut Probes) -> Result<&Links, SessionError> {
         let path = by_descriptor(&self.file);
-        let request = ImageRequest { scope, path: &path, points: numbered(&self.image) };
-        let links = probes.attach(&[request])?;
+        let mut points = numbered(&self.image);
+        points.retain(|(_, point)| has(self.sight, point));
+        let links = probes.attach(&[ImageRequest { scope: whose.scope(), path: &path, points }])?;
         self.links.push((whose, links));
         Ok(&self.links[self.links.len() - 1].1)
     }
@@ -120,14 +142,51 @@ impl Held {
 
     /// Reaches a process that has come to run it, unless it is reached already.
     pub(super) fn joins(&mut self, runner: Runner, probes: &mut Probes) -> Result<(), SessionError> {
-        let reaches = |(whose, _): &(Whose, Links)| *whose == Whose::Everyone || *whose == Whose::Process(runner.pid);
+        let reaches = |(whose, _): &(Whose, Links)| *whose == Whose::Everyone || whose.is_process(runner.pid);
         if self.links.iter().any(reaches) { Ok(()) } else { self.reach_one(runner, probes) }
     }
 
     /// Gives up the links that reach only this process.
     pub(super) fn leave(&mut self, pid: Pid) -> Vec<Links> {
-        let over = self.links.extract_if(.., |(whose, _)| *whose == Whose::Process(pid));
+        let over = self.links.extract_if(.., |(whose, _)| whose.is_process(pid));
         over.map(|(_, links)| links).collect()
+    }
+
+    /// From now on only so much is probed. Gives up the links of the rest.
+    pub(super) fn plant_less(&mut self, sight: Sight) -> Vec<Links> {
+        self.sight = sight;
+        self.links.iter_mut().map(|(_, links)| links.give_up(|program| !sight.has(program))).collect()
+    }
+
+    /// From now on so much more is probed, for whoever is reached. The memory of those who run it is compared with the file again:
+    /// something else may have patched it meanwhile, and is left alone. One that cannot be reached does not stop the others.
+    pub(super) fn plant_more(&mut self, sight: Sight, running: &[Pid], probes: &mut Probes, say: &dyn Fn(u8, &str)) {
+        let before = std::mem::replace(&mut self.sight, sight);
+        let path = by_descriptor(&self.file);
+        for (whose, links) in &mut self.links {
+            let pids = match whose {
+                Whose::Everyone => running.to_vec(),
+                Whose::Process(runner) => vec![runner.pid],
+            };
+            let mut points: Vec<AttachPoint> = self.image.points.clone();
+            points.retain(|point| has(sight, point) && !has(before, point));
+            let mut verify = |pid| match verify(&mut points, &self.facts, pid, &self.names) {
+                Err(error) if error.is_of_ended() => Ok(None),
+                verified => verified,
+            };
+            let differing: Result<Vec<_>, SessionError> = pids.into_iter().map(&mut verify).collect();
+            let attached = differing.and_then(|differing| {
+                differing.into_iter().flatten().for_each(|missing| say(1, &format!("missing: {}", missing.reason)));
+                let mut left = points.iter().peekable();
+                let mut points = numbered(&self.image);
+                points.retain(|(_, point)| left.next_if_eq(point).is_some());
+                Ok(probes.attach(&[ImageRequest { scope: whose.scope(), path: &path, points }])?)
+            });
+            match attached {
+                Ok(more) => *links = Links::together([std::mem::take(links), more]),
+                Err(error) => say(1, &format!("{} is observed less than it should: {}", self.path, error.in_full())),
+            }
+        }
     }
 
     /// Gives up all links. The file may change only when they are out.
@@ -174,6 +233,11 @@ impl Drop for Held {
         drop(self.links());
         self.hold = None;
     }
+}
+
+/// Whether all programs of this point are in place.
+fn has(sight: Sight, point: &AttachPoint) -> bool {
+    point.role.programs().iter().all(|program| sight.has(*program))
 }
 
 /// Where the kernel finds this very file.

@@ -8,6 +8,8 @@ mod disk;
 mod doctor;
 mod error;
 mod follow;
+mod governing;
+mod governor;
 mod held;
 mod horizon;
 mod images;
@@ -24,6 +26,7 @@ mod privileges;
 mod probing;
 mod ps;
 mod roster;
+mod said_polls;
 mod sampled;
 mod select;
 mod setup;
@@ -31,6 +34,7 @@ mod spawns;
 mod stream;
 mod sums;
 mod sweep;
+mod tier;
 mod trace;
 mod verify;
 mod view;
@@ -54,12 +58,14 @@ pub use doctor::{
     Prices, Reads, Risk, Row, SlowPoint, Span, doctor,
 };
 pub use error::{SessionError, Unsupported};
+pub use governor::{Cap, Governed};
 pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};
 pub use privileges::{lacking, own_capabilities};
 pub use ps::{PsOptions, ps};
 pub use sampled::{SampledOptions, SampledOutput, sampled};
 pub use spawns::{Born, Caps, Dropped, SpawnCounts, SpawnOptions, Spawns, Stack};
 pub use sweep::{Course, Found, SweepOptions, sweep};
+pub use tier::Tier;
 pub use trace::trace;
 pub use view::{Filter, Sort, View};
 
@@ -74,6 +80,8 @@ pub struct Options {
     pub slow: Slow,
     /// Sum polls up by task instead of saying each, and report so often.
     pub sums: Option<Duration>,
+    /// Keep what observing adds under a cap, by telling less; `sums` must be there, if polls may come to be summed.
+    pub governed: Option<Governed>,
     /// With [`Selection::Everyone`], how long probes stay in a program that nobody runs any more.
     pub keep_probes: Duration,
     /// How often to say what observing costs.

@@ -58,6 +58,11 @@ impl Costs {
         self.between(&self.began, &Used { at: now, counters, records, own_cpu: own_cpu() })
     }
 
+    /// CPU time that was added to the targets in the whole session; `None` where no hit was measured.
+    pub(super) fn added(&self, counters: Counters, records: u64) -> Option<Ns> {
+        self.hit_ns.map(|hit| added(hit, counters.hits, counters.returns, records + counters.lost))
+    }
+
     fn between(&self, from: &Used, to: &Used) -> Overhead {
         let since = |of: fn(&Used) -> u64| of(to).saturating_sub(of(from));
         let hits = since(|used| used.counters.hits);

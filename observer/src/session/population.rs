@@ -118,6 +118,11 @@ impl Population {
         self.catalog.add_image(image)
     }
 
+    /// Who runs code of this file.
+    pub(super) fn running(&self, file: FileId) -> Vec<Pid> {
+        self.roster.running(file)
+    }
+
     /// Whether somebody runs code of this file.
     pub(super) fn is_run(&self, file: FileId) -> bool {
         !self.roster.running(file).is_empty()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::attach::{Links, Probes};
-use crate::model::{EventSet, FileId, ImageFacts, Missing, Ns, Pid};
+use crate::model::{EventSet, FileId, ImageFacts, Missing, Ns, Pid, Sight};
 use crate::plan::{Chosen, Slow, choose};
 use crate::target::{Hold, Layered, monotonic_now};
 
@@ -21,6 +21,8 @@ use super::stream::{Mark, Stream};
 pub(super) struct Probing<'a> {
     events: EventSet,
     slow: Slow,
+    /// What of the points for those is probed.
+    sight: Sight,
     held: Vec<Held>,
     /// Probes that nobody runs into are taken out after so long.
     keep: Ns,
@@ -46,7 +48,7 @@ pub(super) struct Wanted<'a> {
 impl<'a> Probing<'a> {
     /// With what is held already.
     pub(super) fn new(events: EventSet, slow: Slow, held: Vec<Held>, keep: Ns, say: &'a dyn Fn(u8, &str)) -> Self {
-        Self { events, slow, held, keep, leaving: Vec::new(), say }
+        Self { events, slow, sight: Sight::All, held, keep, leaving: Vec::new(), say }
     }
 
     /// What is held.
@@ -87,7 +89,8 @@ impl<'a> Probing<'a> {
         let hold = if everyone { self.hold(&opened, &mut missing) } else { None };
         let image = stream.population.number(entry_of(facts, points, self.events));
         let began = monotonic_now();
-        let mut held = Held::new(names, path, (Arc::clone(facts), image), (opened, layered), hold);
+        let mut held =
+            Held::new(names, path, (Arc::clone(facts), image), (opened, layered), hold).limited_to(self.sight);
         let reached = match held.is_for_everyone() {
             true => held
                 .reach_everyone(probes)
@@ -134,6 +137,27 @@ impl<'a> Probing<'a> {
         }
     }
 
+    /// From now on only so much is probed. It takes a while until the rest is out.
+    pub(super) fn plant_less(&mut self, sight: Sight) {
+        self.sight = sight;
+        let over: Vec<Links> = self.held.iter_mut().flat_map(|held| held.plant_less(sight)).collect();
+        leave(&mut self.leaving, move || drop(Links::together(over)));
+    }
+
+    /// From now on so much more is probed, and is when this returns.
+    pub(super) fn plant_more(&mut self, sight: Sight, stream: &Stream, probes: &mut Probes) {
+        self.sight = sight;
+        for held in &mut self.held {
+            let running: Vec<Pid> = held.names.iter().flat_map(|name| stream.population.running(*name)).collect();
+            held.plant_more(sight, &running, probes, self.say);
+        }
+    }
+
+    /// Whether all that was to be taken out is out.
+    pub(super) fn is_settled(&self) -> bool {
+        self.leaving.iter().all(JoinHandle::is_finished)
+    }
+
     /// One link for everyone is safe only while nobody can write to the file: a process that begins later would run into
     /// breakpoints for a program that is not there any more.
     fn hold(&self, opened: &File, missing: &mut Vec<Missing>) -> Option<Hold> {
@@ -153,6 +177,10 @@ impl<'a> Probing<'a> {
 
     /// Takes probes out of files that somebody wants to write to; gives those files.
     pub(super) fn give_back(&mut self, stream: &mut Stream) -> Vec<FileId> {
+        // Whoever waits goes on when the hold is given up, and until then no probe may be left: not even one that is on its way out.
+        if !self.is_settled() {
+            return Vec::new();
+        }
         let back: Vec<Held> = self.held.extract_if(.., |held| held.is_asked_back()).collect();
         for held in &back {
             (self.say)(1, &format!("{} is about to be written to: its probes are taken out", held.path));
@@ -163,6 +191,9 @@ impl<'a> Probing<'a> {
     /// Takes probes out of files that nobody has run for a while; gives those files.
     pub(super) fn release_unused(&mut self, stream: &mut Stream, now: Ns) -> Vec<FileId> {
         self.leaving.retain(|thread| !thread.is_finished());
+        if !self.is_settled() {
+            return Vec::new();
+        }
         let keep = self.keep;
         let over = |held: &mut Held| {
             let used = held.names.iter().any(|name| stream.population.is_run(*name));
@@ -195,7 +226,9 @@ fn leave(leaving: &mut Vec<JoinHandle<()>>, work: impl FnOnce() + Send + 'static
 
 impl Drop for Probing<'_> {
     fn drop(&mut self) {
-        Held::release(std::mem::take(&mut self.held));
+        // Its links first: files are given back when the last probe is out.
+        let links: Vec<Links> = self.held.iter_mut().flat_map(|held| held.plant_less(Sight::Nothing)).collect();
+        drop(Links::together(links));
         for thread in self.leaving.drain(..) {
             // It only drops: if it panicked, the links went with it.
             let _ = thread.join();

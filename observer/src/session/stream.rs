@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use crate::attach::{AttachError, Probes};
 use crate::decode::{CallParts, Malformed, Merger, decode, image_of};
 use crate::lifecycle::{Census, Left, Lifecycle};
-use crate::model::{Event, FileId, Ns, Pid, TargetId, Tid};
-use crate::sink::{Gone, Sink, Totals};
+use crate::model::{Event, EventKind, FileId, Ns, Pid, Sight, TargetId, Tid};
+use crate::sink::{Gone, Sink, Stepped, Totals};
 
 use super::Output;
 use super::budget::Level;
@@ -18,7 +18,9 @@ use super::error::SessionError;
 use super::overhead::{Costs, as_far_as_known};
 use super::population::{Attached, Beginning, Change, Ending, Population, Step};
 use super::roster::Resident;
+use super::said_polls::SaidPolls;
 use super::sums::Sums;
+use super::tier::Tier;
 
 /// For how long records are held back at most to be put in order, where the kernel does not say sooner that all that is
 /// earlier has been written: longer than a thread may be descheduled between a probe's clock and its write to the ring.
@@ -52,6 +54,10 @@ pub(super) enum Mark {
     Attached(FileId, Attached),
     /// An image's probes begin to be taken out.
     Released(FileId),
+    /// So much is watched from here on.
+    Sight(Sight),
+    /// So much is told from here on, because of what it costs.
+    Tier(Tier, Stepped),
 }
 
 /// Two parts of a record as one, out of the chunk.
@@ -77,11 +83,15 @@ pub(super) struct Stream {
     lost: u64,
     /// Read from the rings.
     records: u64,
+    /// When they were read last.
+    filled: Ns,
     chunk: BytesMut,
     events: Vec<Event>,
     malformed: Option<Malformed>,
     changes: Vec<(Ns, Change)>,
     sums: Option<Sums>,
+    /// `None` where it does not change which polls are said.
+    said_polls: Option<SaidPolls>,
 }
 
 impl Stream {
@@ -108,12 +118,19 @@ impl Stream {
             totals: Totals { every_poll, ..Totals::default() },
             lost: 0,
             records: 0,
+            filled: Ns(0),
             chunk: BytesMut::new(),
             events: Vec::new(),
             malformed: None,
             changes: Vec::new(),
             sums,
+            said_polls: None,
         }
+    }
+
+    /// Whether each poll is said may change from now on: at first it is. Those that are not said are summed up, where there are sums.
+    pub(super) fn may_sum_up(&mut self) {
+        self.said_polls = Some(SaidPolls::new());
     }
 
     pub(super) fn lifecycle(&mut self) -> &mut Lifecycle {
@@ -128,6 +145,7 @@ impl Stream {
     /// Takes what is in the rings. Gives how many records were lost since the last time.
     pub(super) fn fill(&mut self, probes: &mut Probes, now: Ns) -> Result<u64, AttachError> {
         self.drain(probes);
+        self.filled = now;
         let lost = probes.counters()?.lost;
         let new = lost.saturating_sub(self.lost);
         if new > 0 {
@@ -207,8 +225,21 @@ impl Stream {
                 if let Some(sums) = &mut self.sums {
                     sums.thread_ended(tid);
                 }
+                if let Some(polls) = &mut self.said_polls {
+                    polls.thread_ended(tid);
+                }
                 self.changes.push((at, Change::ThreadEnded(tid)));
                 return Ok(());
+            }
+            Mark::Sight(sight) => {
+                self.lifecycle.sees(at, sight);
+                return Ok(());
+            }
+            Mark::Tier(tier, stepped) => {
+                if let Some(polls) = &mut self.said_polls {
+                    polls.say_each(tier == Tier::Full);
+                }
+                return self.sink.stepped(&stepped, &mut self.out);
             }
             Mark::Step(pid, step) => self.population.step(pid, &step),
             Mark::Listed(residents) => self.population.listed(residents),
@@ -221,7 +252,7 @@ impl Stream {
 
     /// A target begins, changes or ends.
     fn change(&mut self, at: Ns, change: Change) -> io::Result<()> {
-        let Self { population, lifecycle, sink, out, totals, sums, .. } = self;
+        let Self { population, lifecycle, sink, out, totals, sums, said_polls, .. } = self;
         match change {
             Change::Begins { id, why } => {
                 let Some(entry) = population.catalog().target(id) else { return Ok(()) };
@@ -236,6 +267,9 @@ impl Stream {
                     // Nothing is said of its tasks after its end.
                     sink.polled(at, &sums.report(at)?, out)?;
                     sums.process_ended(pid, why != Ending::Exited)?;
+                }
+                if let Some(polls) = said_polls {
+                    polls.process_ended(pid);
                 }
                 let Left { live, unsure } = lifecycle.target_ended(id);
                 totals.ended_with_process += live;
@@ -297,6 +331,11 @@ impl Stream {
         Ok(())
     }
 
+    /// What was in the rings at this moment has been read.
+    pub(super) fn filled(&self) -> Ns {
+        self.filled
+    }
+
     /// Records read so far.
     pub(super) fn records_read(&self) -> u64 {
         self.records
@@ -345,18 +384,25 @@ impl Stream {
     fn say(&mut self) -> io::Result<()> {
         let mut said = Ok(());
         for event in self.events.drain(..) {
-            self.totals.count(&event);
+            let one_by_one = self.said_polls.as_mut().map(|polls| polls.take(&event));
+            if one_by_one != Some(false) {
+                self.totals.count(&event);
+            }
             if said.is_err() {
                 continue;
             }
-            if let Some(sums) = &mut self.sums {
+            // What is said one by one is part of no sum.
+            let is_of_poll = matches!(event.kind, EventKind::Before(_) | EventKind::After(_));
+            if let Some(sums) = self.sums.as_mut().filter(|_| !is_of_poll || one_by_one != Some(true)) {
                 said = match sums.event(&event, self.population.catalog()) {
                     Ok(Some(last)) => self.sink.polled(event.at, &[last], &mut self.out),
                     Ok(None) => Ok(()),
                     Err(error) => Err(error),
                 };
             }
-            said = said.and_then(|()| self.sink.event(&event, &mut self.out));
+            if one_by_one != Some(false) {
+                said = said.and_then(|()| self.sink.event(&event, &mut self.out));
+            }
         }
         said
     }

@@ -8,15 +8,16 @@ use tokio::time::Instant;
 use crate::attach::{self, Audience, Calls, Probes, Quiet};
 use crate::lifecycle::{Lifecycle, Rules};
 use crate::lives::Lives;
-use crate::model::{Catalog, EventSet, Missing, Ns};
+use crate::model::{Catalog, EventSet, Missing, Ns, Sight};
 use crate::plan::watches_polls;
-use crate::sink::{End, EndReason, Overhead, Start};
+use crate::sink::{End, EndReason, Overhead, Start, TierTime};
 use crate::target::{Launched, Running, monotonic_now, own_memory};
 
 use super::budget::{Budget, Level};
 use super::censuses::Censuses;
 use super::error::SessionError;
 use super::follow::{FEW_NEWS_PAGES, Follower, NEWS_PAGES};
+use super::governing::{Governable, Governing};
 use super::held::Held;
 use super::images::Images;
 use super::named::{Named, Reached};
@@ -27,11 +28,14 @@ use super::select::{Targets, select};
 use super::setup::{Looking, Setup, set_up};
 use super::stream::{SHORT_WINDOW, Stream, WINDOW};
 use super::sums::Sums;
+use super::tier::Tier;
 use super::watch::{Watch, Woken};
 use super::{Options, Output, Selection, event_loop, kernel_release, progress};
 
 /// Between two looks at the memory in use.
 const LOOK: Ns = Ns(500_000_000);
+/// So much of the stream's time is said between two looks at what it costs, where that is governed.
+const PIECE: Ns = Ns(5_000_000);
 /// Between two looks at the calls in progress, where records wait for one. It reads a map of the kernel's from end to end.
 const SHORTLY: Ns = Ns(5_000_000);
 
@@ -59,6 +63,9 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         kernel_log: options.verbosity >= 3,
         ..attach::Options::default()
     })?;
+    if options.governed.is_some() && probes.hit_ns().is_none() {
+        return Err(SessionError::CostUnknown);
+    }
     let (attached, held) = Attached::new(named, &mut probes, &catalog)?;
     if probes.ring_pages() < options.ring_pages {
         let (had, wanted) = (probes.ring_pages(), options.ring_pages);
@@ -71,13 +78,21 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     keep(if everyone { Stage::Following(mechanism) } else { Stage::Attached(mechanism) }, &say);
     let members =
         if everyone { Members::Everyone } else { Members::Named(processes.iter().map(|p| p.pid()).collect()) };
-    let rules =
-        Rules { polls: watches_polls(options.events), births: options.events.init, others: everyone, room: true };
+    let rules = Rules {
+        polls: watches_polls(options.events),
+        births: options.events.init,
+        others: everyone,
+        room: true,
+        sight: Sight::All,
+    };
     let population = Population::new(catalog, members);
-    let every_poll = quiet(options) == Quiet::Reported;
+    let every_poll = matches!(quiet(options), Quiet::Reported | Quiet::Governed);
     let kernel_sums = probes.poll_sums()?;
     let sums = options.sums.map(|every| Sums::new(Ns::of(every), kernel_sums));
     let mut stream = Stream::new(population, Lifecycle::new(rules), output, every_poll, sums);
+    if quiet(options) == Quiet::Governed {
+        stream.may_sum_up();
+    }
     let mut follower = Follower::begin(options, lives, (&processes, held), &mut stream, &say)?;
     let until = options.duration.map(|duration| Instant::now() + duration);
     // Before the start is said: who reads it may send a signal at once.
@@ -89,6 +104,8 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     attached.say_start(&mut stream, &probes, &follower)?;
     let every = Ns::of(options.overhead_every);
     let mut costs = Costs::new(attached.at, every, probes.hit_ns());
+    let catalog = stream.population.catalog();
+    let mut governing = options.governed.map(|governed| Governing::new(governed, attached.at, catalog));
     let mut censuses = Censuses::new(options.bound);
     for (target, process) in targets.iter().zip(&processes) {
         // Without probes nobody would see the end of what a census finds.
@@ -101,9 +118,21 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let reason = runtime.block_on(async {
         let (probes, stream, follower) = (&mut probes, &mut stream, &mut follower);
         let budget = Budget::new(options.bound);
-        let (looked, costs) = (Ns(0), &mut costs);
-        let observing =
-            Observing { probes, stream, follower, censuses, budget, costs, next_look: Ns(0), looked, say: &say };
+        let (looked, costs, governing) = (Ns(0), &mut costs, governing.as_mut());
+        let (next_look, released, say) = (Ns(0), Ns(0), &say);
+        let observing = Observing {
+            probes,
+            stream,
+            follower,
+            censuses,
+            budget,
+            costs,
+            governing,
+            next_look,
+            looked,
+            released,
+            say,
+        };
         { observing }.run(watch).await
     });
     let detaching = monotonic_now();
@@ -120,7 +149,8 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         stream.report_sums(detaching, true).map_err(SessionError::Output)?;
         let overhead = costs.all(detaching, probes.counters()?, stream.records_read());
         let overhead = as_far_as_known(overhead, stream.population.catalog());
-        finish(&mut stream, reason, (detaching, detach), overhead, &say)
+        let tiers = governing.map_or_else(Vec::new, |governing| governing.times(detaching));
+        finish(&mut stream, reason, (detaching, detach), (overhead, tiers), &say)
     });
     runtime.shutdown_background();
     outlive(running, &say);
@@ -130,6 +160,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
 /// What becomes of polls that change nothing: where nobody asks for each of them, nobody needs a record of them.
 fn quiet(options: &Options) -> Quiet {
     match options.events {
+        _ if options.governed.is_some_and(|governed| governed.top == Tier::Full) => Quiet::Governed,
         _ if options.sums.is_some() => Quiet::Summed,
         EventSet { before: false, after: false, .. } => Quiet::Unsaid,
         _ => Quiet::Reported,
@@ -188,10 +219,13 @@ struct Observing<'a, 'f> {
     censuses: Censuses,
     budget: Budget,
     costs: &'a mut Costs,
+    governing: Option<&'a mut Governing>,
     /// When to look at the memory in use next.
     next_look: Ns,
     /// When calls in progress were looked at last: what has begun before is known.
     looked: Ns,
+    /// Up to when events were said.
+    released: Ns,
     say: &'a dyn Fn(u8, &str),
 }
 
@@ -209,16 +243,20 @@ impl Observing<'_, '_> {
             }
             self.follower.fill(self.stream, self.probes);
             self.follower.tend(self.stream, self.probes, now);
+            // Each of these may take long where there is much, and as often it is asked what that costs the targets meanwhile.
+            self.govern(monotonic_now())?;
             self.censuses.tend(self.stream, now, self.say).await;
+            self.govern(monotonic_now())?;
             self.look_at_budget(now)?;
             let window = if self.budget.level() >= Level::Window { SHORT_WINDOW } else { WINDOW };
             // What a census finds belongs between the records of its own time.
             let horizon = if self.censuses.are_under_way() { Ns(0) } else { written };
             let horizon = horizon.max(now.before(window.0)).min(self.looked);
-            let changes = self.stream.release(horizon).map_err(SessionError::Output)?;
+            let changes = self.release(horizon)?;
             changes.into_iter().for_each(|(at, change)| self.changed(at, change));
             self.stream.report_costs(now, self.probes, self.costs, woken == Woken::Asked)?;
             self.stream.report_sums(now, false).map_err(SessionError::Output)?;
+            self.govern(monotonic_now())?;
             for text in self.probes.kernel_log() {
                 (self.say)(3, &format!("kernel side: {text}"));
             }
@@ -246,6 +284,29 @@ impl Observing<'_, '_> {
             self.looked = now;
         }
         Ok(())
+    }
+
+    /// Says all events up to the horizon. Where much is to be said, what that costs the targets meanwhile must not go unseen.
+    fn release(&mut self, horizon: Ns) -> Result<Vec<(Ns, Change)>, SessionError> {
+        let mut changes = Vec::new();
+        if self.governing.is_some() {
+            let mut piece = self.released.max(horizon.before(WINDOW.0));
+            while piece < horizon {
+                changes.append(&mut self.stream.release(piece).map_err(SessionError::Output)?);
+                self.govern(monotonic_now())?;
+                piece.0 += PIECE.0;
+            }
+            self.released = horizon;
+        }
+        changes.append(&mut self.stream.release(horizon).map_err(SessionError::Output)?);
+        Ok(changes)
+    }
+
+    fn govern(&mut self, now: Ns) -> Result<(), SessionError> {
+        let Self { probes, stream, follower, censuses, costs, governing: Some(governing), .. } = self else {
+            return Ok(());
+        };
+        governing.tend(now, Governable { probes, stream, follower, censuses, costs })
     }
 
     fn look_at_budget(&mut self, now: Ns) -> Result<(), SessionError> {
@@ -297,7 +358,7 @@ fn finish(
     stream: &mut Stream,
     reason: EndReason,
     (detaching, detach): (Ns, Ns),
-    overhead: Overhead,
+    (overhead, tiers): (Overhead, Vec<TierTime>),
     say: &dyn Fn(u8, &str),
 ) -> Result<(), SessionError> {
     let (totals, malformed) = stream.totals();
@@ -305,7 +366,7 @@ fn finish(
         say(1, &format!("{} records could not be understood; the first: {reason}", totals.malformed));
     }
     let (sink, out) = stream.sink();
-    let end = End { at: detaching, reason, totals, detach, overhead };
+    let end = End { at: detaching, reason, totals, detach, overhead, tiers };
     sink.end(&end, out).and_then(|()| out.flush()).map_err(SessionError::Output)
 }
 

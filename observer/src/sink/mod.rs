@@ -101,6 +101,36 @@ pub struct Overhead {
     pub own_memory: Option<u64>,
 }
 
+/// How much is told changes, because of what observing costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stepped {
+    /// When, on the probes' clock: from here on.
+    pub at: Ns,
+    /// The tier that held, in a word.
+    pub from: &'static str,
+    /// The one that holds now: `paused` is without any probe.
+    pub to: &'static str,
+    /// Why, in a word: `over` (more was added than is allowed), `recovered`.
+    pub why: &'static str,
+    /// The time that the rest is of, nanoseconds up to this moment.
+    pub during: Ns,
+    /// CPU time that was added to the targets in it.
+    pub added: Ns,
+    /// CPU time of the targets in it, with that.
+    pub cpu: Ns,
+    /// The part of what they use themselves that may be added.
+    pub cap: f64,
+}
+
+/// How long a tier has held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TierTime {
+    /// The tier, in a word.
+    pub tier: &'static str,
+    /// For so long, nanoseconds, all times together.
+    pub held: Ns,
+}
+
 /// Why a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
@@ -124,7 +154,7 @@ impl EndReason {
 }
 
 /// What is said after the last event.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct End {
     /// When, on the probes' clock.
     pub at: Ns,
@@ -136,6 +166,8 @@ pub struct End {
     pub detach: Ns,
     /// What all of it has cost.
     pub overhead: Overhead,
+    /// How long each tier has held, where that could change; else empty.
+    pub tiers: Vec<TierTime>,
 }
 
 /// A rendering of one stream.
@@ -148,6 +180,8 @@ pub trait Sink {
     fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()>;
     /// A budget is met: what is done without from now on, in a word, and why.
     fn degraded(&mut self, at: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()>;
+    /// How much is told changes.
+    fn stepped(&mut self, stepped: &Stepped, out: &mut dyn Write) -> io::Result<()>;
     /// Tasks that were polled since the last such report, by their ids.
     fn polled(&mut self, at: Ns, reports: &[Polled], out: &mut dyn Write) -> io::Result<()>;
     /// What observing has cost since the last such report.

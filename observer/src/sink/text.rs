@@ -11,7 +11,7 @@ use crate::model::{
 };
 
 use super::image_lines::write_image;
-use super::{End, Gone, Overhead, Polled, Sink, Start};
+use super::{End, Gone, Overhead, Polled, Sink, Start, Stepped, TierTime};
 
 /// How many groups of live resources the summary lists.
 const GROUPS_LISTED: usize = 10;
@@ -50,7 +50,7 @@ impl Text {
             "before" | "after" | "polls" => AnsiColor::Cyan,
             "resolve" => AnsiColor::Blue,
             "destroy" => AnsiColor::Magenta,
-            "target" | "gone" => AnsiColor::Yellow,
+            "target" | "gone" | "tier" => AnsiColor::Yellow,
             _ => AnsiColor::Red,
         };
         let padded = format!("{word:<8}");
@@ -128,6 +128,21 @@ impl Sink for Text {
     fn degraded(&mut self, at: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()> {
         let seconds = at.since(self.began).0 as f64 / 1e9;
         writeln!(out, "{seconds:>12.6}  {}  from now on without: {what}; {reason}", self.paint("degraded"))
+    }
+
+    fn stepped(&mut self, stepped: &Stepped, out: &mut dyn Write) -> io::Result<()> {
+        let seconds = stepped.at.since(self.began).0 as f64 / 1e9;
+        let Stepped { from, to, during, added, cpu, cap, why, .. } = stepped;
+        let milliseconds = |ns: Ns| ns.0 as f64 / 1e6;
+        let (added, own) = (milliseconds(*added), milliseconds(cpu.since(*added)));
+        let share = cap * 100.0;
+        let why = if *why == "over" { format!("more than {share} %") } else { format!("{share} % has room again") };
+        let during = during.0 as f64 / 1e9;
+        writeln!(
+            out,
+            "{seconds:>12.6}  {}  {from} -> {to}: about {added:.1} ms added to {own:.1} ms in {during:.1} s, {why}",
+            self.paint("tier")
+        )
     }
 
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
@@ -216,11 +231,11 @@ impl Sink for Text {
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
         let totals = &end.totals;
         let least = if totals.lost > 0 { "at least " } else { "" };
-        let polls = match totals.polls {
-            Some(polls) => format!("{polls} polls, "),
-            None if totals.every_poll => format!("{} before, {} after, ", totals.before, totals.after),
-            None => String::new(),
+        let each = match totals.every_poll {
+            true => format!("{} before, {} after, ", totals.before, totals.after),
+            false => String::new(),
         };
+        let polls = totals.polls.map_or(each.clone(), |polls| format!("{each}{polls} polls, "));
         writeln!(
             out,
             "ended ({}): {least}{} init, {polls}{} resolve, {} destroy; {} lost, {} malformed, {} late",
@@ -237,6 +252,10 @@ impl Sink for Text {
         }
         writeln!(out, "{} alive at the end{}", totals.live, if totals.live > 0 { ", by type:" } else { "" })?;
         self.summary(out)?;
+        if !end.tiers.is_empty() {
+            let held = |time: &TierTime| format!("{} {:.1} s", time.tier, time.held.0 as f64 / 1e9);
+            writeln!(out, "tiers: {}", end.tiers.iter().map(held).collect::<Vec<_>>().join(", "))?;
+        }
         writeln!(out, "cost: {}", cost(&end.overhead))
     }
 }

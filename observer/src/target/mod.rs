@@ -44,7 +44,7 @@ pub use pagemap::Pagemap;
 pub use privileges::{in_first_user_namespace, keep_only, own_status};
 pub use process::{Process, StartTime};
 pub use standing::{Standing, parse_arrivals, parse_waits};
-pub use stat::{is_running, own_cpu, own_memory};
+pub use stat::{is_running, own_cpu, own_memory, process_cpu};
 pub use status::{Seccomp, Status};
 pub use syscall::{Readers, effective_user, monotonic_now, page_size, prefer_huge_pages};
 pub use threads::{StackPointer, Thread};

@@ -57,10 +57,23 @@ pub fn own_memory() -> Option<u64> {
 
 /// CPU time of this process so far, all its threads'.
 pub fn own_cpu() -> Ns {
+    // Every Linux has this clock, and a process may ask for its own.
+    cpu_clock(libc::CLOCK_PROCESS_CPUTIME_ID).unwrap_or_default()
+}
+
+/// CPU time of a process so far, all its threads', those that have ended included; `None` where it has ended itself.
+pub fn process_cpu(pid: Pid) -> Option<Ns> {
+    let mut clock = 0;
+    // SAFETY: the call writes one number.
+    let found = unsafe { libc::clock_getcpuclockid(pid.0.cast_signed(), &mut clock) };
+    (found == 0).then(|| cpu_clock(clock)).flatten()
+}
+
+fn cpu_clock(clock: libc::clockid_t) -> Option<Ns> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call writes one timespec. Every Linux has this clock, and a process may ask for its own.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-    Ns(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    // SAFETY: the call writes one timespec.
+    let read = unsafe { libc::clock_gettime(clock, &mut time) };
+    (read == 0).then(|| Ns(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64))
 }
 
 #[cfg(test)]
@@ -80,6 +93,15 @@ mod tests {
         let text = "7 (a) Z 9 (b) S 1 7 7 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 24 0 0";
         let stat = Stat::parse(text).unwrap();
         assert_eq!((stat.state, stat.kernel_thread, stat.start_ticks), ('S', true, 24));
+    }
+
+    #[test]
+    fn a_process_s_cpu_time_is_told_by_its_number_until_it_has_ended() {
+        let (before, told, after) = (own_cpu(), process_cpu(Pid(std::process::id())), own_cpu());
+        assert!(told.is_some_and(|told| before <= told && told <= after), "{before:?} {told:?} {after:?}");
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert_eq!(process_cpu(Pid(child.id())), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn every_way_of_setting_the_programs_up_passes_this_kernels_verifier() {
     let Some(_alone) = live() else { return };
     // Constants cut programs down: each set of them is another program to the verifier.
     let sessions = [Sessions::IfThere, Sessions::Never];
-    let quiet = [Quiet::Reported, Quiet::Unsaid, Quiet::Summed];
+    let quiet = [Quiet::Reported, Quiet::Unsaid, Quiet::Summed, Quiet::Governed];
     let audiences = [Audience::Linked, Audience::Listed, Audience::NotExcluded];
     for mechanism in mechanisms() {
         for (calls, sessions) in [(Calls::Once, sessions[0]), (Calls::Once, sessions[1]), (Calls::Twice, sessions[0])] {

@@ -58,6 +58,7 @@ Examples:
   sudo async-observer --pid 4242                      every event of process 4242, until ^C
   sudo async-observer --pid 4242 --json -d 10s -o t.jsonl   ten seconds of JSON Lines into a file
   sudo async-observer --name my-server --events init,destroy   births and deaths only, and only their probes
+  sudo async-observer trace --pid 4242 --max-overhead 2%   less is told while more than 2 % would be added to its CPU time
   sudo async-observer trace --pid 4242 --tier sampled who runs and who blocks, second by second; nothing is planted
   sudo async-observer trace --pid 4242 --tier sampled --by task --hz 499 --blocking 50ms
   sudo async-observer -- ./my-server --port 80        launch it and observe from the first instruction";

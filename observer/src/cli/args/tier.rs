@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use crate::model::EventSet;
+use crate::session;
 
 use super::values::{Span, parse_hz};
 
@@ -26,6 +27,16 @@ pub(in crate::cli) enum Tier {
 }
 
 impl Tier {
+    /// As the one that a governed stream begins with. Samples and censuses are none of the stream's.
+    pub(in crate::cli) fn top(self) -> session::Tier {
+        match self {
+            Self::Full => session::Tier::Full,
+            Self::Polls => session::Tier::Polls,
+            Self::Lifecycle => session::Tier::Lifecycle,
+            Self::Spawns | Self::Sampled | Self::Census => session::Tier::Spawns,
+        }
+    }
+
     /// The events of it.
     pub(in crate::cli) fn events(self) -> EventSet {
         match self {
@@ -55,7 +66,7 @@ pub(in crate::cli) struct Sampling {
     #[arg(long, value_name = "N", value_parser = parse_hz)]
     pub(in crate::cli) hz: Option<u32>,
 
-    /// From one report to the next, with --tier polls, too [default: 1s]
+    /// From one report to the next, with --tier polls, too, and with --max-overhead for the tier polls [default: 1s]
     #[arg(long, value_name = "TIME")]
     pub(in crate::cli) interval: Option<Span>,
 
@@ -70,12 +81,12 @@ pub(in crate::cli) struct Sampling {
 }
 
 impl Sampling {
-    /// The first option that was given and is not of this tier.
-    pub(in crate::cli) fn misplaced(&self, tier: Tier) -> Option<&'static str> {
+    /// The first option that was given and is of no use without samples, in a tier that sums polls up or not.
+    pub(in crate::cli) fn misplaced(&self, may_sum: bool) -> Option<&'static str> {
         let Self { hz, interval, blocking, by } = self;
         let given = [
             ("--hz", hz.is_some()),
-            ("--interval", interval.is_some() && tier != Tier::Polls),
+            ("--interval", interval.is_some() && !may_sum),
             ("--blocking", blocking.is_some()),
             ("--by", by.is_some()),
         ];

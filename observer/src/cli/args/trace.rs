@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::values::{EventList, How, Span, parse_memory, parse_pages};
+use super::values::{EventList, How, Share, Span, parse_memory, parse_pages};
 use super::{Common, Sampling, Tier};
 
 /// Options of `trace`.
@@ -18,6 +18,14 @@ pub(in crate::cli) struct Trace {
     /// How much is told, and so what it costs the program
     #[arg(long, value_name = "TIER", conflicts_with = "events")]
     pub(in crate::cli) tier: Option<Tier>,
+
+    /// Keep the CPU time that observing adds to the programs under this part of what they use themselves, over a minute: 2%, 0.5%.
+    /// Where more is added, less is told, in this order: full, polls, spawns, nothing (sampled is passed over: run it by itself);
+    /// and more again as soon as that may be. Each step is said. Programs that use less than a hundredth of a CPU are left alone.
+    /// Begins with --tier, and never tells more. The estimate is that of `overhead` (Linux 6.6 and later), which does not count what
+    /// --allow-slow adds
+    #[arg(long, value_name = "PERCENT", conflicts_with_all = ["events", "empty_probes", "allow_slow"])]
+    pub(in crate::cli) max_overhead: Option<Share>,
 
     /// With --all: how long probes stay in a program that nobody runs any more. One that is started after that is not seen in
     /// its first moments

@@ -66,6 +66,21 @@ impl FromStr for Span {
     }
 }
 
+/// A part of something, in parts of a million.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) struct Share(pub(in crate::cli) u32);
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let percent = text.strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok());
+        let millionths = percent.map(|percent| percent * 1e4).filter(|share| (1.0..=1e6).contains(share));
+        let share = millionths.ok_or("above 0 and at most 100, with its unit: for example 2% or 0.5%")?;
+        Ok(Self(share.round() as u32))
+    }
+}
+
 pub(super) fn parse_pid(text: &str) -> Result<Pid, String> {
     match text.parse::<u32>() {
         Ok(0) | Err(_) => Err("a process id is a number above 0".to_owned()),
@@ -166,6 +181,15 @@ mod tests {
     fn what_is_no_event_is_refused_by_name() {
         let error = "init,birth".parse::<EventList>().expect_err("birth is no event");
         assert!(error.contains("`birth`"), "{error}");
+    }
+
+    #[test]
+    fn a_share_is_in_percent_above_none_and_at_most_all() {
+        let shares = ["2%", "0.5%", "100 %", "0.0001%"].map(|text| text.parse::<Share>());
+        assert_eq!(shares, [20_000, 5_000, 1_000_000, 1].map(|share| Ok(Share(share))));
+        for wrong in ["", "%", "2", "0%", "-1%", "100.1%", "nan%", "inf%", "two%"] {
+            assert!(wrong.parse::<Share>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::model::{BUCKETS, Event, EventKind, EventSet, Ns, ResourceFacts, TargetEntry};
 
-use super::{End, Gone, Overhead, Polled, Sink, Start};
+use super::{End, Gone, Overhead, Polled, Sink, Start, Stepped, TierTime};
 
 pub(in crate::sink) use target::{EnclosureObject, TargetObject};
 
@@ -101,6 +101,19 @@ impl Sink for Json {
         line(out, "degraded", at, DegradedObject { what, reason })
     }
 
+    fn stepped(&mut self, stepped: &Stepped, out: &mut dyn Write) -> io::Result<()> {
+        let object = TierObject {
+            from: stepped.from,
+            to: stepped.to,
+            reason: stepped.why,
+            for_ns: Integer(stepped.during.0),
+            added_ns: Integer(stepped.added.0),
+            cpu_ns: Integer(stepped.cpu.0),
+            max_overhead: stepped.cap,
+        };
+        line(out, "tier", stepped.at, object)
+    }
+
     fn polled(&mut self, at: Ns, reports: &[Polled], out: &mut dyn Write) -> io::Result<()> {
         for Polled { pid, id, sum } in reports {
             let counted = (0..BUCKETS as u32).zip(sum.histogram).filter(|(_, count)| *count > 0);
@@ -144,6 +157,11 @@ impl Sink for Json {
             reason: end.reason.as_str(),
             detach_ms: milliseconds(end.detach),
             overhead: OverheadObject::new(&end.overhead),
+            tiers: end
+                .tiers
+                .iter()
+                .map(|TierTime { tier, held }| HeldObject { tier, for_ns: Integer(held.0) })
+                .collect(),
             totals,
         };
         line(out, "end", end.at, object)
@@ -272,7 +290,16 @@ struct EndObject<'a> {
     reason: &'a str,
     detach_ms: f64,
     overhead: OverheadObject,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tiers: Vec<HeldObject<'a>>,
     totals: TotalsObject,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HeldObject<'a> {
+    tier: &'a str,
+    for_ns: Integer,
 }
 
 #[derive(Serialize)]
@@ -286,6 +313,18 @@ struct ChangedTarget<'a> {
 struct DegradedObject<'a> {
     what: &'a str,
     reason: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TierObject<'a> {
+    from: &'a str,
+    to: &'a str,
+    reason: &'a str,
+    for_ns: Integer,
+    added_ns: Integer,
+    cpu_ns: Integer,
+    max_overhead: f64,
 }
 
 #[derive(Serialize)]
@@ -399,6 +438,26 @@ mod tests {
                 "location": "src/main.rs:20:5", "locationCertain": true, "address": "0x7f00", "typeId": null},
         });
         assert_eq!(init(Some(Some(AsyncId(3)))), expected);
+    }
+
+    #[test]
+    fn a_step_says_from_where_to_where_why_and_by_which_figures() {
+        let stepped = Stepped {
+            at: Ns(9),
+            from: "full",
+            to: "polls",
+            why: "over",
+            during: Ns(3),
+            added: Ns(1),
+            cpu: Ns(2),
+            cap: 0.02,
+        };
+        let mut out = Vec::new();
+        Json::new(EventSet::NONE).stepped(&stepped, &mut out).expect("a Vec takes everything");
+        let said: Value = serde_json::from_slice(&out).expect("is JSON");
+        let expected = json!({"v": 1, "event": "tier", "ts": 9, "from": "full", "to": "polls", "reason": "over", "forNs": 3,
+            "addedNs": 1, "cpuNs": 2, "maxOverhead": 0.02});
+        assert_eq!(said, expected);
     }
 
     #[test]
