@@ -70,6 +70,10 @@ impl<'a> Probing<'a> {
         }
         let Wanted { names, path, opened, facts, runners, mut everyone } = wanted;
         let Chosen { mut points, mut missing } = choose(&facts.plan, &facts.types, self.events, self.slow);
+        if let (true, Some(missing)) = (points.is_empty(), missing.first()) {
+            (self.say)(1, &format!("{path} is not observed: {}", missing.reason));
+            return Ok(());
+        }
         // Whoever maps the file has the same bytes, unless somebody patched them in that process. A breakpoint inside such a
         // patch would end it: what is patched in one is left out for all.
         for runner in &runners {

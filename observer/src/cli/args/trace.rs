@@ -40,9 +40,9 @@ pub(in crate::cli) struct Trace {
     #[arg(long, value_name = "LIST")]
     pub(in crate::cli) events: Option<EventList>,
 
-    /// Plant hot points also where the kernel must single-step the instruction: a hit there costs about 35 times another in a
-    /// virtual machine (some 16 us), at each poll or spawn. Without it they are left out, and it is said what is missing. `doctor
-    /// --pid` lists them: async-observer trace --pid 4711 --allow-slow
+    /// Plant hot points also where the kernel must single-step the instruction: a hit there, at each poll or spawn, costs 10 to
+    /// 35 times another in a virtual machine (5 to 16 us). Without it they are left out, and it is said what is missing; `doctor
+    /// --pid` lists them. Example: async-observer trace --pid 4711 --allow-slow
     #[arg(long)]
     pub(in crate::cli) allow_slow: bool,
 
