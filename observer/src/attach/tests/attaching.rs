@@ -65,6 +65,24 @@ fn links_take_their_probes_out_when_dropped() {
 }
 
 #[test]
+fn probes_of_some_programs_go_and_the_others_stay() {
+    let Some(_alone) = live() else { return };
+    for mechanism in mechanisms() {
+        let mut probes = probes(mechanism, 8);
+        let points =
+            [point(Role::Poll, polled as *const () as usize), point(Role::Dealloc, freed as *const () as usize)];
+        let mut links = probes.attach(&requests(&points)).unwrap();
+        let calls = links.give_up(|program| matches!(program, Program::Enter | Program::Leave));
+        assert_eq!((links.probes(), calls.probes()), (1, 2));
+        drop(calls);
+        let mut cell = Cell::new(LIVE);
+        polled(&mut cell, LIVE);
+        freed(&cell);
+        assert_eq!(probes.counters().unwrap().hits, 1);
+    }
+}
+
+#[test]
 fn a_thousand_points_go_into_one_link_and_come_out_with_it() {
     let Some(_alone) = live() else { return };
     for mechanism in mechanisms() {

@@ -1,6 +1,6 @@
 //! Calls that are reported once, at their return, and those that have not returned.
 
-use observer_common::{CALL_FULL, CALL_WITH_HEAD, Entry};
+use observer_common::{CALL_FULL, CALL_WITH_HEAD, Entry, TaskKey};
 
 use super::forked::{forked, stays};
 use super::*;
@@ -178,6 +178,47 @@ fn threads_that_have_ended_give_their_room_back_when_that_is_said() {
             assert_eq!(forgotten == 0, said, "{forgotten} of 200 found no room");
         }
     }
+}
+
+#[test]
+fn polls_that_change_nothing_are_reported_summed_up_or_left_unsaid_as_is_said_meanwhile() {
+    let Some(_alone) = live() else { return };
+    let options = Options { ring_pages: 64, calls: Calls::Once, quiet: Quiet::Governed, ..Options::default() };
+    let mut probes = Probes::load(&options).unwrap();
+    if probes.calls() != Calls::Once {
+        return;
+    }
+    let points = [AttachPoint { telling: 5, ..point(Role::Poll, polled as *const () as usize) }];
+    let _links = probes.attach(&requests(&points)).unwrap();
+    let sums = probes.poll_sums().unwrap().expect("they may come to be summed up");
+    let mut cell = Cell::new(LIVE);
+    let task = TaskKey { tgid: std::process::id(), point: 0, id: cell.head[5] };
+    let ways = [(None, 3, 0), (Some(Quiet::Summed), 0, 3), (Some(Quiet::Unsaid), 0, 3), (Some(Quiet::Reported), 3, 3)];
+    for (said, reported, summed) in ways {
+        said.into_iter().for_each(|quiet| probes.govern(quiet).unwrap());
+        (0..3).for_each(|_| polled(&mut cell, LIVE));
+        let records = drain(&mut probes).0.len();
+        let polls = sums.of(task).unwrap().map_or(0, |sum| sum.polls);
+        assert_eq!((records, polls), (reported, summed), "{said:?}");
+    }
+}
+
+#[test]
+fn a_call_whose_probes_are_out_is_in_progress_until_all_are_forgotten() {
+    let Some(_alone) = live() else { return };
+    let Some(mut probes) = once(64) else { return };
+    let points = [point(Role::Poll, stays as *const () as usize)];
+    // Before there are links: it would hold them as well.
+    let mut child = forked(|child| stays(&Cell::new(LIVE), child));
+    let links = probes.attach(&everyone(&points)).unwrap();
+    child.go();
+    child.told();
+    drop(links);
+    assert_eq!(begun(&probes).len(), 1);
+    probes.forget_calls_of_all().unwrap();
+    assert_eq!(begun(&probes).len(), 0);
+    child.run();
+    assert_eq!(drain(&mut probes).0.len(), 0, "nobody is there to see its return");
 }
 
 #[test]
