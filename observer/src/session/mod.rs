@@ -6,6 +6,7 @@ mod candidate;
 mod censuses;
 mod disk;
 mod doctor;
+mod duty;
 mod error;
 mod follow;
 mod held;
@@ -52,6 +53,7 @@ pub use doctor::{
     Cause, Detail, Diagnosis, DoctorOptions, Machine, Missing, Need, NotTried, Observed, Outcome, Points, Reads, Risk,
     Row, doctor,
 };
+pub use duty::{DutyOptions, duty};
 pub use error::{SessionError, Unsupported};
 pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};
 pub use privileges::{lacking, own_capabilities};

@@ -17,7 +17,8 @@ use crate::model::{AsyncId, Event, Missing, Ns, Pid, PollSum, TargetEntry};
 pub use doctor::{DoctorJson, DoctorReport, DoctorResult, DoctorRow, DoctorSink, DoctorText, Fact, PointsOf};
 pub use json::Json;
 pub use sampled::{
-    Blocking, Busy, How, Interval, SampledEnd, SampledJson, SampledReport, SampledSink, SampledStart, SampledText,
+    Blocking, Busy, DutyBusy, DutyEnd, DutyInterval, DutyReport, DutyStart, How, Interval, SampledEnd, SampledJson,
+    SampledReport, SampledSink, SampledStart, SampledText, Spans,
 };
 pub use sites::{
     CensusReport, FuturesCount, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText,

@@ -60,6 +60,7 @@ Examples:
   sudo async-observer --name my-server --events init,destroy   births and deaths only, and only their probes
   sudo async-observer trace --pid 4242 --tier sampled who runs and who blocks, second by second; nothing is planted
   sudo async-observer trace --pid 4242 --tier sampled --by task --hz 499 --blocking 50ms
+  sudo async-observer trace --pid 4242 --duty 5%       every poll for 50 ms of each second, scaled up with its error
   sudo async-observer -- ./my-server --port 80        launch it and observe from the first instruction";
 
 const PS_EXAMPLES: &str = "\
