@@ -20,7 +20,7 @@ use super::sites::{ImageRequest, Scope};
 use super::tracefs::Tracefs;
 use super::{AttachError, Mechanism, Options};
 use crate::model::{AttachPoint, Cost, MintRegister, Pid, PointIndex, Program, Role, VirtAddr};
-use crate::perf::{Ring, Source, online_cpus};
+use crate::perf::{Ring, Sampling, Source, online_cpus};
 
 /// The outcome of one trial.
 #[derive(Debug)]
@@ -61,17 +61,19 @@ pub struct Trials {
     pub filtered: Tried<UnderFilter>,
     /// An event of every process on one CPU: how processes are followed as they come and go.
     pub following: Tried,
+    /// An event of whoever runs on one CPU, with registers and stack: how programs are sampled.
+    pub sampling: Tried,
 }
 
 impl Trials {
-    /// Tries. Leaves nothing behind.
-    pub fn make(ring_pages: usize) -> Self {
+    /// Tries, with rings of this size and samples like these. Leaves nothing behind.
+    pub fn make(ring_pages: usize, sampling: Sampling) -> Self {
         let rings = match rings(ring_pages) {
             Ok(pages) => Tried::Works(pages),
             Err(error) => Tried::Fails(error),
         };
-        let following = Ring::open(Source::SideBand, 0, 1).map(drop);
-        let following = Tried::of(following.map_err(AttachError::from));
+        let opened = |source| Tried::of(Ring::open(source, 0, 1).map(drop).map_err(AttachError::from));
+        let (following, sampling) = (opened(Source::SideBand), opened(Source::Running(sampling)));
         let blocked = |maps| Self {
             maps,
             programs: Tried::Blocked,
@@ -80,6 +82,7 @@ impl Trials {
             events: Tried::Blocked,
             filtered: Tried::Blocked,
             following: Tried::Blocked,
+            sampling: Tried::Blocked,
         };
         let tried = match Object::load(
             &Options { spawners: Spawners::Reported, ..Options::default() },
@@ -89,7 +92,7 @@ impl Trials {
             Ok(object) => Self { maps: Tried::Works(()), ..programs(object, blocked(Tried::Blocked)) },
             Err(error) => blocked(Tried::Fails(error)),
         };
-        Self { rings, following, ..tried }
+        Self { rings, following, sampling, ..tried }
     }
 
     /// How probes would be attached, if they can be.
