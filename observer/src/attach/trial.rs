@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn as_root_on_this_kernel_everything_works_and_nothing_is_left_behind() {
         let Some(_alone) = live() else { return };
-        let trials = Trials::make(8);
+        let trials = Trials::make(8, Sampling { period: 10_000_000, stack: 1 << 12 });
         assert!(trials.mechanism().is_some(), "{trials:?}");
         assert!(trials.following.works(), "{trials:?}");
         assert!(matches!(trials.rings, Tried::Works(8)), "{trials:?}");

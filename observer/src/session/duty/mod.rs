@@ -37,6 +37,9 @@ use watched::Watched;
 /// Between two looks at the rings in a window, and at what has not ended after it.
 const STEP: Duration = Duration::from_millis(10);
 const SHORTLY: Duration = Duration::from_millis(1);
+/// From when probes are in until a window opens. Who was kept from a CPU while they were put in begins then, all at once: a window
+/// that opened there showed a tenth more polls than there are, on a busy machine.
+const SETTLING: Duration = Duration::from_millis(8);
 
 /// For which part of the time is looked, and how.
 #[derive(Clone, Debug)]
@@ -134,9 +137,9 @@ impl Turns {
     async fn look(&mut self, pace: &mut Pace) -> Result<Option<Interrupted>, SessionError> {
         let Self { planting, watched, phases, by_task, .. } = self;
         let (mut planted, mut window) = (planting.plant(watched)?, Window::default());
+        let mut interrupted = pace.rest(Instant::now() + SETTLING).await.err();
         planting.open(&mut planted)?;
         let end = Instant::now() + Duration::from_nanos(phases.window.0);
-        let mut interrupted = None;
         while interrupted.is_none() && Instant::now() < end {
             interrupted = pace.rest(end.min(Instant::now() + STEP)).await.err();
             planting.drain(watched, &mut window, *by_task);
