@@ -36,6 +36,7 @@ fn as_root_everything_that_is_needed_works() {
         "tracefs",
         "seccomp-returns",
         "follow-processes",
+        "sampling",
         "others-memory",
         "own-memory",
         "map-files",
@@ -46,7 +47,7 @@ fn as_root_everything_that_is_needed_works() {
     for row in found.needs(None).filter(|row| row["optional"] == false) {
         assert_eq!(row["result"], "works", "{row:#}");
     }
-    for need in ["follow-processes", "map-files", "any-file", "launch"] {
+    for need in ["follow-processes", "sampling", "map-files", "any-file", "launch"] {
         found.assert(None, need, "works", &[], "");
     }
     assert!(found.end()["live"].is_string(), "{}", found.end());
@@ -100,7 +101,7 @@ fn each_capability_that_is_left_out_is_named_where_it_is_needed() {
     // Left out; what is missing then.
     for (left_out, needs) in [
         ("bpf", &["bpf-maps"][..]),
-        ("perfmon", &["bpf-programs", "follow-processes"]),
+        ("perfmon", &["bpf-programs", "follow-processes", "sampling"]),
         ("sys_ptrace", &["others-memory"]),
         ("dac_read_search", &["others-memory", "any-file"]),
         ("checkpoint_restore", &["map-files"]),
@@ -160,7 +161,7 @@ fn tracefs_that_this_user_may_not_write_says_which_capability_may() {
 #[test]
 fn a_system_call_that_a_filter_refuses_is_laid_to_the_filter() {
     for (call, needs) in
-        [(libc::SYS_bpf, &["bpf-maps"][..]), (libc::SYS_perf_event_open, &["rings", "follow-processes"])]
+        [(libc::SYS_bpf, &["bpf-maps"][..]), (libc::SYS_perf_event_open, &["rings", "follow-processes", "sampling"])]
     {
         let found = doctor(&mut refusing(call, None, EPERM, &program()));
         for need in needs {
@@ -177,6 +178,13 @@ fn a_system_call_that_a_filter_refuses_is_laid_to_the_filter() {
     // Memory has a second way.
     let found = doctor(&mut refusing(libc::SYS_process_vm_readv, None, EPERM, &program()));
     found.assert(None, "others-memory", "works", &[], "");
+}
+
+#[test]
+fn a_kernel_that_cannot_sample_says_so_and_what_does_without() {
+    let found = doctor(&mut refusing(libc::SYS_perf_event_open, None, libc::EOPNOTSUPP, &program()));
+    found.assert(None, "sampling", "missing", &["this kernel cannot sample who runs on every CPU"], "--duty");
+    assert_eq!(found.need(None, "sampling")["errno"], libc::EOPNOTSUPP);
 }
 
 #[test]

@@ -27,7 +27,7 @@ const FREE: &str = "free";
 const DOMAINS: [(&str, &str, &[&str]); 4] = [
     ("no_maps", "map_create", &["bpf-maps"]),
     ("no_programs", "prog_load", &["bpf-programs"]),
-    ("no_events", "open", &["rings", "follow-processes"]),
+    ("no_events", "open", &["rings", "follow-processes", "sampling"]),
     (NO_TRACING, "ptrace", &["others-memory", "own-memory"]),
 ];
 const NO_TRACING: &str = "no_tracing";

@@ -21,7 +21,7 @@ fn a_level_that_keeps_events_to_root_is_named_to_those_who_have_all_other_rights
     let tried = run(&rights, &["--json", "-d", "100ms", "--pid", &pid]);
     let found = Diagnosis::of(&run(&rights, &["doctor", "--json"]));
     assert_eq!(found.fact("perfEventParanoid"), Some("3"));
-    for need in ["rings", "follow-processes"] {
+    for need in ["rings", "follow-processes", "sampling"] {
         found.assert(None, need, "missing", &["kernel.perf_event_paranoid is 3"], "kernel.perf_event_paranoid=2");
         assert_eq!(found.need(None, need)["errno"], libc::EACCES);
     }

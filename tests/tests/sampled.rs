@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use tests::fixture::Fixture;
-use tests::observer::Observer;
+use tests::fixture::{Fixture, Scratch};
+use tests::observer::{Observer, program};
+use tests::rights::elsewhere;
 use tests::stream::{Stream, number, word};
 use tests::wait::until;
 
@@ -209,6 +210,30 @@ fn a_thread_that_begins_later_is_sampled_and_nothing_is_planted_for_it() {
     for image in start["targets"][0]["images"].as_array().expect("a list") {
         assert_eq!(number(image, "points"), 0, "{image}");
     }
+}
+
+#[test]
+fn a_kernel_that_does_not_count_arrivals_on_a_cpu_names_no_poll_that_waits_and_says_so() {
+    let mut fixture = start("newest-release", &["idle"]);
+    let (pid, none) = (fixture.pid(), Scratch::new("schedstat"));
+    let file = none.path().join("schedstat");
+    std::fs::write(&file, "0 0 0\n").expect("a temporary file");
+    // What such a kernel shows of each thread, to this observer alone.
+    let shown = format!("for of in /proc/{pid}/task/*/schedstat; do mount --bind {} $of; done", file.display());
+    let mut command = elsewhere(&shown, &program());
+    command.args(["trace", "--json", "--tier", "sampled", "--pid", &pid.to_string()]);
+    let observer = Observer::run_as(&mut command);
+    until("it has begun", || observer.said().iter().any(|line| line.contains("\"start\"")).then_some(()));
+    fixture.say("wait");
+    fixture.wait_for("it is spawned", |line| line.contains("\"kind\":\"sleeper\""));
+    std::thread::sleep(std::time::Duration::from_millis(900));
+    let stream = observer.stop();
+    let missing = stream.missing();
+    assert!(missing.iter().any(|line| line.starts_with("blocking: this kernel does not count")), "{missing:?}");
+    assert_eq!(stream.of("blocking").filter(|line| line["certain"] == true).count(), 0);
+    // Where it counts nothing of that is missing.
+    let stream = observe(&fixture, &["-d", "100ms"]).stream();
+    assert!(!stream.missing().iter().any(|line| line.contains("does not count")), "{:?}", stream.missing());
 }
 
 #[test]

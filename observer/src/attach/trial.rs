@@ -20,7 +20,7 @@ use super::sites::{ImageRequest, Scope};
 use super::tracefs::Tracefs;
 use super::{AttachError, Mechanism, Options};
 use crate::model::{AttachPoint, Cost, MintRegister, Pid, PointIndex, Program, Role, VirtAddr};
-use crate::perf::{Ring, Source, online_cpus};
+use crate::perf::{Ring, Sampling, Source, online_cpus};
 
 /// The outcome of one trial.
 #[derive(Debug)]
@@ -63,6 +63,8 @@ pub struct Trials {
     pub following: Tried,
     /// What hits cost here, where that could be measured.
     pub prices: Option<Prices>,
+    /// An event of whoever runs on one CPU, with registers and stack: how programs are sampled.
+    pub sampling: Tried,
 }
 
 /// What a hit costs a thread here if the program does nothing, nanoseconds, by the instruction that the breakpoint is on.
@@ -75,14 +77,14 @@ pub struct Prices {
 }
 
 impl Trials {
-    /// Tries. Leaves nothing behind.
-    pub fn make(ring_pages: usize) -> Self {
+    /// Tries, with rings of this size and samples like these. Leaves nothing behind.
+    pub fn make(ring_pages: usize, sampling: Sampling) -> Self {
         let rings = match rings(ring_pages) {
             Ok(pages) => Tried::Works(pages),
             Err(error) => Tried::Fails(error),
         };
-        let following = Ring::open(Source::SideBand, 0, 1).map(drop);
-        let following = Tried::of(following.map_err(AttachError::from));
+        let opened = |source| Tried::of(Ring::open(source, 0, 1).map(drop).map_err(AttachError::from));
+        let (following, sampling) = (opened(Source::SideBand), opened(Source::Running(sampling)));
         let blocked = |maps| Self {
             maps,
             programs: Tried::Blocked,
@@ -92,6 +94,7 @@ impl Trials {
             filtered: Tried::Blocked,
             following: Tried::Blocked,
             prices: None,
+            sampling: Tried::Blocked,
         };
         let tried = match Object::load(
             &Options { spawners: Spawners::Reported, ..Options::default() },
@@ -101,7 +104,7 @@ impl Trials {
             Ok(object) => Self { maps: Tried::Works(()), ..programs(object, blocked(Tried::Blocked)) },
             Err(error) => blocked(Tried::Fails(error)),
         };
-        Self { rings, following, ..tried }
+        Self { rings, following, sampling, ..tried }
     }
 
     /// How probes would be attached, if they can be.
@@ -246,7 +249,7 @@ mod tests {
     #[test]
     fn as_root_on_this_kernel_everything_works_and_nothing_is_left_behind() {
         let Some(_alone) = live() else { return };
-        let trials = Trials::make(8);
+        let trials = Trials::make(8, Sampling { period: 10_000_000, stack: 1 << 12 });
         assert!(trials.mechanism().is_some(), "{trials:?}");
         assert!(trials.following.works(), "{trials:?}");
         assert!(matches!(trials.rings, Tried::Works(8)), "{trials:?}");

@@ -25,6 +25,7 @@ fn need(need: Need) -> (&'static str, &'static str) {
         Need::Tracefs => ("tracefs", "trace events; where it is not mounted, it is mounted for this program alone"),
         Need::ReturnsUnderFilter => ("seccomp-returns", "return probes in programs with a seccomp filter"),
         Need::Following => ("follow-processes", "seeing processes come and go, in the whole system"),
+        Need::Sampling => ("sampling", "`--tier sampled`: who runs, with registers and stack, on every CPU"),
         Need::OtherUsers => ("others-memory", "ps, sweep, live stream: processes of other users"),
         Need::SameUser => ("own-memory", "ps, sweep, live stream: processes of this user"),
         Need::MapFiles => ("map-files", "images whose file was deleted or replaced since the start"),
@@ -149,6 +150,7 @@ fn cause(cause: &Cause, need: Need) -> (String, String) {
         Cause::Session(error) => {
             let step = match need {
                 Need::UprobeMulti => "nothing: trace events take its place (Linux 6.6 and later have it)".to_owned(),
+                Need::Sampling => "use `trace --duty 5%` or `--tier polls`, which probe polls instead".to_owned(),
                 _ => failure::session_step(error),
             };
             (error.in_full(), step)

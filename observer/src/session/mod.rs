@@ -6,6 +6,7 @@ mod candidate;
 mod censuses;
 mod disk;
 mod doctor;
+mod duty;
 mod error;
 mod follow;
 mod governing;
@@ -57,6 +58,7 @@ pub use doctor::{
     Cause, Detail, Diagnosis, DoctorOptions, Expected, Machine, Missing, Need, NotTried, Observed, Outcome, Points,
     Prices, Reads, Risk, Row, SlowPoint, Span, doctor,
 };
+pub use duty::{DutyOptions, duty};
 pub use error::{SessionError, Unsupported};
 pub use governor::{Cap, Governed};
 pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};

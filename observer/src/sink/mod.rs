@@ -19,7 +19,8 @@ pub use doctor::{
 };
 pub use json::Json;
 pub use sampled::{
-    Blocking, Busy, How, Interval, SampledEnd, SampledJson, SampledReport, SampledSink, SampledStart, SampledText,
+    Blocking, Busy, DutyBusy, DutyEnd, DutyInterval, DutyReport, DutyStart, How, Interval, SampledEnd, SampledJson,
+    SampledReport, SampledSink, SampledStart, SampledText, Spans,
 };
 pub use sites::{
     CensusReport, FuturesCount, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText,

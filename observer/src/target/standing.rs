@@ -30,9 +30,10 @@ impl Standing {
     }
 }
 
-/// How often a thread got on a CPU, from the text of `/proc/PID/task/TID/schedstat`: time on, time waited, times.
+/// How often a thread got on a CPU, from the text of `/proc/PID/task/TID/schedstat`: time on, time waited, times. A kernel that
+/// counts none of it shows zeroes, and they are no count: they never move.
 pub fn parse_arrivals(text: &str) -> Option<u64> {
-    text.trim_end().split(' ').nth(2)?.parse().ok()
+    text.trim_end().split(' ').nth(2)?.parse().ok().filter(|times| *times > 0)
 }
 
 /// How often a thread went off the CPU to wait, not because its time was up, from the text of `/proc/PID/task/TID/status`.
@@ -52,6 +53,11 @@ impl Process {
     /// (`CONFIG_SCHED_INFO`).
     pub fn arrivals(&self, tid: Tid) -> Option<u64> {
         parse_arrivals(&self.text(&format!("task/{tid}/schedstat")).ok()?)
+    }
+
+    /// Whether the kernel counts how often its threads get on a CPU. Those that run are asked: one has at least.
+    pub fn counts_arrivals(&self) -> bool {
+        self.thread_ids().into_iter().any(|tid| self.arrivals(tid).is_some())
     }
 
     /// How often the thread went off the CPU to wait so far. While that does not move it runs, or is ready to.

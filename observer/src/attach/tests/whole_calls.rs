@@ -206,19 +206,20 @@ fn polls_that_change_nothing_are_reported_summed_up_or_left_unsaid_as_is_said_me
 #[test]
 fn a_call_whose_probes_are_out_is_in_progress_until_all_are_forgotten() {
     let Some(_alone) = live() else { return };
-    let Some(mut probes) = once(64) else { return };
-    let points = [point(Role::Poll, stays as *const () as usize)];
-    // Before there are links: it would hold them as well.
-    let mut child = forked(|child| stays(&Cell::new(LIVE), child));
-    let links = probes.attach(&everyone(&points)).unwrap();
-    child.go();
-    child.told();
-    drop(links);
-    assert_eq!(begun(&probes).len(), 1);
-    probes.forget_calls_of_all().unwrap();
-    assert_eq!(begun(&probes).len(), 0);
-    child.run();
-    assert_eq!(drain(&mut probes).0.len(), 0, "nobody is there to see its return");
+    for mut probes in once(64) {
+        let points = [point(Role::Poll, stays as *const () as usize)];
+        // Before there are links: it would hold them as well.
+        let mut child = forked(|child| stays(&Cell::new(LIVE), child));
+        let links = probes.attach(&everyone(&points)).unwrap();
+        child.go();
+        child.told();
+        drop(links);
+        assert_eq!(begun(&probes).len(), 1);
+        probes.forget_calls_of_all().unwrap();
+        assert_eq!(begun(&probes).len(), 0);
+        child.run();
+        assert_eq!(drain(&mut probes).0.len(), 0, "nobody is there to see its return");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::io;
 use crate::attach::{AttachError, Mechanism, Prices, Trials, Tried, UnderFilter};
 use crate::model::{Capability, CapabilitySet};
 use crate::session::SessionError;
+use crate::session::sampled::asked_for;
 use crate::target::{
     Launched, MemoryError, Readers, Seccomp, Settings, Status, TargetError, Tracing, TrialError,
     in_first_user_namespace, own_status, try_any_file, try_map_files, try_reading, try_tracing,
@@ -17,6 +18,9 @@ use super::need::{Cause, Detail, Missing, Need, NotTried, Outcome, Risk, Row};
 
 /// Size of each CPU's ring where nobody says otherwise, pages.
 const RING_PAGES: usize = 1024;
+
+/// Samples a second where nobody says otherwise.
+const HZ: u32 = 99;
 
 /// The machine, and what this program may do on it.
 #[derive(Debug)]
@@ -53,7 +57,7 @@ impl Machine {
             prices: None,
             rows: Vec::new(),
         };
-        let trials = Trials::make(RING_PAGES);
+        let trials = Trials::make(RING_PAGES, asked_for(HZ));
         machine.prices = trials.prices;
         machine.mechanism = trials.mechanism();
         if let Tried::Works(fate) = trials.filtered {
@@ -92,6 +96,7 @@ impl Machine {
             Row::optional(Need::Tracefs, self.tracing(multi)),
             Row::optional(Need::ReturnsUnderFilter, filtered),
             Row::optional(Need::Following, self.outcome(trials.following)),
+            Row::optional(Need::Sampling, self.outcome(trials.sampling)),
         ]
     }
 

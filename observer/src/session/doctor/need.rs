@@ -26,6 +26,8 @@ pub enum Need {
     ReturnsUnderFilter,
     /// Following processes as they come and go.
     Following,
+    /// Sampling who runs, with registers and stack.
+    Sampling,
     /// Reading processes of other users.
     OtherUsers,
     /// Reading processes of this user.

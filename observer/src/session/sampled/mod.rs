@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::model::{Missing, Ns, ProcAddr, TypeEntry};
-use crate::perf::online_cpus;
+use crate::perf::{Sampling, online_cpus};
 use crate::sink::{EndReason, SampledReport, SampledSink, SampledStart};
 use crate::target::monotonic_now;
 
@@ -31,6 +31,7 @@ use super::{Caching, Selection, event_loop, kernel_release, progress};
 
 use sampling::{Rate, Sampled};
 use subject::Subject;
+pub(super) use tally::Whose;
 
 /// Bytes of stack in a sample: as much as a spawner's copy has.
 const STACK: u32 = 28 << 10;
@@ -38,6 +39,11 @@ const STACK: u32 = 28 << 10;
 const STEPS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(5));
 /// Of the time, so many parts are left to others for each part that looking takes.
 const REST: u32 = 20;
+
+/// What is asked of the kernel for so many samples a second.
+pub(super) fn asked_for(hz: u32) -> Sampling {
+    Sampling { period: 1_000_000_000 / u64::from(hz.max(1)), stack: STACK }
+}
 
 /// How who runs is sampled.
 #[derive(Clone, Debug)]
@@ -73,11 +79,11 @@ pub struct SampledOutput {
 }
 
 impl SampledOutput {
-    fn say(&mut self, report: &SampledReport<'_>) -> Result<(), SessionError> {
+    pub(super) fn say(&mut self, report: &SampledReport<'_>) -> Result<(), SessionError> {
         self.sink.say(report, &mut self.out).map_err(SessionError::Output)
     }
 
-    fn flush(&mut self) -> Result<(), SessionError> {
+    pub(super) fn flush(&mut self) -> Result<(), SessionError> {
         self.out.flush().map_err(SessionError::Output)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::model::{Estimate, Ns, Pid, ProcAddr, Resource, TaskId, Tick};
-use crate::perf::{Kind, Ring, Sampling, Source, tick};
+use crate::perf::{Kind, Ring, Source, tick};
 use crate::session::error::SessionError;
 use crate::sink::{Blocking, Busy, EndReason, How, Interval, SampledEnd, SampledReport};
 use crate::target::{monotonic_now, page_size};
@@ -13,7 +13,7 @@ use super::runs::{GAP, Look, Runs};
 use super::still::{Still, Stuck};
 use super::subject::{Activity, InPoll, Subject};
 use super::tally::Tally;
-use super::{STACK, SampledOptions, SampledOutput, types};
+use super::{STACK, SampledOptions, SampledOutput, asked_for, types};
 
 /// How often a task that was sampled in a row is looked at, one look after the other: one that is polled again and again
 /// is seen not to run in one of them.
@@ -38,8 +38,8 @@ pub(super) struct Rate {
 impl Rate {
     /// Opens an event on each of these CPUs.
     pub(super) fn begin(options: &SampledOptions, cpus: &[u32]) -> Result<Self, SessionError> {
-        let period = 1_000_000_000 / u64::from(options.hz.max(1));
-        let source = Source::Running(Sampling { period, stack: STACK });
+        let asked = asked_for(options.hz);
+        let (period, source) = (asked.period, Source::Running(asked));
         let (rings, pages) = Ring::open_each(source, cpus, options.ring_pages).map_err(SessionError::Sampling)?;
         let room = pages as u64 * page_size() / 2 / (u64::from(STACK) + BESIDES);
         let patience = Duration::from_nanos(room.saturating_mul(period));

@@ -29,18 +29,6 @@ pub(super) struct Stuck {
 pub(super) struct Still {
     threads: HashMap<Tid, Thread>,
     listed: Option<Ns>,
-    /// The kernel counts arrivals on a CPU, and tells where threads wait.
-    pub(super) told: Told,
-}
-
-/// Whether the kernel tells what is asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Told {
-    /// No thread was asked about yet.
-    #[default]
-    NotAsked,
-    Yes,
-    No,
 }
 
 #[derive(Debug, Default)]
@@ -74,10 +62,6 @@ impl Still {
         let mut found = Vec::new();
         for (tid, thread) in &mut self.threads {
             let arrivals = subject.process.arrivals(*tid);
-            self.told = match (self.told, arrivals) {
-                (Told::Yes, _) | (_, Some(_)) => Told::Yes,
-                (_, None) => Told::No,
-            };
             if arrivals.is_none() || thread.arrivals != arrivals {
                 *thread = Thread { arrivals, standing: None };
                 continue;

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    Caller, CellWords, Kept, Pid, ProcAddr, Registers, StackCopy, TargetEntry, TaskId, TaskState, Tick, Trigger,
-    Untold, UnwindEnd,
+    Caller, CellWords, Kept, Missing, Pid, ProcAddr, Registers, StackCopy, TargetEntry, TaskId, TaskState, Tick,
+    Trigger, Untold, UnwindEnd,
 };
 use crate::session::error::SessionError;
 use crate::session::images::Images;
@@ -87,7 +87,15 @@ const MOST_NAMED: usize = 1 << 12;
 impl Subject {
     /// Looks at the process's images.
     pub(super) fn open(process: Arc<Process>, images: &mut Images<'_>) -> Result<Self, SessionError> {
-        let LookedAt { entry, polls, .. } = look_at(&process, images)?;
+        let LookedAt { mut entry, polls, .. } = look_at(&process, images)?;
+        if !process.counts_arrivals() && !process.has_ended() {
+            entry.missing.push(Missing {
+                event: "blocking",
+                reason: "this kernel does not count how often threads get on a CPU (/proc/PID/task/TID/schedstat), so a poll that waits \
+                         is not named: boot one with CONFIG_SCHEDSTATS or CONFIG_SCHED_INFO, or time every poll with `--tier full`"
+                    .to_owned(),
+            });
+        }
         let mut code = Code::new(Arc::clone(&process));
         // Read now, not when the first samples wait.
         code.read_at(polls.iter().map(|poll| poll.start));

@@ -14,11 +14,11 @@ const MOST_TASKS: usize = 1 << 16;
 
 /// Whose time it was.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Whose {
+pub(in crate::session) struct Whose {
     /// The type; several where the code does not tell them apart.
-    pub(super) vtables: Vec<ProcAddr>,
+    pub(in crate::session) vtables: Vec<ProcAddr>,
     /// The task, where tasks are counted apart and it is told.
-    pub(super) task: Option<TaskId>,
+    pub(in crate::session) task: Option<TaskId>,
 }
 
 /// Counts of samples.

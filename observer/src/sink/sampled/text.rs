@@ -18,9 +18,9 @@ const ROWS: usize = 20;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SampledText {
     colour: bool,
-    began: Ns,
+    pub(super) began: Ns,
     /// Of the table that is written.
-    rows: usize,
+    pub(super) rows: usize,
 }
 
 impl SampledText {
@@ -29,7 +29,7 @@ impl SampledText {
         Self { colour, ..Self::default() }
     }
 
-    fn paint(&self, colour: AnsiColor, text: &str) -> String {
+    pub(super) fn paint(&self, colour: AnsiColor, text: &str) -> String {
         if !self.colour {
             return text.to_owned();
         }
@@ -37,7 +37,7 @@ impl SampledText {
         format!("{}{text}{}", style.render(), style.render_reset())
     }
 
-    fn seconds(&self, at: Ns) -> f64 {
+    pub(super) fn seconds(&self, at: Ns) -> f64 {
         at.since(self.began).0 as f64 / 1e9
     }
 
@@ -81,12 +81,18 @@ impl SampledText {
         writeln!(out, "{:>10} {:>19} {:>7} {:>8}  future", "busy", "between", "share", "samples")
     }
 
-    fn busy(&mut self, busy: &Busy<'_>, out: &mut dyn Write) -> io::Result<()> {
+    /// Whether the table has room for one more; says so once where it has not.
+    pub(super) fn row_fits(&mut self, out: &mut dyn Write) -> io::Result<bool> {
         self.rows += 1;
-        match self.rows.cmp(&(ROWS + 1)) {
-            std::cmp::Ordering::Less => {}
-            std::cmp::Ordering::Equal => return writeln!(out, "{:>10} and more, see --json", "..."),
-            std::cmp::Ordering::Greater => return Ok(()),
+        if self.rows == ROWS + 1 {
+            writeln!(out, "{:>10} and more, see --json", "...")?;
+        }
+        Ok(self.rows <= ROWS)
+    }
+
+    fn busy(&mut self, busy: &Busy<'_>, out: &mut dyn Write) -> io::Result<()> {
+        if !self.row_fits(out)? {
+            return Ok(());
         }
         let between = format!("{} {}", seconds(busy.busy.low), seconds(busy.busy.high));
         let task = busy.task.map_or(String::new(), |task| format!("  task {task}"));
@@ -139,18 +145,23 @@ impl SampledSink for SampledText {
             }
             SampledReport::Lost { at, count } => {
                 let word = self.paint(AnsiColor::Red, "lost");
-                writeln!(out, "{:.3} s  {word}  {count} samples: figures are now \"at least\"", self.seconds(*at))
+                writeln!(
+                    out,
+                    "{:.3} s  {word}  {count} samples or records: figures are now \"at least\"",
+                    self.seconds(*at)
+                )
             }
             SampledReport::End(end) => self.end(end, out),
+            SampledReport::Duty(report) => self.duty(report, out),
         }
     }
 }
 
 /// One type, or all that it may be.
-fn label(types: &[&TypeEntry]) -> String {
+pub(super) fn label(types: &[&TypeEntry]) -> String {
     types.iter().map(|entry| future_label(entry)).collect::<Vec<_>>().join(" or ")
 }
 
-fn seconds(span: Ns) -> String {
+pub(super) fn seconds(span: Ns) -> String {
     format!("{:.3} s", span.0 as f64 / 1e9)
 }
