@@ -163,7 +163,7 @@ fn session_code(error: &SessionError) -> u8 {
             PerfError::RingSize { .. } => code::USAGE,
             PerfError::System { .. } => code::RUN_TIME,
         },
-        SessionError::Output(_) | SessionError::System { .. } => code::RUN_TIME,
+        SessionError::Output(_) | SessionError::Unread { .. } | SessionError::System { .. } => code::RUN_TIME,
     }
 }
 
@@ -189,6 +189,9 @@ pub(super) fn session_step(error: &SessionError) -> String {
         SessionError::Attach(error) => return attach_step(error),
         SessionError::Sampling(error) => return sampling_step(error),
         SessionError::Output(_) => "check the disk and the file; the target was left as it was",
+        SessionError::Unread { .. } => {
+            "read the output to its end, or write it into a file with -o FILE; the target was left as it was"
+        }
         SessionError::System { .. } => "run again with -v; if it stays, report it with the output",
     };
     step.to_owned()

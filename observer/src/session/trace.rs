@@ -20,15 +20,17 @@ use super::follow::{FEW_NEWS_PAGES, Follower, NEWS_PAGES};
 use super::held::Held;
 use super::images::Images;
 use super::named::{Named, Reached};
+use super::outlet::{Left as Unwritten, Outlet};
 use super::overhead::Costs;
 use super::population::{Beginning, Change, Ending, Members, Population};
 use super::privileges::{Stage, keep};
+use super::reader::Reader;
 use super::select::{Targets, select};
 use super::setup::{Looking, Setup, set_up};
 use super::stream::{SHORT_WINDOW, Stream, WINDOW};
 use super::sums::Sums;
 use super::watch::{Watch, Woken};
-use super::{Options, Output, Selection, event_loop, kernel_release, progress};
+use super::{Options, Output, Selection, bell, event_loop, kernel_release, progress};
 
 /// Between two looks at the memory in use.
 const LOOK: Ns = Ns(500_000_000);
@@ -77,15 +79,20 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let every_poll = quiet(options) == Quiet::Reported;
     let kernel_sums = probes.poll_sums()?;
     let sums = options.sums.map(|every| Sums::new(Ns::of(every), kernel_sums));
-    let mut stream = Stream::new(population, Lifecycle::new(rules), output, every_poll, sums);
+    let failed = |source| SessionError::System { what: "start threads for rings and output", source };
+    let (bell, ear) = bell::hang().map_err(failed)?;
+    let Output { sink, out } = output;
+    let out = Outlet::begin(out, bell.another().map_err(failed)?).map_err(failed)?;
+    let mut stream = Stream::new(population, Lifecycle::new(rules), (sink, out), every_poll, sums);
     let mut follower = Follower::begin(options, lives, (&processes, held), &mut stream, &say)?;
     let until = options.duration.map(|duration| Instant::now() + duration);
     // Before the start is said: who reads it may send a signal at once.
-    let watch = {
+    let mut watch = {
         let _inside = runtime.enter();
-        Watch::new(probes.rings(), if everyone { None } else { Some(&processes[..]) }, until)
+        Watch::new(ear, if everyone { None } else { Some(&processes[..]) }, until)
             .map_err(|source| SessionError::System { what: "watch rings, targets and signals", source })?
     };
+    let mut reader = Reader::begin(probes.take_rings(), options.bound, bell).map_err(failed)?;
     attached.say_start(&mut stream, &probes, &follower)?;
     let every = Ns::of(options.overhead_every);
     let mut costs = Costs::new(attached.at, every, probes.hit_ns());
@@ -96,28 +103,49 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     }
     let running = launched.map(Launched::resume).transpose()?;
     let reason = runtime.block_on(async {
-        let (probes, stream, follower) = (&mut probes, &mut stream, &mut follower);
+        let (probes, reader, stream, follower) = (&mut probes, &mut reader, &mut stream, &mut follower);
         let budget = Budget::new(options.bound);
-        let (looked, costs) = (Ns(0), &mut costs);
-        let observing =
-            Observing { probes, stream, follower, censuses, budget, costs, next_look: Ns(0), looked, say: &say };
-        { observing }.run(watch).await
+        let costs = &mut costs;
+        let mut observing = Observing {
+            probes,
+            reader,
+            stream,
+            follower,
+            censuses,
+            budget,
+            costs,
+            next_look: Ns(0),
+            looked: Ns(0),
+            horizon: Ns(0),
+            say: &say,
+        };
+        observing.run(&mut watch).await
     });
     let detaching = monotonic_now();
     // What is lost from here on, while nobody reads the rings, is not part of what is said.
-    let filled = stream.look_at_calls(&probes, detaching).and_then(|()| stream.fill(&mut probes, detaching));
+    let looked = stream.look_at_calls(&probes, detaching);
+    stream.fill(&mut reader);
+    let counted = looked.and_then(|()| stream.count_lost(&probes, detaching));
     follower.fill(&mut stream, &probes);
     drop(follower);
     let detach = monotonic_now().since(detaching);
-    stream.drain(&mut probes);
-    let ended = reason.and_then(|reason| filled.map(|_| reason).map_err(SessionError::from));
+    stream.fill(&mut reader);
+    drop(reader);
+    let ended = reason.and_then(|reason| counted.map(|_| reason).map_err(SessionError::from));
     let ended = ended.and_then(|reason| {
         // What was seen after the probes began to be taken out is half the truth: some were gone already.
-        stream.release(detaching).map_err(SessionError::Output)?;
+        stream.release_all(detaching).map_err(SessionError::Output)?;
         stream.report_sums(detaching, true).map_err(SessionError::Output)?;
         let overhead = costs.all(detaching, probes.counters()?, stream.records_read());
-        finish(&mut stream, reason, (detaching, detach), overhead, &say)
+        finish(&mut stream, reason, (detaching, detach), overhead, &say)?;
+        runtime.block_on(written(&stream, &mut watch, reason == EndReason::Signal))
     });
+    if let Err(error) = &ended
+        && !error.is_of_output()
+    {
+        // What was said before it failed is written if somebody reads it: the failure is what is told.
+        let _ = runtime.block_on(written(&stream, &mut watch, true));
+    }
     runtime.shutdown_background();
     outlive(running, &say);
     ended.or_else(SessionError::unless_nobody_reads)
@@ -179,6 +207,7 @@ impl Attached {
 /// The loop and what it works with.
 struct Observing<'a, 'f> {
     probes: &'a mut Probes,
+    reader: &'a mut Reader,
     stream: &'a mut Stream,
     follower: &'a mut Follower<'f>,
     censuses: Censuses,
@@ -188,30 +217,40 @@ struct Observing<'a, 'f> {
     next_look: Ns,
     /// When calls in progress were looked at last: what has begun before is known.
     looked: Ns,
+    /// Up to when all is known: by the last time that the rings were looked at.
+    horizon: Ns,
     say: &'a dyn Fn(u8, &str),
 }
 
 impl Observing<'_, '_> {
-    async fn run(&mut self, mut watch: Watch) -> Result<EndReason, SessionError> {
+    async fn run(&mut self, watch: &mut Watch) -> Result<EndReason, SessionError> {
         loop {
             let woken = watch.next().await;
             let now = monotonic_now();
             // Before the rings are looked at: what was written later may have been passed by.
             let written = watch.horizon().written();
-            self.look_at_calls(written, now)?;
-            let lost = self.stream.fill(self.probes, now)?;
-            if lost > 0 {
+            // Where nothing more can be said nothing more is taken: what is beyond the reader's room is lost, and counted.
+            let stalled = self.stream.is_stalled();
+            if !stalled {
+                self.look_at_calls(written, now)?;
+                self.stream.fill(self.reader);
+            }
+            if self.stream.count_lost(self.probes, now)? > 0 {
                 self.censuses.want_all();
             }
             self.follower.fill(self.stream, self.probes);
             self.follower.tend(self.stream, self.probes, now);
-            self.censuses.tend(self.stream, now, self.say).await;
+            if !stalled {
+                self.censuses.tend(self.stream, now, self.say).await;
+            }
             self.look_at_budget(now)?;
             let window = if self.budget.level() >= Level::Window { SHORT_WINDOW } else { WINDOW };
             // What a census finds belongs between the records of its own time.
             let horizon = if self.censuses.are_under_way() { Ns(0) } else { written };
-            let horizon = horizon.max(now.before(window.0)).min(self.looked);
-            let changes = self.stream.release(horizon).map_err(SessionError::Output)?;
+            if !stalled {
+                self.horizon = horizon.max(now.before(window.0)).min(self.looked);
+            }
+            let changes = self.stream.release(self.horizon).map_err(SessionError::Output)?;
             changes.into_iter().for_each(|(at, change)| self.changed(at, change));
             self.stream.report_costs(now, self.probes, self.costs, woken == Woken::Asked)?;
             self.stream.report_sums(now, false).map_err(SessionError::Output)?;
@@ -303,6 +342,32 @@ fn finish(
     let (sink, out) = stream.sink();
     let end = End { at: detaching, reason, totals, detach, overhead };
     sink.end(&end, out).and_then(|()| out.flush()).map_err(SessionError::Output)
+}
+
+/// For how long somebody who was asked to end waits for a reader who takes nothing.
+const PATIENCE: Ns = Ns(2_000_000_000);
+
+/// Waits until all is written. Somebody who is asked to end gives up on a reader who takes nothing for a while, and who is asked
+/// once more at once.
+async fn written(stream: &Stream, watch: &mut Watch, asked: bool) -> Result<(), SessionError> {
+    let (mut asked, mut taken, mut since) = (asked, 0, monotonic_now());
+    loop {
+        let Unwritten { unwritten, written } = stream.unwritten().map_err(SessionError::Output)?;
+        if unwritten == 0 {
+            return Ok(());
+        }
+        let now = monotonic_now();
+        if written > taken {
+            (taken, since) = (written, now);
+        }
+        let again = watch.is_asked_to_end().await;
+        if asked && (again || now.since(since) >= PATIENCE) {
+            return Err(SessionError::Unread { bytes: unwritten });
+        }
+        if again {
+            (asked, since) = (true, now);
+        }
+    }
 }
 
 /// A program that we launched outlives the observation; if it has ended already, its status is fetched.

@@ -5,7 +5,7 @@ mod bpftrace;
 mod goals;
 mod load;
 mod machine;
-mod page;
+pub(super) mod page;
 mod points;
 mod presence;
 mod process;
