@@ -89,7 +89,7 @@ fn a_reader_who_stops_reading_holds_up_no_target_and_is_told_what_he_missed() {
     let peak = observer.peak();
     assert!(peak <= BOUND, "{peak} MiB of {BOUND} were used");
 
-    let rest = Collected::from(observer.out.take().expect("is read once"));
+    let mut rest = Collected::from(observer.out.take().expect("is read once"));
     rest.wait_for("a loss is said", 0, |line| line.contains("\"event\":\"lost\"")).expect("a loss is said");
     observer.interrupt();
     assert_eq!(observer.ended().code(), Some(0), "{:?}", observer.stderr.so_far());
