@@ -70,7 +70,7 @@ impl Resources {
     /// See [`super::Lifecycle::known_cells`].
     pub(super) fn known_cells(&self) -> Vec<KnownCell> {
         let of = |(id, task): (AsyncId, &Task)| {
-            Some(KnownCell { id, header: task.header?, vtable: task.vtable, task: task.task_id? })
+            Some(KnownCell { id, header: task.header()?, vtable: task.vtable, task: task.task_id()? })
         };
         self.table.iter().filter(|(_, task)| self.lossy || task.doubtful).filter_map(of).collect()
     }
@@ -100,7 +100,7 @@ impl Resources {
             id
         });
         // Only where nothing was seen there yet: a later record knows better than an earlier reading.
-        if self.table.get(id).is_some_and(|entry| entry.header.is_none())
+        if self.table.get(id).is_some_and(|entry| entry.header().is_none())
             && let Some(freed) = self.table.settle(id, task.header)
         {
             self.conclude_end(census, freed, out);

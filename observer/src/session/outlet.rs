@@ -11,6 +11,9 @@ use super::bell::Bell;
 /// Handed over at once: a pipe's whole content.
 const PIECE: usize = 64 << 10;
 
+/// Room for so many bytes is kept where none are to be written.
+const ROOM: usize = 4 * PIECE;
+
 /// With so many bytes unwritten it is full: more than a quick reader leaves in the time between two looks at it.
 const MOST: usize = 4 << 20;
 
@@ -179,7 +182,7 @@ impl Shared {
             }
             bytes.clear();
             // After a time of plenty its room is given back.
-            bytes.shrink_to(MOST);
+            bytes.shrink_to(ROOM);
         }
     }
 

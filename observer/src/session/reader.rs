@@ -76,6 +76,10 @@ impl Reader {
     pub(super) fn take(&mut self) -> Records {
         let mut held = self.shared.lock();
         held.drain();
+        if held.pieces.len() <= 1 {
+            // A time of plenty is over.
+            held.spare.truncate(1);
+        }
         Records { pieces: std::mem::take(&mut held.pieces), read: held.records }
     }
 

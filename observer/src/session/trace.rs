@@ -11,7 +11,7 @@ use crate::lives::Lives;
 use crate::model::{Catalog, EventSet, Missing, Ns};
 use crate::plan::watches_polls;
 use crate::sink::{End, EndReason, Overhead, Start};
-use crate::target::{Launched, Running, monotonic_now, own_memory};
+use crate::target::{Launched, Running, give_memory_back, monotonic_now, own_memory};
 
 use super::budget::{Budget, Level};
 use super::censuses::Censuses;
@@ -34,6 +34,9 @@ use super::{Options, Output, Selection, bell, event_loop, kernel_release, progre
 
 /// Between two looks at the memory in use.
 const LOOK: Ns = Ns(500_000_000);
+/// So many records between two of them leave room that nobody uses, between what is kept for long: it is given back when fewer
+/// come.
+const MANY: u64 = 10_000;
 /// Between two looks at the calls in progress, where records wait for one. It reads a map of the kernel's from end to end.
 const SHORTLY: Ns = Ns(5_000_000);
 
@@ -117,6 +120,8 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
             next_look: Ns(0),
             looked: Ns(0),
             horizon: Ns(0),
+            read: 0,
+            busy: false,
             say: &say,
         };
         observing.run(&mut watch).await
@@ -217,6 +222,9 @@ struct Observing<'a, 'f> {
     next_look: Ns,
     /// When calls in progress were looked at last: what has begun before is known.
     looked: Ns,
+    /// Records that had been read by the last look, and whether many were since the one before.
+    read: u64,
+    busy: bool,
     /// Up to when all is known: by the last time that the rings were looked at.
     horizon: Ns,
     say: &'a dyn Fn(u8, &str),
@@ -288,6 +296,12 @@ impl Observing<'_, '_> {
             return Ok(());
         }
         self.next_look = Ns(now.0 + LOOK.0);
+        let read = self.stream.records_read();
+        let was_busy = std::mem::replace(&mut self.busy, read - self.read >= MANY);
+        self.read = read;
+        if was_busy && !self.busy {
+            give_memory_back();
+        }
         // What cannot be read binds nothing: it is this program's own file.
         let Some(resident) = own_memory() else { return Ok(()) };
         let Some(level) = self.budget.used(resident) else { return Ok(()) };

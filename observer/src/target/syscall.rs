@@ -102,6 +102,12 @@ pub fn wake_soon() -> io::Result<()> {
     }
 }
 
+/// Gives pages that the allocator holds and nobody uses back to the kernel.
+pub fn give_memory_back() {
+    // SAFETY: no pointers; the allocator locks its own state.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// Whether the file is shown by an overlay file system (`OVERLAYFS_SUPER_MAGIC` in Linux's `include/uapi/linux/magic.h`).
 pub fn is_on_overlay(file: &File) -> io::Result<bool> {
     const OVERLAY: i64 = 0x794c_7630;
