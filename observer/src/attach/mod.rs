@@ -16,6 +16,7 @@ mod mechanism;
 mod object;
 mod polled;
 mod probes;
+mod rings;
 mod sites;
 mod trial;
 #[cfg(test)]
@@ -33,5 +34,6 @@ pub use mechanism::Mechanism;
 pub use observer_common::{Audience, Quiet};
 pub use polled::PollSums;
 pub use probes::{Counters, Drained, Options, Probes};
+pub use rings::Rings;
 pub use sites::{ImageRequest, Scope};
 pub use trial::{Prices, Trials, Tried, UnderFilter};

@@ -16,7 +16,7 @@ use super::links::Way;
 use super::mechanism::{Trial, try_multi};
 use super::object::{Calls, Object, Sessions, Spawners, Work};
 use super::tracefs::Tracefs;
-use super::{AttachError, Audience, ImageRequest, Links, Mechanism};
+use super::{AttachError, Audience, ImageRequest, Links, Mechanism, Rings};
 use crate::model::{Pid, PointIndex, Program, Spot};
 use crate::perf::{Ring, Source, online_cpus};
 
@@ -98,7 +98,7 @@ pub struct Probes {
     programs: HashMap<Program, OwnedFd>,
     way: Way,
     audience: Audience,
-    rings: Vec<Ring>,
+    rings: Rings,
     ring_pages: usize,
     log: Option<KernelLog>,
     hit_ns: Option<f64>,
@@ -150,7 +150,7 @@ impl Probes {
             programs,
             way,
             audience: options.audience,
-            rings,
+            rings: Rings::of(rings),
             ring_pages,
             log,
             hit_ns,
@@ -194,7 +194,12 @@ impl Probes {
     /// The rings, one a CPU that was online at the start, to wait for. One becomes readable when a quarter of it is
     /// unread; the rest is there without that, so drain by a timer, too.
     pub fn rings(&self) -> &[Ring] {
-        &self.rings
+        self.rings.rings()
+    }
+
+    /// Gives the rings away, to be emptied by another thread: from now on there are none here.
+    pub fn take_rings(&mut self) -> Rings {
+        std::mem::take(&mut self.rings)
     }
 
     /// Size of each ring, pages: less than was asked for, if this user may not lock so much memory.
@@ -202,21 +207,9 @@ impl Probes {
         self.ring_pages
     }
 
-    /// Hands every record there is to `sink`, with its CPU. Records of one CPU come in the order in which they were
-    /// written, which is almost that of their times; those of different CPUs are not merged.
+    /// Hands every record there is to `sink`, see [`Rings::drain`].
     pub fn drain(&mut self, sink: &mut dyn FnMut(u32, &[u8])) -> Drained {
-        let mut drained = Drained::default();
-        for ring in &mut self.rings {
-            let cpu = ring.cpu();
-            ring.drain(&mut |entry| {
-                if let Some(record) = entry.written() {
-                    drained.records += 1;
-                    sink(cpu, record);
-                }
-                drained.lost_in_ring += entry.lost().unwrap_or(0);
-            });
-        }
-        drained
+        self.rings.drain(sink)
     }
 
     /// From now on, spawns at this point are reported with the memory that the word at this spot points to. Where records

@@ -183,7 +183,7 @@ fn session_code(error: &SessionError) -> u8 {
             PerfError::RingSize { .. } => code::USAGE,
             PerfError::System { .. } => code::RUN_TIME,
         },
-        SessionError::Output(_) | SessionError::System { .. } => code::RUN_TIME,
+        SessionError::Output(_) | SessionError::Unread { .. } | SessionError::System { .. } => code::RUN_TIME,
     }
 }
 
@@ -214,6 +214,9 @@ pub(super) fn session_step(error: &SessionError) -> String {
         SessionError::Sampling(error) => return sampling_step(error),
         SessionError::NoQuickProbes(_) => "use --tier sampled without --duty (samples), or Linux 6.10 or later",
         SessionError::Output(_) => "check the disk and the file; the target was left as it was",
+        SessionError::Unread { .. } => {
+            "read the output to its end, or write it into a file with -o FILE; the target was left as it was"
+        }
         SessionError::System { .. } => "run again with -v; if it stays, report it with the output",
     };
     step.to_owned()

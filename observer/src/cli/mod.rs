@@ -142,7 +142,7 @@ fn filters(texts: &[String]) -> Vec<Filter> {
 fn sites_output(common: &Common, shows: Shows) -> Result<SitesOutput, Failure> {
     let profile = common.output.as_deref().and_then(|path| Some((profile_kind(path)?, path)));
     let (Opened { out, colour }, profile) = match profile {
-        Some((kind, path)) => (standard_output(), Some((kind, create(path)?))),
+        Some((kind, path)) => (standard_output(), Some((kind, create(path)? as Box<dyn Write>))),
         None => (open(common)?, None),
     };
     let sink: Box<dyn SiteSink> =
@@ -162,7 +162,7 @@ fn profile_kind(path: &Path) -> Option<ProfileKind> {
 
 /// Where output goes.
 struct Opened {
-    out: Box<dyn Write>,
+    out: Box<dyn Write + Send>,
     /// It is a terminal, and colours are not refused.
     colour: bool,
 }
@@ -180,6 +180,6 @@ fn standard_output() -> Opened {
     Opened { out: Box::new(out), colour }
 }
 
-fn create(path: &Path) -> Result<Box<dyn Write>, Failure> {
+fn create(path: &Path) -> Result<Box<dyn Write + Send>, Failure> {
     Ok(Box::new(File::create(path).map_err(|source| Failure::output(path, source))?))
 }

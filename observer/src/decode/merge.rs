@@ -12,6 +12,9 @@ use crate::model::Ns;
 
 use super::record::timestamp;
 
+/// Room for so many records is kept where there are none; what a time of plenty took besides is given back.
+const ROOM: usize = 16 << 10;
+
 /// Holds back the records of the last window.
 #[derive(Debug, Default)]
 pub struct Merger {
@@ -45,7 +48,12 @@ impl Merger {
             self.late += 1;
         }
         self.released = self.released.max(at);
-        self.cpus[cpu].pop_front()
+        let queue = &mut self.cpus[cpu];
+        let next = queue.pop_front();
+        if queue.is_empty() {
+            queue.shrink_to(ROOM);
+        }
+        next
     }
 
     /// How many records are held back.

@@ -76,7 +76,7 @@ impl Resources {
     /// See [`super::Lifecycle::known_cells`].
     pub(super) fn known_cells(&self) -> Vec<KnownCell> {
         let of = |(id, task): (AsyncId, &Task)| {
-            Some(KnownCell { id, header: task.header?, vtable: task.vtable, task: task.task_id? })
+            Some(KnownCell { id, header: task.header()?, vtable: task.vtable, task: task.task_id()? })
         };
         self.table.iter().filter(|(_, task)| self.lossy || task.doubtful).filter_map(of).collect()
     }
@@ -106,7 +106,7 @@ impl Resources {
             id
         });
         // Only where nothing was seen there yet: a later record knows better than an earlier reading.
-        if self.table.get(id).is_some_and(|entry| entry.header.is_none())
+        if self.table.get(id).is_some_and(|entry| entry.header().is_none())
             && let Some(freed) = self.table.settle(id, task.header)
         {
             self.conclude_end(census, freed, out);
@@ -158,7 +158,7 @@ impl Resources {
     /// Whether only its birth was seen, shortly before the census, and its polls are not watched: its cell may have been made after
     /// that place was read. A later census tells.
     fn is_unborn(&self, task: &Task, census: &Census) -> bool {
-        self.interrupted && task.header.is_none() && census.began.since(task.seen_at) < UNBORN
+        self.interrupted && task.header().is_none() && census.began.since(task.seen_at) < UNBORN
     }
 
     fn conclude_end(&mut self, census: &Census, id: AsyncId, out: &mut Vec<Event>) {

@@ -144,7 +144,7 @@ impl Resources {
                 let id = self.table.at(header)?;
                 let task = self.table.get_mut(id).filter(|task| !task.doubtful)?;
                 task.miss_a_sight();
-                Some(CellWords { vtable: task.vtable, id: task.task_id?, state: TaskState::UNSEEN, queue_next: 0 })
+                Some(CellWords { vtable: task.vtable, id: task.task_id()?, state: TaskState::UNSEEN, queue_next: 0 })
             }
         }
     }
@@ -244,7 +244,7 @@ impl Resources {
                 contested,
                 cancel_seen: task.may_be_cancelled(),
                 evidence: stage
-                    .zip(task.task_id)
+                    .zip(task.task_id())
                     .zip(layout)
                     .map(|((s, id), layout)| s.evidence(id, layout.stage_tagged)),
                 raised,

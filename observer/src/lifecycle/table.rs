@@ -50,7 +50,7 @@ impl Table {
     /// Takes a resource in and mints its id.
     pub(super) fn add(&mut self, task: Task) -> AsyncId {
         let id = self.mint.next();
-        match task.task_id {
+        match task.task_id() {
             Some(task_id) => {
                 self.by_key.insert(Key { vtable: task.vtable, id: task_id }, id);
             }
@@ -63,7 +63,7 @@ impl Table {
     /// Ends a resource.
     pub(super) fn remove(&mut self, id: AsyncId) {
         let Some(task) = self.tasks.remove(&id) else { return };
-        match task.task_id {
+        match task.task_id() {
             Some(task_id) => {
                 let key = Key { vtable: task.vtable, id: task_id };
                 self.by_key.remove(&key);
@@ -77,7 +77,7 @@ impl Table {
                 }
             }
         }
-        if let Some(header) = task.header
+        if let Some(header) = task.header()
             && self.by_header.get(&header) == Some(&id)
         {
             self.by_header.remove(&header);
@@ -106,7 +106,7 @@ impl Table {
     pub(super) fn identify(&mut self, key: &Key) -> Option<AsyncId> {
         let id = self.unidentified.get_mut(&key.vtable)?.pop_front()?;
         if let Some(task) = self.tasks.get_mut(&id) {
-            task.task_id = Some(key.id);
+            task.identify(key.id);
         }
         self.by_key.insert(*key, id);
         Some(id)
@@ -116,7 +116,7 @@ impl Table {
     pub(super) fn settle(&mut self, id: AsyncId, header: ProcAddr) -> Option<AsyncId> {
         self.unplaced.remove(&id);
         if let Some(task) = self.tasks.get_mut(&id) {
-            task.header = Some(header);
+            task.place(header);
         }
         self.by_header.insert(header, id).filter(|other| *other != id)
     }

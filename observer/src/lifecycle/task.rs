@@ -4,17 +4,19 @@ use crate::model::{Ns, ProcAddr, Role, TaskId, TaskState};
 
 use super::resources::Moment;
 
-/// What is known of one live resource.
+/// What is known of one live resource. There may be a million of them: so two words are not options, and counts are short.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     /// Its type.
     pub(super) vtable: ProcAddr,
-    /// Tokio's id; `None` where only the birth was seen, without its mint.
-    pub(super) task_id: Option<TaskId>,
-    /// Its header, once it was seen.
-    pub(super) header: Option<ProcAddr>,
+    /// Tokio's id, if it is `identified`.
+    task_id: TaskId,
+    /// Its header, if it is `placed`.
+    header: ProcAddr,
     /// When the resource was last seen.
     pub(super) seen_at: Ns,
+    identified: bool,
+    placed: bool,
     /// Resolve was said.
     pub(super) resolved: bool,
     /// Its memory is freed; destroy is said when no poll is open.
@@ -27,13 +29,13 @@ pub(super) struct Task {
     /// Its memory could not be read when a call ended: it may be gone, or its page was away for a moment.
     pub(super) doubtful: bool,
     /// Polls that began and did not end, on whatever thread.
-    open_polls: u32,
-    /// Number of the latest call that can complete it: a poll or shutdown that found it not complete.
-    serial: u64,
+    open_polls: u16,
+    /// Number of the latest call that can complete it, modulo 2^32: a poll or shutdown that found it not complete.
+    serial: u32,
     /// How many of those are open.
-    completing: u32,
+    completing: u8,
     /// How many of those are shutdowns.
-    shutting_down: u32,
+    shutting_down: u8,
     /// A shutdown and another call that can complete it are or were open at once, and one of them still is.
     contested: bool,
 }
@@ -42,9 +44,11 @@ impl Task {
     pub(super) fn born(moment: Moment, vtable: ProcAddr, task_id: Option<TaskId>) -> Self {
         Self {
             vtable,
-            task_id,
-            header: None,
+            task_id: task_id.unwrap_or(TaskId(0)),
+            header: ProcAddr(0),
             seen_at: moment.at,
+            identified: task_id.is_some(),
+            placed: false,
             resolved: false,
             gone: false,
             cancel_seen: false,
@@ -60,6 +64,26 @@ impl Task {
 
     pub(super) fn met(moment: Moment, vtable: ProcAddr, task_id: TaskId) -> Self {
         Self::born(moment, vtable, Some(task_id))
+    }
+
+    /// Tokio's id; `None` where only the birth was seen, without its mint.
+    pub(super) fn task_id(&self) -> Option<TaskId> {
+        self.identified.then_some(self.task_id)
+    }
+
+    /// Its id is known from now on.
+    pub(super) fn identify(&mut self, id: TaskId) {
+        (self.task_id, self.identified) = (id, true);
+    }
+
+    /// Its header, once it was seen.
+    pub(super) fn header(&self) -> Option<ProcAddr> {
+        self.placed.then_some(self.header)
+    }
+
+    /// It was seen at this header.
+    pub(super) fn place(&mut self, header: ProcAddr) {
+        (self.header, self.placed) = (header, true);
     }
 
     /// Takes in a state word that was seen. A shutdown sets the cancelled bit on a complete task too, and no bit of the two
@@ -81,15 +105,15 @@ impl Task {
 
     /// Counts a call that begins and numbers it. Only a poll or shutdown that finds the task not complete can complete
     /// it, so only such a call takes the number over from an earlier one.
-    pub(super) fn enter(&mut self, role: Role, state: TaskState) -> u64 {
+    pub(super) fn enter(&mut self, role: Role, state: TaskState) -> u32 {
         if role == Role::Poll {
-            self.open_polls += 1;
+            self.open_polls = self.open_polls.saturating_add(1);
         }
         if can_complete(role, state) {
-            self.serial += 1;
-            self.shutting_down += u32::from(role == Role::Shutdown);
+            self.serial = self.serial.wrapping_add(1);
+            self.shutting_down = self.shutting_down.saturating_add(u8::from(role == Role::Shutdown));
             self.contested |= self.completing > 0 && self.shutting_down > 0;
-            self.completing += 1;
+            self.completing = self.completing.saturating_add(1);
         }
         self.serial
     }
@@ -101,7 +125,7 @@ impl Task {
         }
         if can_complete(role, entered) {
             self.completing = self.completing.saturating_sub(1);
-            self.shutting_down = self.shutting_down.saturating_sub(u32::from(role == Role::Shutdown));
+            self.shutting_down = self.shutting_down.saturating_sub(u8::from(role == Role::Shutdown));
             self.contested &= self.completing > 0;
         }
     }
@@ -113,13 +137,13 @@ impl Task {
 
     /// Whether the call with this number, which just ended, can be what completed the task: a later one that is still
     /// open is the likelier, for a task is polled again only when its last poll left it idle.
-    pub(super) fn may_be_completed_by(&self, serial: u64) -> bool {
+    pub(super) fn may_be_completed_by(&self, serial: u32) -> bool {
         self.serial == serial || self.completing == 0
     }
 
     /// Whether these words are this task's.
     pub(super) fn is_at(&self, vtable: ProcAddr, id: TaskId) -> bool {
-        self.vtable == vtable && self.task_id == Some(id)
+        self.vtable == vtable && self.task_id() == Some(id)
     }
 
     /// Freed, and no call is open that has still something to say of it: time for its last event.
@@ -133,7 +157,7 @@ impl Task {
     }
 
     /// Forgets its open polls: their returns were lost.
-    pub(super) fn close_polls(&mut self) -> u32 {
+    pub(super) fn close_polls(&mut self) -> u16 {
         self.completing = 0;
         std::mem::take(&mut self.open_polls)
     }
@@ -143,4 +167,14 @@ impl Task {
 /// changed before it looks for itself: who was running then may be idle now. Complete stays complete.
 fn can_complete(role: Role, entered: TaskState) -> bool {
     matches!(role, Role::Poll | Role::Shutdown) && !entered.is_complete()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_task_is_six_words() {
+        assert_eq!(size_of::<Task>(), 48);
+    }
 }

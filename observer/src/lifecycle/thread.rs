@@ -21,7 +21,7 @@ pub(super) struct Span {
     /// The task's header at entry.
     pub(super) header: ProcAddr,
     /// The task's number of this call, see `Task::enter`.
-    pub(super) serial: u64,
+    pub(super) serial: u32,
     /// The state word at entry.
     pub(super) entered: TaskState,
 }

@@ -10,6 +10,7 @@ mod error;
 mod event;
 mod ring;
 mod tick;
+mod waiting;
 
 pub use cpus::online_cpus;
 pub use entry::{Entry, Kind};
@@ -17,3 +18,4 @@ pub use error::PerfError;
 pub use event::{Sampling, Source};
 pub use ring::Ring;
 pub use tick::{CutShort, tick};
+pub use waiting::Waiting;

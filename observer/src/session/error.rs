@@ -64,6 +64,12 @@ pub enum SessionError {
     /// The events could not be written.
     #[error("cannot write the events")]
     Output(#[source] io::Error),
+    /// Whoever reads the output took nothing more, and the end was asked for.
+    #[error("nobody read the last {bytes} bytes of the output")]
+    Unread {
+        /// So many.
+        bytes: u64,
+    },
     /// The observer's own event loop failed.
     #[error("cannot {what}")]
     System {
@@ -82,6 +88,11 @@ impl SessionError {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => Err(other),
         }
+    }
+
+    /// Whether it is that the output cannot be written.
+    pub(super) fn is_of_output(&self) -> bool {
+        matches!(self, Self::Output(_) | Self::Unread { .. })
     }
 
     /// Whether it only says that a process has ended meanwhile.

@@ -1,6 +1,7 @@
 //! Joins the arms: targets to a catalog and links, then rings to events, until something ends it.
 
 mod analyst;
+mod bell;
 mod budget;
 mod candidate;
 mod censuses;
@@ -20,12 +21,15 @@ mod machine;
 mod meter;
 mod named;
 mod origins;
+mod outlet;
 mod overhead;
 mod pace;
 mod population;
 mod privileges;
 mod probing;
 mod ps;
+mod reader;
+mod rehearsal;
 mod roster;
 mod said_polls;
 mod sampled;
@@ -64,6 +68,7 @@ pub use governor::{Cap, Governed};
 pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};
 pub use privileges::{lacking, own_capabilities};
 pub use ps::{PsOptions, ps};
+pub use rehearsal::Rehearsal;
 pub use sampled::{SampledOptions, SampledOutput, sampled};
 pub use spawns::{Born, Caps, Dropped, SpawnCounts, SpawnOptions, Spawns, Stack};
 pub use sweep::{Course, Found, SweepOptions, sweep};
@@ -144,7 +149,7 @@ pub struct Output {
     /// How they look.
     pub sink: Box<dyn Sink>,
     /// Where they are written.
-    pub out: Box<dyn Write>,
+    pub out: Box<dyn Write + Send>,
 }
 
 /// Where progress is said: on standard error, by the least verbosity at which it is.

@@ -1,7 +1,7 @@
 //! The event arm: records and news in order of time become events, and events go to the sink.
 
 use std::collections::VecDeque;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,11 +12,12 @@ use crate::lifecycle::{Census, Left, Lifecycle};
 use crate::model::{Event, EventKind, FileId, Ns, Pid, Sight, TargetId, Tid};
 use crate::sink::{Gone, Sink, Stepped, Totals};
 
-use super::Output;
 use super::budget::Level;
 use super::error::SessionError;
+use super::outlet::{Left as Unwritten, Outlet};
 use super::overhead::{Costs, as_far_as_known};
 use super::population::{Attached, Beginning, Change, Ending, Population, Step};
+use super::reader::Reader;
 use super::roster::Resident;
 use super::said_polls::SaidPolls;
 use super::sums::Sums;
@@ -31,6 +32,9 @@ pub(super) const SHORT_WINDOW: Ns = Ns(20_000_000);
 
 /// How often the rings are looked at when no watermark wakes us.
 pub(super) const TICK: Duration = Duration::from_millis(20);
+
+/// Records that are rendered between two glances at whether what is rendered can be written.
+const BETWEEN_GLANCES: u32 = 1024;
 
 /// Records are cut out of chunks of this many bytes: one allocation for hundreds of records.
 const CHUNK: usize = 64 << 10;
@@ -78,10 +82,10 @@ pub(super) struct Stream {
     merger: Merger,
     marks: VecDeque<(Ns, Mark)>,
     sink: Box<dyn Sink>,
-    out: BufWriter<Box<dyn Write>>,
+    out: Outlet,
     totals: Totals,
     lost: u64,
-    /// Read from the rings.
+    /// Read from the rings, with those that the reader has still for itself.
     records: u64,
     /// When they were read last.
     filled: Ns,
@@ -99,11 +103,10 @@ impl Stream {
     pub(super) fn new(
         population: Population,
         mut lifecycle: Lifecycle,
-        output: Output,
+        (sink, out): (Box<dyn Sink>, Outlet),
         every_poll: bool,
         sums: Option<Sums>,
     ) -> Self {
-        let Output { sink, out } = output;
         for (id, entry) in population.catalog().targets() {
             lifecycle.target(id, entry.clone());
         }
@@ -114,7 +117,7 @@ impl Stream {
             merger: Merger::default(),
             marks: VecDeque::new(),
             sink,
-            out: BufWriter::with_capacity(CHUNK, out),
+            out,
             totals: Totals { every_poll, ..Totals::default() },
             lost: 0,
             records: 0,
@@ -142,29 +145,41 @@ impl Stream {
         (self.sink.as_mut(), &mut self.out)
     }
 
-    /// Takes what is in the rings. Gives how many records were lost since the last time.
-    pub(super) fn fill(&mut self, probes: &mut Probes, now: Ns) -> Result<u64, AttachError> {
-        self.drain(probes);
-        self.filled = now;
+    /// Whether what is to be said has to wait, because what was said is not written yet.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.out.is_full()
+    }
+
+    /// Takes in how many records were lost since the last time, and gives that. While nothing can be said they are put together.
+    pub(super) fn count_lost(&mut self, probes: &Probes, now: Ns) -> Result<u64, AttachError> {
         let lost = probes.counters()?.lost;
         let new = lost.saturating_sub(self.lost);
         if new > 0 {
             self.lost = lost;
-            self.mark(now, Mark::Lost(new));
+            match self.marks.back_mut() {
+                Some((_, Mark::Lost(count))) => *count += new,
+                _ => self.mark(now, Mark::Lost(new)),
+            }
         }
         Ok(new)
     }
 
-    /// Takes what is in the rings, whatever was lost meanwhile.
-    pub(super) fn drain(&mut self, probes: &mut Probes) {
-        let Self { calls, merger, chunk, records, .. } = self;
-        let mut push = |cpu, one: &[u8], other: &[u8]| merger.push(cpu, cut(chunk, one, other));
-        let drained = probes.drain(&mut |cpu, record| {
-            calls.take_apart(record, &mut |one, other| push(cpu as usize, one, other));
-        });
-        *records += drained.records;
+    /// Takes what was read from the rings, and what is in them at this moment.
+    pub(super) fn fill(&mut self, reader: &mut Reader, now: Ns) {
+        let read = reader.take();
+        self.filled = now;
+        self.records = read.read;
+        read.each(&mut |cpu, record| self.take(cpu, record));
+        reader.give_back(read);
+        let Self { calls, merger, chunk, .. } = self;
         // Of whichever CPU: each is put where its time is.
-        calls.looked(&mut |one, other| push(0, one, other));
+        calls.looked(&mut |one, other| merger.push(0, cut(chunk, one, other)));
+    }
+
+    /// Takes one record, of whichever ring.
+    pub(super) fn take(&mut self, cpu: u32, record: &[u8]) {
+        let Self { calls, merger, chunk, .. } = self;
+        calls.take_apart(record, &mut |one, other| merger.push(cpu as usize, cut(chunk, one, other)));
     }
 
     /// Takes calls that are in progress at this moment. The rings must be looked at afterwards: what is not in progress any
@@ -197,18 +212,39 @@ impl Stream {
         !self.marks.is_empty() || self.merger.held() > 0
     }
 
-    /// Says all events up to the horizon. Gives what became of the targets, and when.
+    /// Says the events up to the horizon, or as many as find room. Gives what became of the targets, and when.
     pub(super) fn release(&mut self, horizon: Ns) -> io::Result<Vec<(Ns, Change)>> {
-        while let Some((at, mark)) = self.marks.pop_front_if(|(at, _)| *at <= horizon) {
-            self.records(at)?;
-            self.take(at, mark)?;
-        }
-        self.records(horizon)?;
+        self.say_up_to(horizon, true)?;
         self.out.flush()?;
         Ok(std::mem::take(&mut self.changes))
     }
 
-    fn take(&mut self, at: Ns, mark: Mark) -> io::Result<()> {
+    /// Says all events up to the horizon, however much is not written yet.
+    pub(super) fn release_all(&mut self, horizon: Ns) -> io::Result<()> {
+        self.say_up_to(horizon, false)?;
+        self.out.flush()
+    }
+
+    /// What is left to be written.
+    pub(super) fn unwritten(&self) -> io::Result<Unwritten> {
+        self.out.left()
+    }
+
+    fn say_up_to(&mut self, horizon: Ns, holds: bool) -> io::Result<()> {
+        while let Some((at, _)) = self.marks.front()
+            && *at <= horizon
+        {
+            if !self.records(*at, holds)? {
+                return Ok(());
+            }
+            if let Some((at, mark)) = self.marks.pop_front() {
+                self.take_mark(at, mark)?;
+            }
+        }
+        self.records(horizon, holds).map(drop)
+    }
+
+    fn take_mark(&mut self, at: Ns, mark: Mark) -> io::Result<()> {
         let changes = match mark {
             Mark::Lost(count) => {
                 self.lifecycle.lost(at, count, &mut self.events);
@@ -281,8 +317,12 @@ impl Stream {
         Ok(())
     }
 
-    fn records(&mut self, horizon: Ns) -> io::Result<()> {
+    /// Says what records up to the horizon tell. Whether it was all of them: not, if it `holds` back where nothing more can be
+    /// written.
+    fn records(&mut self, horizon: Ns, holds: bool) -> io::Result<bool> {
+        let mut taken = 0;
         while let Some((at, bytes)) = self.merger.pop(horizon) {
+            taken += 1;
             match decode(&bytes, self.population.catalog()) {
                 Ok(seen) => self.lifecycle.observe(&seen, &mut self.events),
                 Err(Malformed::Process(pid)) => self.of_nobody(at, pid, &bytes)?,
@@ -291,8 +331,11 @@ impl Stream {
             if !self.events.is_empty() {
                 self.say()?;
             }
+            if holds && taken % BETWEEN_GLANCES == 0 && self.out.is_full() {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A record of a process that is no target: it may be the child of one.
@@ -344,7 +387,8 @@ impl Stream {
     /// Reports what was polled since the last time, if it is time for that or this is the last one.
     pub(super) fn report_sums(&mut self, now: Ns, last: bool) -> io::Result<()> {
         let Self { sums: Some(sums), sink, out, .. } = self else { return Ok(()) };
-        if last || sums.is_due(now) {
+        // What is not said now is part of the next report.
+        if last || (sums.is_due(now) && !out.is_full()) {
             sink.polled(now, &sums.report(now)?, out)?;
             out.flush()?;
         }

@@ -11,7 +11,7 @@ use crate::lives::Lives;
 use crate::model::{Catalog, EventSet, Missing, Ns, Sight};
 use crate::plan::watches_polls;
 use crate::sink::{End, EndReason, Overhead, Start, TierTime};
-use crate::target::{Launched, Running, monotonic_now, own_memory};
+use crate::target::{Launched, Running, give_memory_back, monotonic_now, own_memory};
 
 use super::budget::{Budget, Level};
 use super::censuses::Censuses;
@@ -21,21 +21,26 @@ use super::governing::{Governable, Governing};
 use super::held::Held;
 use super::images::Images;
 use super::named::{Named, Reached};
+use super::outlet::{Left as Unwritten, Outlet};
 use super::overhead::{Costs, as_far_as_known};
 use super::population::{Beginning, Change, Ending, Members, Population};
 use super::privileges::{Stage, keep};
+use super::reader::Reader;
 use super::select::{Targets, select};
 use super::setup::{Looking, Setup, set_up};
 use super::stream::{SHORT_WINDOW, Stream, WINDOW};
 use super::sums::Sums;
 use super::tier::Tier;
 use super::watch::{Watch, Woken};
-use super::{Options, Output, Selection, event_loop, kernel_release, progress};
+use super::{Options, Output, Selection, bell, event_loop, kernel_release, progress};
 
 /// Between two looks at the memory in use.
 const LOOK: Ns = Ns(500_000_000);
 /// So much of the stream's time is said between two looks at what it costs, where that is governed.
 const PIECE: Ns = Ns(5_000_000);
+/// So many records between two of them leave room that nobody uses, between what is kept for long: it is given back when fewer
+/// come.
+const MANY: u64 = 10_000;
 /// Between two looks at the calls in progress, where records wait for one. It reads a map of the kernel's from end to end.
 const SHORTLY: Ns = Ns(5_000_000);
 
@@ -89,18 +94,23 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let every_poll = matches!(quiet(options), Quiet::Reported | Quiet::Governed);
     let kernel_sums = probes.poll_sums()?;
     let sums = options.sums.map(|every| Sums::new(Ns::of(every), kernel_sums));
-    let mut stream = Stream::new(population, Lifecycle::new(rules), output, every_poll, sums);
+    let failed = |source| SessionError::System { what: "start threads for rings and output", source };
+    let (bell, ear) = bell::hang().map_err(failed)?;
+    let Output { sink, out } = output;
+    let out = Outlet::begin(out, bell.another().map_err(failed)?).map_err(failed)?;
+    let mut stream = Stream::new(population, Lifecycle::new(rules), (sink, out), every_poll, sums);
     if quiet(options) == Quiet::Governed {
         stream.may_sum_up();
     }
     let mut follower = Follower::begin(options, lives, (&processes, held), &mut stream, &say)?;
     let until = options.duration.map(|duration| Instant::now() + duration);
     // Before the start is said: who reads it may send a signal at once.
-    let watch = {
+    let mut watch = {
         let _inside = runtime.enter();
-        Watch::new(probes.rings(), if everyone { None } else { Some(&processes[..]) }, until)
+        Watch::new(ear, if everyone { None } else { Some(&processes[..]) }, until)
             .map_err(|source| SessionError::System { what: "watch rings, targets and signals", source })?
     };
+    let mut reader = Reader::begin(probes.take_rings(), options.bound, bell).map_err(failed)?;
     attached.say_start(&mut stream, &probes, &follower)?;
     let every = Ns::of(options.overhead_every);
     let mut costs = Costs::new(attached.at, every, probes.hit_ns());
@@ -116,42 +126,55 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     }
     let running = launched.map(Launched::resume).transpose()?;
     let reason = runtime.block_on(async {
-        let (probes, stream, follower) = (&mut probes, &mut stream, &mut follower);
+        let (probes, reader, stream, follower) = (&mut probes, &mut reader, &mut stream, &mut follower);
         let budget = Budget::new(options.bound);
-        let (looked, costs, governing) = (Ns(0), &mut costs, governing.as_mut());
-        let (next_look, released, say) = (Ns(0), Ns(0), &say);
-        let observing = Observing {
+        let (costs, governing) = (&mut costs, governing.as_mut());
+        let mut observing = Observing {
             probes,
+            reader,
             stream,
             follower,
             censuses,
             budget,
             costs,
             governing,
-            next_look,
-            looked,
-            released,
-            say,
+            next_look: Ns(0),
+            looked: Ns(0),
+            horizon: Ns(0),
+            released: Ns(0),
+            read: 0,
+            busy: false,
+            say: &say,
         };
-        { observing }.run(watch).await
+        observing.run(&mut watch).await
     });
     let detaching = monotonic_now();
     // What is lost from here on, while nobody reads the rings, is not part of what is said.
-    let filled = stream.look_at_calls(&probes, detaching).and_then(|()| stream.fill(&mut probes, detaching));
+    let looked = stream.look_at_calls(&probes, detaching);
+    stream.fill(&mut reader, detaching);
+    let counted = looked.and_then(|()| stream.count_lost(&probes, detaching));
     follower.fill(&mut stream, &probes);
     drop(follower);
     let detach = monotonic_now().since(detaching);
-    stream.drain(&mut probes);
-    let ended = reason.and_then(|reason| filled.map(|_| reason).map_err(SessionError::from));
+    stream.fill(&mut reader, detaching);
+    drop(reader);
+    let ended = reason.and_then(|reason| counted.map(|_| reason).map_err(SessionError::from));
     let ended = ended.and_then(|reason| {
         // What was seen after the probes began to be taken out is half the truth: some were gone already.
-        stream.release(detaching).map_err(SessionError::Output)?;
+        stream.release_all(detaching).map_err(SessionError::Output)?;
         stream.report_sums(detaching, true).map_err(SessionError::Output)?;
         let overhead = costs.all(detaching, probes.counters()?, stream.records_read());
         let overhead = as_far_as_known(overhead, stream.population.catalog());
         let tiers = governing.map_or_else(Vec::new, |governing| governing.times(detaching));
-        finish(&mut stream, reason, (detaching, detach), (overhead, tiers), &say)
+        finish(&mut stream, reason, (detaching, detach), (overhead, tiers), &say)?;
+        runtime.block_on(written(&stream, &mut watch, reason == EndReason::Signal))
     });
+    if let Err(error) = &ended
+        && !error.is_of_output()
+    {
+        // What was said before it failed is written if somebody reads it: the failure is what is told.
+        let _ = runtime.block_on(written(&stream, &mut watch, true));
+    }
     runtime.shutdown_background();
     outlive(running, &say);
     ended.or_else(SessionError::unless_nobody_reads)
@@ -214,6 +237,7 @@ impl Attached {
 /// The loop and what it works with.
 struct Observing<'a, 'f> {
     probes: &'a mut Probes,
+    reader: &'a mut Reader,
     stream: &'a mut Stream,
     follower: &'a mut Follower<'f>,
     censuses: Censuses,
@@ -224,35 +248,48 @@ struct Observing<'a, 'f> {
     next_look: Ns,
     /// When calls in progress were looked at last: what has begun before is known.
     looked: Ns,
+    /// Records that had been read by the last look, and whether many were since the one before.
+    read: u64,
+    busy: bool,
+    /// Up to when all is known: by the last time that the rings were looked at.
+    horizon: Ns,
     /// Up to when events were said.
     released: Ns,
     say: &'a dyn Fn(u8, &str),
 }
 
 impl Observing<'_, '_> {
-    async fn run(&mut self, mut watch: Watch) -> Result<EndReason, SessionError> {
+    async fn run(&mut self, watch: &mut Watch) -> Result<EndReason, SessionError> {
         loop {
             let woken = watch.next().await;
             let now = monotonic_now();
             // Before the rings are looked at: what was written later may have been passed by.
             let written = watch.horizon().written();
-            self.look_at_calls(written, now)?;
-            let lost = self.stream.fill(self.probes, now)?;
-            if lost > 0 {
+            // Where nothing more can be said nothing more is taken: what is beyond the reader's room is lost, and counted.
+            let stalled = self.stream.is_stalled();
+            if !stalled {
+                self.look_at_calls(written, now)?;
+                self.stream.fill(self.reader, now);
+            }
+            if self.stream.count_lost(self.probes, now)? > 0 {
                 self.censuses.want_all();
             }
             self.follower.fill(self.stream, self.probes);
             self.follower.tend(self.stream, self.probes, now);
             // Each of these may take long where there is much, and as often it is asked what that costs the targets meanwhile.
             self.govern(monotonic_now())?;
-            self.censuses.tend(self.stream, now, self.say).await;
+            if !stalled {
+                self.censuses.tend(self.stream, now, self.say).await;
+            }
             self.govern(monotonic_now())?;
             self.look_at_budget(now)?;
             let window = if self.budget.level() >= Level::Window { SHORT_WINDOW } else { WINDOW };
             // What a census finds belongs between the records of its own time.
             let horizon = if self.censuses.are_under_way() { Ns(0) } else { written };
-            let horizon = horizon.max(now.before(window.0)).min(self.looked);
-            let changes = self.release(horizon)?;
+            if !stalled {
+                self.horizon = horizon.max(now.before(window.0)).min(self.looked);
+            }
+            let changes = self.release(self.horizon)?;
             changes.into_iter().for_each(|(at, change)| self.changed(at, change));
             self.stream.report_costs(now, self.probes, self.costs, woken == Woken::Asked)?;
             self.stream.report_sums(now, false).map_err(SessionError::Output)?;
@@ -314,6 +351,12 @@ impl Observing<'_, '_> {
             return Ok(());
         }
         self.next_look = Ns(now.0 + LOOK.0);
+        let read = self.stream.records_read();
+        let was_busy = std::mem::replace(&mut self.busy, read - self.read >= MANY);
+        self.read = read;
+        if was_busy && !self.busy {
+            give_memory_back();
+        }
         // What cannot be read binds nothing: it is this program's own file.
         let Some(resident) = own_memory() else { return Ok(()) };
         let Some(level) = self.budget.used(resident) else { return Ok(()) };
@@ -368,6 +411,32 @@ fn finish(
     let (sink, out) = stream.sink();
     let end = End { at: detaching, reason, totals, detach, overhead, tiers };
     sink.end(&end, out).and_then(|()| out.flush()).map_err(SessionError::Output)
+}
+
+/// For how long somebody who was asked to end waits for a reader who takes nothing.
+const PATIENCE: Ns = Ns(2_000_000_000);
+
+/// Waits until all is written. Somebody who is asked to end gives up on a reader who takes nothing for a while, and who is asked
+/// once more at once.
+async fn written(stream: &Stream, watch: &mut Watch, asked: bool) -> Result<(), SessionError> {
+    let (mut asked, mut taken, mut since) = (asked, 0, monotonic_now());
+    loop {
+        let Unwritten { unwritten, written } = stream.unwritten().map_err(SessionError::Output)?;
+        if unwritten == 0 {
+            return Ok(());
+        }
+        let now = monotonic_now();
+        if written > taken {
+            (taken, since) = (written, now);
+        }
+        let again = watch.is_asked_to_end().await;
+        if asked && (again || now.since(since) >= PATIENCE) {
+            return Err(SessionError::Unread { bytes: unwritten });
+        }
+        if again {
+            (asked, since) = (true, now);
+        }
+    }
 }
 
 /// A program that we launched outlives the observation; if it has ended already, its status is fetched.

@@ -1,4 +1,4 @@
-//! What the loop waits for: a ring filling up, the next tick, a signal, the end of the targets.
+//! What the loop waits for: records that were read, room for output, the next tick, a signal, the end of the targets.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,16 +11,16 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
-use crate::perf::Ring;
 use crate::target::Process;
 
+use super::bell::Ear;
 use super::horizon::Horizon;
 use super::stream::TICK;
 
 /// Why the loop woke up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Woken {
-    /// Time to look at the rings: by the clock, because a ring is filling up, or because more can be put in order.
+    /// Time to look at the rings: by the clock, because one has filled up, because more can be put in order, or written.
     Look,
     /// SIGUSR1: somebody asks what observing costs.
     Asked,
@@ -34,7 +34,8 @@ pub(super) enum Woken {
 
 /// All that can wake the loop.
 pub(super) struct Watch {
-    rings: Vec<AsyncFd<OwnedFd>>,
+    /// Somebody rings: records were read, or there is room for what is to be written.
+    ear: (Ear, AsyncFd<OwnedFd>),
     /// `None` where no target's end ends the session.
     alive: Option<Vec<AsyncFd<OwnedFd>>>,
     tick: Interval,
@@ -54,11 +55,12 @@ fn readable(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
 
 impl Watch {
     /// Must be called inside the event loop.
-    pub(super) fn new(rings: &[Ring], targets: Option<&[Arc<Process>]>, until: Option<Instant>) -> io::Result<Self> {
+    pub(super) fn new(ear: Ear, targets: Option<&[Arc<Process>]>, until: Option<Instant>) -> io::Result<Self> {
+        let heard = readable(ear.socket().as_fd())?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
-            rings: rings.iter().map(|ring| readable(ring.as_fd())).collect::<io::Result<_>>()?,
+            ear: (ear, heard),
             alive: targets
                 .map(|targets| targets.iter().map(|target| readable(target.as_fd())).collect::<io::Result<_>>())
                 .transpose()?,
@@ -73,7 +75,7 @@ impl Watch {
 
     /// Waits for the next of them.
     pub(super) async fn next(&mut self) -> Woken {
-        let Self { rings, alive, tick, horizon, interrupt, terminate, ask, until } = self;
+        let Self { ear, alive, tick, horizon, interrupt, terminate, ask, until } = self;
         tokio::select! {
             biased;
             _ = interrupt.recv() => Woken::Signal,
@@ -81,9 +83,22 @@ impl Watch {
             _ = ask.recv() => Woken::Asked,
             () = poll_fn(|cx| ended(alive, cx)) => Woken::Exited,
             () = over(*until) => Woken::Over,
-            () = poll_fn(|cx| filled(rings, cx)) => Woken::Look,
+            // Before who rings, which a busy program makes somebody do all the time.
             () = horizon.answered() => Woken::Look,
+            () = poll_fn(|cx| rung(ear, cx)) => Woken::Look,
             _ = tick.tick() => Woken::Look,
+        }
+    }
+
+    /// Waits for the next tick, or somebody who rings, or a signal: whether it is one that asks to end.
+    pub(super) async fn is_asked_to_end(&mut self) -> bool {
+        let Self { ear, tick, interrupt, terminate, .. } = self;
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => true,
+            _ = terminate.recv() => true,
+            () = poll_fn(|cx| rung(ear, cx)) => false,
+            _ = tick.tick() => false,
         }
     }
 
@@ -109,15 +124,11 @@ fn ended(alive: &mut Option<Vec<AsyncFd<OwnedFd>>>, cx: &mut Context<'_>) -> Pol
     if alive.is_empty() { Poll::Ready(()) } else { Poll::Pending }
 }
 
-/// Ready when a ring has reached its watermark since the last time.
-fn filled(rings: &[AsyncFd<OwnedFd>], cx: &mut Context<'_>) -> Poll<()> {
-    let mut any = false;
-    for ring in rings {
-        if let Poll::Ready(Ok(mut guard)) = ring.poll_read_ready(cx) {
-            // The loop drains every ring before it waits again.
-            guard.clear_ready();
-            any = true;
-        }
-    }
-    if any { Poll::Ready(()) } else { Poll::Pending }
+/// Ready when somebody has rung since the last time.
+fn rung((ear, heard): &(Ear, AsyncFd<OwnedFd>), cx: &mut Context<'_>) -> Poll<()> {
+    let Poll::Ready(Ok(mut guard)) = heard.poll_read_ready(cx) else { return Poll::Pending };
+    // Before it is hushed: who rings in between is heard again.
+    guard.clear_ready();
+    ear.hush();
+    Poll::Ready(())
 }

@@ -46,7 +46,7 @@ pub use process::{Process, StartTime};
 pub use standing::{Standing, parse_arrivals, parse_waits};
 pub use stat::{is_running, own_cpu, own_memory, process_cpu};
 pub use status::{Seccomp, Status};
-pub use syscall::{Readers, effective_user, monotonic_now, page_size, prefer_huge_pages};
+pub use syscall::{Readers, effective_user, give_memory_back, monotonic_now, page_size, prefer_huge_pages, wake_soon};
 pub use threads::{StackPointer, Thread};
 pub use trials::{TrialError, try_any_file, try_map_files, try_reading};
 

@@ -3,6 +3,7 @@
 //! Compare ratios, not nanoseconds of different runs.
 
 mod census;
+mod consumer;
 mod hold;
 mod interrupt;
 mod observer;
@@ -40,6 +41,8 @@ enum Part {
     Stream,
     /// How long a census takes, the first and later ones
     Census,
+    /// How many events a second one core decodes and renders; written into docs/performance.md
+    Consumer,
     /// How long it takes to attach and detach, by points and processes, and until the first event
     Hold,
 }
@@ -59,6 +62,9 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     if wanted(Part::Census) {
         fixtures::run(&fixtures::Options::only(census::CELL))?;
         report["census"] = census::measure(root, options.rounds)?;
+    }
+    if wanted(Part::Consumer) {
+        report["consumer"] = consumer::measure(root)?;
     }
     if wanted(Part::Hold) {
         fixtures::run(&fixtures::Options::only(hold::CELL))?;

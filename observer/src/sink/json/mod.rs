@@ -1,14 +1,16 @@
 //! JSON Lines, as `schema/events.schema.json` says. Integers above 2^53 are strings.
 
+mod event_line;
 mod target;
 
 use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{BUCKETS, Event, EventKind, EventSet, Ns, ResourceFacts, TargetEntry};
+use crate::model::{BUCKETS, Event, EventKind, EventSet, Ns, TargetEntry};
 
 use super::{End, Gone, Overhead, Polled, Sink, Start, Stepped, TierTime};
+use event_line::EventLine;
 
 pub(in crate::sink) use target::{EnclosureObject, TargetObject};
 
@@ -18,15 +20,16 @@ const VERSION: u64 = 1;
 const LINE: usize = 256;
 
 /// Writes one JSON object a line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Json {
     events: EventSet,
+    line: EventLine,
 }
 
 impl Json {
     /// Writes only these events; `start`, `lost` and `end` always.
     pub fn new(events: EventSet) -> Self {
-        Self { events }
+        Self { events, line: EventLine::default() }
     }
 }
 
@@ -50,38 +53,11 @@ impl Sink for Json {
         if !self.events.wants(&event.kind) {
             return Ok(());
         }
-        let pid = event.pid.map(|pid| pid.0);
-        let on = |name: &'static str, id: &crate::model::AsyncId| OnResource {
-            v: VERSION,
-            event: name,
-            ts: Integer(event.at.0),
-            pid,
-            tid: event.tid.map(|tid| tid.0),
-            async_id: Integer(id.0),
-            inferred: event.inferred,
-        };
-        match &event.kind {
-            EventKind::Init { id, trigger, existing, resource } => {
-                // What the thread was running is both: why the resource exists, and where it was created.
-                let trigger = trigger.map(|task| Integer(task.map_or(0, |id| id.0)));
-                let object = InitObject {
-                    on: on("init", id),
-                    kind: resource.resource.as_str(),
-                    trigger_async_id: trigger,
-                    execution_async_id: trigger,
-                    existing: *existing,
-                    resource: ResourceObject::new(resource),
-                };
-                write(out, &object)
-            }
-            EventKind::Before(id) => write(out, &on("before", id)),
-            EventKind::After(id) => write(out, &on("after", id)),
-            EventKind::Destroy(id) => write(out, &on("destroy", id)),
-            EventKind::Resolve(id, outcome) => {
-                write(out, &ResolveObject { on: on("resolve", id), outcome: outcome.as_str() })
-            }
-            EventKind::Lost { count } => line(out, "lost", event.at, LostObject { pid, count: Integer(*count) }),
+        if let EventKind::Lost { count } = event.kind {
+            let pid = event.pid.map(|pid| pid.0);
+            return line(out, "lost", event.at, LostObject { pid, count: Integer(count) });
         }
+        self.line.of(event).map_or(Ok(()), |line| out.write_all(line))
     }
 
     fn target(&mut self, at: Ns, target: &TargetEntry, why: &'static str, out: &mut dyn Write) -> io::Result<()> {
@@ -189,51 +165,6 @@ struct StartObject<'a> {
     attach_ms: f64,
     following: &'a str,
     targets: Vec<TargetObject<'a>>,
-}
-
-/// A whole line by itself, because most lines are of these.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct OnResource {
-    v: u64,
-    event: &'static str,
-    ts: Integer,
-    pid: Option<u32>,
-    tid: Option<u32>,
-    async_id: Integer,
-    inferred: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct InitObject<'a> {
-    #[serde(flatten)]
-    on: OnResource,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    trigger_async_id: Option<Integer>,
-    execution_async_id: Option<Integer>,
-    existing: bool,
-    resource: ResourceObject<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ResourceObject<'a> {
-    task_id: Option<String>,
-    future: Option<&'a str>,
-    future_certain: bool,
-    location: Option<String>,
-    location_certain: bool,
-    address: Option<String>,
-    type_id: Option<String>,
-}
-
-#[derive(Serialize)]
-struct ResolveObject<'a> {
-    #[serde(flatten)]
-    on: OnResource,
-    outcome: &'a str,
 }
 
 #[derive(Serialize)]
@@ -356,28 +287,18 @@ struct TotalsObject {
     unfollowed: Integer,
 }
 
-impl<'a> ResourceObject<'a> {
-    fn new(facts: &'a ResourceFacts) -> Self {
-        Self {
-            task_id: facts.task_id.map(|id| id.to_string()),
-            future: facts.future.text(),
-            future_certain: facts.future.is_certain(),
-            location: facts.place.as_ref().map(ToString::to_string),
-            location_certain: facts.place.as_ref().is_some_and(|place| place.certain),
-            address: facts.address.map(|address| address.to_string()),
-            type_id: facts.type_id.as_ref().map(ToString::to_string),
-        }
-    }
-}
-
 /// A number where every JSON reader can hold it exactly, else a string.
 #[derive(Clone, Copy)]
 pub(in crate::sink) struct Integer(pub(in crate::sink) u64);
 
+impl Integer {
+    /// The largest that every JSON reader holds exactly, with all below it.
+    const EXACT: u64 = 1 << 53;
+}
+
 impl Serialize for Integer {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        const EXACT: u64 = 1 << 53;
-        if self.0 <= EXACT { to.serialize_u64(self.0) } else { to.collect_str(&self.0) }
+        if self.0 <= Self::EXACT { to.serialize_u64(self.0) } else { to.collect_str(&self.0) }
     }
 }
 
@@ -401,7 +322,7 @@ fn write<T: Serialize>(out: &mut dyn Write, object: &T) -> io::Result<()> {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::model::{AsyncId, Naming, Outcome, Pid, Place, ProcAddr, Resource, TaskId, Tid, Unnamed};
+    use crate::model::{AsyncId, Naming, Outcome, Pid, Place, ProcAddr, Resource, ResourceFacts, TaskId, Tid, Unnamed};
 
     use super::*;
 
@@ -488,7 +409,9 @@ mod tests {
             future: Naming::Unknown(Unnamed::Stripped),
             place: None,
         };
-        let object = serde_json::to_value(ResourceObject::new(&facts)).expect("plain values");
+        let resource = Box::new(facts);
+        let init = rendered(EventKind::Init { id: AsyncId(1), trigger: None, existing: false, resource });
+        let object = &init["resource"];
         assert_eq!((&object["future"], &object["futureCertain"]), (&Value::Null, &json!(false)));
     }
 }

@@ -6,7 +6,7 @@ mod goals;
 mod load;
 mod machine;
 mod measure;
-mod page;
+pub(super) mod page;
 mod points;
 mod presence;
 mod process;

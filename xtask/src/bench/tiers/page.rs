@@ -3,15 +3,15 @@
 use anyhow::{Context, Result};
 
 /// A piece of the page that a run writes.
-pub(super) struct Piece {
+pub(in crate::bench) struct Piece {
     /// The word in its markers.
-    pub(super) name: &'static str,
+    pub(in crate::bench) name: &'static str,
     /// What stands between them.
-    pub(super) text: String,
+    pub(in crate::bench) text: String,
 }
 
 /// A table in Markdown: columns of text, then columns of figures.
-pub(super) struct Table {
+pub(in crate::bench) struct Table {
     texts: usize,
     heading: Vec<String>,
     rows: Vec<Vec<String>>,
@@ -19,19 +19,19 @@ pub(super) struct Table {
 
 impl Table {
     /// With these headings, of text and of figures.
-    pub(super) fn of<Text: Into<String>>(texts: &[&str], figures: impl IntoIterator<Item = Text>) -> Self {
+    pub(in crate::bench) fn of<Text: Into<String>>(texts: &[&str], figures: impl IntoIterator<Item = Text>) -> Self {
         let mut heading: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
         heading.extend(figures.into_iter().map(Into::into));
         Self { texts: texts.len(), heading, rows: Vec::new() }
     }
 
     /// One row more. What is missing at its end is shown as empty.
-    pub(super) fn row(&mut self, cells: Vec<String>) {
+    pub(in crate::bench) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
 
     /// As text.
-    pub(super) fn text(&self) -> String {
+    pub(in crate::bench) fn text(&self) -> String {
         let line = |cells: &[String]| {
             let cells =
                 (0..self.heading.len()).map(|at| cells.get(at).map_or(String::new(), |cell| cell.replace('|', "\\|")));
@@ -44,7 +44,7 @@ impl Table {
 }
 
 /// The page with this piece anew.
-pub(super) fn put(page: &str, piece: &Piece) -> Result<String> {
+pub(in crate::bench) fn put(page: &str, piece: &Piece) -> Result<String> {
     let (begin, end) = (format!("<!-- bench {}: begin -->", piece.name), format!("<!-- bench {}: end -->", piece.name));
     let (before, rest) = page.split_once(&begin).with_context(|| format!("the page has no line {begin}"))?;
     let (_, after) = rest.split_once(&end).with_context(|| format!("the page has no line {end} after its begin"))?;
