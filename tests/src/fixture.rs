@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use serde_json::Value;
 
 use crate::places::Places;
-use crate::wait::{Collected, until};
+use crate::wait::{Collected, until_or_tell};
 
 /// A running fixture. Dropping it kills it.
 pub struct Fixture {
@@ -143,7 +143,13 @@ impl Fixture {
 
     /// Waits for its end.
     pub fn finish(mut self) -> Ended {
-        let status = until(&format!("{} ends", self.name), || self.child.try_wait().expect("it is our child"));
+        let pid = self.child.id();
+        // Whether we hold it up must not be left to guesses: each of its threads stands somewhere.
+        let status = until_or_tell(
+            &format!("{} ends", self.name),
+            || threads(pid),
+            || self.child.try_wait().expect("it is our child"),
+        );
         Ended { status, stdout: self.stdout.all(), stderr: self.stderr.all() }
     }
 
@@ -206,4 +212,14 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).ok();
     }
+}
+
+/// What each thread of a process is doing: as the scheduler, the kernel's stack and its registers tell.
+fn threads(pid: u32) -> String {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of = |task: std::fs::DirEntry| {
+        let told = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_else(|error| error.to_string());
+        ["comm", "stat", "syscall", "wchan", "stack"].map(|file| format!("{file}: {}", told(file).trim())).join("\n")
+    };
+    tasks.map(of).collect::<Vec<_>>().join("\n\n")
 }

@@ -34,14 +34,19 @@ pub fn room(count: usize) -> usize {
 }
 
 /// Waits until `condition` gives something, and fails with `what` otherwise.
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    until_or_tell(what, String::new, condition)
+}
+
+/// The same, and tells what else is known then.
+pub fn until_or_tell<T>(what: &str, known: impl Fn() -> String, mut condition: impl FnMut() -> Option<T>) -> T {
     let patience = long(PATIENCE);
     let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = condition() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {patience:?} in vain: {what}");
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain: {what}\n{}", known());
         std::thread::sleep(Duration::from_millis(2));
     }
 }
