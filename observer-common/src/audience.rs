@@ -21,6 +21,4 @@ pub enum Standing {
     Listed = 1,
     /// It is not.
     Excluded = 2,
-    /// Returns are, entries are not: what has begun is told to its end, and nothing begins any more.
-    Finishing = 3,
 }

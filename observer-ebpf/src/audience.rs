@@ -11,10 +11,9 @@ use crate::maps::{self, PROCESSES};
 #[unsafe(no_mangle)]
 static AUDIENCE: Global<u8> = Global::new(Audience::Linked as u8);
 
-/// Whether hits of this process, as the helper packs it, are reported: this one, which is at a return or not. Counts those
-/// that are not.
+/// Whether hits of this process, as the helper packs it, are reported. Counts those that are not.
 #[inline(always)]
-pub fn admits(pid_tgid: u64, at_return: bool) -> bool {
+pub fn admits(pid_tgid: u64) -> bool {
     let audience = AUDIENCE.load();
     if audience == Audience::Linked as u8 {
         return true;
@@ -23,7 +22,7 @@ pub fn admits(pid_tgid: u64, at_return: bool) -> bool {
     // SAFETY: the value is copied at once; programs only read it.
     let standing = unsafe { PROCESSES.get(tgid) }.copied();
     let admitted = match standing {
-        Some(standing) => standing == Standing::Listed as u32 || at_return && standing == Standing::Finishing as u32,
+        Some(standing) => standing == Standing::Listed as u32,
         None => audience == Audience::NotExcluded as u8,
     };
     if !admitted {

@@ -62,7 +62,7 @@ impl Hit {
     #[inline(always)]
     fn counted_as<C: EbpfContext>(counter: Counter, ctx: &C, regs: *const pt_regs) -> Option<Self> {
         let pid_tgid = bpf_get_current_pid_tgid();
-        if !audience::admits(pid_tgid, counter == Counter::Returns) {
+        if !audience::admits(pid_tgid) {
             return None;
         }
         maps::count(counter);

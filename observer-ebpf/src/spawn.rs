@@ -21,7 +21,7 @@ use crate::quiet;
 #[uprobe]
 pub fn mint(ctx: ProbeContext) -> u32 {
     let thread = bpf_get_current_pid_tgid();
-    if !audience::admits(thread, false) {
+    if !audience::admits(thread) {
         return 0;
     }
     maps::count(Counter::Hits);

@@ -183,7 +183,7 @@ fn a_system_call_that_a_filter_refuses_is_laid_to_the_filter() {
 #[test]
 fn a_kernel_that_cannot_sample_says_so_and_what_does_without() {
     let found = doctor(&mut refusing(libc::SYS_perf_event_open, None, libc::EOPNOTSUPP, &program()));
-    found.assert(None, "sampling", "missing", &["this kernel cannot sample who runs on every CPU"], "--duty");
+    found.assert(None, "sampling", "missing", &["this kernel cannot sample who runs on every CPU"], "--tier polls");
     assert_eq!(found.need(None, "sampling")["errno"], libc::EOPNOTSUPP);
 }
 

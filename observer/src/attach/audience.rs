@@ -33,12 +33,6 @@ impl Probes {
         self.say(pid, Standing::Excluded)
     }
 
-    /// From now on only returns of this process are reported: calls that it is amid are told to their end, and none begins.
-    /// Fails as [`Self::list`] does.
-    pub fn finish(&self, pid: Pid) -> Result<(), AttachError> {
-        self.say(pid, Standing::Finishing)
-    }
-
     /// Forgets a process that ended at this moment: what was said of it, and its calls.
     pub fn forget(&self, pid: Pid, end: Ns) -> Result<(), AttachError> {
         let failed = |source| AttachError::refused("forget a process", source);

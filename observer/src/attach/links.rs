@@ -95,12 +95,6 @@ impl Links {
         drop(self);
     }
 
-    /// Takes them out, entries and returns at the same time: for who does not care any more how calls end that are entered
-    /// meanwhile.
-    pub fn detach_at_once(mut self) {
-        self.entries.append(&mut self.returns);
-    }
-
     /// All of these, to be taken out at the same time.
     pub fn together(all: impl IntoIterator<Item = Self>) -> Self {
         all.into_iter().fold(Self::default(), |mut together, mut links| {

@@ -150,7 +150,7 @@ fn cause(cause: &Cause, need: Need) -> (String, String) {
         Cause::Session(error) => {
             let step = match need {
                 Need::UprobeMulti => "nothing: trace events take its place (Linux 6.6 and later have it)".to_owned(),
-                Need::Sampling => "use `trace --duty 5%` or `--tier polls`, which probe polls instead".to_owned(),
+                Need::Sampling => "use `trace --tier polls`, which probes polls instead".to_owned(),
                 _ => failure::session_step(error),
             };
             (error.in_full(), step)

@@ -22,12 +22,6 @@ pub enum Failure {
     /// An option of samples without samples.
     #[error("{0} is of no use in this tier")]
     OnlySampled(&'static str),
-    /// An option of samples, where windows are looked at instead.
-    #[error("{0} is of samples, and --duty takes none")]
-    NotWithDuty(&'static str),
-    /// A tier besides the one that windows are.
-    #[error("--duty is --tier sampled, and no other")]
-    DutyIsSampled,
     /// All processes cannot be sampled at once.
     #[error("--tier sampled is of named processes only")]
     SamplingAll,
@@ -105,8 +99,6 @@ impl Failure {
             Self::NothingSelected
             | Self::TierIsCensus
             | Self::OnlySampled(_)
-            | Self::NotWithDuty(_)
-            | Self::DutyIsSampled
             | Self::SamplingAll
             | Self::SamplingLaunch
             | Self::SamplesAreNotGoverned
@@ -128,8 +120,6 @@ impl Failure {
             Self::OnlySampled(option) => {
                 format!("add --tier sampled (for --interval, --tier polls will do), or leave {option} out")
             }
-            Self::NotWithDuty(option) => format!("leave {option} out, or --duty"),
-            Self::DutyIsSampled => "leave --tier out, or --duty".to_owned(),
             Self::SamplingAll => "name processes with --pid (repeatable) or --name".to_owned(),
             Self::SamplingLaunch => "start the program yourself, then name it with --pid or --name".to_owned(),
             Self::SamplesAreNotGoverned => {
@@ -176,7 +166,6 @@ fn session_code(error: &SessionError) -> u8 {
             | AttachError::Object(_)
             | AttachError::System { .. } => code::RUN_TIME,
         },
-        SessionError::NoQuickProbes(_) => code::KERNEL,
         SessionError::Sampling(error) => match error {
             PerfError::NotPermitted { .. } | PerfError::LockedMemory { .. } => code::NOT_PERMITTED,
             PerfError::KernelCannot { .. } => code::KERNEL,
@@ -212,7 +201,6 @@ pub(super) fn session_step(error: &SessionError) -> String {
         SessionError::Nothing { reasons, .. } => return nothing_step(reasons),
         SessionError::Attach(error) => return attach_step(error),
         SessionError::Sampling(error) => return sampling_step(error),
-        SessionError::NoQuickProbes(_) => "use --tier sampled without --duty (samples), or Linux 6.10 or later",
         SessionError::Output(_) => "check the disk and the file; the target was left as it was",
         SessionError::Unread { .. } => {
             "read the output to its end, or write it into a file with -o FILE; the target was left as it was"

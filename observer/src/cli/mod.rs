@@ -3,7 +3,6 @@
 mod advice;
 mod args;
 mod doctor;
-mod duty;
 mod failure;
 mod sampled;
 
@@ -47,12 +46,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
-    if let Some(part) = args.sampling.duty {
-        return match args.tier {
-            None | Some(Tier::Sampled) => duty::run(args, part),
-            Some(_) => Err(Failure::DutyIsSampled),
-        };
-    }
     match args.tier {
         Some(Tier::Sampled) if args.max_overhead.is_some() => return Err(Failure::SamplesAreNotGoverned),
         Some(Tier::Sampled) => return sampled::run(args),

@@ -32,7 +32,7 @@ pub(super) fn run(args: Trace) -> Result<ExitCode, Failure> {
     if args.attach_with.is_some() || args.empty_probes || args.allow_slow {
         return Err(Failure::NothingAttached);
     }
-    let Sampling { hz, interval, blocking, by, .. } = args.sampling;
+    let Sampling { hz, interval, blocking, by } = args.sampling;
     let options = SampledOptions {
         selection,
         hz: hz.unwrap_or(HZ),

@@ -22,7 +22,6 @@ mod point;
 mod point_map;
 #[cfg(test)]
 mod sample;
-mod scaled;
 mod sight;
 mod site;
 mod spawn;
@@ -50,7 +49,6 @@ pub use origin::{Ancestor, Beyond, Origin};
 pub use panics::PanicSight;
 pub use point::{AttachPoint, BY_PROCESS, Cost, PointIndex, Program, Role};
 pub use point_map::PointMap;
-pub use scaled::{Boundless, Counted, Duty, LEAST_WINDOWS, Scaled, Windows};
 pub use sight::Sight;
 pub use site::Site;
 pub use spawn::{Caller, FunctionName, ImagePlace, PollBody, SpawnSeen, StackId, Trigger, Untold, first_own};

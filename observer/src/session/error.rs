@@ -55,9 +55,6 @@ pub enum SessionError {
     /// Probes could not be loaded or attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
-    /// Probes cannot come and go quickly here.
-    #[error("--duty needs probes that come and go in milliseconds (uprobe_multi), which this kernel has not")]
-    NoQuickProbes(#[source] io::Error),
     /// Who runs could not be sampled.
     #[error(transparent)]
     Sampling(PerfError),

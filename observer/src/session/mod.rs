@@ -7,7 +7,6 @@ mod candidate;
 mod censuses;
 mod disk;
 mod doctor;
-mod duty;
 mod error;
 mod follow;
 mod governing;
@@ -62,7 +61,6 @@ pub use doctor::{
     Cause, Detail, Diagnosis, DoctorOptions, Expected, Machine, Missing, Need, NotTried, Observed, Outcome, Points,
     Prices, Reads, Risk, Row, SlowPoint, Span, doctor,
 };
-pub use duty::{DutyOptions, duty};
 pub use error::{SessionError, Unsupported};
 pub use governor::{Cap, Governed};
 pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};

@@ -37,16 +37,11 @@ pub(super) struct Attachment {
 impl Attachment {
     /// As it is asked for: with the filter of a link of its own for each process.
     pub(super) fn requests(&self) -> impl Iterator<Item = ImageRequest<'_>> {
-        self.runners.iter().map(|runner| self.request(runner, numbered(&self.image)))
-    }
-
-    /// These of its points, for one process.
-    pub(super) fn request<'a>(
-        &'a self,
-        runner: &Runner,
-        points: Vec<(PointIndex, &'a AttachPoint)>,
-    ) -> ImageRequest<'a> {
-        ImageRequest { scope: Scope::Process { pid: runner.pid, target: runner.slot }, path: &self.path, points }
+        self.runners.iter().map(|runner| ImageRequest {
+            scope: Scope::Process { pid: runner.pid, target: runner.slot },
+            path: &self.path,
+            points: numbered(&self.image),
+        })
     }
 }
 

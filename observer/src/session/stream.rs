@@ -89,6 +89,8 @@ pub(super) struct Stream {
     records: u64,
     /// When they were read last.
     filled: Ns,
+    /// Up to when all has been taken in and said.
+    told: Ns,
     chunk: BytesMut,
     events: Vec<Event>,
     malformed: Option<Malformed>,
@@ -122,6 +124,7 @@ impl Stream {
             lost: 0,
             records: 0,
             filled: Ns(0),
+            told: Ns(0),
             chunk: BytesMut::new(),
             events: Vec::new(),
             malformed: None,
@@ -241,7 +244,10 @@ impl Stream {
                 self.take_mark(at, mark)?;
             }
         }
-        self.records(horizon, holds).map(drop)
+        if self.records(horizon, holds)? {
+            self.told = self.told.max(horizon);
+        }
+        Ok(())
     }
 
     fn take_mark(&mut self, at: Ns, mark: Mark) -> io::Result<()> {
@@ -301,7 +307,7 @@ impl Stream {
             Change::Ends { id, pid, why } => {
                 if let Some(sums) = sums {
                     // Nothing is said of its tasks after its end.
-                    sink.polled(at, &sums.report(at)?, out)?;
+                    sink.polled(at, &sums.report(at, None)?, out)?;
                     sums.process_ended(pid, why != Ending::Exited)?;
                 }
                 if let Some(polls) = said_polls {
@@ -386,10 +392,10 @@ impl Stream {
 
     /// Reports what was polled since the last time, if it is time for that or this is the last one.
     pub(super) fn report_sums(&mut self, now: Ns, last: bool) -> io::Result<()> {
-        let Self { sums: Some(sums), sink, out, .. } = self else { return Ok(()) };
+        let Self { sums: Some(sums), sink, out, told, .. } = self else { return Ok(()) };
         // What is not said now is part of the next report.
         if last || (sums.is_due(now) && !out.is_full()) {
-            sink.polled(now, &sums.report(now)?, out)?;
+            sink.polled(now, &sums.report(now, Some(*told))?, out)?;
             out.flush()?;
         }
         Ok(())

@@ -24,6 +24,8 @@ struct Read {
     sum: PollSum,
     /// It had been the same the time before.
     idle: bool,
+    /// When it was read for the second time, if its task was not known: what it is of had happened by then.
+    met: Option<Ns>,
 }
 
 /// Sums of one stream.
@@ -125,8 +127,9 @@ impl Sums {
         now >= self.next
     }
 
-    /// Reads the kernel's sums and gives what is new of each task that was polled, by its id.
-    pub(super) fn report(&mut self, now: Ns) -> io::Result<Vec<Polled>> {
+    /// Reads the kernel's sums and gives what is new of each task that was polled, by its id. All events up to `told` have been
+    /// taken in; `None` asks for nothing of tasks that are not known.
+    pub(super) fn report(&mut self, now: Ns, told: Option<Ns>) -> io::Result<Vec<Polled>> {
         self.next = Ns(now.0 + self.every.0);
         let mut rows: Vec<(TaskKey, PollSum)> = Vec::new();
         if let Some(kernel) = &self.kernel {
@@ -135,7 +138,11 @@ impl Sums {
         for (key, sum) in rows {
             match self.known.get(&key) {
                 Some(&Known { id, .. }) => self.take(id, key, sum),
-                None => self.take_unplaced(key, sum)?,
+                None => {
+                    if let Some(told) = told {
+                        self.take_unplaced(key, sum, now, told)?;
+                    }
+                }
             }
         }
         let new = std::mem::take(&mut self.new).into_iter();
@@ -145,21 +152,26 @@ impl Sums {
     }
 
     fn take(&mut self, id: AsyncId, key: TaskKey, sum: PollSum) {
-        let before = self.read.insert(key, Read { sum, idle: false }).unwrap_or_default();
+        let before = self.read.insert(key, Read { sum, idle: false, met: None }).unwrap_or_default();
         self.add(id, Pid(key.tgid), &sum.since(&before.sum));
     }
 
-    /// A task whose birth may not have been said yet: another reading tells. Who is not polled and not known has ended.
-    fn take_unplaced(&mut self, key: TaskKey, sum: PollSum) -> io::Result<()> {
-        let Some(before) = self.read.get(&key).copied() else {
+    /// A task whose birth may not have been said yet: a reading tells that comes after all was said that had happened before the
+    /// second. (When the first was, within a look at them all, is not known.) Who is not polled and not known has ended.
+    fn take_unplaced(&mut self, key: TaskKey, sum: PollSum, now: Ns, told: Ns) -> io::Result<()> {
+        let Some(before) = self.read.get_mut(&key) else {
             self.read.insert(key, Read::default());
             return Ok(());
         };
+        if *before.met.get_or_insert(now) > told {
+            return Ok(());
+        }
+        let before = *before;
         let new = sum.since(&before.sum);
         self.polls += new.polls;
         self.unplaced += new.polls;
         let idle = new.polls == 0;
-        self.read.insert(key, Read { sum, idle });
+        self.read.insert(key, Read { sum, idle, met: before.met });
         if let Some(kernel) = self.kernel.as_ref().filter(|_| idle && before.idle) {
             self.read.remove(&key);
             kernel.forget(key)?;
@@ -241,7 +253,7 @@ mod tests {
         }
 
         fn report(&mut self, at: u64) -> Vec<(u64, (u64, u64, u64))> {
-            figures(&self.0.report(Ns(at)).unwrap())
+            figures(&self.0.report(Ns(at), Some(Ns(at))).unwrap())
         }
     }
 
@@ -282,5 +294,22 @@ mod tests {
         told.see(30, 1, false, EventKind::After(AsyncId(1)));
         told.see(90, 2, false, EventKind::After(AsyncId(1)));
         assert_eq!(told.report(100), [(1, (2, 90, 70))]);
+    }
+
+    #[test]
+    fn polls_of_a_task_are_its_own_however_late_its_birth_is_said_and_nobody_s_only_when_all_was() {
+        let key = TaskKey { tgid: 7, point: 1, id: 3 };
+        let sum = PollSum { polls: 2, busy_ns: 20, ..PollSum::default() };
+        let read = |sums: &mut Sums, readings: &[(u64, u64)]| {
+            readings.iter().for_each(|(now, told)| sums.take_unplaced(key, sum, Ns(*now), Ns(*told)).unwrap());
+            sums.totals()
+        };
+        // What is told lags behind by more than two readings.
+        let mut sums = Sums::new(Ns(50), None);
+        assert_eq!(read(&mut sums, &[(100, 0), (150, 20), (200, 60), (250, 149)]), (0, 0));
+        sums.take(AsyncId(1), key, sum);
+        assert_eq!(sums.totals(), (2, 0), "all of them");
+        let mut sums = Sums::new(Ns(50), None);
+        assert_eq!(read(&mut sums, &[(100, 0), (150, 20), (200, 150)]), (2, 2));
     }
 }

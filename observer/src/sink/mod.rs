@@ -19,8 +19,7 @@ pub use doctor::{
 };
 pub use json::Json;
 pub use sampled::{
-    Blocking, Busy, DutyBusy, DutyEnd, DutyInterval, DutyReport, DutyStart, How, Interval, SampledEnd, SampledJson,
-    SampledReport, SampledSink, SampledStart, SampledText, Spans,
+    Blocking, Busy, How, Interval, SampledEnd, SampledJson, SampledReport, SampledSink, SampledStart, SampledText,
 };
 pub use sites::{
     CensusReport, FuturesCount, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText,

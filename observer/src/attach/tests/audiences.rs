@@ -73,40 +73,6 @@ fn only_those_who_are_listed_are_reported_and_the_others_are_counted() {
 }
 
 #[test]
-fn who_is_to_finish_is_told_to_the_end_of_what_has_begun_and_begins_nothing() {
-    let Some(_alone) = live() else { return };
-    let options = Options {
-        mechanism: Some(Mechanism::UprobeMulti),
-        ring_pages: 64,
-        audience: Audience::Listed,
-        calls: Calls::Once,
-        ..Options::default()
-    };
-    let mut probes = Probes::load(&options).unwrap();
-    let points = [point(Role::Poll, busy as *const () as usize), point(Role::Poll, stays as *const () as usize)];
-    let _links = probes.attach(&everyone(&points)).unwrap();
-    let mut child = forked(|child| {
-        let cell = Cell::new(LIVE);
-        busy(&cell);
-        stays(&cell, child);
-        busy(&cell);
-    });
-    probes.list(Pid(child.pid())).unwrap();
-    child.go();
-    child.told();
-    probes.finish(Pid(child.pid())).unwrap();
-    assert_eq!(probes.amid().unwrap().len(), 1);
-    child.run();
-    let (seen, _) = drain(&mut probes);
-    let kinds: Vec<_> = seen.iter().map(|record| (record.kind, record.cookie.point)).collect();
-    // Of the third call the entry is nobody's, and of its return nothing is known.
-    let call = Some(RecordKind::Call);
-    assert_eq!(kinds, [(call, 0), (call, 1), (Some(RecordKind::Leave), 0)]);
-    assert_eq!(seen[2].flags, FLAG_SUBJECT_UNKNOWN);
-    assert_eq!(probes.counters().unwrap().foreign, 1);
-}
-
-#[test]
 fn all_are_reported_but_those_excluded_and_ourselves() {
     let Some(_alone) = live() else { return };
     for mechanism in mechanisms() {

@@ -2,10 +2,10 @@
 
 use clap::ValueEnum;
 
-use crate::model::{Duty, EventSet};
+use crate::model::EventSet;
 use crate::session;
 
-use super::values::{Span, parse_duty, parse_hz};
+use super::values::{Span, parse_hz};
 
 /// A tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -66,14 +66,7 @@ pub(in crate::cli) struct Sampling {
     #[arg(long, value_name = "N", value_parser = parse_hz)]
     pub(in crate::cli) hz: Option<u32>,
 
-    /// Instead of samples: probe every poll for this part of the time, 0.1% to 50% (5% is 50ms of each second, at moments that
-    /// chance chooses), and scale that up with its error: how long and how many polls a second, by type. Polls are timed by the
-    /// clock, not by CPU time. Meanwhile each poll costs two hits (about 1.5us), and each window two changes of the program's
-    /// code, milliseconds each. Implies --tier sampled; needs Linux 6.6 or later
-    #[arg(long, value_name = "PERCENT", value_parser = parse_duty, conflicts_with = "events")]
-    pub(in crate::cli) duty: Option<Duty>,
-
-    /// From one report to the next, with --tier polls, too, and with --max-overhead for the tier polls [default: 1s; with --duty 10s]
+    /// From one report to the next, with --tier polls, too, and with --max-overhead for the tier polls [default: 1s]
     #[arg(long, value_name = "TIME")]
     pub(in crate::cli) interval: Option<Span>,
 
@@ -90,10 +83,9 @@ pub(in crate::cli) struct Sampling {
 impl Sampling {
     /// The first option that was given and is of no use without samples, in a tier that sums polls up or not.
     pub(in crate::cli) fn misplaced(&self, may_sum: bool) -> Option<&'static str> {
-        let Self { hz, duty, interval, blocking, by } = self;
+        let Self { hz, interval, blocking, by } = self;
         let given = [
             ("--hz", hz.is_some()),
-            ("--duty", duty.is_some()),
             ("--interval", interval.is_some() && !may_sum),
             ("--blocking", blocking.is_some()),
             ("--by", by.is_some()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::model::{Duty, EventSet, Pid};
+use crate::model::{EventSet, Pid};
 use crate::session::{Attaching, Sort, Verdict};
 
 /// How probes are attached.
@@ -165,15 +165,6 @@ pub(super) fn parse_hz(text: &str) -> Result<u32, String> {
     hz.ok_or_else(|| format!("a number from {} to {}", HZ.start(), HZ.end()))
 }
 
-/// Least and most of the time, in a hundred.
-const DUTY: std::ops::RangeInclusive<f64> = 0.1..=50.0;
-
-pub(super) fn parse_duty(text: &str) -> Result<Duty, String> {
-    let percent = text.strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok());
-    let duty = percent.filter(|percent| DUTY.contains(percent)).map(|percent| Duty(percent / 100.0));
-    duty.ok_or_else(|| format!("a part of the time from {}% to {}% (for example 5%)", DUTY.start(), DUTY.end()))
-}
-
 /// Fewest and most readings that are judged together.
 const SAMPLES: std::ops::RangeInclusive<usize> = 2..=1000;
 
@@ -215,14 +206,6 @@ mod tests {
         assert_eq!(list.0, [Verdict::Stuck, Verdict::Leaking]);
         assert!("stuck,blocked".parse::<VerdictList>().is_err_and(|error| error.contains("`blocked`")));
         assert!(",".parse::<VerdictList>().is_err());
-    }
-
-    #[test]
-    fn a_part_of_the_time_is_said_in_percent_and_has_bounds() {
-        assert_eq!((parse_duty("5%"), parse_duty("0.5 %")), (Ok(Duty(0.05)), Ok(Duty(0.005))));
-        for wrong in ["5", "0%", "51%", "NaN%", "-1%", "%", "x%"] {
-            assert!(parse_duty(wrong).is_err_and(|error| error.contains("5%")), "{wrong}");
-        }
     }
 
     #[test]

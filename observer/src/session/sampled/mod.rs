@@ -31,7 +31,6 @@ use super::{Caching, Selection, event_loop, kernel_release, progress};
 
 use sampling::{Rate, Sampled};
 use subject::Subject;
-pub(super) use tally::Whose;
 
 /// Bytes of stack in a sample: as much as a spawner's copy has.
 const STACK: u32 = 28 << 10;
@@ -79,11 +78,11 @@ pub struct SampledOutput {
 }
 
 impl SampledOutput {
-    pub(super) fn say(&mut self, report: &SampledReport<'_>) -> Result<(), SessionError> {
+    fn say(&mut self, report: &SampledReport<'_>) -> Result<(), SessionError> {
         self.sink.say(report, &mut self.out).map_err(SessionError::Output)
     }
 
-    pub(super) fn flush(&mut self) -> Result<(), SessionError> {
+    fn flush(&mut self) -> Result<(), SessionError> {
         self.out.flush().map_err(SessionError::Output)
     }
 }

@@ -14,11 +14,11 @@ const MOST_TASKS: usize = 1 << 16;
 
 /// Whose time it was.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in crate::session) struct Whose {
+pub(super) struct Whose {
     /// The type; several where the code does not tell them apart.
-    pub(in crate::session) vtables: Vec<ProcAddr>,
+    pub(super) vtables: Vec<ProcAddr>,
     /// The task, where tasks are counted apart and it is told.
-    pub(in crate::session) task: Option<TaskId>,
+    pub(super) task: Option<TaskId>,
 }
 
 /// Counts of samples.

@@ -9,12 +9,10 @@ use crate::model::TypeEntry;
 use crate::sink::json::{Integer, LostObject, TargetObject, line, milliseconds};
 use crate::sink::sites::json::origin::CallObject;
 
-use super::{Blocking, Busy, How, Interval, SampledEnd, SampledReport, SampledSink, SampledStart, duty};
+use super::{Blocking, Busy, How, Interval, SampledEnd, SampledReport, SampledSink, SampledStart};
 
 /// What these lines are called beside those of other tiers.
-pub(super) const TIER: &str = "sampled";
-/// And beside those of windows.
-const WAY: &str = "samples";
+const TIER: &str = "sampled";
 
 /// Writes one JSON object a line.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,7 +30,6 @@ impl SampledSink for SampledJson {
                 line(out, "lost", *at, LostObject { pid: None, count: Integer(*count) })
             }
             SampledReport::End(end) => line(out, "end", end.at, EndObject::new(end)),
-            SampledReport::Duty(report) => duty::json::say(report, out),
         }
     }
 }
@@ -45,7 +42,6 @@ struct StartObject<'a> {
     transport: &'a str,
     mechanism: &'a str,
     tier: &'a str,
-    way: &'a str,
     hz: u64,
     stack_bytes: u32,
     interval_ms: f64,
@@ -62,7 +58,6 @@ struct StartObject<'a> {
 struct IntervalObject<'a> {
     pid: u32,
     total: bool,
-    way: &'a str,
     during_ns: Integer,
     samples: Integer,
     busy_ns: Integer,
@@ -78,7 +73,7 @@ struct IntervalObject<'a> {
 /// A future type, or what is said of several that are not told apart.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct TypeObject<'a> {
+struct TypeObject<'a> {
     #[serde(rename = "type")]
     kind: Option<&'a str>,
     type_id: Option<String>,
@@ -96,7 +91,6 @@ pub(super) struct TypeObject<'a> {
 struct BusyObject<'a> {
     pid: u32,
     total: bool,
-    way: &'a str,
     #[serde(flatten)]
     of: TypeObject<'a>,
     task_id: Option<String>,
@@ -135,7 +129,6 @@ struct EndedObject<'a> {
 #[serde(rename_all = "camelCase")]
 struct EndObject<'a> {
     tier: &'a str,
-    way: &'a str,
     reason: &'a str,
     totals: TotalsObject,
 }
@@ -161,7 +154,6 @@ impl<'a> StartObject<'a> {
             transport: "perf",
             mechanism: "cpu-clock",
             tier: TIER,
-            way: WAY,
             hz: start.hz,
             stack_bytes: start.stack,
             interval_ms: milliseconds(start.interval),
@@ -181,7 +173,6 @@ impl<'a> IntervalObject<'a> {
         Self {
             pid: of.pid.0,
             total: of.total,
-            way: WAY,
             during_ns: Integer(of.during.0),
             samples: Integer(of.samples),
             busy_ns: Integer(of.busy.busy.0),
@@ -197,7 +188,7 @@ impl<'a> IntervalObject<'a> {
 }
 
 impl<'a> TypeObject<'a> {
-    pub(super) fn new(types: &[&'a TypeEntry]) -> Self {
+    fn new(types: &[&'a TypeEntry]) -> Self {
         let all_same = |word: fn(&'a TypeEntry) -> &'a str| {
             let mut words = types.iter().map(|entry| word(entry));
             let first = words.next()?;
@@ -235,7 +226,6 @@ impl<'a> BusyObject<'a> {
         Self {
             pid: busy.pid.0,
             total: busy.total,
-            way: WAY,
             of: TypeObject::new(&busy.types),
             task_id: busy.task.map(|task| task.to_string()),
             samples: Integer(busy.samples),
@@ -281,7 +271,7 @@ impl EndObject<'_> {
             malformed: Integer(end.malformed),
             blocking: Integer(end.blocking),
         };
-        Self { tier: TIER, way: WAY, reason: end.reason.as_str(), totals }
+        Self { tier: TIER, reason: end.reason.as_str(), totals }
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Does not know: how samples are taken.
 
-mod duty;
 mod json;
 mod text;
 
@@ -13,7 +12,6 @@ use crate::model::{Caller, Estimate, Missing, Ns, Pid, TargetEntry, TaskId, Tid,
 
 use super::EndReason;
 
-pub use duty::{DutyBusy, DutyEnd, DutyInterval, DutyReport, DutyStart, Spans};
 pub use json::SampledJson;
 pub use text::SampledText;
 
@@ -46,8 +44,6 @@ pub enum SampledReport<'a> {
     },
     /// Last of all.
     End(SampledEnd),
-    /// What windows tell instead of samples.
-    Duty(DutyReport<'a>),
 }
 
 /// How samples are taken.

@@ -18,9 +18,9 @@ const ROWS: usize = 20;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SampledText {
     colour: bool,
-    pub(super) began: Ns,
+    began: Ns,
     /// Of the table that is written.
-    pub(super) rows: usize,
+    rows: usize,
 }
 
 impl SampledText {
@@ -29,7 +29,7 @@ impl SampledText {
         Self { colour, ..Self::default() }
     }
 
-    pub(super) fn paint(&self, colour: AnsiColor, text: &str) -> String {
+    fn paint(&self, colour: AnsiColor, text: &str) -> String {
         if !self.colour {
             return text.to_owned();
         }
@@ -37,7 +37,7 @@ impl SampledText {
         format!("{}{text}{}", style.render(), style.render_reset())
     }
 
-    pub(super) fn seconds(&self, at: Ns) -> f64 {
+    fn seconds(&self, at: Ns) -> f64 {
         at.since(self.began).0 as f64 / 1e9
     }
 
@@ -81,18 +81,12 @@ impl SampledText {
         writeln!(out, "{:>10} {:>19} {:>7} {:>8}  future", "busy", "between", "share", "samples")
     }
 
-    /// Whether the table has room for one more; says so once where it has not.
-    pub(super) fn row_fits(&mut self, out: &mut dyn Write) -> io::Result<bool> {
-        self.rows += 1;
-        if self.rows == ROWS + 1 {
-            writeln!(out, "{:>10} and more, see --json", "...")?;
-        }
-        Ok(self.rows <= ROWS)
-    }
-
     fn busy(&mut self, busy: &Busy<'_>, out: &mut dyn Write) -> io::Result<()> {
-        if !self.row_fits(out)? {
-            return Ok(());
+        self.rows += 1;
+        match self.rows.cmp(&(ROWS + 1)) {
+            std::cmp::Ordering::Less => {}
+            std::cmp::Ordering::Equal => return writeln!(out, "{:>10} and more, see --json", "..."),
+            std::cmp::Ordering::Greater => return Ok(()),
         }
         let between = format!("{} {}", seconds(busy.busy.low), seconds(busy.busy.high));
         let task = busy.task.map_or(String::new(), |task| format!("  task {task}"));
@@ -145,23 +139,18 @@ impl SampledSink for SampledText {
             }
             SampledReport::Lost { at, count } => {
                 let word = self.paint(AnsiColor::Red, "lost");
-                writeln!(
-                    out,
-                    "{:.3} s  {word}  {count} samples or records: figures are now \"at least\"",
-                    self.seconds(*at)
-                )
+                writeln!(out, "{:.3} s  {word}  {count} samples: figures are now \"at least\"", self.seconds(*at))
             }
             SampledReport::End(end) => self.end(end, out),
-            SampledReport::Duty(report) => self.duty(report, out),
         }
     }
 }
 
 /// One type, or all that it may be.
-pub(super) fn label(types: &[&TypeEntry]) -> String {
+fn label(types: &[&TypeEntry]) -> String {
     types.iter().map(|entry| future_label(entry)).collect::<Vec<_>>().join(" or ")
 }
 
-pub(super) fn seconds(span: Ns) -> String {
+fn seconds(span: Ns) -> String {
     format!("{:.3} s", span.0 as f64 / 1e9)
 }

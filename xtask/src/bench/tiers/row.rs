@@ -55,7 +55,6 @@ pub(super) const ROWS: &[Row] = &[
     Row { name: CENSUS, how: How::Ours(&[&["trace", "--tier", "census"], &["sweep", "--quiet", "--every", "1s"]]) },
     Row { name: SPAWNS, how: How::Ours(&[&["trace", "--tier", "spawns"], &["trace", "--events", "init"]]) },
     Row { name: SAMPLED, how: How::Ours(&[&["trace", "--tier", "sampled"]]) },
-    Row { name: "duty 5%", how: How::Ours(&[&["trace", "--duty", "5%"]]) },
     Row {
         name: LIFECYCLE,
         how: How::Ours(&[&["trace", "--tier", "lifecycle"], &["trace", "--events", "init,resolve,destroy"]]),
