@@ -56,7 +56,7 @@ pub fn leave(ctx: RetProbeContext) -> u32 {
     let far = header::far_word(subject, hit.far());
     let flags = header::copy_head(draft.head(), subject);
     if flags == 0 && header::is_complete(draft.head()) {
-        let flags = header::copy_stage(draft.stage(), subject);
+        let flags = header::copy_stage(draft.stage(), draft.head(), subject);
         draft.describe(&hit.dated_now(), RecordKind::Leave, flags, sp, subject, far);
         draft.send::<RECORD_FULL, _>(&ctx);
     } else {

@@ -50,13 +50,26 @@ pub fn clear_head(head: *mut Head) {
     unsafe { *head = [0; _] }
 }
 
-/// Copies the stage behind the head; the flags to report.
+/// Copies the stage behind the head, which was copied before; the flags to report.
 #[inline(always)]
-pub fn copy_stage(stage: *mut Stage, header: u64) -> u16 {
+pub fn copy_stage(stage: *mut Stage, head: *const Head, header: u64) -> u16 {
     let behind_head = header.wrapping_add(size_of::<Head>() as u64);
     // SAFETY: as in `copy_head`.
     let read = unsafe { bpf_probe_read_user(stage.cast(), size_of::<Stage>() as u32, behind_head as *const _) };
-    if read == 0 { 0 } else { FLAG_STAGE_UNREADABLE }
+    if read == 0 && is_as_it_was(head, header) { 0 } else { FLAG_STAGE_UNREADABLE }
+}
+
+/// Whether the completed task whose head was copied still stands there: another thread may have freed it since, and what was read
+/// of its stage be somebody else's. An allocator that is given the cell back, or whoever gets it then, writes to its first words.
+#[inline(always)]
+fn is_as_it_was(head: *const Head, header: u64) -> bool {
+    let mut words = [0u64; 3];
+    // SAFETY: as in `copy_head`, into words of our own.
+    let read = unsafe { bpf_probe_read_user((&raw mut words).cast(), size_of_val(&words) as u32, header as *const _) };
+    let [state, next, third] = words;
+    // SAFETY: the program's own memory, which has been written.
+    let (next_before, third_before) = unsafe { ((*head)[1], (*head)[2]) };
+    read == 0 && state & COMPLETE != 0 && is_alive(state) && next == next_before && third == third_before
 }
 
 /// Whether the head, just copied, is that of a completed task that still lives.

@@ -99,7 +99,7 @@ fn end<C: EbpfContext>(ctx: &C, regs: *const pt_regs) {
         }
         let is_full = flags == 0 && header::is_complete(&raw const (*record).head);
         let hit = if is_full {
-            flags = header::copy_stage(&raw mut (*record).stage, subject);
+            flags = header::copy_stage(&raw mut (*record).stage, &raw const (*record).head, subject);
             hit.dated_now()
         } else {
             hit
