@@ -14,6 +14,8 @@ const SECOND: u64 = 1_000_000_000;
 const DEPTH: u64 = 5 * SECOND;
 /// And so much at least, nanoseconds: more than is added to whoever is idle for as long as a span lasts.
 const LEAST_DEPTH: i64 = (SPAN / IDLE) as i64;
+/// It may be below its ground, or below what is owed already, by this part of its depth.
+const SLACK: i64 = 10;
 /// What was used is looked at over so long.
 const SPAN: u64 = 5 * SECOND;
 /// Targets that use less than this part of one CPU in a span, with what is added, are idle. They owe nothing.
@@ -75,6 +77,8 @@ pub(super) struct Governor {
     tier: Tier,
     /// Nanoseconds; below zero they are owed.
     credit: i64,
+    /// The most there was since the tier holds.
+    peak: i64,
     last: Reading,
     /// Where the present span began, and the one before.
     span: Reading,
@@ -95,6 +99,7 @@ impl Governor {
             top,
             tier: top,
             credit: 0,
+            peak: 0,
             last: now,
             span: now,
             span_before: now,
@@ -103,7 +108,7 @@ impl Governor {
             wait: FIRST_WAIT,
             times: Vec::new(),
         };
-        governor.credit = governor.depth();
+        (governor.credit, governor.peak) = (governor.depth(), governor.depth());
         governor
     }
 
@@ -123,11 +128,12 @@ impl Governor {
         if now.at.since(self.since).0 >= LASTED {
             (self.on_trial, self.wait) = (false, if self.on_trial { FIRST_WAIT } else { self.wait });
         }
+        // A debt from before is no reason to go on down, unless it grows, by more than it does from one moment to the next.
+        self.peak = if under_way { self.credit } else { self.peak.max(self.credit) };
         if under_way {
             return None;
         }
-        // A debt from before that is being paid is no reason to go on down.
-        if self.credit < 0 && spent > earned {
+        if self.credit < self.peak.min(0) - self.depth() / SLACK {
             return self.tier.below().map(|below| self.step(below, now, "over"));
         }
         let may_rise = self.credit >= self.depth() && now.at.since(self.since).0 >= self.wait;
@@ -149,7 +155,7 @@ impl Governor {
         if !is_up && self.on_trial {
             self.wait = (2 * self.wait).min(LAST_WAIT);
         }
-        self.on_trial = is_up;
+        (self.on_trial, self.peak) = (is_up, self.credit);
         add(&mut self.times, from, now.at.since(self.since));
         (self.since, self.span, self.span_before) = (now.at, now, now);
         let stepped = Stepped {

@@ -131,6 +131,18 @@ fn when_the_load_is_over_all_is_told_again_tier_by_tier_and_no_more_than_at_firs
 }
 
 #[test]
+fn what_is_owed_from_before_is_paid_where_it_can_be_and_leads_no_further_down() {
+    let mut program = Program::new(2, Tier::Full);
+    // Nearly all of what may be, a little more in one moment and a little less in the next.
+    let spawns = |part: u64| Load { spawns: SECOND * part / 1000, ..BUSY };
+    program.runs(1, spawns(19));
+    for _ in 0..20 {
+        program.runs(1, spawns(22)).runs(1, spawns(16));
+    }
+    assert_eq!(program.tier(), "spawns");
+}
+
+#[test]
 fn while_a_step_is_under_way_there_is_no_other_and_what_it_adds_is_owed() {
     let mut program = Program::new(2, Tier::Full);
     program.runs(1, BUSY).said.clear();
