@@ -10,18 +10,19 @@ use crate::lifecycle::{Lifecycle, Rules};
 use crate::lives::Lives;
 use crate::model::{Catalog, EventSet, Missing, Ns, Sight};
 use crate::plan::watches_polls;
-use crate::sink::{End, EndReason, Overhead, Start, TierTime};
-use crate::target::{Launched, Running, give_memory_back, monotonic_now, own_memory};
+use crate::sink::{EndReason, Start};
+use crate::target::{Launched, give_memory_back, monotonic_now, own_memory};
 
 use super::budget::{Budget, Level};
 use super::censuses::Censuses;
+use super::ending::{finish, outlive, written};
 use super::error::SessionError;
 use super::follow::{FEW_NEWS_PAGES, Follower, NEWS_PAGES};
 use super::governing::{Governable, Governing};
 use super::held::Held;
 use super::images::Images;
 use super::named::{Named, Reached};
-use super::outlet::{Left as Unwritten, Outlet};
+use super::outlet::Outlet;
 use super::overhead::{Costs, as_far_as_known};
 use super::population::{Beginning, Change, Ending, Members, Population};
 use super::privileges::{Stage, keep};
@@ -393,59 +394,5 @@ impl Observing<'_, '_> {
                 }
             }
         }
-    }
-}
-
-/// Says the end.
-fn finish(
-    stream: &mut Stream,
-    reason: EndReason,
-    (detaching, detach): (Ns, Ns),
-    (overhead, tiers): (Overhead, Vec<TierTime>),
-    say: &dyn Fn(u8, &str),
-) -> Result<(), SessionError> {
-    let (totals, malformed) = stream.totals();
-    if let Some(reason) = malformed {
-        say(1, &format!("{} records could not be understood; the first: {reason}", totals.malformed));
-    }
-    let (sink, out) = stream.sink();
-    let end = End { at: detaching, reason, totals, detach, overhead, tiers };
-    sink.end(&end, out).and_then(|()| out.flush()).map_err(SessionError::Output)
-}
-
-/// For how long somebody who was asked to end waits for a reader who takes nothing.
-const PATIENCE: Ns = Ns(2_000_000_000);
-
-/// Waits until all is written. Somebody who is asked to end gives up on a reader who takes nothing for a while, and who is asked
-/// once more at once.
-async fn written(stream: &Stream, watch: &mut Watch, asked: bool) -> Result<(), SessionError> {
-    let (mut asked, mut taken, mut since) = (asked, 0, monotonic_now());
-    loop {
-        let Unwritten { unwritten, written } = stream.unwritten().map_err(SessionError::Output)?;
-        if unwritten == 0 {
-            return Ok(());
-        }
-        let now = monotonic_now();
-        if written > taken {
-            (taken, since) = (written, now);
-        }
-        let again = watch.is_asked_to_end().await;
-        if asked && (again || now.since(since) >= PATIENCE) {
-            return Err(SessionError::Unread { bytes: unwritten });
-        }
-        if again {
-            (asked, since) = (true, now);
-        }
-    }
-}
-
-/// A program that we launched outlives the observation; if it has ended already, its status is fetched.
-fn outlive(running: Option<Running>, say: &dyn Fn(u8, &str)) {
-    let Some(mut running) = running else { return };
-    match running.try_status() {
-        Ok(Some(status)) if status.success() => {}
-        Ok(Some(status)) => say(1, &format!("the program ended with {status}")),
-        Ok(None) => say(1, "the program goes on, unobserved"),
-        Err(error) => say(1, &format!("the program's status is not known: {error}")),
     }
 }
