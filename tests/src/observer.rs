@@ -119,6 +119,11 @@ impl Observer {
         self.stdout.so_far()
     }
 
+    /// Its lines on stderr so far.
+    pub fn told(&self) -> Vec<String> {
+        self.stderr.so_far()
+    }
+
     /// Waits for a line on its stdout; `None` if it ended without one.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Option<String> {
         Some(self.stdout.wait_for(what, 0, wanted)?.1)

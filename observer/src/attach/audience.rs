@@ -33,19 +33,21 @@ impl Probes {
         self.say(pid, Standing::Excluded)
     }
 
-    /// Forgets a process that ended at this moment: what was said of it, and its calls.
-    pub fn forget(&self, pid: Pid, end: Ns) -> Result<(), AttachError> {
+    /// Forgets processes, each of which ended at its moment: what was said of it, and its calls.
+    pub fn forget(&self, ended: &[(Pid, Ns)]) -> Result<(), AttachError> {
         let failed = |source| AttachError::refused("forget a process", source);
-        kernel_maps::remove(self.object().processes()?, pid.0).map_err(failed)?;
-        self.forget_calls(pid, end)
+        for (pid, _) in ended {
+            kernel_maps::remove(self.object().processes()?, pid.0).map_err(failed)?;
+        }
+        self.forget_calls(ended)
     }
 
-    /// Forgets what ends with a program, when its process begins another one at this moment. Who is listed stays so;
+    /// Forgets what ends with a program, of processes each of which begins another one at its moment. Who is listed stays so;
     /// whether one that was excluded is to be reported now is asked anew.
-    pub fn begins_anew(&self, pid: Pid, end: Ns) -> Result<(), AttachError> {
+    pub fn begin_anew(&self, ended: &[(Pid, Ns)]) -> Result<(), AttachError> {
         match self.audience() {
-            Audience::NotExcluded => self.forget(pid, end),
-            Audience::Linked | Audience::Listed => self.forget_calls(pid, end),
+            Audience::NotExcluded => self.forget(ended),
+            Audience::Linked | Audience::Listed => self.forget_calls(ended),
         }
     }
 

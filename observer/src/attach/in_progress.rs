@@ -2,6 +2,8 @@
 //!
 //! Does not know what a call is.
 
+use std::collections::HashMap;
+
 use observer_common::{CALL_WITH_HEAD, CallRecord, Cookie, OpenCall, Quiet};
 
 use super::object::{Calls, ROWS};
@@ -119,20 +121,25 @@ impl Probes {
             .map_err(|source| AttachError::refused("forget the ids that were taken", source))
     }
 
-    /// The calls that a process was killed in, whose room would be lost otherwise: those that began before its end. By the
+    /// The calls that processes were killed in, whose room would be lost otherwise: those that began before its end. By the
     /// time that its end is known here, the number may be that of a program that is amid calls of its own. It costs one
-    /// reading of a map, which is less than a millisecond.
-    pub(super) fn forget_calls(&self, pid: Pid, end: Ns) -> Result<(), AttachError> {
+    /// reading of a map, about a millisecond, for however many.
+    pub(super) fn forget_calls(&self, ended: &[(Pid, Ns)]) -> Result<(), AttachError> {
+        if ended.is_empty() {
+            return Ok(());
+        }
         let failed = |source| AttachError::refused("forget a process", source);
+        let ends: HashMap<u32, u64> = ended.iter().map(|(pid, end)| (pid.0, end.0)).collect();
+        let has_ended = |tgid: u32, began: u64| ends.get(&tgid).is_some_and(|end| began < *end);
         match self.object().reports() {
             Calls::Twice => kernel_maps::remove_those::<Call, Entered>(self.object().calls()?, |entered| {
-                entered.tgid == pid.0 && entered.ts < end.0
+                has_ended(entered.tgid, entered.ts)
             }),
             Calls::Once => {
                 kernel_maps::remove_those::<u64, OpenCall>(self.object().rows()?, |OpenCall { record, .. }| {
-                    let began = record.entry.ts;
+                    let (pid, began) = (record.tgid(), record.entry.ts);
                     // A row that is over may be about to be written to by the thread that is still there.
-                    record.tgid() == pid.0 && (began != 0 || record.tid() != pid.0) && began < end.0
+                    has_ended(pid, began) && (began != 0 || record.tid() != pid)
                 })
             }
         }

@@ -3,7 +3,7 @@
 //!
 //! Does not know: records, tasks. What the marks mean to the targets is `population`'s.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::attach::Probes;
@@ -14,6 +14,7 @@ use crate::target::{Process, is_running, monotonic_now};
 
 use super::analyst::{Analyst, Answer, Ask, Found};
 use super::budget::Level;
+use super::dying::Dying;
 use super::error::SessionError;
 use super::held::{Held, Runner};
 use super::images::Looked;
@@ -29,11 +30,6 @@ use super::{Options, Selection, Within};
 pub(super) const NEWS_PAGES: usize = 128;
 /// Where hardly any memory may be locked.
 pub(super) const FEW_NEWS_PAGES: usize = 8;
-/// A process is taken for ended so long after its first thread ended, if no other thread of it lives: until then its
-/// other threads may still be seen at their ends.
-const DYING: Ns = Ns(200_000_000);
-/// And is looked at again after so long, if one does.
-const UNDEAD: Ns = Ns(1_000_000_000);
 /// Files of which it is remembered that they hold nothing.
 const MOST_FILES: usize = 1 << 16;
 /// Between two looks at which probes nobody runs into any more.
@@ -49,10 +45,9 @@ pub(super) struct Follower<'a> {
     members: Whom,
     /// Processes that came to run a file whose probes are in.
     newcomers: Vec<(FileId, Pid)>,
-    /// Processes that run something that may be observed.
-    runners: HashSet<Pid>,
-    /// Processes whose first thread has ended, and when to look whether the others have.
-    dying: HashMap<Pid, Ns>,
+    /// Processes that run something that may be observed, and since when.
+    runners: HashMap<Pid, Ns>,
+    dying: Dying,
     next_housekeeping: Ns,
     level: Level,
     missing: Vec<Missing>,
@@ -115,8 +110,8 @@ impl<'a> Follower<'a> {
             probing: Probing::new(options.events, options.slow, held, Ns::of(options.keep_probes), say),
             members,
             newcomers: Vec::new(),
-            runners: HashSet::new(),
-            dying: HashMap::new(),
+            runners: HashMap::new(),
+            dying: Dying::default(),
             next_housekeeping: Ns(0),
             level: Level::Nothing,
             missing,
@@ -181,7 +176,7 @@ impl<'a> Follower<'a> {
         residents.retain(|(pid, resident)| self.wants(*pid, &resident.enclosure));
         for (pid, resident) in &residents {
             for code in &resident.code {
-                self.runs(code.file, *pid, code);
+                self.runs(*pid, began, code);
             }
         }
         stream.mark(began, Mark::Listed(residents));
@@ -205,8 +200,8 @@ impl<'a> Follower<'a> {
         for News { at, change } in heard.news {
             self.happened(at, change, stream, probes);
         }
-        let now = monotonic_now();
-        self.bury(now, stream);
+        let ended = self.dying.ended(monotonic_now(), is_running);
+        self.bury(ended, stream);
         if (lost > 0 || heard.malformed > 0) && matches!(self.members, Whom::Everyone(_)) {
             (self.say)(1, &format!("{lost} news of processes found no room; the machine is looked at again"));
             if let Err(error) = self.list(stream) {
@@ -218,22 +213,25 @@ impl<'a> Follower<'a> {
     fn happened(&mut self, at: Ns, change: Happening, stream: &mut Stream, probes: &Probes) {
         match change {
             Happening::Forked { parent, child } => {
-                self.dying.remove(&child);
+                self.dying.lives(child, at);
                 if matches!(self.members, Whom::Everyone(_)) {
                     // Of a child that runs nothing to observe it is not worth to be asked.
-                    let enclosure = match self.runners.contains(&parent) {
+                    let enclosure = match self.runners.contains_key(&parent) {
                         true => super::machine::enclosure(child),
                         false => Enclosure::default(),
                     };
-                    if self.runners.contains(&parent) {
-                        self.runners.insert(child);
+                    if self.runners.contains_key(&parent) {
+                        self.runners.insert(child, at);
                     }
                     stream.mark(at, Mark::Step(parent, Step::Forked { child, enclosure }));
                 }
             }
             Happening::Execed { pid } => {
-                self.dying.remove(&pid);
-                self.runners.remove(&pid);
+                self.dying.lives(pid, at);
+                // What it mapped since may have been read before, on another CPU.
+                if self.runners.get(&pid).is_some_and(|since| *since <= at) {
+                    self.runners.remove(&pid);
+                }
                 if self.follows(pid) {
                     stream.mark(at, Mark::Step(pid, Step::Execed));
                 }
@@ -242,7 +240,7 @@ impl<'a> Follower<'a> {
                 if self.follows(pid) {
                     stream.mark(at, Mark::ThreadEnded(pid, tid));
                     if leader {
-                        self.dying.insert(pid, Ns(at.0 + DYING.0));
+                        self.dying.begins(pid, at);
                     }
                 }
             }
@@ -260,7 +258,7 @@ impl<'a> Follower<'a> {
                     return;
                 }
                 let code = Code { file, path: path.into(), start: range.start, length: range.len(), offset };
-                self.runs(file, pid, &code);
+                self.runs(pid, at, &code);
                 stream.mark(at, Mark::Step(pid, Step::Mapped(code, enclosure)));
             }
             Happening::Lost { .. } => {}
@@ -294,24 +292,25 @@ impl<'a> Follower<'a> {
         self.probing.is_settled()
     }
 
-    /// Whoever is due and has no thread any more has ended.
-    fn bury(&mut self, now: Ns, stream: &mut Stream) {
-        let due: Vec<Pid> = self.dying.iter().filter(|(_, at)| **at <= now).map(|(pid, _)| *pid).collect();
-        for pid in due {
-            if is_running(pid) {
-                self.dying.insert(pid, Ns(now.0 + UNDEAD.0));
-            } else {
-                let at = self.dying.remove(&pid).unwrap_or(now);
-                self.runners.remove(&pid);
-                stream.mark(at, Mark::Step(pid, Step::Ended));
-            }
+    /// The last words on who was followed, of what happened up to the last moment, when the probes begin to be taken out.
+    pub(super) fn end(mut self, last: Ns, stream: &mut Stream, probes: &Probes) {
+        self.fill(stream, probes);
+        let ended = self.dying.ended_at_last(last, is_running);
+        self.bury(ended, stream);
+    }
+
+    fn bury(&mut self, ended: Vec<(Pid, Ns)>, stream: &mut Stream) {
+        for (pid, at) in ended {
+            self.runners.remove(&pid);
+            stream.mark(at, Mark::Step(pid, Step::Ended));
         }
     }
 
     /// Somebody runs a file: asks what it holds, unless that is known.
-    fn runs(&mut self, file: FileId, pid: Pid, code: &Code) {
+    fn runs(&mut self, pid: Pid, at: Ns, code: &Code) {
+        let file = code.file;
         if !matches!(self.files.get(&file), Some(Known::Nothing)) {
-            self.runners.insert(pid);
+            self.runners.insert(pid, at);
         }
         match self.files.get_mut(&file) {
             Some(Known::Asked(waiting)) => waiting.push((pid, code.start)),

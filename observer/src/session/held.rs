@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use crate::attach::{ImageRequest, Links, Probes, Scope};
 use crate::model::{AttachPoint, FileId, ImageEntry, ImageFacts, Missing, Ns, Pid, Sight};
-use crate::target::{Hold, Layered, Process};
+use crate::target::{Hold, Layered, Module, Process, TargetError};
 
 use super::error::SessionError;
 use super::images::bias;
 use super::population::Attached;
 use super::setup::{differing, numbered};
 use super::stream::{Mark, Stream};
-use super::verify::keep_verified;
+use super::verify::{Verified, keep_verified};
 
 /// One image's probes. Dropping it takes them out.
 pub(super) struct Held {
@@ -211,7 +211,8 @@ impl Held {
     }
 }
 
-/// Keeps the points at which the process's memory equals the file.
+/// Keeps the points at which the process's memory equals the file. A process that ends meanwhile, or begins another program, says
+/// nothing about them.
 pub(super) fn verify(
     points: &mut Vec<AttachPoint>,
     facts: &ImageFacts,
@@ -223,8 +224,20 @@ pub(super) fn verify(
         return Ok(None);
     };
     let Ok(bias) = bias(facts, &module) else { return Ok(None) };
-    let verified = keep_verified(points, bias, &process.memory()).map_err(|error| SessionError::memory(pid, error))?;
+    let mut kept = points.clone();
+    let verified = keep_verified(&mut kept, bias, &process.memory());
+    if !matches!(verified, Ok(Verified { differing: 0, .. })) && !has_still(&process, &module) {
+        return Err(TargetError::Vanished { pid }.into());
+    }
+    let verified = verified.map_err(|error| SessionError::memory(pid, error))?;
+    *points = kept;
     Ok(differing(&module.path, verified))
+}
+
+/// Whether a module that a process had is where it was.
+fn has_still(process: &Process, module: &Module) -> bool {
+    let is_it = |now: &Module| now.file == module.file && now.mappings == module.mappings;
+    process.modules().is_ok_and(|modules| modules.iter().any(is_it))
 }
 
 impl Drop for Held {

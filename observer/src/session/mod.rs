@@ -7,6 +7,7 @@ mod candidate;
 mod censuses;
 mod disk;
 mod doctor;
+mod dying;
 mod ending;
 mod error;
 mod follow;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use crate::attach::{self, Audience, Calls, Probes, Quiet};
+use crate::attach::{self, AttachError, Audience, Calls, Probes, Quiet};
 use crate::lifecycle::{Lifecycle, Rules};
 use crate::lives::Lives;
 use crate::model::{Catalog, EventSet, Missing, Ns, Sight};
@@ -154,8 +154,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let looked = stream.look_at_calls(&probes, detaching);
     stream.fill(&mut reader, detaching);
     let counted = looked.and_then(|()| stream.count_lost(&probes, detaching));
-    follower.fill(&mut stream, &probes);
-    drop(follower);
+    follower.end(detaching, &mut stream, &probes);
     let detach = monotonic_now().since(detaching);
     stream.fill(&mut reader, detaching);
     drop(reader);
@@ -291,7 +290,7 @@ impl Observing<'_, '_> {
                 self.horizon = horizon.max(now.before(window.0)).min(self.looked);
             }
             let changes = self.release(self.horizon)?;
-            changes.into_iter().for_each(|(at, change)| self.changed(at, change));
+            self.changed(changes);
             self.stream.report_costs(now, self.probes, self.costs, woken == Woken::Asked)?;
             self.stream.report_sums(now, false).map_err(SessionError::Output)?;
             self.govern(monotonic_now())?;
@@ -365,34 +364,39 @@ impl Observing<'_, '_> {
         self.stream.degrade(now, level, &self.budget.reason(resident)).map_err(SessionError::Output)
     }
 
-    fn changed(&mut self, at: Ns, change: Change) {
-        match change {
-            Change::Begins { id, why } => {
-                // Who begins a program, or is a copy of its parent, runs nothing of a past that its own events do not tell.
-                let past = matches!(why, Beginning::Found | Beginning::Loaded);
-                if self.stream.has(id) {
-                    self.censuses.begin(id, past, None);
-                }
-            }
-            Change::ThreadEnded(tid) => {
-                if let Err(error) = self.probes.forget_thread(tid) {
-                    (self.say)(1, &format!("thread {tid} ended, and what the kernel side keeps of it stays: {error}"));
-                }
-            }
-            Change::Ends { id, pid, why } => {
-                self.censuses.end(id);
-                // Calls that it was killed in would take room in the kernel for ever.
-                let forgotten = match why {
-                    Ending::Exited => {
-                        self.follower.ended(pid);
-                        self.probes.forget(pid, at)
+    fn changed(&mut self, changes: Vec<(Ns, Change)>) {
+        // Together, because each asking costs as much as all: many a program that is run over and over lives for milliseconds.
+        let (mut exited, mut anew) = (Vec::new(), Vec::new());
+        for (at, change) in changes {
+            match change {
+                Change::Begins { id, why } => {
+                    // Who begins a program, or is a copy of its parent, runs nothing of a past that its own events do not tell.
+                    let past = matches!(why, Beginning::Found | Beginning::Loaded);
+                    if self.stream.has(id) {
+                        self.censuses.begin(id, past, None);
                     }
-                    Ending::Execed | Ending::Released => self.probes.begins_anew(pid, at),
-                };
-                if let Err(error) = forgotten {
-                    (self.say)(1, &format!("process {pid} ended, and what the kernel side keeps of it stays: {error}"));
+                }
+                Change::ThreadEnded(tid) => self.is_forgotten("a thread", self.probes.forget_thread(tid)),
+                Change::Ends { id, pid, why } => {
+                    self.censuses.end(id);
+                    match why {
+                        Ending::Exited => {
+                            self.follower.ended(pid);
+                            exited.push((pid, at));
+                        }
+                        Ending::Execed | Ending::Released => anew.push((pid, at)),
+                    }
                 }
             }
+        }
+        // Calls that they were killed in would take room in the kernel for ever.
+        self.is_forgotten("a process", self.probes.begin_anew(&anew));
+        self.is_forgotten("a process", self.probes.forget(&exited));
+    }
+
+    fn is_forgotten(&self, who: &str, forgotten: Result<(), AttachError>) {
+        if let Err(error) = forgotten {
+            (self.say)(1, &format!("{who} ended, and what the kernel side keeps of it stays: {error}"));
         }
     }
 }

@@ -118,6 +118,8 @@ impl<'p> Memory<'p> {
         };
         loop {
             match file.read_at(to, at.0) {
+                // The file ends nowhere while there is an address space behind it.
+                Ok(0) if !to.is_empty() => return Err(MemoryError::Vanished { pid }),
                 Ok(read) => return Ok(read),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // An unmapped page reads as EIO here, an address beyond the file's range as EINVAL.
@@ -214,7 +216,10 @@ mod tests {
         let mut bytes = [0; 4];
         process.memory().read_exact(at, &mut bytes).unwrap();
         assert_eq!(&bytes, b"\x7fELF");
+        let memory = process.memory();
+        memory.read_file(at, &mut bytes).unwrap();
         child.end();
-        assert!(matches!(process.memory().read_exact(at, &mut bytes), Err(MemoryError::Vanished { .. })));
+        assert!(matches!(memory.read_exact(at, &mut bytes), Err(MemoryError::Vanished { .. })));
+        assert!(matches!(memory.read_file(at, &mut bytes), Err(MemoryError::Vanished { .. })), "by the other route");
     }
 }

@@ -65,7 +65,7 @@ fn only_those_who_are_listed_are_reported_and_the_others_are_counted() {
         let listed = children[1].pid();
         probes.list(Pid(listed)).unwrap();
         probes.list(Pid(children[2].pid())).unwrap();
-        probes.forget(Pid(children[2].pid()), Ns(now())).unwrap();
+        probes.forget(&[(Pid(children[2].pid()), Ns(now()))]).unwrap();
         children.into_iter().for_each(|child| child.run());
         assert_eq!(tally(&drain(&mut probes).0), [(listed, 10)], "{mechanism:?}");
         assert_eq!(probes.counters().unwrap(), Counters { hits: 10, returns: 5, foreign: 20, ..Counters::default() });
@@ -146,8 +146,8 @@ fn processes_without_room_are_refused_and_forgetting_makes_room() {
     (1..=8).for_each(|pid| probes.list(Pid(pid)).unwrap());
     assert!(matches!(probes.list(Pid(9)), Err(AttachError::TooManyProcesses)));
     probes.list(Pid(8)).unwrap();
-    probes.forget(Pid(3), Ns(now())).unwrap();
-    probes.forget(Pid(3), Ns(now())).unwrap();
+    probes.forget(&[(Pid(3), Ns(now()))]).unwrap();
+    probes.forget(&[(Pid(3), Ns(now()))]).unwrap();
     probes.list(Pid(9)).unwrap();
 }
 
@@ -173,7 +173,7 @@ fn killed_in_calls(probes: &mut Probes, times: usize, forget: bool) -> Counters 
         let pid = Pid(child.pid());
         child.kill();
         if forget {
-            probes.forget(pid, Ns(now())).unwrap();
+            probes.forget(&[(pid, Ns(now()))]).unwrap();
         }
     }
     probes.counters().unwrap()
@@ -200,7 +200,7 @@ fn seen_of_a_call_while_forgetting(of: impl Fn(Pid, Ns, Ns) -> (Pid, Ns)) -> Vec
     child.go();
     child.told();
     let (pid, end) = of(Pid(child.pid()), before, Ns(now()));
-    probes.forget(pid, end).unwrap();
+    probes.forget(&[(pid, end)]).unwrap();
     child.run();
     let (seen, _) = drain(&mut probes);
     seen.iter().map(|record| (record.kind, record.flags)).collect()
