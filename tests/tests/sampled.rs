@@ -2,9 +2,11 @@
 //! what chance allows, and nothing was planted for it.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::Command;
 
 use serde_json::Value;
-use tests::fixture::{Fixture, Scratch};
+use tests::fixture::{Fixture, Scratch, path};
 use tests::observer::{Observer, program};
 use tests::rights::elsewhere;
 use tests::stream::{Stream, number, word};
@@ -29,16 +31,16 @@ fn observe(fixture: &Fixture, more: &[&str]) -> Observer {
 }
 
 /// The end of a kind's type id: where its vtable is in the image.
-fn vtable(fixture: &Fixture, kind: &str) -> String {
-    let lines: Vec<Value> = fixture.said().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+fn vtable(said: &[String], kind: &str) -> String {
+    let lines: Vec<Value> = said.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let base = lines.iter().find_map(|line| line["base"].as_u64()).expect("it says where it is loaded");
     let of = lines.iter().find(|line| line["kind"] == kind).unwrap_or_else(|| panic!("{kind} was not spawned"));
     format!("+0x{:x}", number(of, "vtable") - base)
 }
 
 /// All samples of a kind's type.
-fn samples(stream: &Stream, fixture: &Fixture, kind: &str) -> u64 {
-    let vtable = vtable(fixture, kind);
+fn samples(stream: &Stream, said: &[String], kind: &str) -> u64 {
+    let vtable = vtable(said, kind);
     let of = |line: &&Value| line["event"] == "busy" && line["total"] == true;
     let mine = |line: &&Value| line["typeId"].as_str().is_some_and(|id| id.ends_with(&vtable));
     stream.lines.iter().filter(of).filter(mine).map(|line| number(line, "samples")).sum()
@@ -49,9 +51,26 @@ fn totals(stream: &Stream) -> &Value {
 }
 
 fn blocking<'a>(stream: &'a Stream, fixture: &Fixture, kind: &str) -> Vec<&'a Value> {
-    let vtable = vtable(fixture, kind);
+    let vtable = vtable(&fixture.said(), kind);
     let mine = |line: &&Value| line["typeId"].as_str().is_some_and(|id| id.ends_with(&vtable));
     stream.lines.iter().filter(|line| line["event"] == "blocking").filter(mine).collect()
+}
+
+/// Each kind has its part of the samples, by what the program said of itself before and after; what it burnt, nanoseconds, and the
+/// samples of all kinds.
+fn agree(cell: &str, stream: &Stream, said: &[String], before: &Value, after: &Value) -> (f64, f64) {
+    let burnt: BTreeMap<&str, u64> =
+        KINDS.iter().map(|kind| (*kind, number(after, kind) - number(before, kind))).collect();
+    let seen: BTreeMap<&str, u64> = KINDS.iter().map(|kind| (*kind, samples(stream, said, kind))).collect();
+    let (burnt_in_all, seen_in_all) = (burnt.values().sum::<u64>() as f64, seen.values().sum::<u64>() as f64);
+    println!("{cell}: burnt {burnt:?} ns, samples {seen:?}, totals {}", totals(stream));
+    for kind in KINDS {
+        let part = burnt[kind] as f64 / burnt_in_all;
+        let (expected, deviation) = (seen_in_all * part, (seen_in_all * part * (1.0 - part)).sqrt());
+        let off = (seen[kind] as f64 - expected).abs();
+        assert!(off <= 5.0 * deviation, "{cell}: {kind} has {} samples, not {expected:.0}", seen[kind]);
+    }
+    (burnt_in_all, seen_in_all)
 }
 
 fn shares(cell: &str) {
@@ -61,17 +80,7 @@ fn shares(cell: &str) {
     std::thread::sleep(std::time::Duration::from_secs(8));
     let after = fixture.answer("truth");
     let stream = observer.stop();
-    let burnt: BTreeMap<&str, u64> =
-        KINDS.iter().map(|kind| (*kind, number(&after, kind) - number(&before, kind))).collect();
-    let seen: BTreeMap<&str, u64> = KINDS.iter().map(|kind| (*kind, samples(&stream, &fixture, kind))).collect();
-    let (burnt_in_all, seen_in_all) = (burnt.values().sum::<u64>() as f64, seen.values().sum::<u64>() as f64);
-    println!("{cell}: burnt {burnt:?} ns, samples {seen:?}, totals {}", totals(&stream));
-    for kind in KINDS {
-        let part = burnt[kind] as f64 / burnt_in_all;
-        let (expected, deviation) = (seen_in_all * part, (seen_in_all * part * (1.0 - part)).sqrt());
-        let off = (seen[kind] as f64 - expected).abs();
-        assert!(off <= 5.0 * deviation, "{cell}: {kind} has {} samples, not {expected:.0}", seen[kind]);
-    }
+    let (burnt_in_all, seen_in_all) = agree(cell, &stream, &fixture.said(), &before, &after);
     let totals = totals(&stream);
     let [all, in_polls, outside, unknown] = ["samples", "inPolls", "outside", "unknown"].map(|of| number(totals, of));
     assert_eq!(in_polls + outside + unknown, all, "each sample is counted once");
@@ -115,7 +124,7 @@ fn blocked(fixture: &mut Fixture, observer: &Observer, say: &str, kind: &str) {
         let known = observer.said().len();
         fixture.say(say);
         fixture.wait_for("it is spawned", |line| line.contains(&format!("\"kind\":\"{kind}\"")));
-        let vtable = format!("{}\"", vtable(fixture, kind));
+        let vtable = format!("{}\"", vtable(&fixture.said(), kind));
         let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
         while std::time::Instant::now() < end {
             let said = observer.said();
@@ -199,7 +208,7 @@ fn a_thread_that_begins_later_is_sampled_and_nothing_is_planted_for_it() {
     assert!(!links.iter().any(|link| link.contains("bpf")), "no program, no map, no link: {links:?}");
     fixture.say("more");
     fixture.wait_for("it is spawned", |line| line.contains("\"kind\":\"more\""));
-    let vtable = format!("{}\"", vtable(&fixture, "more"));
+    let vtable = format!("{}\"", vtable(&fixture.said(), "more"));
     until("its task is busy", || {
         observer.said().iter().any(|line| line.contains("\"busy\"") && line.contains(&vtable)).then_some(())
     });
@@ -210,6 +219,79 @@ fn a_thread_that_begins_later_is_sampled_and_nothing_is_planted_for_it() {
     for image in start["targets"][0]["images"].as_array().expect("a list") {
         assert_eq!(number(image, "points"), 0, "{image}");
     }
+}
+
+#[test]
+fn of_all_processes_those_that_are_there_and_those_that_begin_later_are_sampled() {
+    let there = start("newest-release", &[]);
+    let scratch = Scratch::new("sampled-all");
+    let file = scratch.path().join("events.jsonl");
+    let to = file.to_str().expect("is text");
+    let hz = HZ.to_string();
+    let observer = Observer::run(["trace", "--all", "--tier", "sampled", "--json", "--hz", &hz, "-o", to]);
+    let joined = |pid: u32, why: &str| {
+        until("it is sampled", || {
+            let text = std::fs::read_to_string(&file).ok()?;
+            let is_it = |line: &str| line.contains("\"event\":\"target\"") && line.contains(&format!("\"pid\":{pid},"));
+            let line: Value = serde_json::from_str(text.lines().find(|line| is_it(line))?).ok()?;
+            assert_eq!(word(&line, "reason"), why);
+            Some(())
+        });
+    };
+    joined(there.pid(), "found");
+    // Stripped, and another build.
+    let mut later = start("newest-fat", &[]);
+    joined(later.pid(), "exec");
+    let before = later.answer("truth");
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let after = later.answer("truth");
+    let (pid, first) = (later.pid(), there.pid());
+    drop(there);
+    let ended = "\"event\":\"ended\"";
+    until("the first is said to have ended", || {
+        let text = std::fs::read_to_string(&file).ok()?;
+        text.lines().any(|line| line.contains(ended) && line.contains(&format!("\"pid\":{first},"))).then_some(())
+    });
+    let observed_itself = format!("\"pid\":{},", observer.pid());
+    drop(observer.ended_well());
+    let text = std::fs::read_to_string(&file).expect("the observer wrote it");
+    assert!(!text.contains(&observed_itself), "an observer does not sample itself");
+    let lines: Vec<String> = text.lines().map(String::from).collect();
+    let mut stream = Stream::parse(&lines).unwrap_or_else(|wrong| panic!("the observer's output: {wrong}"));
+    assert_eq!(word(&stream.lines[0], "following"), "everyone");
+    stream.lines.retain(|line| !line["pid"].is_u64() || number(line, "pid") == u64::from(pid));
+    agree("of all", &stream, &later.said(), &before, &after);
+    assert!(later.is_running(), "the program is well");
+}
+
+#[test]
+fn a_launched_program_is_sampled_also_when_it_begins_another_and_until_it_ends() {
+    let scratch = Scratch::new("sampled-launch");
+    let (file, input) = (scratch.path().join("events.jsonl"), scratch.path().join("input"));
+    assert!(Command::new("mkfifo").arg(&input).status().expect("coreutils are there").success());
+    let mut command = Command::new(program());
+    command.args(["trace", "--tier", "sampled", "--json", "--hz", &HZ.to_string(), "-o"]).arg(&file);
+    command.args(["--", "sh", "-c", "exec \"$0\" <\"$1\""]).arg(path("newest-release", "busy")).arg(&input);
+    let mut observer = Observer::run_as(&mut command);
+    let mut to = std::fs::File::options().write(true).open(&input).expect("the program opens the other end");
+    writeln!(to).expect("it reads");
+    let has = |what: &str| std::fs::read_to_string(&file).is_ok_and(|text| text.contains(what)).then_some(());
+    until("it is sampled", || has("\"event\":\"target\""));
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    writeln!(to, "truth").expect("it reads");
+    let truth = until("it tells the truth", || {
+        let said = observer.said();
+        serde_json::from_str(said.iter().find(|line| line.contains("\"truth\":true"))?).ok()
+    });
+    drop(to);
+    let ended = observer.ended();
+    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+    let text = std::fs::read_to_string(&file).expect("the observer wrote it");
+    let lines: Vec<String> = text.lines().map(String::from).collect();
+    let stream = Stream::parse(&lines).unwrap_or_else(|wrong| panic!("the observer's output: {wrong}"));
+    assert_eq!((word(&stream.lines[0], "following"), word(stream.end(), "reason")), ("named", "exited"));
+    let nothing = serde_json::json!({ "light": 0, "middle": 0, "heavy": 0 });
+    agree("launched", &stream, &ended.stdout, &nothing, &truth);
 }
 
 #[test]
@@ -249,11 +331,6 @@ fn what_makes_no_sense_together_is_refused_with_the_next_step() {
     refused(&["--tier", "sampled", "--hz", "1000"]);
     refused(&["--tier", "sampled", "--events", "init"]);
     refused(&["--tier", "sampled", "--attach-with", "tracefs"]);
-    let all = Observer::run(["trace", "--all", "--tier", "sampled"]).ended();
-    assert_eq!(all.code, Some(2));
-    assert!(all.stderr.join("\n").contains("--pid"), "{:?}", all.stderr);
-    let launched = Observer::run(["trace", "--tier", "sampled", "--", "true"]).ended();
-    assert_eq!(launched.code, Some(2), "{:?}", launched.stderr);
 }
 
 #[test]

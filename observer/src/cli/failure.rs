@@ -22,12 +22,6 @@ pub enum Failure {
     /// An option of samples without samples.
     #[error("{0} is of no use in this tier")]
     OnlySampled(&'static str),
-    /// All processes cannot be sampled at once.
-    #[error("--tier sampled is of named processes only")]
-    SamplingAll,
-    /// A program cannot be sampled from its first instruction.
-    #[error("--tier sampled launches nothing")]
-    SamplingLaunch,
     /// A bound to what samples cost.
     #[error("--tier sampled has no --max-overhead")]
     SamplesAreNotGoverned,
@@ -99,8 +93,6 @@ impl Failure {
             Self::NothingSelected
             | Self::TierIsCensus
             | Self::OnlySampled(_)
-            | Self::SamplingAll
-            | Self::SamplingLaunch
             | Self::SamplesAreNotGoverned
             | Self::NothingAttached => code::USAGE,
             Self::OutputFile { .. } => code::RUN_TIME,
@@ -120,8 +112,6 @@ impl Failure {
             Self::OnlySampled(option) => {
                 format!("add --tier sampled (for --interval, --tier polls will do), or leave {option} out")
             }
-            Self::SamplingAll => "name processes with --pid (repeatable) or --name".to_owned(),
-            Self::SamplingLaunch => "start the program yourself, then name it with --pid or --name".to_owned(),
             Self::SamplesAreNotGoverned => {
                 "leave --max-overhead out (samples add nothing to speak of; --hz bounds them), or choose another --tier"
                     .to_owned()

@@ -16,7 +16,7 @@ use clap::Parser;
 
 use crate::model::EventSet;
 use crate::session::{
-    self, Bound, Cap, Course, Filter, Governed, InspectionOptions, Options, Output, ProfileKind, PsOptions, Selection,
+    self, Bound, Cap, Course, Filter, Governed, InspectionOptions, Options, Output, ProfileKind, PsOptions,
     SitesOutput, Slow, SweepOptions, View, Work,
 };
 use crate::session::{ps, sweep, trace};
@@ -59,10 +59,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         return Err(Failure::OnlySampled(option));
     }
     let Common { json, no_names, .. } = args.common;
-    let selection = match args.command.is_empty() {
-        true => args.common.selection().ok_or(Failure::NothingSelected)?,
-        false => Selection::Launch(args.command),
-    };
+    let selection = args.selection().ok_or(Failure::NothingSelected)?;
     let events: EventSet = args.events.map_or(tier.events(), |list| list.0);
     let sums = may_sum.then(|| args.sampling.interval.map_or(sampled::INTERVAL, |every| every.0));
     let Opened { out, colour } = open(&args.common)?;

@@ -4,7 +4,7 @@ use std::io::BufWriter;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::session::{SampledOptions, SampledOutput, Selection, sampled};
+use crate::session::{SampledOptions, SampledOutput, sampled};
 use crate::sink::{SampledJson, SampledSink, SampledText};
 
 use super::args::{By, Sampling, Trace};
@@ -21,14 +21,7 @@ const BLOCKING: Duration = Duration::from_millis(10);
 /// Samples and says it.
 pub(super) fn run(args: Trace) -> Result<ExitCode, Failure> {
     let common = &args.common;
-    // Before its first instruction a program's types do not stand in memory yet as they will.
-    if !args.command.is_empty() {
-        return Err(Failure::SamplingLaunch);
-    }
-    let selection = common.selection().ok_or(Failure::NothingSelected)?;
-    if matches!(selection, Selection::Everyone(_)) {
-        return Err(Failure::SamplingAll);
-    }
+    let selection = args.selection().ok_or(Failure::NothingSelected)?;
     if args.attach_with.is_some() || args.empty_probes || args.allow_slow {
         return Err(Failure::NothingAttached);
     }

@@ -61,6 +61,7 @@ Examples:
   sudo async-observer trace --pid 4242 --max-overhead 2%   less is told while more than 2 % would be added to its CPU time
   sudo async-observer trace --pid 4242 --tier sampled who runs and who blocks, second by second; nothing is planted
   sudo async-observer trace --pid 4242 --tier sampled --by task --hz 499 --blocking 50ms
+  sudo async-observer trace --all --tier sampled       the same of all processes, also of those that start later
   sudo async-observer -- ./my-server --port 80        launch it and observe from the first instruction";
 
 const PS_EXAMPLES: &str = "\

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use super::values::{EventList, How, Share, Span, parse_memory, parse_pages};
 use super::{Common, Sampling, Tier};
+use crate::session::Selection;
 
 /// Options of `trace`.
 #[derive(Clone, Debug, clap::Args)]
@@ -69,4 +70,14 @@ pub(in crate::cli) struct Trace {
     /// Launch this program and observe it from its first instruction
     #[arg(last = true, value_name = "CMD", conflicts_with_all = ["pid", "name", "all"])]
     pub(in crate::cli) command: Vec<OsString>,
+}
+
+impl Trace {
+    /// Which processes; `None` where none was named.
+    pub(in crate::cli) fn selection(&self) -> Option<Selection> {
+        match self.command.is_empty() {
+            true => self.common.selection(),
+            false => Some(Selection::Launch(self.command.clone())),
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! one to another, which costs much more than the samples do.
 
 mod ages;
+mod crowd;
 mod runs;
 mod sampling;
 mod still;
@@ -17,18 +18,22 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::lives::Lives;
 use crate::model::{Missing, Ns, ProcAddr, TypeEntry};
-use crate::perf::{Sampling, online_cpus};
+use crate::perf::{self, online_cpus};
 use crate::sink::{EndReason, SampledReport, SampledSink, SampledStart};
-use crate::target::monotonic_now;
+use crate::target::{Launched, Process, monotonic_now};
 
+use super::ending::outlive;
 use super::error::SessionError;
+use super::follow::NEWS_PAGES;
 use super::images::Images;
 use super::pace::{Interrupted, Pace};
 use super::privileges::{Stage, keep};
 use super::select::{Targets, select};
 use super::{Caching, Selection, event_loop, kernel_release, progress};
 
+use crowd::{Crowd, Whom};
 use sampling::{Rate, Sampled};
 use subject::Subject;
 
@@ -40,14 +45,14 @@ const STEPS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 const REST: u32 = 20;
 
 /// What is asked of the kernel for so many samples a second.
-pub(super) fn asked_for(hz: u32) -> Sampling {
-    Sampling { period: 1_000_000_000 / u64::from(hz.max(1)), stack: STACK }
+pub(super) fn asked_for(hz: u32) -> perf::Sampling {
+    perf::Sampling { period: 1_000_000_000 / u64::from(hz.max(1)), stack: STACK }
 }
 
 /// How who runs is sampled.
 #[derive(Clone, Debug)]
 pub struct SampledOptions {
-    /// Which processes; not all of the machine, and none to be launched.
+    /// Which processes.
     pub selection: Selection,
     /// Samples a second of time on a CPU.
     pub hz: u32,
@@ -91,69 +96,119 @@ impl SampledOutput {
 pub fn sampled(options: &SampledOptions, output: SampledOutput) -> Result<(), SessionError> {
     let say = progress(options.verbosity);
     let runtime = event_loop()?;
-    let Targets { processes, .. } = select(&options.selection)?;
+    // A launched program must be stopped, resumed and waited for on one thread: this one.
+    let Targets { processes, launched } = select(&options.selection)?;
     let mut images = Images::new(options.names, &options.caching, &say);
-    let subjects = processes.iter().map(|process| Subject::open(Arc::clone(process), &mut images));
+    let named = match &options.selection {
+        Selection::Running { .. } => &processes[..],
+        // Before its first instruction a program's types do not stand in memory yet as they will.
+        Selection::Everyone(_) | Selection::Launch(_) => &[],
+    };
+    let subjects = named.iter().map(|process| Subject::open(Arc::clone(process), &mut images));
     let subjects: Vec<Subject> = subjects.collect::<Result<_, _>>()?;
     let began = monotonic_now();
     let rate = Rate::begin(options, &online_cpus().map_err(SessionError::Sampling)?)?;
+    let whom = match (&options.selection, &processes[..]) {
+        (Selection::Everyone(within), _) => Some(Whom::Everyone(within.clone())),
+        (Selection::Launch(_), [process]) => Some(Whom::One(process.pid())),
+        _ => None,
+    };
+    let whom = whom.map(|whom| (whom, Lives::listen(NEWS_PAGES)));
     // What is open stays open.
     keep(Stage::Reading, &say);
+    let crowd = whom.map(|(whom, lives)| Crowd::begin(whom, lives, options)).transpose()?;
     let attach = monotonic_now().since(began);
-    let mut pace = {
+    let pace = {
         let _inside = runtime.enter();
         Pace::new(options.duration).map_err(|source| SessionError::System { what: "watch signals", source })?
     };
+    let alone = launched.is_some().then(|| processes.first().cloned()).flatten();
     let mut sampled = Sampled::new(options, rate, subjects, output);
-    sampled.say_start(attach)?;
-    let ran = runtime.block_on(run(&mut sampled, &mut pace, options));
+    let mut sampling = Sampling { sampled: &mut sampled, crowd, alone, pace };
+    sampling.say_start(attach)?;
+    let running = launched.map(Launched::resume).transpose()?;
+    let ran = runtime.block_on(sampling.run(options));
     let ended = ran.and_then(|reason| sampled.end(reason));
+    outlive(running, &say);
     ended.or_else(SessionError::unless_nobody_reads)
 }
 
-async fn run(sampled: &mut Sampled, pace: &mut Pace, options: &SampledOptions) -> Result<EndReason, SessionError> {
-    let step = (options.blocking / 2).clamp(STEPS.1, STEPS.0);
-    let mut due = Instant::now() + options.interval;
-    loop {
-        let began = Instant::now();
-        sampled.take()?;
-        sampled.look()?;
-        let is_due = began >= due;
-        if is_due {
-            sampled.report()?;
-            due = (due + options.interval).max(Instant::now());
-        }
-        if sampled.end_gone(is_due)? {
-            return Ok(EndReason::Exited);
-        }
-        let rest = step.max((began.elapsed() * REST).min(sampled.rate.patience));
-        match pace.rest(Instant::now() + rest).await {
-            Ok(()) => {}
-            Err(Interrupted::Signal) => return Ok(EndReason::Signal),
-            Err(Interrupted::Over) => return Ok(EndReason::Duration),
-        }
-    }
+/// The loop and what it works with.
+struct Sampling<'a> {
+    sampled: &'a mut Sampled,
+    /// Who may join while it runs.
+    crowd: Option<Crowd>,
+    /// The only one who may, which was launched.
+    alone: Option<Arc<Process>>,
+    pace: Pace,
 }
 
-impl Sampled {
+impl Sampling<'_> {
+    async fn run(&mut self, options: &SampledOptions) -> Result<EndReason, SessionError> {
+        let step = (options.blocking / 2).clamp(STEPS.1, STEPS.0);
+        let mut due = Instant::now() + options.interval;
+        loop {
+            let began = Instant::now();
+            let Self { sampled, crowd, .. } = self;
+            sampled.take()?;
+            sampled.look()?;
+            let is_due = began >= due;
+            if is_due {
+                sampled.report()?;
+                due = (due + options.interval).max(Instant::now());
+            }
+            sampled.end_gone(is_due)?;
+            if let Some(crowd) = crowd {
+                let joining = crowd.tend(|pid| sampled.has(pid));
+                joining.into_iter().try_for_each(|(subject, why)| sampled.join(subject, why))?;
+            }
+            if self.is_over() {
+                return Ok(EndReason::Exited);
+            }
+            let rest = step.max((began.elapsed() * REST).min(self.sampled.rate.patience));
+            match self.pace.rest(Instant::now() + rest).await {
+                Ok(()) => {}
+                Err(Interrupted::Signal) => return Ok(EndReason::Signal),
+                Err(Interrupted::Over) => return Ok(EndReason::Duration),
+            }
+        }
+    }
+
+    /// Nobody is left, and nobody will come.
+    fn is_over(&self) -> bool {
+        let may_come = match (&self.crowd, &self.alone) {
+            (None, _) => false,
+            (Some(_), Some(alone)) => !alone.has_ended(),
+            (Some(_), None) => true,
+        };
+        self.sampled.watched.is_empty() && !may_come
+    }
+
     fn say_start(&mut self, attach: Ns) -> Result<(), SessionError> {
         let kernel = kernel_release();
-        let missing = missing();
+        let sampled = &mut *self.sampled;
+        sampled.missing.extend(self.crowd.iter().flat_map(Crowd::missing).cloned());
+        let following = match (&self.crowd, &self.alone) {
+            (None, _) => "nothing",
+            (Some(_), Some(_)) => "named",
+            (Some(_), None) => "everyone",
+        };
         let start = SampledStart {
             at: monotonic_now(),
             wall: SystemTime::now(),
             kernel: &kernel,
-            hz: self.rate.hz.into(),
+            hz: sampled.rate.hz.into(),
             stack: STACK,
-            interval: self.interval,
-            blocking: self.blocking,
-            by_task: self.by_task,
+            interval: sampled.interval,
+            blocking: sampled.blocking,
+            by_task: sampled.by_task,
             attach,
-            targets: self.watched.iter().map(|watched| &watched.subject.entry).collect(),
-            missing: &missing,
+            following,
+            targets: sampled.watched.iter().map(|watched| &watched.subject.entry).collect(),
+            missing: &sampled.missing,
         };
-        self.output.say(&SampledReport::Start(start))?;
-        self.output.flush()
+        sampled.output.say(&SampledReport::Start(start))?;
+        sampled.output.flush()
     }
 }
 

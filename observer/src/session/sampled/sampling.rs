@@ -1,9 +1,9 @@
 //! The targets under sampling: their samples taken from the rings, understood, counted and said.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::model::{Estimate, Ns, Pid, ProcAddr, Resource, TaskId, Tick};
+use crate::model::{Estimate, Missing, Ns, Pid, ProcAddr, Resource, TaskId, Tick};
 use crate::perf::{Kind, Ring, Source, tick};
 use crate::session::error::SessionError;
 use crate::sink::{Blocking, Busy, EndReason, How, Interval, SampledEnd, SampledReport};
@@ -50,9 +50,18 @@ impl Rate {
 /// One target.
 pub(super) struct Watched {
     pub(super) subject: Subject,
+    /// From when on.
+    since: Ns,
     still: Still,
     interval: Tally,
     total: Tally,
+}
+
+impl Watched {
+    fn from(subject: Subject, since: Ns) -> Self {
+        let (still, interval, total) = (Still::default(), Tally::default(), Tally::default());
+        Self { subject, since, still, interval, total }
+    }
 }
 
 /// All of them.
@@ -60,11 +69,12 @@ pub(super) struct Sampled {
     pub(super) rate: Rate,
     pub(super) watched: Vec<Watched>,
     pub(super) output: SampledOutput,
+    /// What will not be seen, whoever is sampled.
+    pub(super) missing: Vec<Missing>,
     pub(super) interval: Ns,
     pub(super) blocking: Ns,
     pub(super) by_task: bool,
     runs: Runs,
-    began: Ns,
     reported: Ns,
     /// Lost samples that were not said yet.
     unsaid: u64,
@@ -76,8 +86,6 @@ pub(super) struct Sampled {
 impl Sampled {
     pub(super) fn new(options: &SampledOptions, rate: Rate, subjects: Vec<Subject>, output: SampledOutput) -> Self {
         let now = monotonic_now();
-        let watched =
-            |subject| Watched { subject, still: Still::default(), interval: Tally::default(), total: Tally::default() };
         let totals = SampledEnd {
             at: now,
             reason: EndReason::Exited,
@@ -92,13 +100,13 @@ impl Sampled {
         };
         Self {
             rate,
-            watched: subjects.into_iter().map(watched).collect(),
+            watched: subjects.into_iter().map(|subject| Watched::from(subject, now)).collect(),
             output,
+            missing: super::missing().to_vec(),
             interval: Ns::of(options.interval),
             blocking: Ns::of(options.blocking),
             by_task: options.by_task,
             runs: Runs::default(),
-            began: now,
             reported: now,
             unsaid: 0,
             named: HashMap::new(),
@@ -106,9 +114,42 @@ impl Sampled {
         }
     }
 
+    /// Whether this process is sampled.
+    pub(super) fn has(&self, pid: Pid) -> bool {
+        self.watched.iter().any(|watched| watched.subject.pid() == pid)
+    }
+
+    /// A process is sampled from now on, or has come to run more than it did. One that was looked at and is as it was known is
+    /// nothing new.
+    pub(super) fn join(&mut self, subject: Subject, why: &'static str) -> Result<(), SessionError> {
+        let (at, known) = (monotonic_now(), |watched: &Watched| watched.subject.pid() == subject.pid());
+        let Some(n) = self.watched.iter().position(known) else {
+            self.watched.push(Watched::from(subject, at));
+            return self.say_target(self.watched.len() - 1, at, why);
+        };
+        let old = &mut self.watched[n].subject;
+        if old.process.has_ended() || !old.process.runs_same_program().unwrap_or(false) {
+            self.end_one(n, if self.watched[n].subject.process.has_ended() { "exit" } else { "exec" })?;
+            return self.join(subject, why);
+        }
+        match old.runs_more(&subject) {
+            true => {
+                *old = subject;
+                self.say_target(n, at, "loaded")
+            }
+            false => Ok(()),
+        }
+    }
+
+    fn say_target(&mut self, n: usize, at: Ns, why: &'static str) -> Result<(), SessionError> {
+        let Self { watched, missing, output, .. } = self;
+        output.say(&SampledReport::Target { at, entry: &watched[n].subject.entry, why, missing })?;
+        output.flush()
+    }
+
     /// Takes what the rings hold.
     pub(super) fn take(&mut self) -> Result<(), SessionError> {
-        let pids: Vec<Pid> = self.watched.iter().map(|watched| watched.subject.pid()).collect();
+        let pids: HashSet<Pid> = self.watched.iter().map(|watched| watched.subject.pid()).collect();
         let mut ticks: Vec<Tick> = Vec::new();
         let (totals, unsaid) = (&mut self.totals, &mut self.unsaid);
         for ring in &mut self.rate.rings {
@@ -210,7 +251,8 @@ impl Sampled {
         self.say_lost(now)?;
         for n in 0..self.watched.len() {
             let tally = std::mem::take(&mut self.watched[n].interval);
-            self.say_tally(n, &tally, (self.reported, now), false)?;
+            let from = self.reported.max(self.watched[n].since);
+            self.say_tally(n, &tally, (from, now), false)?;
         }
         self.reported = now;
         self.output.flush()
@@ -250,22 +292,28 @@ impl Sampled {
         Ok(())
     }
 
-    /// Lets go of targets that ended, or, if that is asked for, run another program now; whether none is left.
-    pub(super) fn end_gone(&mut self, ask_for_programs: bool) -> Result<bool, SessionError> {
+    /// Lets go of targets that ended, or, if that is asked for, run another program now.
+    pub(super) fn end_gone(&mut self, ask_for_programs: bool) -> Result<(), SessionError> {
         for n in (0..self.watched.len()).rev() {
             let process = &self.watched[n].subject.process;
-            let why = match process.has_ended() {
-                true => "exit",
-                false if ask_for_programs && process.runs_same_program().is_ok_and(|same| !same) => "exec",
-                false => continue,
-            };
-            let (at, pid) = (monotonic_now(), process.pid());
-            self.take()?;
-            self.conclude(n, at)?;
-            self.output.say(&SampledReport::Ended { at, pid, why })?;
-            self.watched.remove(n);
+            match process.has_ended() {
+                true => self.end_one(n, "exit")?,
+                false if ask_for_programs && process.runs_same_program().is_ok_and(|same| !same) => {
+                    self.end_one(n, "exec")?;
+                }
+                false => {}
+            }
         }
-        Ok(self.watched.is_empty())
+        Ok(())
+    }
+
+    fn end_one(&mut self, n: usize, why: &'static str) -> Result<(), SessionError> {
+        let (at, pid) = (monotonic_now(), self.watched[n].subject.pid());
+        self.take()?;
+        self.conclude(n, at)?;
+        self.output.say(&SampledReport::Ended { at, pid, why })?;
+        self.watched.remove(n);
+        Ok(())
     }
 
     /// Says all of one target, and adds it up.
@@ -275,7 +323,7 @@ impl Sampled {
         self.totals.in_polls += tally.in_polls;
         self.totals.outside += tally.outside;
         self.totals.unknown += tally.unknown.values().sum::<u64>();
-        self.say_tally(n, &tally, (self.began, at), true)
+        self.say_tally(n, &tally, (self.watched[n].since, at), true)
     }
 
     /// Says all, and the end.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    Caller, CellWords, Kept, Missing, Pid, ProcAddr, Registers, StackCopy, TargetEntry, TaskId, TaskState, Tick,
+    Bias, Caller, CellWords, Kept, Missing, Pid, ProcAddr, Registers, StackCopy, TargetEntry, TaskId, TaskState, Tick,
     Trigger, Untold, UnwindEnd,
 };
 use crate::session::error::SessionError;
@@ -105,6 +105,12 @@ impl Subject {
 
     pub(super) fn pid(&self) -> Pid {
         self.process.pid()
+    }
+
+    /// Whether the other, which is the same program looked at later, has images that this has not.
+    pub(super) fn runs_more(&self, later: &Self) -> bool {
+        let known = |at: Bias| self.entry.images.iter().any(|mapped| mapped.bias == at);
+        !later.entry.images.iter().all(|mapped| known(mapped.bias))
     }
 
     /// Begins a turn: what was mapped since the last one may be found in this one.

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{BUCKETS, Event, EventKind, EventSet, Ns, TargetEntry};
+use crate::model::{BUCKETS, Event, EventKind, EventSet, Missing, Ns, TargetEntry};
 
 use super::{End, Gone, Overhead, Polled, Sink, Start, Stepped, TierTime};
 use event_line::EventLine;
@@ -61,7 +61,7 @@ impl Sink for Json {
     }
 
     fn target(&mut self, at: Ns, target: &TargetEntry, why: &'static str, out: &mut dyn Write) -> io::Result<()> {
-        line(out, "target", at, ChangedTarget { reason: why, target: TargetObject::new(target, &[]) })
+        line(out, "target", at, ChangedTarget::new(why, target, &[]))
     }
 
     fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()> {
@@ -234,10 +234,17 @@ struct HeldObject<'a> {
 }
 
 #[derive(Serialize)]
-struct ChangedTarget<'a> {
+pub(super) struct ChangedTarget<'a> {
     reason: &'a str,
     #[serde(flatten)]
     target: TargetObject<'a>,
+}
+
+impl<'a> ChangedTarget<'a> {
+    /// With what is missing in all targets besides.
+    pub(super) fn new(reason: &'a str, target: &'a TargetEntry, missing: &'a [Missing]) -> Self {
+        Self { reason, target: TargetObject::new(target, missing) }
+    }
 }
 
 #[derive(Serialize)]

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::model::TypeEntry;
-use crate::sink::json::{Integer, LostObject, TargetObject, line, milliseconds};
+use crate::sink::json::{ChangedTarget, Integer, LostObject, TargetObject, line, milliseconds};
 use crate::sink::sites::json::origin::CallObject;
 
 use super::{Blocking, Busy, How, Interval, SampledEnd, SampledReport, SampledSink, SampledStart};
@@ -25,6 +25,9 @@ impl SampledSink for SampledJson {
             SampledReport::Interval(interval) => line(out, "interval", interval.at, IntervalObject::new(interval)),
             SampledReport::Busy(busy) => line(out, "busy", busy.at, BusyObject::new(busy)),
             SampledReport::Blocking(blocking) => line(out, "blocking", blocking.at, BlockingObject::new(blocking)),
+            SampledReport::Target { at, entry, why, missing } => {
+                line(out, "target", *at, ChangedTarget::new(why, entry, missing))
+            }
             SampledReport::Ended { at, pid, why } => line(out, "ended", *at, EndedObject { pid: pid.0, reason: why }),
             SampledReport::Lost { at, count } => {
                 line(out, "lost", *at, LostObject { pid: None, count: Integer(*count) })
@@ -161,7 +164,7 @@ impl<'a> StartObject<'a> {
             by: if start.by_task { "task" } else { "type" },
             reorder_window_ms: 0,
             attach_ms: milliseconds(start.attach),
-            following: "nothing",
+            following: start.following,
             targets: start.targets.iter().map(|target| TargetObject::new(target, start.missing)).collect(),
         }
     }

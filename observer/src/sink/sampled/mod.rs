@@ -26,6 +26,17 @@ pub enum SampledReport<'a> {
     Busy(Busy<'a>),
     /// A poll that goes on for long.
     Blocking(Blocking<'a>),
+    /// A process that is sampled from now on, or has more images than it had.
+    Target {
+        /// When.
+        at: Ns,
+        /// It.
+        entry: &'a TargetEntry,
+        /// How it came to run what it runs, in a word: `found`, `exec`, `fork`, `loaded`.
+        why: &'static str,
+        /// What will be missing in all of them, as at the start.
+        missing: &'a [Missing],
+    },
     /// A process that is not sampled any more.
     Ended {
         /// When.
@@ -67,6 +78,8 @@ pub struct SampledStart<'a> {
     pub by_task: bool,
     /// How long it took to begin.
     pub attach: Ns,
+    /// Who is sampled later besides: `nothing`, `named`, `everyone`.
+    pub following: &'static str,
     /// The processes.
     pub targets: Vec<&'a TargetEntry>,
     /// What will be missing in all of them.

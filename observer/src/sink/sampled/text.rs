@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::{Ns, TypeEntry};
+use crate::model::{Missing, Ns, TargetEntry, TypeEntry};
 use crate::sink::image_lines::write_image;
 use crate::sink::sites::origin::calls;
 use crate::sink::text::{enclosure, future_label};
@@ -19,6 +19,8 @@ const ROWS: usize = 20;
 pub struct SampledText {
     colour: bool,
     began: Ns,
+    /// All processes of the machine are sampled: of those that did not run nothing is said.
+    all: bool,
     /// Of the table that is written.
     rows: usize,
 }
@@ -45,13 +47,28 @@ impl SampledText {
         self.began = start.at;
         for target in &start.targets {
             writeln!(out, "sampling pid {} {}{}", target.pid, target.exe, enclosure(target))?;
-            target.images.iter().try_for_each(|mapped| write_image(mapped, "", out))?;
-            for missing in start.missing.iter().chain(&target.missing) {
-                writeln!(out, "  {} {}: {}", self.paint(AnsiColor::Red, "missing"), missing.event, missing.reason)?;
-            }
+            self.images(target, start.missing, out)?;
+        }
+        self.all = start.following == "everyone";
+        let whom = if self.all { "all processes that run something to sample" } else { "the program that is launched" };
+        if start.targets.is_empty() {
+            writeln!(out, "sampling {whom}")?;
+            self.missing(start.missing, out)?;
         }
         let (hz, ms) = (start.hz, start.attach.0 as f64 / 1e6);
         writeln!(out, "{hz} samples a second of CPU, nothing planted; began in {ms:.1} ms; bounds are of 95 %")
+    }
+
+    /// A target's images, and what will be missing of it.
+    fn images(&self, target: &TargetEntry, besides: &[Missing], out: &mut dyn Write) -> io::Result<()> {
+        target.images.iter().try_for_each(|mapped| write_image(mapped, "", out))?;
+        self.missing(besides.iter().chain(&target.missing), out)
+    }
+
+    fn missing<'a>(&self, missing: impl IntoIterator<Item = &'a Missing>, out: &mut dyn Write) -> io::Result<()> {
+        missing.into_iter().try_for_each(|Missing { event, reason }| {
+            writeln!(out, "  {} {event}: {reason}", self.paint(AnsiColor::Red, "missing"))
+        })
     }
 
     fn interval(&mut self, of: &Interval<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -63,6 +80,9 @@ impl SampledText {
             false => format!("{:.3} s", self.seconds(of.at)),
         };
         let (pid, samples, busy) = (of.pid, of.samples, seconds(of.busy.busy));
+        if samples == 0 && self.all {
+            return Ok(());
+        }
         if samples == 0 {
             return writeln!(out, "\n{when}  pid {pid}: no sample, it did not run");
         }
@@ -129,6 +149,11 @@ impl SampledSink for SampledText {
             SampledReport::Interval(interval) => self.interval(interval, out),
             SampledReport::Busy(busy) => self.busy(busy, out),
             SampledReport::Blocking(blocking) => self.blocking(blocking, out),
+            SampledReport::Target { at, entry, why, .. } => {
+                let (seconds, word) = (self.seconds(*at), self.paint(AnsiColor::Green, "target"));
+                writeln!(out, "{seconds:.3} s  {word}  pid {} {}{} ({why})", entry.pid, entry.exe, enclosure(entry))?;
+                self.images(entry, &[], out)
+            }
             SampledReport::Ended { at, pid, why } => {
                 writeln!(
                     out,

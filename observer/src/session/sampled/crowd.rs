@@ -1,0 +1,237 @@
+//! Who is to be sampled, as processes come to run something that can be: news say who may, a thread looks at each.
+//!
+//! Does not know: samples.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::lives::{Change, Lives, News};
+use crate::model::{Missing, Ns, Pid};
+use crate::perf::PerfError;
+use crate::session::error::SessionError;
+use crate::session::images::Images;
+use crate::session::machine::{self, Machine};
+use crate::session::roster::Resident;
+use crate::session::{Within, progress};
+use crate::target::{Process, monotonic_now};
+
+use super::SampledOptions;
+use super::subject::Subject;
+
+/// So long after its news a process is looked at: a program maps its libraries one after the other, and has to move what it
+/// finds in them to its addresses before its types stand there.
+const SETTLING: Ns = Ns(100_000_000);
+/// One whose types do not stand in memory yet is looked at again so often, each time after twice as long.
+const TRIES: u32 = 5;
+
+/// Who may join.
+#[derive(Clone, Debug)]
+pub(super) enum Whom {
+    /// Whoever runs something that can be sampled.
+    Everyone(Within),
+    /// Only this process.
+    One(Pid),
+}
+
+/// Those who may join, and the thread that looks at them.
+pub(super) struct Crowd {
+    whom: Whom,
+    lives: Option<Lives>,
+    missing: Vec<Missing>,
+    due: HashMap<Pid, Due>,
+    asks: Sender<Ask>,
+    answers: Receiver<Answer>,
+}
+
+/// When a process is looked at.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    at: Ns,
+    asked: Asked,
+}
+
+/// What is asked about a process.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// How it came to run what it runs, in a word.
+    why: &'static str,
+    /// How often it was looked at before.
+    tries: u32,
+}
+
+enum Ask {
+    One(Pid, Asked),
+    /// All that are there.
+    Machine,
+}
+
+enum Answer {
+    Joins(Box<Subject>, &'static str),
+    /// Its types do not stand in memory.
+    NotYet(Pid, Asked),
+}
+
+impl Crowd {
+    /// Begins to look at processes. The news are those since before anything that is found by looking.
+    pub(super) fn begin(
+        whom: Whom,
+        lives: Result<Lives, PerfError>,
+        options: &SampledOptions,
+    ) -> Result<Self, SessionError> {
+        let short = "a process is sampled from a tenth of a second after it began its program or loaded a library: what ends \
+                     sooner is not seen; `--tier polls` sees every poll";
+        let mut missing = vec![Missing { event: "busy", reason: short.to_owned() }];
+        let lives = lives.map_err(|error| {
+            let reason = format!("processes that begin from now on, or load a library, will not be seen: {error}");
+            missing.push(Missing { event: "busy", reason });
+        });
+        let (asks, questions) = channel();
+        let (replies, answers) = channel();
+        let recruiter = Recruiter { whom: whom.clone(), replies };
+        let (names, caching, verbosity) = (options.names, options.caching.clone(), options.verbosity);
+        let work = move || {
+            let say = progress(verbosity);
+            let mut images = Images::new(names, &caching, &say);
+            // Nobody listens any more at the end of the run.
+            while questions.recv().is_ok_and(|ask| recruiter.take(&ask, &mut images, &say)) {}
+        };
+        let thread = std::thread::Builder::new().name("images".to_owned()).spawn(work);
+        thread.map_err(|source| SessionError::System { what: "start a thread", source })?;
+        let mut crowd = Self { whom, lives: lives.ok(), missing, due: HashMap::new(), asks, answers };
+        match crowd.whom {
+            Whom::Everyone(_) => crowd.ask(Ask::Machine),
+            Whom::One(pid) => crowd.settles(pid, monotonic_now(), "exec"),
+        }
+        Ok(crowd)
+    }
+
+    /// What will not be seen of those who join.
+    pub(super) fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    /// Who joins now, and how each came to run what it runs.
+    pub(super) fn tend(&mut self, is_sampled: impl Fn(Pid) -> bool) -> Vec<(Subject, &'static str)> {
+        let heard = self.lives.as_mut().map(|lives| lives.hear(Ns(u64::MAX))).unwrap_or_default();
+        let lost = heard.lost() > 0 || heard.malformed > 0;
+        for News { at, change } in heard.news {
+            match change {
+                // A child runs what its parent runs, for as long as it begins no other program.
+                Change::Forked { parent, child } if is_sampled(parent) => self.settles(child, at, "fork"),
+                Change::Execed { pid } => self.settles(pid, at, "exec"),
+                Change::Mapped { pid, .. } => self.settles(pid, at, "loaded"),
+                Change::Exited { pid, leader: true, .. } => {
+                    self.due.remove(&pid);
+                }
+                Change::Forked { .. } | Change::Exited { .. } | Change::Lost { .. } => {}
+            }
+        }
+        if lost && matches!(self.whom, Whom::Everyone(_)) {
+            self.ask(Ask::Machine);
+        }
+        let now = monotonic_now();
+        let due: Vec<(Pid, Due)> = self.due.extract_if(|_, due| due.at <= now).collect();
+        due.into_iter().for_each(|(pid, due)| self.ask(Ask::One(pid, due.asked)));
+        let mut joining = Vec::new();
+        while let Ok(answer) = self.answers.try_recv() {
+            match answer {
+                Answer::Joins(subject, why) => joining.push((*subject, why)),
+                Answer::NotYet(pid, Asked { why, tries }) if tries < TRIES => {
+                    let asked = Asked { why, tries: tries + 1 };
+                    self.due.entry(pid).or_insert(Due { at: Ns(now.0 + (SETTLING.0 << tries)), asked });
+                }
+                Answer::NotYet(..) => {}
+            }
+        }
+        joining
+    }
+
+    /// Something was heard of a process: it is looked at when nothing more is for a while. How it began says more than what it
+    /// loads then.
+    fn settles(&mut self, pid: Pid, at: Ns, why: &'static str) {
+        let wanted = match self.whom {
+            Whom::Everyone(_) => pid.0 != std::process::id(),
+            Whom::One(only) => pid == only,
+        };
+        if !wanted {
+            return;
+        }
+        let why = match self.due.get(&pid) {
+            Some(due) if why == "loaded" => due.asked.why,
+            _ => why,
+        };
+        self.due.insert(pid, Due { at: Ns(at.0 + SETTLING.0), asked: Asked { why, tries: 0 } });
+    }
+
+    fn ask(&self, ask: Ask) {
+        // The thread has ended only if it panicked: then nobody new is sampled, which the panic's words show.
+        let _ = self.asks.send(ask);
+    }
+}
+
+/// What the thread works with.
+struct Recruiter {
+    whom: Whom,
+    replies: Sender<Answer>,
+}
+
+impl Recruiter {
+    /// Whether somebody still listens.
+    fn take(&self, ask: &Ask, images: &mut Images<'_>, say: &dyn Fn(u8, &str)) -> bool {
+        match ask {
+            Ask::One(pid, asked) => match machine::look_at(*pid) {
+                Ok(Some((pid, resident))) => self.consider(pid, &resident, *asked, images, say),
+                // Who has ended, or may not be looked at, is nobody to be sampled.
+                Ok(None) | Err(_) => true,
+            },
+            Ask::Machine => match Machine::look() {
+                Ok(Machine { residents, not_permitted }) => {
+                    if not_permitted > 0 {
+                        let why = "(CAP_SYS_PTRACE permits most)";
+                        say(
+                            1,
+                            &format!("processes that may not be looked at, and are not sampled: {not_permitted} {why}"),
+                        );
+                    }
+                    let found = Asked { why: "found", tries: 0 };
+                    residents.iter().all(|(pid, resident)| self.consider(*pid, resident, found, images, say))
+                }
+                Err(error) => {
+                    say(1, &format!("processes cannot be listed: {}", error.in_full()));
+                    true
+                }
+            },
+        }
+    }
+
+    fn consider(
+        &self,
+        pid: Pid,
+        resident: &Resident,
+        asked: Asked,
+        images: &mut Images<'_>,
+        say: &dyn Fn(u8, &str),
+    ) -> bool {
+        let holds_nothing = |images: &Images<'_>| resident.code.iter().all(|code| images.holds_nothing(code.file));
+        let wanted = match &self.whom {
+            Whom::Everyone(within) => pid.0 != std::process::id() && within.holds(&resident.enclosure),
+            Whom::One(only) => pid == *only,
+        };
+        if !wanted || holds_nothing(images) {
+            return true;
+        }
+        let process = Process::open(pid).map(Arc::new).map_err(SessionError::from);
+        match process.and_then(|process| Subject::open(process, images)) {
+            // Other observers are not sampled, unless they are named.
+            Ok(_) if matches!(self.whom, Whom::Everyone(_)) && holds_nothing(images) => true,
+            Ok(subject) => self.replies.send(Answer::Joins(Box::new(subject), asked.why)).is_ok(),
+            Err(SessionError::Nothing { reasons, .. }) if reasons.is_empty() => true,
+            Err(error) if error.is_of_ended() => true,
+            Err(error) => {
+                say(2, &format!("process {pid} is not sampled: {}", error.in_full()));
+                self.replies.send(Answer::NotYet(pid, asked)).is_ok()
+            }
+        }
+    }
+}
