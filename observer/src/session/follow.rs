@@ -292,11 +292,14 @@ impl<'a> Follower<'a> {
         self.probing.is_settled()
     }
 
-    /// The last words on who was followed, of what happened up to the last moment, when the probes begin to be taken out.
+    /// The last words on who was followed, of what happened up to the last moment, when the probes begin to be taken out. What
+    /// was alive in the last of named processes is what is live at the end of the stream, which their end is.
     pub(super) fn end(mut self, last: Ns, stream: &mut Stream, probes: &Probes) {
         self.fill(stream, probes);
-        let ended = self.dying.ended_at_last(last, is_running);
-        self.bury(ended, stream);
+        if matches!(self.members, Whom::Everyone(_)) {
+            let ended = self.dying.ended_at_last(last, is_running);
+            self.bury(ended, stream);
+        }
     }
 
     fn bury(&mut self, ended: Vec<(Pid, Ns)>, stream: &mut Stream) {
