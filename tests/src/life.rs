@@ -132,7 +132,9 @@ impl Lives {
         for line in lines {
             let event = word(line, "event");
             *said.entry(event).or_default() += 1;
-            if matches!(event, "start" | "end" | "lost" | "target" | "gone" | "degraded" | "tier" | "overhead") {
+            let of_the_stream =
+                matches!(event, "start" | "end" | "lost" | "target" | "gone" | "degraded" | "tier" | "overhead");
+            if of_the_stream || matches!(event, "interval" | "busy" | "blocking") {
                 continue;
             }
             if event == "polls" {

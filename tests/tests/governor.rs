@@ -51,13 +51,49 @@ fn who_is_busy_is_observed_less_step_by_step_until_no_probe_is_left() {
     assert!(at_first > OWN_LINKS, "{at_first} links");
     let stream = observer.stop();
     let steps = steps(&stream);
-    assert_eq!(steps[..3], ["full -> polls", "polls -> spawns", "spawns -> paused"], "{steps:?}");
-    for line in stream.of("tier").take(3) {
+    let down = ["full -> polls", "polls -> sampled", "sampled -> spawns", "spawns -> paused"];
+    assert_eq!(steps[..4], down, "{steps:?}");
+    for line in stream.of("tier").take(4) {
         let (added, own) = (number(line, "addedNs"), number(line, "cpuNs").saturating_sub(number(line, "addedNs")));
         assert_eq!((word(line, "reason"), line["maxOverhead"].as_f64()), ("over", Some(0.001)));
         assert!(added > own / 1000, "{line}");
     }
-    assert_eq!(held(&stream), ["full", "polls", "spawns", "paused"]);
+    assert_eq!(held(&stream), ["full", "polls", "sampled", "spawns", "paused"]);
+}
+
+#[test]
+fn where_polls_are_too_dear_samples_tell_between_the_events_who_is_busy() {
+    let mut fixture = Fixture::start("newest-release", "busy", &["idle"]);
+    fixture.release();
+    fixture.wait_for("its tasks are spawned", |line| line.contains("\"kind\":\"idle\""));
+    let observer = Observer::attach_with(fixture.pid(), &["--max-overhead", "2%", "--interval", "300ms"]);
+    // A task that is polled without end, for less than a second each.
+    let busy = |observer: &Observer| observer.said().iter().any(|line| line.contains("\"event\":\"busy\""));
+    let mut spins = 0;
+    while !busy(&observer) && spins < 100 {
+        fixture.say("spin");
+        spins += 1;
+        std::thread::sleep(std::time::Duration::from_millis(600));
+    }
+    let said = fixture.said();
+    let vtable = |kind: &str| -> Option<u64> {
+        let of = |line: &String| serde_json::from_str::<Value>(line).ok();
+        said.iter().filter_map(of).find(|line| line["kind"] == kind).map(|line| number(&line, "vtable"))
+    };
+    let base: Value = serde_json::from_str(&said[0]).expect("it says where it is loaded");
+    let spinner = format!("+0x{:x}", vtable("spinner").expect("it was told to spin") - number(&base, "base"));
+    let stream = observer.stop();
+    let step = stream.lines.iter().position(|line| line["event"] == "tier" && line["to"] == "sampled");
+    let step = step.unwrap_or_else(|| panic!("after {spins} spins: {:?}", steps(&stream)));
+    let samples = |line: &Value| matches!(word(line, "event"), "interval" | "busy" | "blocking");
+    assert!(!stream.lines[..step].iter().any(samples), "no samples before the step");
+    let busiest = stream.of("busy").next().expect("one is busy");
+    assert!(word(busiest, "typeId").ends_with(&spinner), "{busiest}, not {spinner}");
+    assert!(
+        stream.of("interval").all(|line| line["total"] == false && number(line, "pid") == u64::from(fixture.pid()))
+    );
+    assert!(held(&stream).contains(&"sampled"));
+    assert!(fixture.is_running(), "the program is well");
 }
 
 #[test]
@@ -77,7 +113,7 @@ fn when_the_load_is_over_all_is_told_again_and_is_exact() {
     let pids = [oracle.pid(), busy.pid()].map(|pid| pid.to_string());
     let observer = Observer::run(["--json", "--max-overhead", "5%", "--pid", &pids[0], "--pid", &pids[1]]);
     let observer = observer.wait_until_attached();
-    let down = stepped_to(&observer, "spawns", 0);
+    let down = stepped_to(&observer, "sampled", 0);
     busy.say("end");
     busy.finish();
     stepped_to(&observer, "full", down);
@@ -88,7 +124,7 @@ fn when_the_load_is_over_all_is_told_again_and_is_exact() {
     let stream = observer.stream();
     assert!(links > OWN_LINKS, "{links} links");
     let steps = steps(&stream);
-    assert_eq!(steps[..2], ["full -> polls", "polls -> spawns"], "{steps:?}");
+    assert_eq!(steps[..2], ["full -> polls", "polls -> sampled"], "{steps:?}");
     assert_eq!(steps.last().map(String::as_str), Some("polls -> full"), "{steps:?}");
 
     // No id is given twice, no task is two, whatever was lost and settled by a census.
@@ -107,12 +143,12 @@ fn when_the_load_is_over_all_is_told_again_and_is_exact() {
 fn a_stream_that_begins_with_a_tier_never_tells_more() {
     let mut fixture = busy();
     let observer = Observer::attach_with(fixture.pid(), &["--tier", "lifecycle", "--max-overhead", "1%"]);
-    let down = stepped_to(&observer, "spawns", 0);
+    let down = stepped_to(&observer, "sampled", 0);
     fixture.say("end");
     fixture.finish();
     let stream = observer.stream();
     assert!(down > 0);
-    assert!(steps(&stream)[0] == "lifecycle -> spawns", "{:?}", steps(&stream));
+    assert!(steps(&stream)[0] == "lifecycle -> sampled", "{:?}", steps(&stream));
     assert_eq!((stream.of("before").count(), stream.of("polls").count()), (0, 0));
     assert!(!held(&stream).contains(&"full"));
 }

@@ -77,7 +77,7 @@ fn once(
     sums: bool,
 ) -> Result<(Duration, u64, u64), Box<dyn std::error::Error>> {
     let written = Arc::new(AtomicU64::new(0));
-    let output = Output { sink, out: Box::new(Count(Arc::clone(&written))) };
+    let output = Output { sink, out: Box::new(Count(Arc::clone(&written))), samples: None };
     let mut arm = Rehearsal::new(recording.catalog.clone(), output, sums.then_some(Duration::from_secs(1)));
     let began = cpu_time();
     for batch in &recording.batches {

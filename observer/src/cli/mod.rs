@@ -62,7 +62,9 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
     let selection = args.selection().ok_or(Failure::NothingSelected)?;
     let events: EventSet = args.events.map_or(tier.events(), |list| list.0);
     let sums = may_sum.then(|| args.sampling.interval.map_or(sampled::INTERVAL, |every| every.0));
+    let samples = governed.map(|_| sampled::options(&args, selection.clone()));
     let Opened { out, colour } = open(&args.common)?;
+    let samples = samples.map(|options| (options, sampled::look(json, colour)));
     let sink: Box<dyn Sink> = if json { Box::new(Json::new(events)) } else { Box::new(Text::new(events, colour)) };
     let options = Options {
         selection,
@@ -81,7 +83,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         caching: args.common.caching(),
         verbosity: args.common.verbosity(),
     };
-    trace(&options, Output { sink, out })?;
+    trace(&options, Output { sink, out, samples })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,7 +4,7 @@ use std::io::BufWriter;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::session::{SampledOptions, SampledOutput, sampled};
+use crate::session::{SampledLook, SampledOptions, SampledOutput, Selection, sampled};
 use crate::sink::{SampledJson, SampledSink, SampledText};
 
 use super::args::{By, Sampling, Trace};
@@ -25,8 +25,18 @@ pub(super) fn run(args: Trace) -> Result<ExitCode, Failure> {
     if args.attach_with.is_some() || args.empty_probes || args.allow_slow {
         return Err(Failure::NothingAttached);
     }
-    let Sampling { hz, interval, blocking, by } = args.sampling;
-    let options = SampledOptions {
+    let options = options(&args, selection);
+    let Opened { out, colour } = open(common)?;
+    let sink: Box<dyn SampledSink> =
+        if common.json { Box::new(SampledJson) } else { Box::new(SampledText::new(colour)) };
+    sampled(&options, SampledOutput { sink, out: Box::new(BufWriter::new(out)) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How samples are taken, as far as it is asked for.
+pub(super) fn options(args: &Trace, selection: Selection) -> SampledOptions {
+    let (common, Sampling { hz, interval, blocking, by }) = (&args.common, args.sampling);
+    SampledOptions {
         selection,
         hz: hz.unwrap_or(HZ),
         interval: interval.map_or(INTERVAL, |span| span.0),
@@ -37,10 +47,13 @@ pub(super) fn run(args: Trace) -> Result<ExitCode, Failure> {
         names: !common.no_names,
         caching: common.caching(),
         verbosity: common.verbosity(),
-    };
-    let Opened { out, colour } = open(common)?;
-    let sink: Box<dyn SampledSink> =
-        if common.json { Box::new(SampledJson) } else { Box::new(SampledText::new(colour)) };
-    sampled(&options, SampledOutput { sink, out: Box::new(BufWriter::new(out)) })?;
-    Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// How they look between the events of a stream that began at a moment.
+pub(super) fn look(json: bool, colour: bool) -> SampledLook {
+    Box::new(move |began| match json {
+        true => Box::new(SampledJson),
+        false => Box::new(SampledText::new(colour).since(began)),
+    })
 }

@@ -34,6 +34,10 @@ unsafe impl Send for Ring {}
 /// Rings are not made smaller than this: a record of a spawner with its stack takes up to eight pages.
 const LEAST_PAGES: usize = 16;
 
+/// `PERF_EVENT_IOC_ENABLE` and `PERF_EVENT_IOC_DISABLE` of Linux's `include/uapi/linux/perf_event.h`: `_IO('$', 0)` and 1.
+const ENABLE: libc::Ioctl = 0x2400;
+const DISABLE: libc::Ioctl = 0x2401;
+
 impl Ring {
     /// Opens a ring for each of these CPUs. Where so much memory may not be locked, in the largest size that may: gives the
     /// size, pages, too.
@@ -82,6 +86,16 @@ impl Ring {
     /// The CPU it belongs to.
     pub fn cpu(&self) -> u32 {
         self.cpu
+    }
+
+    /// Its event fills it from now on, or does not and costs nobody anything. From the first on it does.
+    pub fn set_filling(&self, fills: bool) -> Result<(), PerfError> {
+        let request = if fills { ENABLE } else { DISABLE };
+        // SAFETY: the request takes no argument.
+        match unsafe { libc::ioctl(self.fd.as_raw_fd(), request, 0) } {
+            0 => Ok(()),
+            _ => Err(PerfError::System { what: "begin or end an event", source: io::Error::last_os_error() }),
+        }
     }
 
     /// Gives every entry there is to `sink`, oldest first, and its room back to the kernel.

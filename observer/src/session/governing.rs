@@ -12,6 +12,7 @@ use super::error::SessionError;
 use super::follow::Follower;
 use super::governor::{Governed, Governor, Reading};
 use super::overhead::Costs;
+use super::sampled::Sampler;
 use super::stream::{Mark, Stream};
 use super::tier::Tier;
 
@@ -24,6 +25,8 @@ const CENSUS: Ns = Ns(10_000_000_000);
 /// A governed stream.
 pub(super) struct Governing {
     governor: Governor,
+    /// `None` where nobody can be sampled.
+    sampler: Option<Sampler>,
     /// What is watched at most.
     most: Sight,
     targets: TargetsCpu,
@@ -49,16 +52,17 @@ pub(super) struct Governable<'a, 'f> {
     pub(super) stream: &'a mut Stream,
     pub(super) follower: &'a mut Follower<'f>,
     pub(super) censuses: &'a mut Censuses,
-    pub(super) costs: &'a Costs,
+    pub(super) costs: &'a mut Costs,
 }
 
 impl Governing {
     /// Begins at this moment.
-    pub(super) fn new(governed: Governed, at: Ns, catalog: &Catalog) -> Self {
+    pub(super) fn new(governed: Governed, sampler: Option<Sampler>, at: Ns, catalog: &Catalog) -> Self {
         let mut targets = TargetsCpu::default();
         let cpu = targets.read(catalog);
-        let governor = Governor::new(governed, Reading { at, added: Ns(0), cpu });
-        Self { governor, most: governed.top.sight(), targets, next: at, pending: Pending::Nothing, next_census: None }
+        let governor = Governor::new(governed, sampler.is_some(), Reading { at, added: Ns(0), cpu });
+        let (most, pending) = (governed.top.sight(), Pending::Nothing);
+        Self { governor, sampler, most, targets, next: at, pending, next_census: None }
     }
 
     /// Steps, if it is time for that.
@@ -74,6 +78,7 @@ impl Governing {
                 work.probes.forget_minted()?;
             }
         }
+        work.costs.sampled(self.sampler.as_ref().map_or(0, Sampler::samples));
         let Governable { stream, .. } = &work;
         let added = work.costs.added(work.probes.counters()?, stream.records_read()).unwrap_or_default();
         let cpu = self.targets.read(stream.population.catalog());
@@ -93,13 +98,32 @@ impl Governing {
         }
     }
 
+    /// Says what samples tell, in the tier that has them.
+    pub(super) fn say_samples(&mut self, stream: &mut Stream) -> Result<(), SessionError> {
+        self.sampler.as_mut().map_or(Ok(()), |sampler| sampler.tend(stream.sink().1))
+    }
+
+    /// Says what was not said yet, and how long each tier has held.
+    pub(super) fn end(mut self, now: Ns, stream: &mut Stream) -> Result<Vec<TierTime>, SessionError> {
+        if let Some(sampler) = &mut self.sampler {
+            sampler.end(stream.sink().1)?;
+        }
+        Ok(self.times(now))
+    }
+
     /// How long each tier has held by then.
-    pub(super) fn times(&self, now: Ns) -> Vec<TierTime> {
+    fn times(&self, now: Ns) -> Vec<TierTime> {
         self.governor.times(now)
     }
 
     fn step(&mut self, from: Tier, to: Tier, stepped: Stepped, work: Governable<'_, '_>) -> Result<(), SessionError> {
         let Governable { probes, stream, follower, censuses, .. } = work;
+        if let Some(sampler) = &mut self.sampler {
+            match to {
+                Tier::Sampled => sampler.begin()?,
+                _ => sampler.end(stream.sink().1)?,
+            }
+        }
         let said = |at: Ns| Mark::Tier(to, Stepped { at, ..stepped });
         if to.sight() < from.sight() {
             // Before the first probe is out: what is seen from here on is half the truth.

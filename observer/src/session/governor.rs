@@ -74,6 +74,7 @@ impl Reading {
 pub(super) struct Governor {
     cap: Cap,
     top: Tier,
+    can_sample: bool,
     tier: Tier,
     /// Nanoseconds; below zero they are owed.
     credit: i64,
@@ -93,10 +94,11 @@ pub(super) struct Governor {
 
 impl Governor {
     /// Begins at this reading.
-    pub(super) fn new(Governed { cap, top }: Governed, now: Reading) -> Self {
+    pub(super) fn new(Governed { cap, top }: Governed, can_sample: bool, now: Reading) -> Self {
         let mut governor = Self {
             cap,
             top,
+            can_sample,
             tier: top,
             credit: 0,
             peak: 0,
@@ -134,10 +136,10 @@ impl Governor {
             return None;
         }
         if self.credit < self.peak.min(0) - self.depth() / SLACK {
-            return self.tier.below().map(|below| self.step(below, now, "over"));
+            return self.tier.below(self.can_sample).map(|below| self.step(below, now, "over"));
         }
         let may_rise = self.credit >= self.depth() && now.at.since(self.since).0 >= self.wait;
-        let above = self.tier.towards(self.top).filter(|_| may_rise)?;
+        let above = self.tier.towards(self.top, self.can_sample).filter(|_| may_rise)?;
         Some(self.step(above, now, "recovered"))
     }
 

@@ -69,7 +69,7 @@ pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};
 pub use privileges::{lacking, own_capabilities};
 pub use ps::{PsOptions, ps};
 pub use rehearsal::Rehearsal;
-pub use sampled::{SampledOptions, SampledOutput, sampled};
+pub use sampled::{SampledLook, SampledOptions, SampledOutput, sampled};
 pub use spawns::{Born, Caps, Dropped, SpawnCounts, SpawnOptions, Spawns, Stack};
 pub use sweep::{Course, Found, SweepOptions, sweep};
 pub use tier::Tier;
@@ -150,6 +150,8 @@ pub struct Output {
     pub sink: Box<dyn Sink>,
     /// Where they are written.
     pub out: Box<dyn Write + Send>,
+    /// How samples are taken and how they look, where the stream is governed and may come to them.
+    pub samples: Option<(SampledOptions, SampledLook)>,
 }
 
 /// Where progress is said: on standard error, by the least verbosity at which it is.

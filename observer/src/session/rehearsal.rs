@@ -26,7 +26,7 @@ impl Rehearsal {
         let rules = Rules { polls: true, births: true, others: false, room: true, sight: Sight::All };
         let population = Population::new(catalog, Members::Named(HashSet::new()));
         let sums = sums.map(|every| Sums::new(Ns::of(every), None));
-        let Output { sink, out } = output;
+        let Output { sink, out, .. } = output;
         Self(Stream::new(population, Lifecycle::new(rules), (sink, Outlet::direct(out)), true, sums))
     }
 

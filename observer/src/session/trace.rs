@@ -27,6 +27,7 @@ use super::overhead::{Costs, as_far_as_known};
 use super::population::{Beginning, Change, Ending, Members, Population};
 use super::privileges::{Stage, keep};
 use super::reader::Reader;
+use super::sampled::{Reserved, Whom};
 use super::select::{Targets, select};
 use super::setup::{Looking, Setup, set_up};
 use super::stream::{SHORT_WINDOW, Stream, WINDOW};
@@ -72,7 +73,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     if options.governed.is_some() && probes.hit_ns().is_none() {
         return Err(SessionError::CostUnknown);
     }
-    let (attached, held) = Attached::new(named, &mut probes, &catalog)?;
+    let (mut attached, held) = Attached::new(named, &mut probes, &catalog)?;
     if probes.ring_pages() < options.ring_pages {
         let (had, wanted) = (probes.ring_pages(), options.ring_pages);
         say(1, &format!("rings of {had} pages instead of {wanted}: this user may not lock more memory (`ulimit -l`)"));
@@ -80,6 +81,8 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     // Where little memory may be locked, it is for the records.
     let scarce = probes.ring_pages() < options.ring_pages;
     let lives = Lives::listen(if scarce { FEW_NEWS_PAGES } else { NEWS_PAGES });
+    let Output { sink, out, samples } = output;
+    let samples = samples.map(|(options, look)| (Reserved::new(options), look));
     let mechanism = probes.mechanism();
     keep(if everyone { Stage::Following(mechanism) } else { Stage::Attached(mechanism) }, &say);
     let members =
@@ -97,7 +100,6 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let sums = options.sums.map(|every| Sums::new(Ns::of(every), kernel_sums));
     let failed = |source| SessionError::System { what: "start threads for rings and output", source };
     let (bell, ear) = bell::hang().map_err(failed)?;
-    let Output { sink, out } = output;
     let out = Outlet::begin(out, bell.another().map_err(failed)?).map_err(failed)?;
     let mut stream = Stream::new(population, Lifecycle::new(rules), (sink, out), every_poll, sums);
     if quiet(options) == Quiet::Governed {
@@ -112,11 +114,22 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
             .map_err(|source| SessionError::System { what: "watch rings, targets and signals", source })?
     };
     let mut reader = Reader::begin(probes.take_rings(), options.bound, bell).map_err(failed)?;
+    let whom = match &options.selection {
+        Selection::Everyone(within) => Whom::Everyone(within.clone()),
+        Selection::Running { .. } | Selection::Launch(_) => Whom::named(processes.iter().map(|process| process.pid())),
+    };
+    let sampler = samples.map(|(reserved, look)| reserved?.sampler(whom, look, attached.at)).transpose();
+    let sampler = sampler.unwrap_or_else(|error| {
+        attached
+            .missing
+            .push(Missing { event: "busy", reason: format!("nobody is sampled in between: {}", error.in_full()) });
+        None
+    });
     attached.say_start(&mut stream, &probes, &follower)?;
     let every = Ns::of(options.overhead_every);
     let mut costs = Costs::new(attached.at, every, probes.hit_ns());
     let catalog = stream.population.catalog();
-    let mut governing = options.governed.map(|governed| Governing::new(governed, attached.at, catalog));
+    let mut governing = options.governed.map(|governed| Governing::new(governed, sampler, attached.at, catalog));
     let mut censuses = Censuses::new(options.bound);
     for (target, process) in targets.iter().zip(&processes) {
         // Without probes nobody would see the end of what a census finds.
@@ -165,7 +178,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         stream.report_sums(detaching, true).map_err(SessionError::Output)?;
         let overhead = costs.all(detaching, probes.counters()?, stream.records_read());
         let overhead = as_far_as_known(overhead, stream.population.catalog());
-        let tiers = governing.map_or_else(Vec::new, |governing| governing.times(detaching));
+        let tiers = governing.map_or(Ok(Vec::new()), |governing| governing.end(detaching, &mut stream))?;
         finish(&mut stream, reason, (detaching, detach), (overhead, tiers), &say)?;
         runtime.block_on(written(&stream, &mut watch, reason == EndReason::Signal))
     });
@@ -280,6 +293,9 @@ impl Observing<'_, '_> {
             self.govern(monotonic_now())?;
             if !stalled {
                 self.censuses.tend(self.stream, now, self.say).await;
+                if let Some(governing) = &mut self.governing {
+                    governing.say_samples(self.stream)?;
+                }
             }
             self.govern(monotonic_now())?;
             self.look_at_budget(now)?;

@@ -21,7 +21,7 @@ pub(in crate::cli) struct Trace {
     pub(in crate::cli) tier: Option<Tier>,
 
     /// Keep the CPU time that observing adds to the programs under this part of what they use themselves, over a minute: 2%, 0.5%.
-    /// Where more is added, less is told, in this order: full, polls, spawns, nothing (sampled is passed over: run it by itself);
+    /// Where more is added, less is told, in this order: full, polls, sampled (births, and who is busy), spawns, nothing;
     /// and more again as soon as that may be. Each step is said. Programs that use less than a hundredth of a CPU are left alone.
     /// Begins with --tier, and never tells more. The estimate is that of `overhead` (Linux 6.6 and later), which does not count what
     /// --allow-slow adds

@@ -116,10 +116,10 @@ mod tests {
     fn tiers_cost_what_their_points_cost() {
         let roles = [Role::Mint, Role::Birth, Role::Poll, Role::DropJoinHandle];
         let expected = [
-            ("full", false, Some([222, 222]), Some([116 + 146 + 222; 2])),
-            ("polls", false, Some([192, 192]), Some([116 + 146 + 222; 2])),
-            ("lifecycle", false, Some([192, 192]), Some([116 + 146 + 222; 2])),
-            ("spawns", false, Some([0, 0]), Some([116 + 146; 2])),
+            ("full", false, Some([229, 229]), Some([127 + 147 + 229; 2])),
+            ("polls", false, Some([209, 209]), Some([127 + 147 + 229; 2])),
+            ("lifecycle", false, Some([209, 209]), Some([127 + 147 + 229; 2])),
+            ("spawns", false, Some([0, 0]), Some([127 + 147; 2])),
         ];
         assert_eq!(said(&facts(&roles.map(|role| (role, Cost::Emulated)))), expected);
     }
@@ -129,13 +129,13 @@ mod tests {
         let cheap = Cost::Emulated;
         let points = [(Role::Birth, cheap), (Role::Birth, Cost::SingleStepped), (Role::Poll, cheap)];
         let said = said(&facts(&points));
-        assert_eq!((said[0].3, said[4]), (Some([146, 146]), ("full", true, Some([222, 222]), Some([146, 3546]))));
+        assert_eq!((said[0].3, said[4]), (Some([147, 147]), ("full", true, Some([229, 229]), Some([147, 3547]))));
     }
 
     #[test]
     fn where_polls_are_slow_and_left_out_nothing_is_expected_of_tiers_that_need_them() {
         let said = said(&facts(&[(Role::Poll, Cost::SingleStepped), (Role::Birth, Cost::Emulated)]));
-        assert_eq!((said[0].2, said[0].3, said[3].3), (None, None, Some([146, 146])));
-        assert_eq!(said[4].2, Some([3622, 3622]));
+        assert_eq!((said[0].2, said[0].3, said[3].3), (None, None, Some([147, 147])));
+        assert_eq!(said[4].2, Some([3629, 3629]));
     }
 }

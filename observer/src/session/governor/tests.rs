@@ -26,10 +26,15 @@ const BUSY: Load = Load { own: SECOND, full: 8 * SECOND, polls: 6 * SECOND, spaw
 const IDLE_ONE: Load = Load { own: 50_000, full: 400_000, polls: 300_000, spawns: 0 };
 
 impl Program {
+    /// Where nobody can be sampled.
     fn new(percent: u32, top: Tier) -> Self {
+        Self::that_samples(percent, top, false)
+    }
+
+    fn that_samples(percent: u32, top: Tier, can_sample: bool) -> Self {
         let now = Reading { at: Ns(SECOND), ..Reading::default() };
         let governed = Governed { cap: Cap(percent * 10_000), top };
-        Self { governor: Governor::new(governed, now), now, said: Vec::new() }
+        Self { governor: Governor::new(governed, can_sample, now), now, said: Vec::new() }
     }
 
     fn runs(&mut self, seconds: u64, load: Load) -> &mut Self {
@@ -37,6 +42,8 @@ impl Program {
             let added = match self.governor.tier() {
                 Tier::Full => load.full,
                 Tier::Polls | Tier::Lifecycle => load.polls,
+                // A hundred samples a second and CPU.
+                Tier::Sampled => load.spawns + load.own / 1000,
                 Tier::Spawns => load.spawns,
                 Tier::Paused => 0,
             };
@@ -83,15 +90,35 @@ fn what_is_under_the_cap_stays_as_it_is() {
 }
 
 #[test]
+fn where_samples_can_be_taken_they_are_between_polls_and_spawns_both_ways() {
+    let mut program = Program::that_samples(2, Tier::Polls, true);
+    program.runs(2, Load { spawns: 5 * SECOND, ..BUSY }).runs(90, IDLE_ONE);
+    let steps: Vec<(&str, &str)> = program.said.iter().map(|(_, from, to)| (*from, *to)).collect();
+    let down = [("polls", "sampled"), ("sampled", "spawns"), ("spawns", "paused")];
+    let up = [("paused", "spawns"), ("spawns", "sampled"), ("sampled", "polls")];
+    assert_eq!(steps, [down, up].concat());
+    // Where they are too dear for a thousandth, births alone are told.
+    let mut program = Program::that_samples(1, Tier::Full, true);
+    program.governor.cap = Cap(500);
+    program.runs(60, BUSY);
+    assert_eq!(program.tier(), "spawns");
+}
+
+#[test]
 fn the_average_over_any_minute_is_under_the_cap_with_all_trials() {
+    under_the_cap(false, "spawns");
+    under_the_cap(true, "sampled");
+}
+
+fn under_the_cap(can_sample: bool, lasts: &str) {
     // A tick of full adds 800 ms: the cap's share of a minute is 1200.
-    let mut program = Program::new(2, Tier::Full);
+    let mut program = Program::that_samples(2, Tier::Full, can_sample);
     let mut readings = Vec::new();
     for _ in 0..1200 {
         program.runs(1, BUSY);
         readings.push(program.now);
     }
-    let trials = program.said.iter().filter(|(_, from, _)| *from == "spawns").count();
+    let trials = program.said.iter().filter(|(_, from, _)| *from == lasts).count();
     assert!((3..=20).contains(&trials), "{trials} trials in twenty minutes: {:?}", program.said);
     for minute in readings.windows(61).skip(60) {
         let used = minute[60].since(&minute[0]);

@@ -2,7 +2,7 @@
 //!
 //! Does not know: samples.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -27,11 +27,18 @@ const TRIES: u32 = 5;
 
 /// Who may join.
 #[derive(Clone, Debug)]
-pub(super) enum Whom {
+pub(in crate::session) enum Whom {
     /// Whoever runs something that can be sampled.
     Everyone(Within),
-    /// Only this process.
-    One(Pid),
+    /// Only these processes.
+    Named(HashSet<Pid>),
+}
+
+impl Whom {
+    /// These processes alone.
+    pub(in crate::session) fn named(pids: impl IntoIterator<Item = Pid>) -> Self {
+        Self::Named(pids.into_iter().collect())
+    }
 }
 
 /// Those who may join, and the thread that looks at them.
@@ -73,8 +80,8 @@ enum Answer {
 }
 
 impl Crowd {
-    /// Begins to look at processes. The news are those since before anything that is found by looking.
-    pub(super) fn begin(
+    /// Nobody yet. The news must be those since before anything that is found by looking.
+    pub(super) fn new(
         whom: Whom,
         lives: Result<Lives, PerfError>,
         options: &SampledOptions,
@@ -98,12 +105,18 @@ impl Crowd {
         };
         let thread = std::thread::Builder::new().name("images".to_owned()).spawn(work);
         thread.map_err(|source| SessionError::System { what: "start a thread", source })?;
-        let mut crowd = Self { whom, lives: lives.ok(), missing, due: HashMap::new(), asks, answers };
-        match crowd.whom {
-            Whom::Everyone(_) => crowd.ask(Ask::Machine),
-            Whom::One(pid) => crowd.settles(pid, monotonic_now(), "exec"),
+        Ok(Self { whom, lives: lives.ok(), missing, due: HashMap::new(), asks, answers })
+    }
+
+    /// Begins to look at those who are there. A program that was launched for it begins in this moment.
+    pub(super) fn begin(&mut self) {
+        match &self.whom {
+            Whom::Everyone(_) => self.ask(Ask::Machine),
+            Whom::Named(named) => {
+                let now = monotonic_now();
+                named.clone().into_iter().for_each(|pid| self.settles(pid, now, "exec"));
+            }
         }
-        Ok(crowd)
     }
 
     /// What will not be seen of those who join.
@@ -150,9 +163,9 @@ impl Crowd {
     /// Something was heard of a process: it is looked at when nothing more is for a while. How it began says more than what it
     /// loads then.
     fn settles(&mut self, pid: Pid, at: Ns, why: &'static str) {
-        let wanted = match self.whom {
+        let wanted = match &self.whom {
             Whom::Everyone(_) => pid.0 != std::process::id(),
-            Whom::One(only) => pid == only,
+            Whom::Named(named) => named.contains(&pid),
         };
         if !wanted {
             return;
@@ -216,7 +229,7 @@ impl Recruiter {
         let holds_nothing = |images: &Images<'_>| resident.code.iter().all(|code| images.holds_nothing(code.file));
         let wanted = match &self.whom {
             Whom::Everyone(within) => pid.0 != std::process::id() && within.holds(&resident.enclosure),
-            Whom::One(only) => pid == *only,
+            Whom::Named(named) => named.contains(&pid),
         };
         if !wanted || holds_nothing(images) {
             return true;

@@ -7,6 +7,7 @@
 mod ages;
 mod crowd;
 mod runs;
+mod sampler;
 mod sampling;
 mod still;
 mod subject;
@@ -33,17 +34,15 @@ use super::privileges::{Stage, keep};
 use super::select::{Targets, select};
 use super::{Caching, Selection, event_loop, kernel_release, progress};
 
-use crowd::{Crowd, Whom};
+use crowd::Crowd;
+pub(super) use crowd::Whom;
+pub use sampler::SampledLook;
+pub(super) use sampler::{Reserved, Sampler};
 use sampling::{Rate, Sampled};
 use subject::Subject;
 
 /// Bytes of stack in a sample: as much as a spawner's copy has.
 const STACK: u32 = 28 << 10;
-/// Between two looks at the rings and the threads, at most and at least.
-const STEPS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(5));
-/// Of the time, so many parts are left to others for each part that looking takes.
-const REST: u32 = 20;
-
 /// What is asked of the kernel for so many samples a second.
 pub(super) fn asked_for(hz: u32) -> perf::Sampling {
     perf::Sampling { period: 1_000_000_000 / u64::from(hz.max(1)), stack: STACK }
@@ -110,13 +109,14 @@ pub fn sampled(options: &SampledOptions, output: SampledOutput) -> Result<(), Se
     let rate = Rate::begin(options, &online_cpus().map_err(SessionError::Sampling)?)?;
     let whom = match (&options.selection, &processes[..]) {
         (Selection::Everyone(within), _) => Some(Whom::Everyone(within.clone())),
-        (Selection::Launch(_), [process]) => Some(Whom::One(process.pid())),
+        (Selection::Launch(_), [process]) => Some(Whom::named([process.pid()])),
         _ => None,
     };
     let whom = whom.map(|whom| (whom, Lives::listen(NEWS_PAGES)));
     // What is open stays open.
     keep(Stage::Reading, &say);
-    let crowd = whom.map(|(whom, lives)| Crowd::begin(whom, lives, options)).transpose()?;
+    let mut crowd = whom.map(|(whom, lives)| Crowd::new(whom, lives, options)).transpose()?;
+    crowd.iter_mut().for_each(Crowd::begin);
     let attach = monotonic_now().since(began);
     let pace = {
         let _inside = runtime.enter();
@@ -145,28 +145,18 @@ struct Sampling<'a> {
 
 impl Sampling<'_> {
     async fn run(&mut self, options: &SampledOptions) -> Result<EndReason, SessionError> {
-        let step = (options.blocking / 2).clamp(STEPS.1, STEPS.0);
         let mut due = Instant::now() + options.interval;
         loop {
             let began = Instant::now();
-            let Self { sampled, crowd, .. } = self;
-            sampled.take()?;
-            sampled.look()?;
             let is_due = began >= due;
+            self.sampled.turn(self.crowd.as_mut(), is_due)?;
             if is_due {
-                sampled.report()?;
                 due = (due + options.interval).max(Instant::now());
-            }
-            sampled.end_gone(is_due)?;
-            if let Some(crowd) = crowd {
-                let joining = crowd.tend(|pid| sampled.has(pid));
-                joining.into_iter().try_for_each(|(subject, why)| sampled.join(subject, why))?;
             }
             if self.is_over() {
                 return Ok(EndReason::Exited);
             }
-            let rest = step.max((began.elapsed() * REST).min(self.sampled.rate.patience));
-            match self.pace.rest(Instant::now() + rest).await {
+            match self.pace.rest(Instant::now() + self.sampled.rest(began.elapsed())).await {
                 Ok(()) => {}
                 Err(Interrupted::Signal) => return Ok(EndReason::Signal),
                 Err(Interrupted::Over) => return Ok(EndReason::Duration),

@@ -9,6 +9,7 @@ use crate::session::error::SessionError;
 use crate::sink::{Blocking, Busy, EndReason, How, Interval, SampledEnd, SampledReport};
 use crate::target::{monotonic_now, page_size};
 
+use super::crowd::Crowd;
 use super::runs::{GAP, Look, Runs};
 use super::still::{Still, Stuck};
 use super::subject::{Activity, InPoll, Subject};
@@ -23,6 +24,10 @@ const GLANCES: usize = 200;
 const FEW_GLANCES: usize = 8;
 /// A task is named as blocking no sooner than so long after the last time.
 const AGAIN: Ns = Ns(1_000_000_000);
+/// Between two looks at the rings and the threads, at most and at least.
+const STEPS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(5));
+/// Of the time, so many parts are left to others for each part that looking takes.
+const REST: u32 = 20;
 /// Bytes of a sample besides the stack, at most.
 const BESIDES: u64 = 256;
 
@@ -44,6 +49,16 @@ impl Rate {
         let room = pages as u64 * page_size() / 2 / (u64::from(STACK) + BESIDES);
         let patience = Duration::from_nanos(room.saturating_mul(period));
         Ok(Self { hz: options.hz, period: Ns(period), patience, rings })
+    }
+
+    /// Samples are taken from now on, or are not.
+    pub(super) fn set_on(&mut self, on: bool) -> Result<(), SessionError> {
+        self.rings.iter().try_for_each(|ring| ring.set_filling(on)).map_err(SessionError::Sampling)
+    }
+
+    /// Drops what the rings hold.
+    pub(super) fn forget(&mut self) {
+        self.rings.iter_mut().for_each(|ring| ring.drain(&mut |_| ()));
     }
 }
 
@@ -74,6 +89,8 @@ pub(super) struct Sampled {
     pub(super) interval: Ns,
     pub(super) blocking: Ns,
     pub(super) by_task: bool,
+    /// Samples of targets.
+    pub(super) taken: u64,
     runs: Runs,
     reported: Ns,
     /// Lost samples that were not said yet.
@@ -106,6 +123,7 @@ impl Sampled {
             interval: Ns::of(options.interval),
             blocking: Ns::of(options.blocking),
             by_task: options.by_task,
+            taken: 0,
             runs: Runs::default(),
             reported: now,
             unsaid: 0,
@@ -114,14 +132,20 @@ impl Sampled {
         }
     }
 
+    /// How long to wait for the next turn, where one took so long.
+    pub(super) fn rest(&self, took: Duration) -> Duration {
+        let step = (Duration::from_nanos(self.blocking.0) / 2).clamp(STEPS.1, STEPS.0);
+        step.max((took * REST).min(self.rate.patience))
+    }
+
     /// Whether this process is sampled.
-    pub(super) fn has(&self, pid: Pid) -> bool {
+    fn has(&self, pid: Pid) -> bool {
         self.watched.iter().any(|watched| watched.subject.pid() == pid)
     }
 
     /// A process is sampled from now on, or has come to run more than it did. One that was looked at and is as it was known is
     /// nothing new.
-    pub(super) fn join(&mut self, subject: Subject, why: &'static str) -> Result<(), SessionError> {
+    fn join(&mut self, subject: Subject, why: &'static str) -> Result<(), SessionError> {
         let (at, known) = (monotonic_now(), |watched: &Watched| watched.subject.pid() == subject.pid());
         let Some(n) = self.watched.iter().position(known) else {
             self.watched.push(Watched::from(subject, at));
@@ -147,6 +171,18 @@ impl Sampled {
         output.flush()
     }
 
+    /// Takes and says what there is, with a report if that is due; whoever joins is sampled from now on.
+    pub(super) fn turn(&mut self, crowd: Option<&mut Crowd>, is_due: bool) -> Result<(), SessionError> {
+        self.take()?;
+        self.look()?;
+        if is_due {
+            self.report()?;
+        }
+        self.end_gone(is_due)?;
+        let joining = crowd.map_or_else(Vec::new, |crowd| crowd.tend(|pid| self.has(pid)));
+        joining.into_iter().try_for_each(|(subject, why)| self.join(subject, why))
+    }
+
     /// Takes what the rings hold.
     pub(super) fn take(&mut self) -> Result<(), SessionError> {
         let pids: HashSet<Pid> = self.watched.iter().map(|watched| watched.subject.pid()).collect();
@@ -167,6 +203,7 @@ impl Sampled {
             });
         }
         ticks.sort_by_key(|tick| tick.at);
+        self.taken += ticks.len() as u64;
         self.count(&ticks);
         Ok(())
     }
@@ -194,7 +231,7 @@ impl Sampled {
     }
 
     /// Looks at the threads: who stands still, and whether those that were sampled in a row run.
-    pub(super) fn look(&mut self) -> Result<(), SessionError> {
+    fn look(&mut self) -> Result<(), SessionError> {
         let now = monotonic_now();
         self.runs.forget_before(now.before(self.rate.period.0.saturating_mul(GAP)));
         let watched = &mut self.watched;
@@ -248,24 +285,36 @@ impl Sampled {
     /// Says who was busy since the last time.
     pub(super) fn report(&mut self) -> Result<(), SessionError> {
         let now = monotonic_now();
-        self.say_lost(now)?;
+        let lost = self.say_lost(now)?;
         for n in 0..self.watched.len() {
             let tally = std::mem::take(&mut self.watched[n].interval);
             let from = self.reported.max(self.watched[n].since);
-            self.say_tally(n, &tally, (from, now), false)?;
+            self.say_tally(n, &tally, (from, now), Some(lost))?;
         }
         self.reported = now;
         self.output.flush()
     }
 
-    fn say_lost(&mut self, at: Ns) -> Result<(), SessionError> {
+    /// How many there are.
+    fn say_lost(&mut self, at: Ns) -> Result<u64, SessionError> {
         let count = std::mem::take(&mut self.unsaid);
         self.totals.lost += count;
-        if count == 0 { Ok(()) } else { self.output.say(&SampledReport::Lost { at, count }) }
+        if count > 0 {
+            self.output.say(&SampledReport::Lost { at, count })?;
+        }
+        Ok(count)
     }
 
-    fn say_tally(&mut self, n: usize, tally: &Tally, (from, at): (Ns, Ns), total: bool) -> Result<(), SessionError> {
-        let (Self { watched, output, rate, .. }, during) = (self, at.since(from));
+    /// Of an interval, with what was lost in it, or of the whole run.
+    fn say_tally(
+        &mut self,
+        n: usize,
+        tally: &Tally,
+        (from, at): (Ns, Ns),
+        lost: Option<u64>,
+    ) -> Result<(), SessionError> {
+        let total = lost.is_none();
+        let (Self { watched, output, rate, totals, .. }, during) = (self, at.since(from));
         let subject = &watched[n].subject;
         let pid = subject.pid();
         let [unknown, untold] =
@@ -276,6 +325,7 @@ impl Sampled {
             pid,
             during,
             total,
+            lost: lost.unwrap_or(totals.lost),
             samples,
             busy: Estimate::of(samples, rate.period),
             in_polls,
@@ -293,7 +343,7 @@ impl Sampled {
     }
 
     /// Lets go of targets that ended, or, if that is asked for, run another program now.
-    pub(super) fn end_gone(&mut self, ask_for_programs: bool) -> Result<(), SessionError> {
+    fn end_gone(&mut self, ask_for_programs: bool) -> Result<(), SessionError> {
         for n in (0..self.watched.len()).rev() {
             let process = &self.watched[n].subject.process;
             match process.has_ended() {
@@ -323,7 +373,7 @@ impl Sampled {
         self.totals.in_polls += tally.in_polls;
         self.totals.outside += tally.outside;
         self.totals.unknown += tally.unknown.values().sum::<u64>();
-        self.say_tally(n, &tally, (self.watched[n].since, at), true)
+        self.say_tally(n, &tally, (self.watched[n].since, at), None)
     }
 
     /// Says all, and the end.

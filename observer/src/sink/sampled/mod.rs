@@ -97,6 +97,8 @@ pub struct Interval<'a> {
     pub during: Ns,
     /// It is the whole run.
     pub total: bool,
+    /// Samples of the machine that found no room meanwhile: figures are at least so large.
+    pub lost: u64,
     /// All samples of the process.
     pub samples: u64,
     /// Their time on a CPU.

@@ -31,6 +31,11 @@ impl SampledText {
         Self { colour, ..Self::default() }
     }
 
+    /// With times since this moment.
+    pub fn since(self, began: Ns) -> Self {
+        Self { began, ..self }
+    }
+
     fn paint(&self, colour: AnsiColor, text: &str) -> String {
         if !self.colour {
             return text.to_owned();
