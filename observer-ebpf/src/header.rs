@@ -59,17 +59,24 @@ pub fn copy_stage(stage: *mut Stage, head: *const Head, header: u64) -> u16 {
     if read == 0 && is_as_it_was(head, header) { 0 } else { FLAG_STAGE_UNREADABLE }
 }
 
+/// Words from the header on that stay as they are in a completed task, its first aside: the link of its queue, the vtable, the owner,
+/// the scheduler and the id, which tells it from the next task that is given the cell.
+const STAYING: usize = 6;
+
 /// Whether the completed task whose head was copied still stands there: another thread may have freed it since, and what was read
-/// of its stage be somebody else's. An allocator that is given the cell back, or whoever gets it then, writes to its first words.
+/// of its stage be somebody else's. An allocator that is given the cell back, or whoever gets it then, writes to its first words;
+/// a task of the same type that has got it, and is complete too by now, has another id.
 #[inline(always)]
 fn is_as_it_was(head: *const Head, header: u64) -> bool {
-    let mut words = [0u64; 3];
+    let mut words = [0u64; STAYING];
     // SAFETY: as in `copy_head`, into words of our own.
     let read = unsafe { bpf_probe_read_user((&raw mut words).cast(), size_of_val(&words) as u32, header as *const _) };
-    let [state, next, third] = words;
+    let [state, next, vtable, owner, scheduler, id] = words;
     // SAFETY: the program's own memory, which has been written.
-    let (next_before, third_before) = unsafe { ((*head)[1], (*head)[2]) };
-    read == 0 && state & COMPLETE != 0 && is_alive(state) && next == next_before && third == third_before
+    let before = unsafe { &*head };
+    let differs =
+        (next ^ before[1]) | (vtable ^ before[2]) | (owner ^ before[3]) | (scheduler ^ before[4]) | (id ^ before[5]);
+    read == 0 && state & COMPLETE != 0 && is_alive(state) && differs == 0
 }
 
 /// Whether the head, just copied, is that of a completed task that still lives.
