@@ -9,6 +9,7 @@
 mod addresses;
 mod allowance;
 mod anchors;
+mod awaits;
 mod bounds;
 mod cell;
 mod cell_types;
@@ -39,6 +40,7 @@ mod walk;
 mod walking;
 
 pub use allowance::Allowance;
+pub use awaits::{NoAwaits, awaits};
 pub use bounds::{Bounds, High, Unbounded};
 pub use cell_types::{CellType, CellTypes, ImageIndex};
 pub use rejection::{Rejected, Rejection};

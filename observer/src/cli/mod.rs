@@ -16,13 +16,13 @@ use clap::Parser;
 
 use crate::model::EventSet;
 use crate::session::{
-    self, Bound, Cap, Course, Filter, Governed, InspectionOptions, Options, Output, ProfileKind, PsOptions,
-    SitesOutput, Slow, SweepOptions, View, Work,
+    self, Bound, Cap, Course, DumpOptions, Filter, Governed, InspectionOptions, Options, Output, ProfileKind,
+    PsOptions, SitesOutput, Slow, SweepOptions, View, Work,
 };
-use crate::session::{ps, sweep, trace};
+use crate::session::{dump, ps, sweep, trace};
 use crate::sink::{Json, Shows, Sink, SiteSink, SitesJson, SitesText, Text};
 
-use args::{Args, Command, Common, Memory, Ps, Sweep, Tier, Trace};
+use args::{Args, Command, Common, Dump, Memory, Ps, Sweep, Tier, Trace};
 pub use failure::Failure;
 
 /// Runs the program with these arguments, the program's own name first.
@@ -39,6 +39,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let ran = match args.command.unwrap_or(Command::Trace(args.trace)) {
         Command::Trace(args) => run_trace(args),
         Command::Ps(args) => run_ps(&args),
+        Command::Dump(args) => run_dump(&args),
         Command::Sweep(args) => run_sweep(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
@@ -95,6 +96,17 @@ fn run_ps(args: &Ps) -> Result<ExitCode, Failure> {
         waits: !args.no_waits,
     };
     ps(&options, sites_output(&args.common, Shows::Tables)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_dump(args: &Dump) -> Result<ExitCode, Failure> {
+    let options = DumpOptions {
+        inspection: inspection(&args.common, args.memory)?,
+        view: View { filter: filters(&args.filter), top: args.top, ..View::default() },
+        tasks: args.tasks,
+        waits: !args.no_waits,
+    };
+    dump(&options, sites_output(&args.common, Shows::Tables)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,7 @@
 
 mod activity;
 mod address;
+mod awaiting;
 mod capability;
 mod catalog;
 mod enclosure;
@@ -22,6 +23,7 @@ mod point;
 mod point_map;
 #[cfg(test)]
 mod sample;
+mod shape;
 mod sight;
 mod site;
 mod spawn;
@@ -33,6 +35,7 @@ mod waiting;
 
 pub use activity::Activity;
 pub use address::{Bias, FileOffset, ProcAddr, VirtAddr};
+pub use awaiting::{Awaiting, Polled, Standing, Unfollowed};
 pub use capability::{Capability, CapabilitySet};
 pub use catalog::{Catalog, ImageEntry, MappedImage, Missing, TargetEntry, TypeEntry};
 pub use enclosure::{ContainerId, Enclosure, NamespaceId};
@@ -49,6 +52,7 @@ pub use origin::{Ancestor, Beyond, Origin};
 pub use panics::PanicSight;
 pub use point::{AttachPoint, BY_PROCESS, Cost, PointIndex, Program, Role};
 pub use point_map::PointMap;
+pub use shape::{BodyState, Part, Phase, Shape, ShapeId, ShapeKind, Shapes, Tag, Variant};
 pub use sight::Sight;
 pub use site::Site;
 pub use spawn::{Caller, FunctionName, ImagePlace, PollBody, SpawnSeen, StackId, Trigger, Untold, first_own};

@@ -40,7 +40,7 @@ impl Naming {
 }
 
 /// Where the future's body stands in the source, as the compiler recorded it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// Path as the compiler was given it.
     pub file: String,

@@ -10,7 +10,7 @@ mod tokio;
 
 pub use machinery::is_machinery;
 pub use polls::poll_bodies;
-pub use tokio::name_types;
+pub use tokio::{future_name, name_types, shapes};
 
 use std::fmt;
 

@@ -7,6 +7,7 @@ mod candidate;
 mod censuses;
 mod disk;
 mod doctor;
+mod dump;
 mod dying;
 mod ending;
 mod error;
@@ -21,6 +22,7 @@ mod inspection;
 mod machine;
 mod meter;
 mod named;
+mod observing;
 mod origins;
 mod outlet;
 mod overhead;
@@ -63,6 +65,7 @@ pub use doctor::{
     Cause, Detail, Diagnosis, DoctorOptions, Expected, Machine, Missing, Need, NotTried, Observed, Outcome, Points,
     Prices, Reads, Risk, Row, SlowPoint, Span, doctor,
 };
+pub use dump::{DumpOptions, dump};
 pub use error::{SessionError, Unsupported};
 pub use governor::{Cap, Governed};
 pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};

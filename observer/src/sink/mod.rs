@@ -22,8 +22,8 @@ pub use sampled::{
     Blocking, Busy, How, Interval, SampledEnd, SampledJson, SampledReport, SampledSink, SampledStart, SampledText,
 };
 pub use sites::{
-    CensusReport, FuturesCount, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson, SitesText,
-    SpawnsWatched, write_folded, write_pprof,
+    AwaitFrame, CensusReport, FuturesCount, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson,
+    SitesText, SpawnsWatched, Unstacked, write_folded, write_pprof,
 };
 pub use text::{Text, future_label};
 pub use totals::Totals;

@@ -20,9 +20,11 @@ mod pointers;
 mod prologue;
 mod references;
 mod segment;
+mod shapes;
 mod subprograms;
 mod symbol_index;
 mod symbol_table;
+mod type_index;
 mod type_reader;
 mod type_text;
 #[cfg(test)]

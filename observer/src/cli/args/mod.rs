@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub(super) use common::Common;
 pub(super) use doctor::Doctor;
-pub(super) use sites::{Memory, Ps, Sweep};
+pub(super) use sites::{Dump, Memory, Ps, Sweep};
 pub(super) use tier::{By, Sampling, Tier};
 pub(super) use trace::Trace;
 
@@ -34,6 +34,9 @@ pub(super) enum Command {
     /// List the tasks that live now, by type and place; no probe is attached
     #[command(after_help = PS_EXAMPLES)]
     Ps(Ps),
+    /// Say where each task waits: its await stack, from the outermost future to the innermost; no probe is attached
+    #[command(after_help = DUMP_EXAMPLES)]
+    Dump(Dump),
     /// Find stuck, leaking and suspect tasks, with evidence; no probe is attached
     #[command(after_help = SWEEP_EXAMPLES)]
     Sweep(Sweep),
@@ -46,6 +49,7 @@ const EXAMPLES: &str = "\
 Examples:
   sudo async-observer --pid 4242              every event of process 4242, until ^C
   sudo async-observer ps --pid 4242           which tasks live in it now, by type and place
+  sudo async-observer dump --pid 4242         where each of them waits, future by future
   sudo async-observer sweep --pid 4242        which of them are stuck or leaking, with evidence
   sudo async-observer doctor                  what works on this machine, and what is missing
 
@@ -70,6 +74,16 @@ Examples:
   sudo async-observer ps --pid 4242 --top 5 --sort stuck
   sudo async-observer ps --name my-server --tasks --filter src/conn.rs   each task of one file
   sudo async-observer ps --pid 4242 --json            one JSON object a line";
+
+const DUMP_EXAMPLES: &str = "\
+Examples:
+  sudo async-observer dump --pid 4242                 where the tasks wait, those that wait in the same way together
+  sudo async-observer dump --pid 4242 --top 10
+  sudo async-observer dump --name my-server --tasks --filter src/conn.rs   each task of one file
+  sudo async-observer dump --pid 4242 --json          one JSON object a group
+
+Await stacks are read from the futures' own state in memory, by the debug information of their types: the program must have been
+built with debug = 2 (or \"full\"). Without it, what each task waits for is told as far as its waker's holder tells it.";
 
 const SWEEP_EXAMPLES: &str = "\
 Examples:

@@ -1,4 +1,4 @@
-//! Options of `ps` and `sweep`.
+//! Options of `ps`, `dump` and `sweep`.
 
 use super::Common;
 use super::values::{SortBy, Span, VerdictList, parse_memory, parse_samples};
@@ -35,6 +35,32 @@ pub(in crate::cli) struct Ps {
     pub(in crate::cli) sort: SortBy,
 
     /// Only types whose name, place, kind or id holds TEXT, whatever its case (repeatable: any of them)
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::cli) filter: Vec<String>,
+
+    #[command(flatten)]
+    pub(in crate::cli) memory: Memory,
+}
+
+/// Options of `dump`.
+#[derive(Clone, Debug, clap::Args)]
+pub(in crate::cli) struct Dump {
+    #[command(flatten)]
+    pub(in crate::cli) common: Common,
+
+    /// Each task by itself; otherwise those that wait in the same way stand together
+    #[arg(long)]
+    pub(in crate::cli) tasks: bool,
+
+    /// Do not look for what idle tasks wait for (memory is read once less)
+    #[arg(long)]
+    pub(in crate::cli) no_waits: bool,
+
+    /// Show only so many groups, the largest
+    #[arg(long, value_name = "N")]
+    pub(in crate::cli) top: Option<usize>,
+
+    /// Only tasks of types whose name, place, kind or id holds TEXT, whatever its case (repeatable: any of them)
     #[arg(long, value_name = "TEXT")]
     pub(in crate::cli) filter: Vec<String>,
 

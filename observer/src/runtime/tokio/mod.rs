@@ -8,11 +8,13 @@ mod ids;
 mod mints;
 mod names;
 mod places;
+mod shapes;
 mod versions;
 mod vtables;
 mod worker;
 
-pub use names::name_types;
+pub use names::{future_name, name_types};
+pub use shapes::shapes;
 
 use std::cell::LazyCell;
 

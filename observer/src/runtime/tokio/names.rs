@@ -80,6 +80,11 @@ impl FutureType {
     }
 }
 
+/// A future's type as a person writes it, from its name in debug information.
+pub fn future_name(raw: &str) -> Option<String> {
+    TypeText::parse(raw).map(|text| text.short_future())
+}
+
 /// The types that the poll functions' own names carry: v0 symbols, completed by DWARF, which knows kinds of bodies.
 fn polled(symbols: &SymbolIndex<'_>, debug: Option<&Debug<'_>>, types: &[TaskType]) -> Vec<Option<FutureType>> {
     let mut vtables: HashMap<VirtAddr, usize> = HashMap::new();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::lives::{Change, Lives, News};
-use crate::model::{Missing, Ns, Pid};
+use crate::model::{Enclosure, Missing, Ns, Pid};
 use crate::perf::PerfError;
 use crate::session::error::SessionError;
 use crate::session::images::Images;
@@ -39,6 +39,23 @@ impl Whom {
     pub(in crate::session) fn named(pids: impl IntoIterator<Item = Pid>) -> Self {
         Self::Named(pids.into_iter().collect())
     }
+
+    /// Whether this process may join, by its number alone.
+    fn may_be(&self, pid: Pid) -> bool {
+        match self {
+            Self::Everyone(_) => pid.0 != std::process::id(),
+            Self::Named(named) => named.contains(&pid),
+        }
+    }
+
+    /// Whether who has this number and is enclosed so may join.
+    fn holds(&self, pid: Pid, enclosure: &Enclosure) -> bool {
+        let is_within = match self {
+            Self::Everyone(within) => within.holds(enclosure),
+            Self::Named(_) => true,
+        };
+        is_within && self.may_be(pid)
+    }
 }
 
 /// Those who may join, and the thread that looks at them.
@@ -47,8 +64,19 @@ pub(super) struct Crowd {
     lives: Option<Lives>,
     missing: Vec<Missing>,
     due: HashMap<Pid, Due>,
+    machine: Look,
     asks: Sender<Ask>,
     answers: Receiver<Answer>,
+}
+
+/// Whether all that are there are being looked at. One look at a time: while news are lost, more would pile up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Nobody asks for it.
+    Idle,
+    UnderWay,
+    /// It is under way, and another must follow: news were lost since it began.
+    AndAgain,
 }
 
 /// When a process is looked at.
@@ -77,6 +105,8 @@ enum Answer {
     Joins(Box<Subject>, &'static str),
     /// Its types do not stand in memory.
     NotYet(Pid, Asked),
+    /// All that are there were looked at.
+    Machine,
 }
 
 impl Crowd {
@@ -105,13 +135,13 @@ impl Crowd {
         };
         let thread = std::thread::Builder::new().name("images".to_owned()).spawn(work);
         thread.map_err(|source| SessionError::System { what: "start a thread", source })?;
-        Ok(Self { whom, lives: lives.ok(), missing, due: HashMap::new(), asks, answers })
+        Ok(Self { whom, lives: lives.ok(), missing, due: HashMap::new(), machine: Look::Idle, asks, answers })
     }
 
     /// Begins to look at those who are there. A program that was launched for it begins in this moment.
     pub(super) fn begin(&mut self) {
         match &self.whom {
-            Whom::Everyone(_) => self.ask(Ask::Machine),
+            Whom::Everyone(_) => self.look_at_machine(),
             Whom::Named(named) => {
                 let now = monotonic_now();
                 named.clone().into_iter().for_each(|pid| self.settles(pid, now, "exec"));
@@ -141,7 +171,7 @@ impl Crowd {
             }
         }
         if lost && matches!(self.whom, Whom::Everyone(_)) {
-            self.ask(Ask::Machine);
+            self.look_at_machine();
         }
         let now = monotonic_now();
         let due: Vec<(Pid, Due)> = self.due.extract_if(|_, due| due.at <= now).collect();
@@ -155,6 +185,11 @@ impl Crowd {
                     self.due.entry(pid).or_insert(Due { at: Ns(now.0 + (SETTLING.0 << tries)), asked });
                 }
                 Answer::NotYet(..) => {}
+                Answer::Machine => {
+                    if std::mem::replace(&mut self.machine, Look::Idle) == Look::AndAgain {
+                        self.look_at_machine();
+                    }
+                }
             }
         }
         joining
@@ -163,11 +198,7 @@ impl Crowd {
     /// Something was heard of a process: it is looked at when nothing more is for a while. How it began says more than what it
     /// loads then.
     fn settles(&mut self, pid: Pid, at: Ns, why: &'static str) {
-        let wanted = match &self.whom {
-            Whom::Everyone(_) => pid.0 != std::process::id(),
-            Whom::Named(named) => named.contains(&pid),
-        };
-        if !wanted {
+        if !self.whom.may_be(pid) {
             return;
         }
         let why = match self.due.get(&pid) {
@@ -175,6 +206,17 @@ impl Crowd {
             _ => why,
         };
         self.due.insert(pid, Due { at: Ns(at.0 + SETTLING.0), asked: Asked { why, tries: 0 } });
+    }
+
+    /// Looks at all that are there, known ones too: they may have begun another program, or loaded more.
+    fn look_at_machine(&mut self) {
+        self.machine = match self.machine {
+            Look::Idle => {
+                self.ask(Ask::Machine);
+                Look::UnderWay
+            }
+            Look::UnderWay | Look::AndAgain => Look::AndAgain,
+        };
     }
 
     fn ask(&self, ask: Ask) {
@@ -209,10 +251,11 @@ impl Recruiter {
                     }
                     let found = Asked { why: "found", tries: 0 };
                     residents.iter().all(|(pid, resident)| self.consider(*pid, resident, found, images, say))
+                        && self.replies.send(Answer::Machine).is_ok()
                 }
                 Err(error) => {
                     say(1, &format!("processes cannot be listed: {}", error.in_full()));
-                    true
+                    self.replies.send(Answer::Machine).is_ok()
                 }
             },
         }
@@ -227,11 +270,7 @@ impl Recruiter {
         say: &dyn Fn(u8, &str),
     ) -> bool {
         let holds_nothing = |images: &Images<'_>| resident.code.iter().all(|code| images.holds_nothing(code.file));
-        let wanted = match &self.whom {
-            Whom::Everyone(within) => pid.0 != std::process::id() && within.holds(&resident.enclosure),
-            Whom::Named(named) => named.contains(&pid),
-        };
-        if !wanted || holds_nothing(images) {
+        if !self.whom.holds(pid, &resident.enclosure) || holds_nothing(images) {
             return true;
         }
         let process = Process::open(pid).map(Arc::new).map_err(SessionError::from);

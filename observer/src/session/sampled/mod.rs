@@ -127,7 +127,7 @@ pub fn sampled(options: &SampledOptions, output: SampledOutput) -> Result<(), Se
     let mut sampling = Sampling { sampled: &mut sampled, crowd, alone, pace };
     sampling.say_start(attach)?;
     let running = launched.map(Launched::resume).transpose()?;
-    let ran = runtime.block_on(sampling.run(options));
+    let ran = runtime.block_on(sampling.run());
     let ended = ran.and_then(|reason| sampled.end(reason));
     outlive(running, &say);
     ended.or_else(SessionError::unless_nobody_reads)
@@ -144,15 +144,10 @@ struct Sampling<'a> {
 }
 
 impl Sampling<'_> {
-    async fn run(&mut self, options: &SampledOptions) -> Result<EndReason, SessionError> {
-        let mut due = Instant::now() + options.interval;
+    async fn run(&mut self) -> Result<EndReason, SessionError> {
         loop {
             let began = Instant::now();
-            let is_due = began >= due;
-            self.sampled.turn(self.crowd.as_mut(), is_due)?;
-            if is_due {
-                due = (due + options.interval).max(Instant::now());
-            }
+            self.sampled.turn(self.crowd.as_mut())?;
             if self.is_over() {
                 return Ok(EndReason::Exited);
             }

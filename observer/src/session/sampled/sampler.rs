@@ -34,29 +34,11 @@ pub(in crate::session) struct Reserved {
 
 /// Takes samples from one moment to another, again and again.
 pub(in crate::session) struct Sampler {
-    options: SampledOptions,
-    look: SampledLook,
-    /// When the stream began.
-    began: Ns,
-    crowd: Crowd,
-    now: Option<Now>,
-    /// Of those who were sampled before.
-    samples: u64,
-}
-
-/// Whether samples are taken; nothing in the middle of a change from one to the other that failed.
-enum Now {
-    Idle(Rate),
-    Running(Box<Running>),
-}
-
-struct Running {
     sampled: Sampled,
-    /// The next turn.
-    next: Instant,
-    /// The next report.
-    due: Instant,
+    crowd: Crowd,
     said: Said,
+    /// The next turn; `None` while no samples are taken.
+    next: Option<Instant>,
 }
 
 impl Reserved {
@@ -71,75 +53,50 @@ impl Reserved {
     /// Ready to sample these, in a stream that began at this moment.
     pub(in crate::session) fn sampler(self, whom: Whom, look: SampledLook, began: Ns) -> Result<Sampler, SessionError> {
         let Self { options, rate, lives } = self;
-        let crowd = Crowd::new(whom, lives, &options)?;
-        Ok(Sampler { options, look, began, crowd, now: Some(Now::Idle(rate)), samples: 0 })
+        let (crowd, said) = (Crowd::new(whom, lives, &options)?, Said::default());
+        let output = SampledOutput { sink: Box::new(BetweenEvents(look(began))), out: Box::new(said.clone()) };
+        Ok(Sampler { sampled: Sampled::new(&options, rate, Vec::new(), output), crowd, said, next: None })
     }
 }
 
 impl Sampler {
     /// From now on samples are taken.
     pub(in crate::session) fn begin(&mut self) -> Result<(), SessionError> {
-        let mut rate = match self.now.take() {
-            Some(Now::Idle(rate)) => rate,
-            other => {
-                self.now = other;
-                return Ok(());
-            }
-        };
-        rate.forget();
-        rate.set_on(true)?;
-        let said = Said::default();
-        let sink = Box::new(BetweenEvents((self.look)(self.began)));
-        let output = SampledOutput { sink, out: Box::new(said.clone()) };
-        let sampled = Sampled::new(&self.options, rate, Vec::new(), output);
+        if self.next.is_some() {
+            return Ok(());
+        }
+        self.sampled.begin_anew();
+        self.sampled.rate.set_on(true)?;
         self.crowd.begin();
-        let next = Instant::now();
-        let running = Running { sampled, next, due: next + self.options.interval, said };
-        self.now = Some(Now::Running(Box::new(running)));
+        self.next = Some(Instant::now());
         Ok(())
     }
 
     /// Says what there is to say.
     pub(in crate::session) fn tend(&mut self, out: &mut dyn Write) -> Result<(), SessionError> {
-        let Some(Now::Running(running)) = &mut self.now else { return Ok(()) };
-        let Running { sampled, next, due, said } = &mut **running;
-        let now = Instant::now();
-        if now < *next {
+        let began = Instant::now();
+        if self.next.is_none_or(|next| began < next) {
             return Ok(());
         }
-        let is_due = now >= *due;
-        sampled.turn(Some(&mut self.crowd), is_due)?;
-        if is_due {
-            *due = (*due + self.options.interval).max(now);
-        }
-        *next = Instant::now() + sampled.rest(now.elapsed());
-        said.write_to(out)
+        self.sampled.turn(Some(&mut self.crowd))?;
+        self.next = Some(Instant::now() + self.sampled.rest(began.elapsed()));
+        self.said.write_to(out)
     }
 
     /// From now on none are taken; says what was not said yet.
     pub(in crate::session) fn end(&mut self, out: &mut dyn Write) -> Result<(), SessionError> {
-        let mut running = match self.now.take() {
-            Some(Now::Running(running)) => running,
-            other => {
-                self.now = other;
-                return Ok(());
-            }
-        };
-        running.sampled.rate.set_on(false)?;
-        running.sampled.take()?;
-        running.sampled.report()?;
-        self.samples += running.sampled.taken;
-        running.said.write_to(out)?;
-        self.now = Some(Now::Idle(running.sampled.rate));
-        Ok(())
+        if self.next.take().is_none() {
+            return Ok(());
+        }
+        self.sampled.rate.set_on(false)?;
+        self.sampled.take()?;
+        self.sampled.report()?;
+        self.said.write_to(out)
     }
 
     /// How many samples were taken of targets.
     pub(in crate::session) fn samples(&self) -> u64 {
-        match &self.now {
-            Some(Now::Running(running)) => self.samples + running.sampled.taken,
-            Some(Now::Idle(_)) | None => self.samples,
-        }
+        self.sampled.taken
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::model::{Estimate, Missing, Ns, Pid, ProcAddr, Resource, TaskId, Tick};
 use crate::perf::{Kind, Ring, Source, tick};
 use crate::session::error::SessionError;
@@ -93,6 +95,8 @@ pub(super) struct Sampled {
     pub(super) taken: u64,
     runs: Runs,
     reported: Ns,
+    /// The next report.
+    due: Instant,
     /// Lost samples that were not said yet.
     unsaid: u64,
     /// Who was named as blocking, and when.
@@ -126,10 +130,19 @@ impl Sampled {
             taken: 0,
             runs: Runs::default(),
             reported: now,
+            due: Instant::now() + options.interval,
             unsaid: 0,
             named: HashMap::new(),
             totals,
         }
+    }
+
+    /// From now on as if nobody had been sampled; only what was counted stays.
+    pub(super) fn begin_anew(&mut self) {
+        self.rate.forget();
+        self.watched.clear();
+        (self.runs, self.reported) = (Runs::default(), monotonic_now());
+        self.due = Instant::now() + Duration::from_nanos(self.interval.0);
     }
 
     /// How long to wait for the next turn, where one took so long.
@@ -172,11 +185,14 @@ impl Sampled {
     }
 
     /// Takes and says what there is, with a report if that is due; whoever joins is sampled from now on.
-    pub(super) fn turn(&mut self, crowd: Option<&mut Crowd>, is_due: bool) -> Result<(), SessionError> {
+    pub(super) fn turn(&mut self, crowd: Option<&mut Crowd>) -> Result<(), SessionError> {
+        let now = Instant::now();
+        let is_due = now >= self.due;
         self.take()?;
         self.look()?;
         if is_due {
             self.report()?;
+            self.due = (self.due + Duration::from_nanos(self.interval.0)).max(now);
         }
         self.end_gone(is_due)?;
         let joining = crowd.map_or_else(Vec::new, |crowd| crowd.tend(|pid| self.has(pid)));

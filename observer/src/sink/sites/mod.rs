@@ -5,12 +5,16 @@
 pub(super) mod json;
 pub(super) mod origin;
 mod profile;
+mod stack;
 mod text;
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::model::{Enclosure, LiveTask, Missing, Ns, Origin, Pid, Place, TargetEntry, TypeEntry, Waiting};
+use crate::model::{
+    Enclosure, LiveTask, Missing, Ns, Origin, Pid, Place, Polled, Standing, TargetEntry, TaskId, TypeEntry, Waiting,
+};
 use crate::verdict::{Finding, SiteCount, Undecided, WaitCount};
 
 pub use json::SitesJson;
@@ -68,6 +72,19 @@ pub enum Report<'a> {
         /// What it waits for; empty where it is not idle or that was not looked for.
         waits: &'a [Waiting],
     },
+    /// Tasks of one site that wait in the same way.
+    Stack {
+        /// When they were read.
+        at: Ns,
+        /// Their site.
+        of: SiteOf<'a>,
+        /// Which they are.
+        tasks: &'a [TaskId],
+        /// The futures that wait, each before those that it waits for; or why they are not told.
+        stack: Result<&'a [AwaitFrame], Unstacked<'a>>,
+        /// What the idle ones wait for; empty where that was not looked for.
+        waits: &'a [WaitCount],
+    },
     /// Sites that were left out by `--top`.
     Left {
         /// When.
@@ -118,6 +135,30 @@ pub struct SiteOf<'a> {
     pub entry: &'a TypeEntry,
     /// Where it was spawned, if the build records it.
     pub spawned_at: Option<&'a Place>,
+}
+
+/// One future of an await stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AwaitFrame {
+    /// How many futures are around it.
+    pub depth: usize,
+    /// Its type as a person writes it.
+    pub future: String,
+    /// Its type as debug information has it.
+    pub raw: Arc<str>,
+    /// How it stands.
+    pub standing: Standing,
+    /// Who polls it.
+    pub how: Polled,
+}
+
+/// Why there is no await stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unstacked<'a> {
+    /// In a word.
+    pub word: &'static str,
+    /// In words, with the next step.
+    pub reason: &'a str,
 }
 
 /// One census of a process.

@@ -9,8 +9,8 @@ use crate::model::{Ns, Waiting};
 use crate::sink::text::future_label;
 use crate::verdict::{Evidence, Finding, Grows, SiteCount, Verdict, WaitCount, Why};
 
-use super::origin;
 use super::{CensusReport, FuturesCount, News, Report, SiteOf, SiteSink, SitesEnd, SpawnsWatched};
+use super::{origin, stack};
 
 /// Writes a table of sites, a line a task, and a paragraph a finding.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +153,16 @@ impl SiteSink for SitesText {
                     label(of),
                 )?;
                 waits.iter().try_for_each(|waiting| writeln!(out, "                waits {waiting}"))
+            }
+            Report::Stack { of, tasks, stack, waits, .. } => {
+                writeln!(out, "{:>9}  {}  ({})", tasks.len(), label(of), stack::ids(tasks))?;
+                match stack {
+                    Ok(frames) => stack::write(frames, out)?,
+                    Err(unstacked) => {
+                        writeln!(out, "          {} {}", self.paint(AnsiColor::Yellow, "not told:"), unstacked.reason)?;
+                    }
+                }
+                waits_of(waits, "          ", out)
             }
             Report::Left { sites, tasks, .. } => writeln!(out, "  and {sites} more types with {tasks} live tasks"),
             Report::Finding { of, finding, news, waits, origins, .. } => {

@@ -3,6 +3,7 @@
 mod finding;
 pub(in crate::sink) mod origin;
 mod site;
+mod stack;
 
 use std::io::{self, Write};
 
@@ -15,6 +16,7 @@ use crate::sink::json::{EnclosureObject, Integer, TargetObject, line, millisecon
 use finding::{FindingObject, UndecidedObject, why_word};
 use origin::OriginObject;
 use site::{CountObject, SiteObject, WaitCountObject, WaitObject};
+use stack::{FrameObject, MOST_IDS, StackObject};
 
 /// Writes one JSON object a line.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,6 +56,18 @@ impl SiteSink for SitesJson {
                     waits: waits.iter().map(WaitObject::new).collect(),
                 };
                 line(out, "task", *at, object)
+            }
+            Report::Stack { at, of, tasks, stack, waits } => {
+                let object = StackObject {
+                    of: SiteObject::new(of),
+                    tasks: Integer(tasks.len() as u64),
+                    task_ids: tasks.iter().take(MOST_IDS).map(ToString::to_string).collect(),
+                    frames: stack.map(|frames| frames.iter().map(FrameObject::new).collect()).ok(),
+                    unknown: stack.err().map(|unstacked| unstacked.word),
+                    reason: stack.err().map(|unstacked| unstacked.reason),
+                    waits: waits.iter().map(WaitCountObject::new).collect(),
+                };
+                line(out, "stack", *at, object)
             }
             Report::Left { at, sites, tasks } => {
                 line(out, "left", *at, LeftObject { sites: Integer(*sites), tasks: Integer(*tasks) })

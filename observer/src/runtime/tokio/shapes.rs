@@ -1,0 +1,29 @@
+//! How each task's future lies in its cell, where debug information describes that.
+//!
+//! Does not know: memory. Of a poll function that several types share it is not told whose future is there.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::model::{Resource, Shapes, TaskType, VirtAddr};
+use crate::symbols::{Debug, Image};
+
+/// What holds a task's future, or its output, or neither: tokio's `runtime::task::core::Stage<T>`, since 1.0.
+const STAGE: &str = "Stage";
+
+/// The shapes of all futures that are spawned; `None` where the image has no debug information.
+pub fn shapes(image: &Image<'_>, types: &[TaskType]) -> Option<Shapes> {
+    let debug = Debug::of(image)?;
+    let mut sharing: HashMap<VirtAddr, usize> = HashMap::new();
+    for task in types {
+        *sharing.entry(task.functions.poll).or_default() += 1;
+    }
+    let tasks = types.iter().filter(|task| task.resource == Resource::Task);
+    let polls: HashSet<VirtAddr> = tasks.map(|task| task.functions.poll).collect();
+    let mut shapes = debug.shapes(&polls, STAGE);
+    for (poll, stage) in &mut shapes.stages {
+        if sharing.get(poll).is_some_and(|types| *types > 1) {
+            *stage = None;
+        }
+    }
+    Some(shapes)
+}

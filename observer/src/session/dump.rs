@@ -1,0 +1,197 @@
+//! How the tasks of processes wait, future by future, now: read from memory, nothing is attached or stopped.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::census::{NoAwaits, Waits, awaits};
+use crate::model::{Awaiting, Bias, FileId, LiveTask, Resource, Shapes, Site, TaskId};
+use crate::runtime;
+use crate::sink::{AwaitFrame, Report, Unstacked};
+use crate::symbols::Image;
+use crate::target::Module;
+use crate::verdict::count_waits;
+
+use super::error::SessionError;
+use super::inspect::{Inspected, Taken};
+use super::inspection::{Inspection, InspectionOptions, SitesOutput};
+use super::pace::{Interrupted, Pace};
+use super::privileges::{Stage, keep};
+use super::view::View;
+use super::{event_loop, progress};
+
+/// What `dump` shows.
+#[derive(Clone, Debug)]
+pub struct DumpOptions {
+    /// Of which processes.
+    pub inspection: InspectionOptions,
+    /// Which sites.
+    pub view: View,
+    /// Each task by itself.
+    pub tasks: bool,
+    /// What idle tasks wait for is looked for, too.
+    pub waits: bool,
+}
+
+/// The shapes of the images that were met.
+type Known = HashMap<FileId, Option<Arc<Shapes>>>;
+
+/// Says how the tasks of the processes wait.
+pub fn dump(options: &DumpOptions, output: SitesOutput) -> Result<(), SessionError> {
+    let say = progress(options.inspection.verbosity);
+    keep(Stage::Reading, &say);
+    let mut inspection = Inspection::open(&options.inspection, &say, output, 1)?;
+    let mut known = Known::new();
+    let looked = event_loop()?.block_on(async {
+        let mut pace = Pace::new(None).map_err(|source| SessionError::System { what: "watch signals", source })?;
+        for mut target in std::mem::take(&mut inspection.targets) {
+            match look(options, &mut target, &mut pace).await {
+                Ok(Ok((taken, waits))) => {
+                    let images = images(&target, &mut known, &say)?;
+                    show(options, &target, (&taken, &waits), &images, &mut inspection)?;
+                }
+                Ok(Err(error)) => inspection.refuse(target.pid(), error)?,
+                Err(Interrupted::Signal | Interrupted::Over) => break,
+            }
+        }
+        Ok(())
+    });
+    looked.and_then(|()| inspection.end(None, (0, 0), None)).or_else(SessionError::unless_nobody_reads)
+}
+
+async fn look(
+    options: &DumpOptions,
+    target: &mut Inspected,
+    pace: &mut Pace,
+) -> Result<Result<(Taken, Waits), SessionError>, Interrupted> {
+    let taken = match target.read(pace, options.inspection.bound).await? {
+        Ok(taken) => taken,
+        Err(error) => return Ok(Err(error)),
+    };
+    let waits = match options.waits {
+        true => target.waits(pace).await?,
+        false => Ok(Waits::default()),
+    };
+    Ok(waits.map(|waits| (taken, waits)))
+}
+
+/// The images of a process whose tasks are there: where each is loaded, and its shapes if debug information has them.
+fn images(
+    target: &Inspected,
+    known: &mut Known,
+    say: &dyn Fn(u8, &str),
+) -> Result<Vec<(Bias, Option<Arc<Shapes>>)>, SessionError> {
+    let modules = target.process.modules()?;
+    let mut images = Vec::new();
+    for mapped in &target.entry.images {
+        let module = modules.iter().find(|module| module.path == mapped.path);
+        let shapes = module.and_then(|module| {
+            let types: Vec<_> = mapped.image.types.values().map(|entry| entry.task.clone()).collect();
+            let read = || {
+                say(1, &format!("reading how the futures of {} lie in memory", module.path));
+                shapes(module, &types, say).map(Arc::new)
+            };
+            known.entry(module.file).or_insert_with(read).clone()
+        });
+        images.push((mapped.bias, shapes));
+    }
+    Ok(images)
+}
+
+fn shapes(module: &Module, types: &[crate::model::TaskType], say: &dyn Fn(u8, &str)) -> Option<Shapes> {
+    let bytes = match module.file().and_then(|file| module.read_file(&file)) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            say(1, &format!("{} cannot be read: {error}", module.path));
+            return None;
+        }
+    };
+    // That it is an image was seen before.
+    runtime::shapes(&Image::parse(&bytes).ok()?, types)
+}
+
+fn show(
+    options: &DumpOptions,
+    target: &Inspected,
+    (taken, waits): (&Taken, &Waits),
+    images: &[(Bias, Option<Arc<Shapes>>)],
+    inspection: &mut Inspection<'_>,
+) -> Result<(), SessionError> {
+    inspection.count_one();
+    inspection.say(&Report::Census(target.report(taken)))?;
+    let mut groups: BTreeMap<(Site, Result<Awaiting, NoAwaits>, Option<TaskId>), Vec<&LiveTask>> = BTreeMap::new();
+    for task in &target.tasks {
+        let site = Site::of(task);
+        if !target.site(site).is_some_and(|of| options.view.wants(&of)) {
+            continue;
+        }
+        let stack = stack_of(target, task, images);
+        groups.entry((site, stack, options.tasks.then_some(task.id))).or_default().push(task);
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, tasks)| Reverse(tasks.len()));
+    let left = groups.split_off(options.view.top.unwrap_or(groups.len()).min(groups.len()));
+    let mut names = HashMap::new();
+    for ((site, stack, _), tasks) in &groups {
+        let Some(of) = target.site(*site) else { continue };
+        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+        let waiting = count_waits(tasks.iter().map(|task| waits.of(task)));
+        let mut frames = Vec::new();
+        let stack = match stack {
+            Ok(stack) => {
+                flatten(stack, 0, &mut names, &mut frames);
+                Ok(&frames[..])
+            }
+            Err(why) => Err(unstacked(*why)),
+        };
+        inspection.say(&Report::Stack { at: taken.at, of, tasks: &ids, stack, waits: &waiting })?;
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    let tasks = left.iter().map(|(_, tasks)| tasks.len() as u64).sum();
+    inspection.say(&Report::Left { at: taken.at, sites: left.len() as u64, tasks })
+}
+
+fn stack_of(target: &Inspected, task: &LiveTask, images: &[(Bias, Option<Arc<Shapes>>)]) -> Result<Awaiting, NoAwaits> {
+    let (mapped, entry) = target.entry.holder_of(task.vtable).ok_or(NoAwaits::Undescribed)?;
+    if entry.task.resource != Resource::Task {
+        return Err(NoAwaits::Closure);
+    }
+    let found = images.iter().find(|(bias, _)| *bias == mapped.bias);
+    let Some((bias, Some(shapes))) = found else { return Err(NoAwaits::Undescribed) };
+    let stage = match shapes.stages.get(&entry.task.functions.poll) {
+        Some(Some(stage)) => *stage,
+        Some(None) => return Err(NoAwaits::Shared),
+        None => return Err(NoAwaits::Undescribed),
+    };
+    awaits(&mut target.process.memory(), task, &entry.task.layout, (shapes, stage, *bias))
+}
+
+/// Each future before those that it waits for.
+fn flatten(of: &Awaiting, depth: usize, names: &mut HashMap<Arc<str>, String>, frames: &mut Vec<AwaitFrame>) {
+    let name = |raw: &Arc<str>| runtime::future_name(raw).unwrap_or_else(|| raw.to_string());
+    let future = names.entry(Arc::clone(&of.future)).or_insert_with_key(name).clone();
+    let (raw, standing, how) = (Arc::clone(&of.future), of.standing.clone(), of.how);
+    frames.push(AwaitFrame { depth, future, raw, standing, how });
+    of.on.iter().for_each(|on| flatten(on, depth + 1, names, frames));
+}
+
+/// Why there is no stack, and what to do.
+fn unstacked(why: NoAwaits) -> Unstacked<'static> {
+    let (word, reason) = match why {
+        NoAwaits::Running => ("running", "a thread is inside it: `trace --tier sampled` tells what it runs"),
+        NoAwaits::Complete => ("complete", "it has ended; its output, or its memory, is still kept"),
+        NoAwaits::Closure => ("closure", "a closure awaits nothing"),
+        NoAwaits::Undescribed => (
+            "undescribed",
+            "nothing in the program tells how this future lies in memory: that takes its debug information (`debug = 2` in the              build's profile)",
+        ),
+        NoAwaits::Shared => {
+            ("shared", "several types have the same poll function, so it is not known which future this is")
+        }
+        NoAwaits::Changing => ("changing", "it changed each time while it was read: ask again"),
+        NoAwaits::Unreadable => ("unreadable", "its memory cannot be read"),
+    };
+    Unstacked { word, reason }
+}
