@@ -36,11 +36,13 @@ pub fn path(cell: &str, program: &str) -> PathBuf {
     path
 }
 
-/// The names of the matrix's cells, in the order of the table.
-pub fn cells() -> Vec<String> {
+/// The names of the cells that have this program, in the order of the table; `matrix` and `crowd` stand for three each.
+pub fn cells(program: &str) -> Vec<String> {
     let table = std::fs::read_to_string(fixtures().join("cells.txt")).expect("the table of cells is in the repository");
-    let lines = table.lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split_whitespace().next()).map(String::from).collect()
+    let words =
+        table.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let with = words.filter(|words| words.get(3).is_some_and(|programs| programs.split(',').any(|has| has == program)));
+    with.map(|words| words[0].to_owned()).collect()
 }
 
 fn fixtures() -> &'static Path {

@@ -111,7 +111,7 @@ fn polls_are_summed_up_task_by_task_as_the_hooks_saw_them() {
 #[test]
 fn every_cell_is_exact_without_its_polls() {
     let mut wrong = Vec::new();
-    for cell in cells() {
+    for cell in cells("matrix") {
         let mut fixture = Fixture::start(&cell, "matrix-glibc", &[]);
         let observer = Observer::attach(fixture.pid(), &["--tier", "lifecycle"]);
         fixture.release();

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::model::{
-    Awaiting, Bias, CellLayout, LiveTask, Part, Phase, Polled, ProcAddr, ShapeId, ShapeKind, Shapes, Standing,
-    TaskState, Unfollowed,
+    Awaiting, Bias, CellLayout, LiveTask, Part, Phase, Place, Polled, ProcAddr, ShapeId, ShapeKind, Shapes, Standing,
+    Suspension, TaskState, Unfollowed,
 };
 
 /// A task whose state has changed meanwhile is read so often.
@@ -17,11 +17,15 @@ const TRIES: usize = 3;
 const DEEPEST: u32 = 128;
 /// Most futures of one task that are told.
 const MOST: usize = 1 << 12;
+/// Most values of one task that are looked into.
+const MOST_VALUES: u32 = 1 << 16;
 /// Most bytes of one task that are read, and of one value.
 const MOST_READ: usize = 16 << 20;
 const LONGEST: u64 = 4 << 20;
 /// Most values in a row that are looked into.
 const MOST_ELEMENTS: u64 = 1 << 10;
+/// Values that are looked through for a future that another variant would hold.
+const MOST_AROUND: u32 = 4;
 /// `Stage::Running` is the first of its variants, see `StageWords`.
 const FIRST_VARIANT: usize = 0;
 
@@ -71,7 +75,8 @@ pub fn awaits(
     let at = task.header.0.checked_add(after.next_multiple_of(shape.align.max(1))).ok_or(NoAwaits::Unreadable)?;
     for _ in 0..TRIES {
         let before = state(source, task, layout)?;
-        let mut reading = Reading { shapes, bias, source: &mut *source, read: Vec::new(), bytes: 0, told: 0 };
+        let mut reading =
+            Reading { shapes, bias, source: &mut *source, read: Vec::new(), bytes: 0, values: 0, told: 0 };
         let Some(bytes) = reading.block(ProcAddr(at), shape.size) else { return Err(NoAwaits::Unreadable) };
         let found = match reading.variant(stage, &bytes) {
             Some(part) if part.shape == running => reading.own(part, &bytes),
@@ -112,6 +117,7 @@ struct Reading<'r> {
     /// What was read where.
     read: Vec<(ProcAddr, Rc<[u8]>)>,
     bytes: usize,
+    values: u32,
     told: usize,
 }
 
@@ -161,8 +167,12 @@ impl Reading<'_> {
     fn futures_in(&mut self, id: ShapeId, bytes: &[u8], how: Polled, depth: u32, found: &mut Vec<Awaiting>) {
         let shapes = self.shapes;
         let Some(shape) = shapes.get(id) else { return };
-        if depth > DEEPEST || self.told >= MOST {
-            found.push(unfollowed(&shape.name, how, Unfollowed::TooDeep));
+        self.values += 1;
+        if depth > DEEPEST || self.told >= MOST || self.values > MOST_VALUES {
+            let is_said = found.last().is_some_and(|last| last.standing == Standing::Unfollowed(Unfollowed::TooDeep));
+            if !is_said {
+                found.push(unfollowed(&shape.name, how, Unfollowed::TooDeep));
+            }
             return;
         }
         if shape.future && !matches!(shape.kind, ShapeKind::Object) {
@@ -171,7 +181,7 @@ impl Reading<'_> {
             return;
         }
         match &shape.kind {
-            ShapeKind::Opaque | ShapeKind::Body(..) => {}
+            ShapeKind::Opaque | ShapeKind::Body { .. } => {}
             ShapeKind::Record(fields) => {
                 // A wrapper, as `Pin` is one, changes nothing.
                 let wraps = |field: &Part| shapes.get(field.shape).is_some_and(|inner| inner.size == shape.size);
@@ -238,8 +248,13 @@ impl Reading<'_> {
         let shape = shapes.get(id)?;
         let future = Arc::clone(&shape.name);
         let mut on = Vec::new();
-        let ShapeKind::Body(tag, states) = &shape.kind else {
+        let ShapeKind::Body { tag, states, declared } = &shape.kind else {
             self.fields(id, bytes, depth, &mut on);
+            // Another of its variants would hold one: it has got what it waited for.
+            let over = on.is_empty() && matches!(shape.kind, ShapeKind::Choice(..)) && self.may_hold(id, 0);
+            if over && how == Polled::Held {
+                return None;
+            }
             return Some(Awaiting { future, standing: Standing::Leaf, how, on });
         };
         let tag = tag.of(bytes);
@@ -256,7 +271,10 @@ impl Reading<'_> {
                 if let Some(part) = awaits {
                     self.awaited(*part, bytes, depth, &mut on);
                 }
-                Standing::Suspended(place.clone())
+                let place = place.clone();
+                let is_elsewhere = |begin: &Arc<Place>| place.as_ref().is_some_and(|place| place.file != begin.file);
+                let within = declared.clone().filter(is_elsewhere);
+                Standing::Suspended(Suspension { place, within })
             }
         };
         Some(Awaiting { future, standing, how, on })
@@ -286,6 +304,23 @@ impl Reading<'_> {
             if let Some(value) = within(bytes, part, shapes) {
                 self.futures_in(part.shape, value, Polled::Held, depth, on);
             }
+        }
+    }
+
+    /// Whether a value of this type may hold futures.
+    fn may_hold(&mut self, id: ShapeId, depth: u32) -> bool {
+        let shapes = self.shapes;
+        self.values += 1;
+        if depth > MOST_AROUND || self.values > MOST_VALUES {
+            return false;
+        }
+        let mut future = |part: &Part| {
+            shapes.get(part.shape).is_some_and(|shape| shape.future) || self.may_hold(part.shape, depth + 1)
+        };
+        match shapes.get(id).map(|shape| &shape.kind) {
+            Some(ShapeKind::Record(fields)) => fields.iter().any(future),
+            Some(ShapeKind::Choice(_, variants)) => variants.iter().any(|variant| future(&variant.part)),
+            _ => false,
         }
     }
 

@@ -22,14 +22,23 @@ pub struct Awaiting {
 /// How a future stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Standing {
-    /// An async body that awaits at this place; the file and line, if they are told.
-    Suspended(Option<Arc<Place>>),
+    /// An async body that awaits at this place.
+    Suspended(Suspension),
     /// An async body that was not polled yet.
     NotStarted,
     /// A future that is no async body: what it has come to it does not say.
     Leaf,
     /// What it is, or waits for, could not be read.
     Unfollowed(Unfollowed),
+}
+
+/// Where an async body awaits; without columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Suspension {
+    /// File and line, if they are told.
+    pub place: Option<Arc<Place>>,
+    /// Where the body begins, if the place is in another file: a macro's, which awaits for it.
+    pub within: Option<Arc<Place>>,
 }
 
 /// Whether a future is polled by the one above it.

@@ -35,7 +35,7 @@ mod waiting;
 
 pub use activity::Activity;
 pub use address::{Bias, FileOffset, ProcAddr, VirtAddr};
-pub use awaiting::{Awaiting, Polled, Standing, Unfollowed};
+pub use awaiting::{Awaiting, Polled, Standing, Suspension, Unfollowed};
 pub use capability::{Capability, CapabilitySet};
 pub use catalog::{Catalog, ImageEntry, MappedImage, Missing, TargetEntry, TypeEntry};
 pub use enclosure::{ContainerId, Enclosure, NamespaceId};

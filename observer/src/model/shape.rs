@@ -20,6 +20,8 @@ pub struct Shapes {
     pub stages: HashMap<VirtAddr, Option<ShapeId>>,
     /// What an object with this table of functions is; `None` where several types share the table.
     pub objects: HashMap<VirtAddr, Option<ShapeId>>,
+    /// Names as a person writes them, of futures whose own name only numbers what a person would name.
+    pub names: HashMap<Arc<str>, String>,
 }
 
 impl Shapes {
@@ -54,7 +56,14 @@ pub enum ShapeKind {
     /// Of several variants one is there. Without a tag there is only one.
     Choice(Option<Tag>, Vec<Variant>),
     /// An async body.
-    Body(Tag, Vec<BodyState>),
+    Body {
+        /// Which state it is in.
+        tag: Tag,
+        /// Its states.
+        states: Vec<BodyState>,
+        /// Where it begins in the source.
+        declared: Option<Arc<Place>>,
+    },
     /// The one pointer to a value, which belongs to whoever has the pointer (`&mut`, `Box`).
     Pointer(ShapeId),
     /// Such a pointer to a value whose type the second word tells: a table of functions.

@@ -36,6 +36,12 @@ pub struct DumpOptions {
 /// The shapes of the images that were met.
 type Known = HashMap<FileId, Option<Arc<Shapes>>>;
 
+/// An image as a process has it: where it is loaded, and its shapes if debug information has them.
+type Loaded = (Bias, Option<Arc<Shapes>>);
+
+/// Those that are told together: of one site, and wait in the same way; or each by itself.
+type Group = (Site, Result<Awaiting, NoAwaits>, Option<TaskId>);
+
 /// Says how the tasks of the processes wait.
 pub fn dump(options: &DumpOptions, output: SitesOutput) -> Result<(), SessionError> {
     let say = progress(options.inspection.verbosity);
@@ -75,12 +81,8 @@ async fn look(
     Ok(waits.map(|waits| (taken, waits)))
 }
 
-/// The images of a process whose tasks are there: where each is loaded, and its shapes if debug information has them.
-fn images(
-    target: &Inspected,
-    known: &mut Known,
-    say: &dyn Fn(u8, &str),
-) -> Result<Vec<(Bias, Option<Arc<Shapes>>)>, SessionError> {
+/// The images of a process whose tasks are there.
+fn images(target: &Inspected, known: &mut Known, say: &dyn Fn(u8, &str)) -> Result<Vec<Loaded>, SessionError> {
     let modules = target.process.modules()?;
     let mut images = Vec::new();
     for mapped in &target.entry.images {
@@ -114,12 +116,12 @@ fn show(
     options: &DumpOptions,
     target: &Inspected,
     (taken, waits): (&Taken, &Waits),
-    images: &[(Bias, Option<Arc<Shapes>>)],
+    images: &[Loaded],
     inspection: &mut Inspection<'_>,
 ) -> Result<(), SessionError> {
     inspection.count_one();
     inspection.say(&Report::Census(target.report(taken)))?;
-    let mut groups: BTreeMap<(Site, Result<Awaiting, NoAwaits>, Option<TaskId>), Vec<&LiveTask>> = BTreeMap::new();
+    let mut groups: BTreeMap<Group, Vec<&LiveTask>> = BTreeMap::new();
     for task in &target.tasks {
         let site = Site::of(task);
         if !target.site(site).is_some_and(|of| options.view.wants(&of)) {
@@ -131,7 +133,8 @@ fn show(
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, tasks)| Reverse(tasks.len()));
     let left = groups.split_off(options.view.top.unwrap_or(groups.len()).min(groups.len()));
-    let mut names = HashMap::new();
+    let mut names: HashMap<Arc<str>, String> =
+        images.iter().flat_map(|(_, shapes)| shapes.iter().flat_map(|shapes| shapes.names.clone())).collect();
     for ((site, stack, _), tasks) in &groups {
         let Some(of) = target.site(*site) else { continue };
         let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
@@ -153,7 +156,7 @@ fn show(
     inspection.say(&Report::Left { at: taken.at, sites: left.len() as u64, tasks })
 }
 
-fn stack_of(target: &Inspected, task: &LiveTask, images: &[(Bias, Option<Arc<Shapes>>)]) -> Result<Awaiting, NoAwaits> {
+fn stack_of(target: &Inspected, task: &LiveTask, images: &[Loaded]) -> Result<Awaiting, NoAwaits> {
     let (mapped, entry) = target.entry.holder_of(task.vtable).ok_or(NoAwaits::Undescribed)?;
     if entry.task.resource != Resource::Task {
         return Err(NoAwaits::Closure);

@@ -230,6 +230,7 @@ mod tests {
             let debug = Debug { sections };
             _ = debug.functions(&wanted);
             _ = debug.bodies(&keys);
+            _ = debug.shapes(&wanted, "Option");
             _ = frame_names::by_debug_information(&debug, &places);
         });
     }

@@ -3,7 +3,7 @@
 //! Follows a value's own fields and what they alone point to, never what is shared: what belongs to others is not awaited
 //! through it. Does not know: runtimes, processes. What cannot be read is opaque.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use gimli::{AttributeValue, Unit, UnitOffset};
 
 use super::Debug;
 use super::subprograms::{Bytes, Search};
-use super::type_index::{Entry, TypeIndex, Wanted, target};
+use super::type_index::{Entry, TypeIndex, Wanted, pinned, target};
 use crate::model::{BodyState, Part, Phase, Place, Shape, ShapeId, ShapeKind, Shapes, Tag, Variant, VirtAddr};
 
 /// Most types that are read.
@@ -27,10 +27,11 @@ const PIN: &str = "core::pin::Pin<";
 
 impl Debug<'_> {
     /// The shapes of what holds the first type parameter of each of these functions, by the name of that holder.
-    pub fn shapes(&self, functions: &std::collections::HashSet<VirtAddr>, holder: &str) -> Shapes {
+    pub fn shapes(&self, functions: &HashSet<VirtAddr>, holder: &str) -> Shapes {
         let search = Search::new(self.dwarf());
         let index = TypeIndex::read(&search, &Wanted { functions, holder });
-        let mut shaping = Shaping::new(&search, &index);
+        let mut shaping = Shaping::new(&search, &index.polled);
+        index.pinned.iter().for_each(|entry| shaping.is_polled(*entry));
         let mut stages = HashMap::new();
         for (at, of) in &index.of_functions {
             if let Some(holder) = index.holders.get(of) {
@@ -48,7 +49,7 @@ impl Debug<'_> {
         shaping.read_all();
         let only = |of: Vec<(String, ShapeId)>| if let [(_, id)] = of[..] { Some(id) } else { None };
         let objects = objects.into_iter().map(|(at, of)| (at, only(of))).collect();
-        Shapes { all: shaping.shapes, stages, objects }
+        Shapes { all: shaping.shapes, stages, objects, names: HashMap::new() }
     }
 }
 
@@ -61,7 +62,8 @@ struct Opened<'a> {
 /// Shapes that were read, and those that are to be read yet.
 struct Shaping<'s, 'a> {
     search: &'s Search<'a>,
-    index: &'s TypeIndex,
+    /// Full names of types that a function polls.
+    polled: HashSet<String>,
     headers: Vec<gimli::UnitHeader<Bytes<'a>>>,
     opened: HashMap<usize, Option<Rc<Opened<'a>>>>,
     ids: HashMap<Entry, ShapeId>,
@@ -89,14 +91,22 @@ struct Choosing<'a> {
 }
 
 impl<'s, 'a> Shaping<'s, 'a> {
-    fn new(search: &'s Search<'a>, index: &'s TypeIndex) -> Self {
+    fn new(search: &'s Search<'a>, polled: &HashSet<String>) -> Self {
         let mut headers = Vec::new();
         let mut units = search.dwarf.units();
         while let Ok(Some(header)) = units.next() {
             headers.push(header);
         }
         let (opened, ids, places) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { search, index, headers, opened, ids, shapes: Vec::new(), unread: Vec::new(), places }
+        let polled = polled.clone();
+        Self { search, polled, headers, opened, ids, shapes: Vec::new(), unread: Vec::new(), places }
+    }
+
+    /// A function polls what a pinned reference of this type refers to.
+    fn is_polled(&mut self, entry: Entry) {
+        if let Some((opened, offset)) = self.open(entry) {
+            self.polled.extend(pinned(self.search, &opened.unit, offset));
+        }
     }
 
     /// The number of an entry's shape, which is read later if it was not yet.
@@ -133,7 +143,7 @@ impl<'s, 'a> Shaping<'s, 'a> {
         let opened = match self.opened.get(&n) {
             Some(opened) => opened.clone(),
             None => {
-                let unit = self.search.dwarf.unit(header.clone()).ok();
+                let unit = self.search.dwarf.unit(*header).ok();
                 let opened = unit.map(|unit| Rc::new(Opened { scopes: scopes(self.search, &unit), unit }));
                 self.opened.insert(n, opened.clone());
                 opened
@@ -193,10 +203,10 @@ impl<'s, 'a> Shaping<'s, 'a> {
                 };
                 let name = self.name(&opened, offset).unwrap_or_default();
                 let future = match &kind {
-                    ShapeKind::Body(..) => bare.starts_with(BODY),
+                    ShapeKind::Body { .. } => bare.starts_with(BODY),
                     ShapeKind::Object => bare.contains(DYN_FUTURE),
                     // What only leads to a future is none by itself.
-                    _ => self.index.polled.contains(&name) && !name.starts_with(PIN),
+                    _ => self.polled.contains(&name) && !name.starts_with(PIN),
                 };
                 let align = found.attr_value(gimli::DW_AT_alignment).and_then(|align| align.udata_value());
                 let align = align.filter(|align| align.is_power_of_two()).unwrap_or(1);
@@ -232,16 +242,19 @@ impl<'s, 'a> Shaping<'s, 'a> {
     /// An async body, by its states.
     fn body(&mut self, opened: &Rc<Opened<'a>>, choosing: Choosing<'a>) -> ShapeKind {
         let Some((tag, _)) = choosing.tag else { return ShapeKind::Opaque };
-        let mut states = Vec::new();
+        let (mut states, mut declared) = (Vec::new(), None);
         for (value, member) in choosing.variants {
             let (Some(value), Some(of)) = (value, member.of) else { continue };
             let phase = match self.body_phase(opened, &member, of) {
                 Some(phase) => phase,
                 None => continue,
             };
+            if phase == Phase::NotStarted {
+                declared = member.place.and_then(|(file, line)| self.place(&opened.unit, file, line));
+            }
             states.push(BodyState { tag: tag.cut(value), phase });
         }
-        ShapeKind::Body(tag, states)
+        ShapeKind::Body { tag, states, declared }
     }
 
     fn body_phase(&mut self, opened: &Rc<Opened<'a>>, member: &Member<'a>, of: Entry) -> Option<Phase> {

@@ -30,6 +30,8 @@ pub(super) struct TypeIndex {
     pub(super) holders: HashMap<Entry, Entry>,
     /// Full names of types that a function polls.
     pub(super) polled: HashSet<String>,
+    /// Pinned references to such types, which stand in other units than what polls them.
+    pub(super) pinned: HashSet<Entry>,
     /// What lies at a table's address: the entry that tells whose it is. Several, if types share it.
     pub(super) tables: Vec<(VirtAddr, Entry)>,
 }
@@ -133,7 +135,11 @@ impl TypeIndex {
                     let Some(own) = own.filter(|own| own.polls && !own.met) else { continue };
                     own.met = true;
                     let Some(of) = found.of else { continue };
-                    self.polled.extend(pinned(search, unit, of).filter(|_| self.polled.len() < MOST));
+                    match of {
+                        _ if self.polled.len() + self.pinned.len() >= MOST => {}
+                        AttributeValue::UnitRef(at) => self.polled.extend(pinned(search, unit, at)),
+                        of => self.pinned.extend(target(unit, of)),
+                    }
                 }
                 gimli::DW_TAG_variable => {
                     let found = attributes(&mut entries, abbreviation)?;
@@ -191,10 +197,8 @@ pub(super) fn target(unit: &Unit<Bytes<'_>>, value: AttributeValue<Bytes<'_>>) -
     }
 }
 
-/// The full name of the type that a pinned reference of this type refers to.
-fn pinned<'a>(search: &Search<'a>, unit: &Unit<Bytes<'a>>, value: AttributeValue<Bytes<'a>>) -> Option<String> {
-    // A reference into another unit is a type that was unified with this unit's.
-    let AttributeValue::UnitRef(at) = value else { return None };
+/// The full name of the type that a pinned reference refers to, by the entry of the reference's type.
+pub(super) fn pinned<'a>(search: &Search<'a>, unit: &Unit<Bytes<'a>>, at: UnitOffset) -> Option<String> {
     let name = unit.entry(at).ok()?.attr_value(gimli::DW_AT_name)?;
     let name = search.text(unit, name)?.strip_prefix(PINNED)?.strip_suffix('>')?;
     Some(name.to_owned())

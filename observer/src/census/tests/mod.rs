@@ -3,6 +3,7 @@
 //! Every test has two sides: `Player::of` gives the watcher one, and the player, which is the same test in another
 //! process, `None`.
 
+mod awaits;
 mod closures;
 mod futures;
 mod lists;

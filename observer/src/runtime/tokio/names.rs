@@ -13,6 +13,7 @@
 //! | `Location` of the async body (`places`) | everywhere, place only | see there |
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::glue::Glue;
 use super::places::{Found, Places};
@@ -21,6 +22,9 @@ use crate::symbols::{Calls, Debug, Image, Path, SymbolIndex, TypeText, demangle}
 
 /// Most instructions that are read for one image, all types together.
 const MOST_INSTRUCTIONS: usize = 40_000_000;
+
+/// How debug information names an `impl` block, without its number.
+const NUMBERED: &str = "{impl#";
 
 /// What tokio wraps a blocking closure into, to have a future of it.
 pub(super) const BLOCKING_TASK: [&str; 5] = ["tokio", "runtime", "blocking", "task", "BlockingTask"];
@@ -83,6 +87,16 @@ impl FutureType {
 /// A future's type as a person writes it, from its name in debug information.
 pub fn future_name(raw: &str) -> Option<String> {
     TypeText::parse(raw).map(|text| text.short_future())
+}
+
+/// The names, as a person writes them, of those among these bodies of which debug information only numbers the `impl`.
+pub(super) fn with_impls<'n>(debug: &Debug<'_>, raw: impl Iterator<Item = &'n Arc<str>>) -> HashMap<Arc<str>, String> {
+    let numbered = raw.filter(|raw| raw.contains(NUMBERED)).filter_map(|raw| Some((raw, TypeText::parse(raw)?)));
+    let numbered: Vec<(&Arc<str>, TypeText)> = numbered.collect();
+    let wanted: HashSet<String> = numbered.iter().filter_map(|(_, text)| Some(text.path()?.bare().key())).collect();
+    let declared = Declared { bodies: debug.bodies(&wanted) };
+    let name = |(raw, text): (&Arc<str>, TypeText)| Some((Arc::clone(raw), declared.with_impl(&text)?.short_future()));
+    numbered.into_iter().filter_map(name).collect()
 }
 
 /// The types that the poll functions' own names carry: v0 symbols, completed by DWARF, which knows kinds of bodies.

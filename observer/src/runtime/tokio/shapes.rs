@@ -4,7 +4,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::{Resource, Shapes, TaskType, VirtAddr};
+use super::names;
+use crate::model::{Resource, ShapeKind, Shapes, TaskType, VirtAddr};
 use crate::symbols::{Debug, Image};
 
 /// What holds a task's future, or its output, or neither: tokio's `runtime::task::core::Stage<T>`, since 1.0.
@@ -25,5 +26,7 @@ pub fn shapes(image: &Image<'_>, types: &[TaskType]) -> Option<Shapes> {
             *stage = None;
         }
     }
+    let bodies = shapes.all.iter().filter(|shape| matches!(shape.kind, ShapeKind::Body { .. }));
+    shapes.names = names::with_impls(&debug, bodies.map(|shape| &shape.name));
     Some(shapes)
 }

@@ -5,12 +5,14 @@
 use std::io::{self, Write};
 
 use super::AwaitFrame;
-use crate::model::{Polled, Standing, TaskId};
+use crate::model::{Place, Polled, Standing, Suspension, TaskId};
 
 /// Tasks that are named, of those that wait in the same way.
 const NAMED: usize = 5;
 /// What an async function's own body ends in.
 const BODY: &str = "::{async_fn}";
+/// Where cargo unpacks dependencies; a folder of the registry's name follows.
+const REGISTRY: &str = "/registry/src/";
 
 /// The tasks' ids, some of them.
 pub(super) fn ids(tasks: &[TaskId]) -> String {
@@ -42,12 +44,22 @@ pub(super) fn write(frames: &[AwaitFrame], out: &mut dyn Write) -> io::Result<()
         let mark = if held { "- " } else { "  " };
         let name = frame.future.strip_suffix(BODY).unwrap_or(&frame.future);
         let at = match &frame.standing {
-            Standing::Suspended(Some(place)) => format!("  at {place}"),
-            Standing::Suspended(None) | Standing::Leaf => String::new(),
+            Standing::Suspended(Suspension { place: Some(place), within: Some(within) }) => {
+                format!("  in {}, by a macro of {}", short(within), short(place))
+            }
+            Standing::Suspended(Suspension { place: Some(place), .. }) => format!("  at {}", short(place)),
+            Standing::Suspended(_) | Standing::Leaf => String::new(),
             Standing::NotStarted => "  (not polled yet)".to_owned(),
             Standing::Unfollowed(why) => format!("  ({})", why.why()),
         };
         writeln!(out, "          {}{mark}{name}{at}", "  ".repeat(indent))?;
     }
     Ok(())
+}
+
+/// The place without the folders that dependencies are unpacked in.
+fn short(place: &Place) -> String {
+    let text = place.to_string();
+    let unpacked = text.split_once(REGISTRY).and_then(|(_, rest)| rest.split_once('/'));
+    unpacked.map_or(text.clone(), |(_, rest)| rest.to_owned())
 }

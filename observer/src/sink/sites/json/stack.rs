@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::site::{SiteObject, WaitCountObject};
-use crate::model::{Polled, Standing};
+use crate::model::{Polled, Standing, Suspension};
 use crate::sink::json::Integer;
 use crate::sink::sites::AwaitFrame;
 
@@ -33,6 +33,7 @@ pub(super) struct FrameObject<'a> {
     how: &'static str,
     state: &'static str,
     location: Option<String>,
+    within: Option<String>,
     reason: Option<&'static str>,
 }
 
@@ -40,15 +41,21 @@ impl<'a> FrameObject<'a> {
     pub(super) fn new(frame: &'a AwaitFrame) -> Self {
         let AwaitFrame { depth, future, raw, standing, how } = frame;
         let (state, location, reason) = match standing {
-            Standing::Suspended(place) => ("suspended", place.as_ref().map(ToString::to_string), None),
+            Standing::Suspended(Suspension { place, .. }) => {
+                ("suspended", place.as_ref().map(ToString::to_string), None)
+            }
             Standing::NotStarted => ("notStarted", None, None),
             Standing::Leaf => ("leaf", None, None),
             Standing::Unfollowed(why) => ("unknown", None, Some(why.why())),
+        };
+        let within = match standing {
+            Standing::Suspended(Suspension { within: Some(within), .. }) => Some(within.to_string()),
+            _ => None,
         };
         let how = match how {
             Polled::Awaited => "awaited",
             Polled::Held => "held",
         };
-        Self { depth: *depth, future, raw, how, state, location, reason }
+        Self { depth: *depth, future, raw, how, state, location, within, reason }
     }
 }

@@ -1,0 +1,138 @@
+//! `dump`: where tasks wait, future by future, against what the futures say of themselves when they are polled.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+use tests::fixture::{Fixture, cells};
+use tests::look::Look;
+use tests::observer::Observer;
+use tests::stream::{number, word};
+
+/// Dumps of a program that moves all the time.
+const DUMPS: usize = 20;
+
+fn start(cell: &str) -> Fixture {
+    Fixture::start(cell, "awaits", &[])
+}
+
+fn dump(fixture: &Fixture, more: &[&str]) -> Look {
+    let pid = fixture.pid().to_string();
+    Observer::run(["dump", "--json", "--pid", &pid].iter().chain(more)).look()
+}
+
+/// What was said of each task, by its id.
+fn stacks(look: &Look, pid: u32) -> HashMap<String, &Value> {
+    let ids = |stack: &Value| -> Vec<String> {
+        stack["taskIds"].as_array().expect("a list").iter().filter_map(|id| id.as_str().map(String::from)).collect()
+    };
+    look.of("stack", pid).flat_map(|stack| ids(stack).into_iter().map(move |id| (id, stack))).collect()
+}
+
+/// What the program says that starts with this member.
+fn truths(fixture: &Fixture, member: &str) -> Vec<Value> {
+    let said = fixture.said();
+    let lines = said.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line.get(member).is_some()).collect()
+}
+
+/// The path of a frame's type, without parameters; of an async body its function's.
+fn path(frame: &Value) -> String {
+    let raw = word(frame, "raw");
+    let raw = raw.split('<').next().unwrap_or(raw);
+    raw.trim_end_matches("::{async_fn_env#0}").to_owned()
+}
+
+/// What differs between a task's frames and what its futures said; none if nothing does.
+fn fault(truth: &Value, stack: &Value) -> Option<String> {
+    let Some(frames) = stack["frames"].as_array() else { return Some(format!("no frames: {}", stack["reason"])) };
+    let steps = truth["stack"].as_array().expect("a list");
+    let open = truth["open"] == true;
+    if frames.len() < steps.len() || frames.len() > steps.len() && !open {
+        return Some(format!("{} futures, not {}", frames.len(), steps.len()));
+    }
+    for (step, frame) in steps.iter().zip(frames) {
+        let same = (number(step, "depth"), word(step, "future")) == (number(frame, "depth"), &*path(frame));
+        let is_body = word(step, "future").starts_with("awaits::");
+        let place = match step["line"].as_u64() {
+            // A macro awaits in it.
+            None if is_body => frame["within"].as_str().is_some_and(|place| place.contains("src/ways.rs:")),
+            None => frame["location"].is_null() && frame["state"] == "leaf",
+            Some(line) => {
+                let place = format!("src/ways.rs:{line}");
+                frame["location"].as_str().is_some_and(|at| at.ends_with(&place)) && frame["within"].is_null()
+            }
+        };
+        if !same || !place {
+            return Some(format!("{frame} is not {step}"));
+        }
+    }
+    None
+}
+
+#[test]
+fn each_task_waits_where_its_futures_say_in_every_build_with_debug_information() {
+    let cells = cells("awaits");
+    assert!(cells.len() >= 3, "{cells:?}");
+    let mut report = Vec::new();
+    for cell in cells {
+        let mut fixture = start(&cell);
+        let look = dump(&fixture, &["--no-waits"]);
+        let stacks = stacks(&look, fixture.pid());
+        let truths = truths(&fixture, "stack");
+        assert!(truths.len() >= 28, "it has many ways to wait");
+        for truth in &truths {
+            let found = stacks.get(word(truth, "task")).map(|stack| fault(truth, stack));
+            if let Some(fault) = found.unwrap_or_else(|| Some("it is not told".to_owned())) {
+                report.push(format!("{cell}: {}: {fault}", word(truth, "way")));
+            }
+        }
+        assert!(fixture.is_running(), "the program is well");
+    }
+    assert!(report.is_empty(), "{}", report.join("\n"));
+}
+
+#[test]
+fn a_task_that_moves_all_the_time_is_never_told_to_be_where_it_was_not() {
+    let mut fixture = start("awaits-release");
+    let [truth] = &truths(&fixture, "moving")[..] else { panic!("one task moves") };
+    let between: Vec<(String, u64)> = truth["between"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|place| (word(place, "future").to_owned(), number(place, "line")))
+        .collect();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..DUMPS {
+        let look = dump(&fixture, &["--no-waits", "--filter", "moves"]);
+        let stacks = stacks(&look, fixture.pid());
+        let stack = stacks.get(word(truth, "moving")).expect("it is there");
+        let Some(frames) = stack["frames"].as_array() else {
+            let why = word(stack, "unknown");
+            assert!(["running", "changing"].contains(&why), "{stack}");
+            *seen.entry(why.to_owned()).or_default() += 1;
+            continue;
+        };
+        let at = word(&frames[0], "location");
+        let (on, line) =
+            (frames.get(1).map(path), at.rsplit(':').next().and_then(|line| line.parse::<u64>().ok()).expect("a line"));
+        let is_one = between.iter().any(|(future, known)| on.as_deref() == Some(future) && line == *known);
+        assert!(is_one, "{stack}");
+        *seen.entry(format!("{line}")).or_default() += 1;
+    }
+    println!("{seen:?}");
+    assert!(fixture.is_running(), "the program is well");
+}
+
+#[test]
+fn without_debug_information_the_dump_says_what_would_be_needed_and_who_holds_the_wakers() {
+    let fixture = Fixture::start("newest-fat", "leaks", &["still"]);
+    let look = dump(&fixture, &[]);
+    let futures: Vec<&Value> = look.of("stack", fixture.pid()).filter(|stack| stack["type"] == "TOKIO_TASK").collect();
+    assert!(!futures.is_empty());
+    for stack in &futures {
+        assert_eq!((&stack["frames"], &stack["unknown"]), (&Value::Null, &Value::from("undescribed")), "{stack}");
+        assert!(word(stack, "reason").contains("debug = 2"), "{stack}");
+    }
+    let waits = |stack: &&&Value| stack["waits"].as_array().is_some_and(|waits| !waits.is_empty());
+    assert!(futures.iter().any(|stack| waits(&stack)), "who holds the wakers is told all the same");
+}
