@@ -8,6 +8,7 @@
 //! | on one thread, before and after nest | `id 3: after on thread 9, where id 4 is innermost` |
 //! | no poll is open when it is destroyed | `id 3: destroyed with 1 polls open` |
 //! | a trigger is an id said before, 0, or unknown | `id 3: trigger 99 was never said` |
+//! | the root is the end of the chain of triggers | `id 3: before has root 2, its triggers lead to 1` |
 //! | time does not go back in a life | `id 3: resolve goes back in time` |
 //! | a task id names one resource of its process and image | `ids 3 and 5 are both task 17` |
 //! | `end` counts what was said | `end says 5 init, 4 were said` |
@@ -147,8 +148,18 @@ impl Lives {
                 lives.faults.push(format!("id {id}: {event} goes back in time"));
             }
             lives.take(event, id, at, line, &mut open, lossy);
+            let (root, leads) = (number(line, "rootAsyncId"), lives.end_of_triggers(id));
+            if root != leads {
+                lives.faults.push(format!("id {id}: {event} has root {root}, its triggers lead to {leads}"));
+            }
         }
         (lives, said)
+    }
+
+    /// Where the triggers lead from this one on, by the inits.
+    fn end_of_triggers(&self, id: u64) -> u64 {
+        let trigger = |id: &u64| self.by_id.get(id)?.init["triggerAsyncId"].as_u64().filter(|trigger| *trigger != 0);
+        std::iter::successors(Some(id), trigger).last().unwrap_or(id)
     }
 
     fn take(&mut self, event: &str, id: u64, at: u64, line: &Value, open: &mut HashMap<u64, Vec<u64>>, lossy: bool) {

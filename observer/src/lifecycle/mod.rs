@@ -134,7 +134,7 @@ impl Lifecycle {
         // The rings are shared: with several targets nobody can tell whose records were lost.
         let only = if self.targets.len() == 1 && !self.rules.others { self.targets.values().next() } else { None };
         let pid = only.map(|resources| resources.entry.pid);
-        out.push(Event { at, pid, tid: None, inferred: false, kind: EventKind::Lost { count } });
+        out.push(Event { at, pid, tid: None, root: None, inferred: false, kind: EventKind::Lost { count } });
     }
 
     /// A census of this target begins: until it is taken in, remember who is freed.

@@ -167,8 +167,8 @@ impl Resources {
             out.push(self.concluded(census, true, EventKind::After(id)));
         }
         self.conclude_resolve(census, id, out);
-        self.table.remove(id);
         out.push(self.concluded(census, true, EventKind::Destroy(id)));
+        self.table.remove(id);
     }
 
     fn conclude_resolve(&mut self, census: &Census, id: AsyncId, out: &mut Vec<Event>) {
@@ -179,6 +179,7 @@ impl Resources {
     }
 
     fn concluded(&self, census: &Census, inferred: bool, kind: EventKind) -> Event {
-        Event { at: census.ended, pid: Some(self.entry.pid), tid: None, inferred, kind }
+        let root = kind.id().map(|id| self.table.root(id));
+        Event { at: census.ended, pid: Some(self.entry.pid), tid: None, root, inferred, kind }
     }
 }

@@ -129,6 +129,9 @@ impl Resources {
         }
         let trigger = self.trigger(moment);
         let id = self.table.add(Task::born(moment, vtable, minted));
+        if let Some(Some(from)) = trigger {
+            self.table.descend(id, from);
+        }
         let facts = self.facts(vtable, minted, None);
         out.push(self.event(moment, false, EventKind::Init { id, trigger, existing: false, resource: facts }));
     }
@@ -313,8 +316,8 @@ impl Resources {
 
     fn bury_if_done(&mut self, moment: Moment, id: AsyncId, out: &mut Vec<Event>) {
         if self.table.get(id).is_some_and(Task::is_done) {
-            self.table.remove(id);
             out.push(self.event(moment, false, EventKind::Destroy(id)));
+            self.table.remove(id);
         }
     }
 
@@ -337,8 +340,8 @@ impl Resources {
             if !resolved {
                 self.resolve(moment, id, Outcome::Unknown, true, out);
             }
-            self.table.remove(id);
             out.push(self.event(moment, true, EventKind::Destroy(id)));
+            self.table.remove(id);
         }
     }
 
@@ -367,7 +370,8 @@ impl Resources {
     }
 
     fn event(&self, moment: Moment, inferred: bool, kind: EventKind) -> Event {
-        Event { at: moment.at, pid: Some(self.entry.pid), tid: Some(moment.tid), inferred, kind }
+        let root = kind.id().map(|id| self.table.root(id));
+        Event { at: moment.at, pid: Some(self.entry.pid), tid: Some(moment.tid), root, inferred, kind }
     }
 
     pub(super) fn facts(

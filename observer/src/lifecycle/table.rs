@@ -60,6 +60,19 @@ impl Table {
         id
     }
 
+    /// This resource was led to by that one. A root that has ended still is one.
+    pub(super) fn descend(&mut self, id: AsyncId, from: AsyncId) {
+        let root = self.root(from);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.descends(root, id);
+        }
+    }
+
+    /// The root of a resource; its own of one that is not there.
+    pub(super) fn root(&self, id: AsyncId) -> AsyncId {
+        self.tasks.get(&id).map_or(id, |task| task.root(id))
+    }
+
     /// Ends a resource.
     pub(super) fn remove(&mut self, id: AsyncId) {
         let Some(task) = self.tasks.remove(&id) else { return };

@@ -1,6 +1,6 @@
 //! One resource's state between its init and its destroy.
 
-use crate::model::{Ns, ProcAddr, Role, TaskId, TaskState};
+use crate::model::{AsyncId, Ns, ProcAddr, Role, TaskId, TaskState};
 
 use super::resources::Moment;
 
@@ -15,17 +15,13 @@ pub(super) struct Task {
     header: ProcAddr,
     /// When the resource was last seen.
     pub(super) seen_at: Ns,
-    identified: bool,
-    placed: bool,
+    /// How many ids before its own that of its root is.
+    from_root: u32,
+    known: Flags,
     /// Resolve was said.
     pub(super) resolved: bool,
     /// Its memory is freed; destroy is said when no poll is open.
     pub(super) gone: bool,
-    /// Its state word was seen with the cancelled bit, which may have been set before it was complete; or a sight was missed
-    /// that would have shown it.
-    cancel_seen: bool,
-    /// Its state word was seen complete and without the cancelled bit: what is asked of it later comes too late.
-    ended_unasked: bool,
     /// Its memory could not be read when a call ended: it may be gone, or its page was away for a moment.
     pub(super) doubtful: bool,
     /// Polls that began and did not end, on whatever thread.
@@ -36,29 +32,55 @@ pub(super) struct Task {
     completing: u8,
     /// How many of those are shutdowns.
     shutting_down: u8,
+}
+
+/// What is known of a task, yes or no, a bit each.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flags(u8);
+
+impl Flags {
+    const IDENTIFIED: u8 = 1;
+    const PLACED: u8 = 2;
+    /// Its state word was seen with the cancelled bit, which may have been set before it was complete; or a sight was missed
+    /// that would have shown it.
+    const CANCEL_SEEN: u8 = 4;
+    /// Its state word was seen complete and without the cancelled bit: what is asked of it later comes too late.
+    const ENDED_UNASKED: u8 = 8;
     /// A shutdown and another call that can complete it are or were open at once, and one of them still is.
-    contested: bool,
+    const CONTESTED: u8 = 16;
+
+    fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    fn set(&mut self, flag: u8, on: bool) {
+        self.0 = if on { self.0 | flag } else { self.0 & !flag };
+    }
+
+    /// Once it is set it stays.
+    fn add(&mut self, flag: u8, on: bool) {
+        self.set(flag, on || self.has(flag));
+    }
 }
 
 impl Task {
     pub(super) fn born(moment: Moment, vtable: ProcAddr, task_id: Option<TaskId>) -> Self {
+        let mut known = Flags::default();
+        known.set(Flags::IDENTIFIED, task_id.is_some());
         Self {
             vtable,
             task_id: task_id.unwrap_or(TaskId(0)),
             header: ProcAddr(0),
             seen_at: moment.at,
-            identified: task_id.is_some(),
-            placed: false,
+            from_root: 0,
+            known,
             resolved: false,
             gone: false,
-            cancel_seen: false,
-            ended_unasked: false,
             doubtful: false,
             open_polls: 0,
             serial: 0,
             completing: 0,
             shutting_down: 0,
-            contested: false,
         }
     }
 
@@ -68,39 +90,51 @@ impl Task {
 
     /// Tokio's id; `None` where only the birth was seen, without its mint.
     pub(super) fn task_id(&self) -> Option<TaskId> {
-        self.identified.then_some(self.task_id)
+        self.known.has(Flags::IDENTIFIED).then_some(self.task_id)
     }
 
     /// Its id is known from now on.
     pub(super) fn identify(&mut self, id: TaskId) {
-        (self.task_id, self.identified) = (id, true);
+        self.task_id = id;
+        self.known.set(Flags::IDENTIFIED, true);
+    }
+
+    /// Its root is this one; its own id is that. Too far apart, which takes four thousand million tasks, it is its own.
+    pub(super) fn descends(&mut self, root: AsyncId, own: AsyncId) {
+        self.from_root = own.0.checked_sub(root.0).and_then(|distance| u32::try_from(distance).ok()).unwrap_or(0);
+    }
+
+    /// Its root, where its own id is that.
+    pub(super) fn root(&self, own: AsyncId) -> AsyncId {
+        AsyncId(own.0.saturating_sub(self.from_root.into()))
     }
 
     /// Its header, once it was seen.
     pub(super) fn header(&self) -> Option<ProcAddr> {
-        self.placed.then_some(self.header)
+        self.known.has(Flags::PLACED).then_some(self.header)
     }
 
     /// It was seen at this header.
     pub(super) fn place(&mut self, header: ProcAddr) {
-        (self.header, self.placed) = (header, true);
+        self.header = header;
+        self.known.set(Flags::PLACED, true);
     }
 
     /// Takes in a state word that was seen. A shutdown sets the cancelled bit on a complete task too, and no bit of the two
     /// is ever cleared: complete without cancelled proves that nobody asked in time.
     pub(super) fn notice(&mut self, state: TaskState) {
-        self.ended_unasked |= state.is_complete() && !state.is_cancelled();
-        self.cancel_seen |= state.is_cancelled();
+        self.known.add(Flags::ENDED_UNASKED, state.is_complete() && !state.is_cancelled());
+        self.known.add(Flags::CANCEL_SEEN, state.is_cancelled());
     }
 
     /// Its state word was not seen where it could have been.
     pub(super) fn miss_a_sight(&mut self) {
-        self.cancel_seen = true;
+        self.known.set(Flags::CANCEL_SEEN, true);
     }
 
     /// Whether an abort or a shutdown was seen that may have come in time.
     pub(super) fn may_be_cancelled(&self) -> bool {
-        self.cancel_seen && !self.ended_unasked
+        self.known.has(Flags::CANCEL_SEEN) && !self.known.has(Flags::ENDED_UNASKED)
     }
 
     /// Counts a call that begins and numbers it. Only a poll or shutdown that finds the task not complete can complete
@@ -112,7 +146,7 @@ impl Task {
         if can_complete(role, state) {
             self.serial = self.serial.wrapping_add(1);
             self.shutting_down = self.shutting_down.saturating_add(u8::from(role == Role::Shutdown));
-            self.contested |= self.completing > 0 && self.shutting_down > 0;
+            self.known.add(Flags::CONTESTED, self.completing > 0 && self.shutting_down > 0);
             self.completing = self.completing.saturating_add(1);
         }
         self.serial
@@ -126,13 +160,13 @@ impl Task {
         if can_complete(role, entered) {
             self.completing = self.completing.saturating_sub(1);
             self.shutting_down = self.shutting_down.saturating_sub(u8::from(role == Role::Shutdown));
-            self.contested &= self.completing > 0;
+            self.known.set(Flags::CONTESTED, self.is_contested() && self.completing > 0);
         }
     }
 
     /// Whether a shutdown and another call race, or raced while this one was open, to complete the task.
     pub(super) fn is_contested(&self) -> bool {
-        self.contested
+        self.known.has(Flags::CONTESTED)
     }
 
     /// Whether the call with this number, which just ended, can be what completed the task: a later one that is still

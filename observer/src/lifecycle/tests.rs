@@ -30,6 +30,8 @@ struct Story {
     life: Lifecycle,
     now: u64,
     said: Vec<String>,
+    /// Of each init, its id and its root's.
+    roots: Vec<(u64, u64)>,
 }
 
 impl Story {
@@ -37,7 +39,7 @@ impl Story {
         let mut life =
             Lifecycle::new(Rules { polls: true, births: true, others: false, room: true, sight: Sight::All });
         life.target(TARGET, target());
-        Self { life, now: 0, said: Vec::new() }
+        Self { life, now: 0, said: Vec::new(), roots: Vec::new() }
     }
 
     fn see(&mut self, tid: u32, seen: Seen) -> &mut Self {
@@ -51,6 +53,9 @@ impl Story {
     fn write(&mut self, events: Vec<Event>) {
         for event in events {
             let mark = if event.inferred { "?" } else { "" };
+            if let (EventKind::Init { id, .. }, Some(root)) = (&event.kind, event.root) {
+                self.roots.push((id.0, root.0));
+            }
             self.said.push(match event.kind {
                 EventKind::Init { id, trigger, existing, .. } => {
                     let trigger = trigger.map_or("?".into(), |t| t.map_or(0, |t| t.0).to_string());
@@ -200,6 +205,22 @@ fn the_trigger_is_the_innermost_polled_task_and_never_a_worker() {
         .expect(&[
             "init 1<0", "before 1", "init 2<0", "before 2", "init 3<2", "after 2", "init 4<0", "before 4", "init 5<4",
         ]);
+}
+
+#[test]
+fn the_root_is_where_the_chain_of_triggers_ends_also_after_those_between_have_ended() {
+    let mut story = Story::new();
+    story
+        .born(1, VT, 9)
+        .enter(2, Role::Poll, 900, 0x100, cell(9, 0x84))
+        .born(2, VT, 10)
+        .enter(2, Role::Poll, 800, 0x200, cell(10, 0xcc))
+        .born(2, VT, 11)
+        .leave(2, Role::Poll, 800, 0x200, FREED)
+        .leave(2, Role::Poll, 900, 0x100, FREED)
+        .enter(2, Role::Poll, 900, 0x300, cell(11, 0xcc))
+        .born(2, VT, 12);
+    assert_eq!(story.roots, [(1, 1), (2, 1), (3, 1), (4, 1)]);
 }
 
 #[test]

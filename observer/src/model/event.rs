@@ -11,6 +11,9 @@ pub struct Event {
     pub pid: Option<Pid>,
     /// The thread; `None` for what no thread was seen doing (census, inferred ends).
     pub tid: Option<Tid>,
+    /// The outermost of the tasks that led to the resource, one by spawning the other, as far as that was seen: itself where none is
+    /// known to have spawned it. `None` for what concerns no resource.
+    pub root: Option<AsyncId>,
     /// Concluded, not seen.
     pub inferred: bool,
     /// What happened.
@@ -44,6 +47,18 @@ pub enum EventKind {
         /// How many since the last such event.
         count: u64,
     },
+}
+
+impl EventKind {
+    /// The resource it is of.
+    pub fn id(&self) -> Option<AsyncId> {
+        match self {
+            Self::Init { id, .. } | Self::Before(id) | Self::After(id) | Self::Resolve(id, _) | Self::Destroy(id) => {
+                Some(*id)
+            }
+            Self::Lost { .. } => None,
+        }
+    }
 }
 
 /// What the task's `JoinHandle` would say.

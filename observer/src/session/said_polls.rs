@@ -68,7 +68,7 @@ mod tests {
     use crate::model::Ns;
 
     fn take(polls: &mut SaidPolls, tid: Option<u32>, kind: EventKind) -> bool {
-        polls.take(&Event { at: Ns(1), pid: Some(Pid(7)), tid: tid.map(Tid), inferred: false, kind })
+        polls.take(&Event { at: Ns(1), pid: Some(Pid(7)), tid: tid.map(Tid), root: None, inferred: false, kind })
     }
 
     #[test]

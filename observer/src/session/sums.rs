@@ -243,7 +243,7 @@ mod tests {
         }
 
         fn see(&mut self, at: u64, tid: u32, inferred: bool, kind: EventKind) -> Option<(u64, u64, u64)> {
-            let event = Event { at: Ns(at), pid: Some(Pid(7)), tid: Some(Tid(tid)), inferred, kind };
+            let event = Event { at: Ns(at), pid: Some(Pid(7)), tid: Some(Tid(tid)), root: None, inferred, kind };
             figures(self.0.event(&event, &Catalog::default()).unwrap().as_slice()).pop().map(|(_, figures)| figures)
         }
 

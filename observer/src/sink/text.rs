@@ -153,8 +153,11 @@ impl Sink for Text {
         let said = match &event.kind {
             EventKind::Init { id, trigger, existing, resource } => {
                 let label = label(resource);
+                // Of a chain of two or one the trigger says it.
+                let root = event.root.filter(|root| root != id && Some(Some(*root)) != *trigger);
+                let root = root.map_or(String::new(), |root| format!(" from #{root}"));
                 let trigger = match trigger {
-                    Some(Some(trigger)) => format!("  trigger #{trigger}"),
+                    Some(Some(trigger)) => format!("  trigger #{trigger}{root}"),
                     Some(None) => "  no trigger".to_owned(),
                     None => "  trigger unknown".to_owned(),
                 };
@@ -322,7 +325,7 @@ mod tests {
     use super::*;
 
     fn line(text: &mut Text, at: u64, kind: EventKind) -> String {
-        let event = Event { at: Ns(at), pid: Some(Pid(7)), tid: Some(Tid(8)), inferred: false, kind };
+        let event = Event { at: Ns(at), pid: Some(Pid(7)), tid: Some(Tid(8)), root: None, inferred: false, kind };
         let mut out = Vec::new();
         text.event(&event, &mut out).expect("a Vec takes everything");
         String::from_utf8(out).expect("is text")

@@ -63,6 +63,8 @@ impl EventLine {
         integer(event.tid.map(|tid| u64::from(tid.0)), &mut self.text);
         self.put(",\"asyncId\":");
         integer(Some(id.0), &mut self.text);
+        self.put(",\"rootAsyncId\":");
+        integer(event.root.map(|root| root.0), &mut self.text);
         self.put(if event.inferred { ",\"inferred\":true" } else { ",\"inferred\":false" });
     }
 
@@ -200,6 +202,7 @@ mod tests {
         pid: Option<u32>,
         tid: Option<u32>,
         async_id: Integer,
+        root_async_id: Option<Integer>,
         inferred: bool,
     }
 
@@ -243,6 +246,7 @@ mod tests {
             pid: event.pid.map(|pid| pid.0),
             tid: event.tid.map(|tid| tid.0),
             async_id: Integer(id.0),
+            root_async_id: event.root.map(|root| Integer(root.0)),
             inferred: event.inferred,
         };
         let text = match &event.kind {
@@ -337,13 +341,16 @@ mod tests {
             (number(), outcome).prop_map(|(id, outcome)| EventKind::Resolve(AsyncId(id), outcome)),
         ];
         let who = (proptest::option::of(any::<u32>()), proptest::option::of(any::<u32>()));
-        (number(), who, any::<bool>(), kind).prop_map(|(at, (pid, tid), inferred, kind)| Event {
-            at: Ns(at),
-            pid: pid.map(Pid),
-            tid: tid.map(Tid),
-            inferred,
-            kind,
-        })
+        (number(), who, any::<bool>(), kind, proptest::option::of(number())).prop_map(
+            |(at, (pid, tid), inferred, kind, root)| Event {
+                root: root.map(AsyncId),
+                at: Ns(at),
+                pid: pid.map(Pid),
+                tid: tid.map(Tid),
+                inferred,
+                kind,
+            },
+        )
     }
 
     proptest! {

@@ -334,7 +334,7 @@ mod tests {
     use super::*;
 
     fn rendered(kind: EventKind) -> Value {
-        let event = Event { at: Ns(5), pid: Some(Pid(7)), tid: Some(Tid(8)), inferred: false, kind };
+        let event = Event { at: Ns(5), pid: Some(Pid(7)), tid: Some(Tid(8)), root: Some(AsyncId(3)), inferred: false, kind };
         let mut out = Vec::new();
         Json::new(EventSet::ALL).event(&event, &mut out).expect("a Vec takes everything");
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1, "one line an object");
@@ -361,7 +361,7 @@ mod tests {
     fn an_init_says_what_the_contract_lists() {
         let expected = json!({
             "v": 1, "event": "init", "ts": 5, "pid": 7, "tid": 8, "asyncId": 12, "type": "TOKIO_TASK",
-            "triggerAsyncId": 3, "executionAsyncId": 3, "existing": false, "inferred": false,
+            "triggerAsyncId": 3, "executionAsyncId": 3, "rootAsyncId": 3, "existing": false, "inferred": false,
             "resource": {"taskId": "17", "future": "app::echo", "futureCertain": false,
                 "location": "src/main.rs:20:5", "locationCertain": true, "address": "0x7f00", "typeId": null},
         });
