@@ -69,6 +69,19 @@ fn fault(truth: &Value, stack: &Value) -> Option<String> {
     None
 }
 
+/// What is wrong with what is told of each task.
+fn faults(fixture: &Fixture, look: &Look) -> Vec<String> {
+    let stacks = stacks(look, fixture.pid());
+    let truths = truths(fixture, "stack");
+    assert!(truths.len() >= 28, "it has many ways to wait");
+    let fault = |truth: &Value| {
+        let stack = stacks.get(word(truth, "task"));
+        let fault = stack.map_or_else(|| Some("it is not told".to_owned()), |stack| fault(truth, stack));
+        fault.map(|fault| format!("{}: {fault}", word(truth, "way")))
+    };
+    truths.iter().filter_map(fault).collect()
+}
+
 #[test]
 fn each_task_waits_where_its_futures_say_in_every_build_with_debug_information() {
     let cells = cells("awaits");
@@ -77,15 +90,7 @@ fn each_task_waits_where_its_futures_say_in_every_build_with_debug_information()
     for cell in cells {
         let mut fixture = start(&cell);
         let look = dump(&fixture, &["--no-waits"]);
-        let stacks = stacks(&look, fixture.pid());
-        let truths = truths(&fixture, "stack");
-        assert!(truths.len() >= 28, "it has many ways to wait");
-        for truth in &truths {
-            let found = stacks.get(word(truth, "task")).map(|stack| fault(truth, stack));
-            if let Some(fault) = found.unwrap_or_else(|| Some("it is not told".to_owned())) {
-                report.push(format!("{cell}: {}: {fault}", word(truth, "way")));
-            }
-        }
+        report.extend(faults(&fixture, &look).iter().map(|fault| format!("{cell}: {fault}")));
         assert!(fixture.is_running(), "the program is well");
     }
     assert!(report.is_empty(), "{}", report.join("\n"));
@@ -135,4 +140,27 @@ fn without_debug_information_the_dump_says_what_would_be_needed_and_who_holds_th
     }
     let waits = |stack: &&&Value| stack["waits"].as_array().is_some_and(|waits| !waits.is_empty());
     assert!(futures.iter().any(|stack| waits(&stack)), "who holds the wakers is told all the same");
+}
+
+#[test]
+fn debug_information_in_a_file_of_its_own_tells_as_much_and_that_of_another_build_is_refused() {
+    let fixture = start("awaits-apart");
+    let folder =
+        |name: &str| tests::fixture::path("awaits-apart", name).into_os_string().into_string().expect("a path");
+    let undescribed =
+        |look: &Look| look.of("stack", fixture.pid()).filter(|stack| stack["unknown"] == "undescribed").count();
+    assert!(undescribed(&dump(&fixture, &["--no-waits"])) >= 28, "the program itself tells nothing");
+    let look = dump(&fixture, &["--no-waits", "--debug-dir", &folder("debug")]);
+    assert_eq!(faults(&fixture, &look), [""; 0]);
+    let named =
+        look.of("stack", fixture.pid()).filter(|stack| stack["type"] == "TOKIO_TASK" && stack["futureCertain"] == true);
+    assert!(named.count() >= 28, "types are named, too");
+    let pid = fixture.pid().to_string();
+    let mut other =
+        Observer::run(["dump", "--json", "--no-waits", "--pid", &pid, "--debug-dir", &folder("of-another")]);
+    let ended = other.ended();
+    assert_eq!(ended.code, Some(0));
+    let said = ended.stderr.join("\n");
+    assert!(said.contains("of-another/awaits.debug is not used: it has another build id"), "{said}");
+    assert!(undescribed(&Look::parse(&ended.stdout).expect("lines")) >= 28, "what is another's is not believed");
 }

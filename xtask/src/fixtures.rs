@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 /// Arguments of the word.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// Only this one (repeatable): a cell of tests/fixtures/cells.txt, or `refused`, `bare`, `uv`, `pprof`, `bpftool`
+    /// Only this one (repeatable): a cell of tests/fixtures/cells.txt, or `refused`, `bare`, `awaits-apart`, `uv`, `pprof`, `bpftool`
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// List the names and stop
@@ -44,6 +44,8 @@ enum What {
     Refused,
     /// The C and assembler programs.
     Bare,
+    /// A program and its debug information, each in a file of its own.
+    Apart,
     /// The program from elsewhere.
     Uv,
     /// The tool that reads profiles.
@@ -115,6 +117,7 @@ fn jobs(root: &Path) -> Result<Vec<Job>> {
     let others = [
         ("refused", What::Refused),
         ("bare", What::Bare),
+        ("awaits-apart", What::Apart),
         ("uv", What::Uv),
         ("pprof", What::Pprof),
         ("bpftool", What::Bpftool),
@@ -150,6 +153,7 @@ impl Job {
                 place(&target.join("release/refused"), &destination.join("refused"))
             }
             What::Bare => bare(root, destination),
+            What::Apart => apart(root, destination),
             What::Uv => uv(root, destination),
             What::Pprof => pprof::fetch(root, destination),
             What::Bpftool => bpftool::fetch(root, destination),
@@ -183,6 +187,23 @@ fn jemalloc(root: &Path) -> Result<PathBuf> {
         place(&library, &kept)?;
     }
     Ok(kept.canonicalize()?)
+}
+
+/// As distributions make packages of programs and of their debug information; that of another build lies there, too.
+fn apart(root: &Path, destination: &Path) -> Result<()> {
+    let built = |cell: &str| root.join("target/bin").join(cell).join("awaits");
+    let keep = |from: &Path, to: &Path| {
+        std::fs::create_dir_all(to)?;
+        succeed(Command::new("objcopy").arg("--only-keep-debug").arg(from).arg(to.join("awaits.debug")))
+    };
+    let whole = built("awaits-release");
+    ensure!(
+        whole.exists(),
+        "it is made of another: cargo xtask fixtures --only awaits-release --only awaits-fat first"
+    );
+    keep(&whole, &destination.join("debug"))?;
+    keep(&built("awaits-fat"), &destination.join("of-another"))?;
+    succeed(Command::new("strip").arg("-o").arg(destination.join("awaits")).arg(&whole))
 }
 
 /// Programs without Rust.

@@ -24,6 +24,17 @@ pub struct Key {
     pub(super) headers: u64,
     /// Its types were to be named.
     named: bool,
+    /// The file that its debug information was read from, where that is another one.
+    debug: Option<Apart>,
+}
+
+/// A file as it was last changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Apart {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,9 +46,16 @@ enum Identity {
     File { device: u64, inode: u64, changed: (i64, i64) },
 }
 
+impl Apart {
+    fn of(file: &Metadata) -> Self {
+        let changed = (file.ctime(), file.ctime_nsec());
+        Self { device: file.dev(), inode: file.ino(), size: file.size(), changed }
+    }
+}
+
 impl Key {
     /// Of an image by a glance at it and by what the file system says of its file.
-    pub fn of(glance: &Glance, file: &Metadata, named: bool) -> Self {
+    pub fn of(glance: &Glance, file: &Metadata, named: bool, debug: Option<&Metadata>) -> Self {
         let identity = match &glance.build_id {
             Some(BuildId::Gnu(id)) => Identity::Build(id.clone()),
             Some(BuildId::Content(_)) | None => Identity::File {
@@ -47,7 +65,7 @@ impl Key {
                 changed: (file.ctime(), file.ctime_nsec()),
             },
         };
-        Self { identity, size: file.size(), headers: glance.headers, named }
+        Self { identity, size: file.size(), headers: glance.headers, named, debug: debug.map(Apart::of) }
     }
 
     /// Whether a later change of the file would show in the key. A build id is compared with the file as it is read, so
@@ -78,10 +96,16 @@ impl Key {
 #[cfg(test)]
 impl Key {
     pub(super) fn by_build(id: &[u8], size: u64, headers: u64, named: bool) -> Self {
-        Self { identity: Identity::Build(id.to_vec()), size, headers, named }
+        Self { identity: Identity::Build(id.to_vec()), size, headers, named, debug: None }
     }
 
     pub(super) fn by_file(inode: u64, seconds: i64, size: u64) -> Self {
-        Self { identity: Identity::File { device: 1, inode, changed: (seconds, 0) }, size, headers: 0, named: false }
+        Self {
+            identity: Identity::File { device: 1, inode, changed: (seconds, 0) },
+            size,
+            headers: 0,
+            named: false,
+            debug: None,
+        }
     }
 }

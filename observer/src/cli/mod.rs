@@ -59,7 +59,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
     if let Some(option) = args.sampling.misplaced(may_sum) {
         return Err(Failure::OnlySampled(option));
     }
-    let Common { json, no_names, .. } = args.common;
+    let Common { json, .. } = args.common;
     let selection = args.selection().ok_or(Failure::NothingSelected)?;
     let events: EventSet = args.events.map_or(tier.events(), |list| list.0);
     let sums = may_sum.then(|| args.sampling.interval.map_or(sampled::INTERVAL, |every| every.0));
@@ -80,7 +80,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         ring_pages: args.ring_pages,
         bound: Bound(args.max_memory),
         work: if args.empty_probes { Work::Nothing } else { Work::Report },
-        names: !no_names,
+        names: args.common.names(),
         caching: args.common.caching(),
         verbosity: args.common.verbosity(),
     };
@@ -132,7 +132,7 @@ fn run_sweep(args: &Sweep) -> Result<ExitCode, Failure> {
 fn inspection(common: &Common, memory: Memory) -> Result<InspectionOptions, Failure> {
     Ok(InspectionOptions {
         selection: common.selection().ok_or(Failure::NothingSelected)?,
-        name_types: !common.no_names,
+        names: common.names(),
         caching: common.caching(),
         bound: Bound(memory.max_memory),
         verbosity: common.verbosity(),

@@ -44,7 +44,7 @@ pub(super) fn options(args: &Trace, selection: Selection) -> SampledOptions {
         by_task: by == Some(By::Task),
         duration: args.duration.map(|duration| duration.0),
         ring_pages: args.ring_pages,
-        names: !common.no_names,
+        names: common.names(),
         caching: common.caching(),
         verbosity: common.verbosity(),
     }

@@ -10,9 +10,9 @@ use std::thread::JoinHandle;
 use crate::model::{FileId, Missing, Pid, ProcAddr};
 use crate::target::{Module, Process, TargetError};
 
-use super::Caching;
 use super::error::SessionError;
 use super::images::{Images, Looked};
+use super::{Caching, Names};
 
 /// The thread that looks, and what it was asked.
 pub(super) struct Analyst {
@@ -51,7 +51,7 @@ pub(super) struct Found {
 
 impl Analyst {
     /// Begins to wait for questions.
-    pub(super) fn begin(names: bool, caching: Caching, verbosity: u8) -> std::io::Result<Self> {
+    pub(super) fn begin(names: Names, caching: Caching, verbosity: u8) -> std::io::Result<Self> {
         let (asks, questions) = channel::<Ask>();
         let (replies, answers) = channel();
         let thread = std::thread::Builder::new().name("images".to_owned()).spawn(move || {

@@ -4,7 +4,7 @@
 //! Does not know: what is kept in it.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -54,11 +54,11 @@ impl Disk {
     }
 
     /// What the image is known by; `None` where nothing is kept.
-    pub(super) fn key(&self, glance: &Glance, file: &File, names: bool) -> Option<Key> {
+    pub(super) fn key(&self, glance: &Glance, file: &File, names: bool, debug: Option<&Metadata>) -> Option<Key> {
         match self {
             Self::Off => None,
             // A file that the kernel says nothing about is read whole, and that tells what is wrong.
-            Self::Closed(_) | Self::Open { .. } => Some(Key::of(glance, &file.metadata().ok()?, names)),
+            Self::Closed(_) | Self::Open { .. } => Some(Key::of(glance, &file.metadata().ok()?, names, debug)),
         }
     }
 

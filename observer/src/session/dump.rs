@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::census::{NoAwaits, Waits, awaits};
-use crate::model::{Awaiting, Bias, FileId, LiveTask, Resource, Shapes, Site, TaskId};
+use crate::model::{Awaiting, Bias, FileId, LiveTask, Resource, Shapes, Site, TaskId, TaskType};
 use crate::runtime;
 use crate::sink::{AwaitFrame, Report, Unstacked};
 use crate::symbols::Image;
 use crate::target::Module;
 use crate::verdict::count_waits;
 
+use super::debug_files::{DebugFile, Names};
 use super::error::SessionError;
+use super::images::{debug_bytes, with_debug};
 use super::inspect::{Inspected, Taken};
 use super::inspection::{Inspection, InspectionOptions, SitesOutput};
 use super::pace::{Interrupted, Pace};
@@ -53,7 +55,7 @@ pub fn dump(options: &DumpOptions, output: SitesOutput) -> Result<(), SessionErr
         for mut target in std::mem::take(&mut inspection.targets) {
             match look(options, &mut target, &mut pace).await {
                 Ok(Ok((taken, waits))) => {
-                    let images = images(&target, &mut known, &say)?;
+                    let images = images(&target, &mut known, &options.inspection.names, &say)?;
                     show(options, &target, (&taken, &waits), &images, &mut inspection)?;
                 }
                 Ok(Err(error)) => inspection.refuse(target.pid(), error)?,
@@ -82,7 +84,12 @@ async fn look(
 }
 
 /// The images of a process whose tasks are there.
-fn images(target: &Inspected, known: &mut Known, say: &dyn Fn(u8, &str)) -> Result<Vec<Loaded>, SessionError> {
+fn images(
+    target: &Inspected,
+    known: &mut Known,
+    names: &Names,
+    say: &dyn Fn(u8, &str),
+) -> Result<Vec<Loaded>, SessionError> {
     let modules = target.process.modules()?;
     let mut images = Vec::new();
     for mapped in &target.entry.images {
@@ -91,7 +98,7 @@ fn images(target: &Inspected, known: &mut Known, say: &dyn Fn(u8, &str)) -> Resu
             let types: Vec<_> = mapped.image.types.values().map(|entry| entry.task.clone()).collect();
             let read = || {
                 say(1, &format!("reading how the futures of {} lie in memory", module.path));
-                shapes(module, &types, say).map(Arc::new)
+                shapes(module, &types, names, say).map(Arc::new)
             };
             known.entry(module.file).or_insert_with(read).clone()
         });
@@ -100,7 +107,7 @@ fn images(target: &Inspected, known: &mut Known, say: &dyn Fn(u8, &str)) -> Resu
     Ok(images)
 }
 
-fn shapes(module: &Module, types: &[crate::model::TaskType], say: &dyn Fn(u8, &str)) -> Option<Shapes> {
+fn shapes(module: &Module, types: &[TaskType], names: &Names, say: &dyn Fn(u8, &str)) -> Option<Shapes> {
     let bytes = match module.file().and_then(|file| module.read_file(&file)) {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -109,7 +116,10 @@ fn shapes(module: &Module, types: &[crate::model::TaskType], say: &dyn Fn(u8, &s
         }
     };
     // That it is an image was seen before.
-    runtime::shapes(&Image::parse(&bytes).ok()?, types)
+    let image = Image::parse(&bytes).ok()?;
+    let debug = DebugFile::find(names, module, Some(image.build_id()));
+    let apart = debug.as_ref().and_then(|debug| debug_bytes(debug, say));
+    runtime::shapes(&with_debug(image, debug.as_ref().zip(apart.as_deref()), say), types)
 }
 
 fn show(
@@ -188,7 +198,8 @@ fn unstacked(why: NoAwaits) -> Unstacked<'static> {
         NoAwaits::Closure => ("closure", "a closure awaits nothing"),
         NoAwaits::Undescribed => (
             "undescribed",
-            "nothing in the program tells how this future lies in memory: that takes its debug information (`debug = 2` in the              build's profile)",
+            "nothing tells how this future lies in memory: that takes the debug information of its types (`debug = 2` in the build's \
+             profile), in the program, beside it, in /usr/lib/debug or a --debug-dir",
         ),
         NoAwaits::Shared => {
             ("shared", "several types have the same poll function, so it is not known which future this is")

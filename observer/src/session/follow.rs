@@ -101,7 +101,7 @@ impl<'a> Follower<'a> {
                 None
             }
         };
-        let analyst = Analyst::begin(options.names, options.caching.clone(), options.verbosity)
+        let analyst = Analyst::begin(options.names.clone(), options.caching.clone(), options.verbosity)
             .map_err(|source| SessionError::System { what: "start a thread", source })?;
         let mut follower = Self {
             lives,

@@ -14,6 +14,7 @@ use crate::plan;
 use crate::symbols::{Glance, Image, ImageError};
 use crate::target::{Module, TargetError};
 
+use super::debug_files::{DebugFile, Names};
 use super::disk::{Caching, Disk, read_at};
 use super::error::{SessionError, Unsupported};
 
@@ -34,7 +35,7 @@ pub(super) struct Images<'a> {
 
 /// How an image is looked at.
 struct Look<'a> {
-    names: bool,
+    names: Names,
     disk: Disk,
     say: &'a dyn Fn(u8, &str),
 }
@@ -42,7 +43,7 @@ struct Look<'a> {
 impl<'a> Images<'a> {
     /// `names` is whether future types are to be named; `say` is called with what is being done, and the least verbosity
     /// at which that is worth saying.
-    pub(super) fn new(names: bool, caching: &Caching, say: &'a dyn Fn(u8, &str)) -> Self {
+    pub(super) fn new(names: Names, caching: &Caching, say: &'a dyn Fn(u8, &str)) -> Self {
         let look = Look { names, disk: Disk::new(caching), say };
         Self { known: HashMap::new(), shared: HashMap::new(), look }
     }
@@ -103,22 +104,51 @@ impl Look<'_> {
             Ok(glance) => glance,
             Err(reason) => return Ok(Err(reason)),
         };
-        let key = glance.and_then(|glance| self.disk.key(&glance, &file, self.names));
+        let debug = DebugFile::find(&self.names, module, glance.as_ref().and_then(|glance| glance.build_id.as_ref()));
+        let (names, apart) = (self.names.are_wanted(), debug.as_ref().map(|debug| &debug.metadata));
+        let key = glance.and_then(|glance| self.disk.key(&glance, &file, names, apart));
         if let Some(analysis) = key.as_ref().and_then(|key| self.disk.find(key, &file, &module.path, self.say)) {
             (self.say)(2, &format!("{} is known from before", module.path));
             return Ok(Ok(analysis));
         }
         let bytes = module.read_file(&file)?;
+        let apart = debug.as_ref().and_then(|debug| debug_bytes(debug, self.say));
         let image = match Image::parse(&bytes) {
-            Ok(image) => image,
+            Ok(image) => with_debug(image, debug.as_ref().zip(apart.as_deref()), self.say),
             Err(reason) => return Ok(Err(reason)),
         };
         (self.say)(2, &format!("analysing {} ({} MiB)", module.path, bytes.len() >> 20));
-        let analysis = plan::analyse(&image, self.names);
+        let analysis = plan::analyse(&image, names);
         if let Some(key) = key {
             self.disk.keep(&key, &analysis, &bytes, self.say);
         }
         Ok(Ok(analysis))
+    }
+}
+
+/// What the file holds; that it cannot be read is said.
+pub(super) fn debug_bytes(debug: &DebugFile, say: &dyn Fn(u8, &str)) -> Option<Vec<u8>> {
+    let read = debug.read().map_err(|error| say(1, &format!("{} is not used: {error}", debug.path.display())));
+    read.ok()
+}
+
+/// The image with its debug information, where that lies apart.
+pub(super) fn with_debug<'d>(
+    image: Image<'d>,
+    apart: Option<(&DebugFile, &'d [u8])>,
+    say: &dyn Fn(u8, &str),
+) -> Image<'d> {
+    let Some((debug, bytes)) = apart else { return image };
+    let path = debug.path.display();
+    match image.clone().with_debug_file(bytes) {
+        Some(image) => {
+            say(1, &format!("debug information from {path}"));
+            image
+        }
+        None => {
+            say(1, &format!("{path} is not used: it has another build id than the program"));
+            image
+        }
     }
 }
 

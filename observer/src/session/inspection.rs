@@ -11,6 +11,7 @@ use crate::target::{Process, monotonic_now};
 use crate::verdict::SiteCount;
 
 use super::budget::Bound;
+use super::debug_files::Names;
 use super::disk::Caching;
 use super::error::SessionError;
 use super::images::Images;
@@ -29,7 +30,7 @@ pub struct InspectionOptions {
     /// Which.
     pub selection: Selection,
     /// Whether future types are to be named.
-    pub name_types: bool,
+    pub names: Names,
     /// Where what is known of images is kept.
     pub caching: Caching,
     /// Memory that this program may use.
@@ -80,7 +81,7 @@ impl<'a> Inspection<'a> {
         window: usize,
     ) -> Result<Self, SessionError> {
         let began = monotonic_now();
-        let images = Images::new(options.name_types, &options.caching, say);
+        let images = Images::new(options.names.clone(), &options.caching, say);
         let (met, targets) = (HashSet::new(), Vec::new());
         let (unreadable, looked_at, first_error) = (0, 0, None);
         let mut all = Self { options, images, window, output, began, met, unreadable, looked_at, first_error, targets };

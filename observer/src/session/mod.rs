@@ -5,6 +5,7 @@ mod bell;
 mod budget;
 mod candidate;
 mod censuses;
+mod debug_files;
 mod disk;
 mod doctor;
 mod dump;
@@ -60,6 +61,7 @@ pub use crate::plan::Slow;
 pub use crate::target::{LaunchError, TargetError};
 pub use crate::verdict::Verdict;
 pub use budget::Bound;
+pub use debug_files::Names;
 pub use disk::Caching;
 pub use doctor::{
     Cause, Detail, Diagnosis, DoctorOptions, Expected, Machine, Missing, Need, NotTried, Observed, Outcome, Points,
@@ -107,7 +109,7 @@ pub struct Options {
     /// Memory that this program may use.
     pub bound: Bound,
     /// Whether future types are to be named.
-    pub names: bool,
+    pub names: Names,
     /// Where what is known of images is kept.
     pub caching: Caching,
     /// Diagnostics on standard error: 0 none, 1 progress, 2 details, 3 what the kernel side logs.

@@ -47,7 +47,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     }
     // A launched program must be stopped, resumed and waited for on one thread: this one.
     let Targets { processes, launched } = select(&options.selection)?;
-    let mut images = Images::new(options.names, &options.caching, &say);
+    let mut images = Images::new(options.names.clone(), &options.caching, &say);
     let looking = Looking { events: options.events, slow: options.slow, spawners: false };
     let Setup { catalog, attachments, targets, .. } = set_up(&processes, &mut images, looking)?;
     let named = Named::prepare(attachments, &processes)?;

@@ -1,6 +1,6 @@
 //! What debug information says of functions: their names with types, and where closure-like bodies are declared.
 //!
-//! Does not know: what a name means, nor debug information that lies outside the image. A unit that cannot be read tells
+//! Does not know: what a name means, nor where debug information lies that is not in the image. A unit that cannot be read tells
 //! nothing; the others still do.
 
 use std::borrow::Cow;
@@ -36,7 +36,7 @@ pub struct Declaration {
 impl<'d> Debug<'d> {
     /// Finds the sections; `None` where the image has none that name functions.
     pub fn of(image: &Image<'d>) -> Option<Self> {
-        let file = ElfFile64::<object::LittleEndian>::parse(image.bytes()).ok()?;
+        let file = ElfFile64::<object::LittleEndian>::parse(image.debug_bytes()).ok()?;
         let load = |id: SectionId| -> Result<Cow<'d, [u8]>, std::convert::Infallible> {
             let section = file.section_by_name(id.name()).and_then(|s| s.compressed_data().ok());
             let section = section.filter(|s| s.uncompressed_size <= LONGEST_SECTION);

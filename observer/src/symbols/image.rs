@@ -4,9 +4,9 @@
 
 use std::ops::Range;
 
-use object::LittleEndian;
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
+use object::{LittleEndian, Object};
 
 use super::dynamic::Dynamic;
 use super::{Functions, Pointers, Segment, Symbol, build_id, symbol_table};
@@ -19,6 +19,8 @@ pub(super) type ProgramHeaders<'d> = &'d [elf::ProgramHeader64<LittleEndian>];
 #[derive(Clone, Debug)]
 pub struct Image<'d> {
     bytes: &'d [u8],
+    /// A file that has the symbols and the debug information, where that is another one.
+    apart: Option<&'d [u8]>,
     segments: Vec<Segment>,
     frozen: Range<VirtAddr>,
     pointers: Pointers,
@@ -66,6 +68,7 @@ impl<'d> Image<'d> {
         let pie = header.e_type(LittleEndian) == elf::ET_DYN;
         let mut image = Self {
             bytes,
+            apart: None,
             headers,
             segments,
             frozen: frozen(headers),
@@ -81,6 +84,18 @@ impl<'d> Image<'d> {
         image.pointers = Pointers::read(&image, dynamic)?;
         image.functions = Functions::read(&image, headers);
         Ok(image)
+    }
+
+    /// The image with the symbols and the debug information of another file, if that is this image's: it has the same build id.
+    pub fn with_debug_file(self, bytes: &'d [u8]) -> Option<Self> {
+        let file = object::read::elf::ElfFile64::<LittleEndian>::parse(bytes).ok()?;
+        let same = matches!(&self.build_id, BuildId::Gnu(id) if file.build_id().ok()? == Some(&id[..]));
+        same.then_some(Self { apart: Some(bytes), ..self })
+    }
+
+    /// The bytes of the file that debug information is in.
+    pub(super) fn debug_bytes(&self) -> &'d [u8] {
+        self.apart.unwrap_or(self.bytes)
     }
 
     /// All bytes of the file.
@@ -177,9 +192,9 @@ impl<'d> Image<'d> {
         self.stripped
     }
 
-    /// The defined symbols that have an address, in file order; none where the image is stripped.
+    /// The defined symbols that have an address, in file order; none where the image is stripped, and no debug file has them.
     pub fn symbols(&self) -> impl Iterator<Item = Symbol<'d>> + use<'d> {
-        symbol_table::iter(self.bytes)
+        symbol_table::iter(if self.stripped { self.debug_bytes() } else { self.bytes })
     }
 }
 

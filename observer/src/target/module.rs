@@ -58,6 +58,11 @@ impl Module {
         }
     }
 
+    /// The root folder as the process sees it.
+    pub fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.pid))
+    }
+
     /// Where the image is loaded: the difference that most of its load segments agree on. `None` where no executable
     /// segment of this image is mapped as code.
     pub fn bias(&self, segments: &[LoadSegment]) -> Option<Bias> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::model::Pid;
-use crate::session::{Caching, Selection, Within};
+use crate::session::{Caching, Names, Selection, Within};
 
 use super::values::parse_pid;
 
@@ -45,6 +45,11 @@ pub(in crate::cli) struct Common {
     #[arg(long)]
     pub(in crate::cli) no_names: bool,
 
+    /// Look for debug information that lies apart from its program or library in this folder, too (repeatable): as
+    /// .build-id/xx/yyyy.debug or NAME.debug. It is found by itself beside the program, and in /usr/lib/debug
+    #[arg(long, value_name = "DIR", conflicts_with = "no_names")]
+    pub(in crate::cli) debug_dir: Vec<PathBuf>,
+
     /// Keep what is known of programs and libraries in this folder (otherwise $XDG_CACHE_HOME/async-observer, or
     /// /var/cache/async-observer for root, or ~/.cache/async-observer; it may be deleted at any time)
     #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
@@ -67,6 +72,11 @@ impl Common {
     /// 0 nothing, 1 progress, more: details.
     pub(in crate::cli) fn verbosity(&self) -> u8 {
         if self.quiet { 0 } else { self.verbose.saturating_add(1) }
+    }
+
+    /// Whether types are named, and by which files.
+    pub(in crate::cli) fn names(&self) -> Names {
+        if self.no_names { Names::Unwanted } else { Names::Wanted(self.debug_dir.clone()) }
     }
 
     /// Where what is known of images is kept.

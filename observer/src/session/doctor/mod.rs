@@ -11,7 +11,7 @@ mod target;
 use crate::model::Pid;
 
 use super::images::Images;
-use super::{Caching, SessionError, progress};
+use super::{Caching, Names, SessionError, progress};
 
 pub use crate::attach::Prices;
 pub use expected::{Expected, Span};
@@ -56,7 +56,7 @@ pub fn doctor(options: &DoctorOptions) -> Result<Diagnosis, SessionError> {
     let machine = Machine::examine()?;
     let say = progress(options.verbosity);
     // Types are counted, not named.
-    let mut images = Images::new(false, &Caching::Off, &say);
+    let mut images = Images::new(Names::Unwanted, &Caching::Off, &say);
     let targets = options.pids.iter().map(|pid| Target::examine(*pid, &machine, &mut images)).collect();
     let reads = match (machine.meets(Need::OtherUsers), machine.meets(Need::SameUser)) {
         (true, _) => Reads::Everyones,

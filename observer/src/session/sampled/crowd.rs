@@ -126,7 +126,7 @@ impl Crowd {
         let (asks, questions) = channel();
         let (replies, answers) = channel();
         let recruiter = Recruiter { whom: whom.clone(), replies };
-        let (names, caching, verbosity) = (options.names, options.caching.clone(), options.verbosity);
+        let (names, caching, verbosity) = (options.names.clone(), options.caching.clone(), options.verbosity);
         let work = move || {
             let say = progress(verbosity);
             let mut images = Images::new(names, &caching, &say);

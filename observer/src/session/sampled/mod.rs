@@ -32,7 +32,7 @@ use super::images::Images;
 use super::pace::{Interrupted, Pace};
 use super::privileges::{Stage, keep};
 use super::select::{Targets, select};
-use super::{Caching, Selection, event_loop, kernel_release, progress};
+use super::{Caching, Names, Selection, event_loop, kernel_release, progress};
 
 use crowd::Crowd;
 pub(super) use crowd::Whom;
@@ -66,7 +66,7 @@ pub struct SampledOptions {
     /// Size of each CPU's ring, pages.
     pub ring_pages: usize,
     /// Whether future types are to be named.
-    pub names: bool,
+    pub names: Names,
     /// Where what is known of images is kept.
     pub caching: Caching,
     /// Diagnostics on standard error: 0 none, 1 progress, 2 details.
@@ -97,7 +97,7 @@ pub fn sampled(options: &SampledOptions, output: SampledOutput) -> Result<(), Se
     let runtime = event_loop()?;
     // A launched program must be stopped, resumed and waited for on one thread: this one.
     let Targets { processes, launched } = select(&options.selection)?;
-    let mut images = Images::new(options.names, &options.caching, &say);
+    let mut images = Images::new(options.names.clone(), &options.caching, &say);
     let named = match &options.selection {
         Selection::Running { .. } => &processes[..],
         // Before its first instruction a program's types do not stand in memory yet as they will.

@@ -94,6 +94,8 @@ pub(super) struct Sampled {
     /// Samples of targets.
     pub(super) taken: u64,
     runs: Runs,
+    /// When the rings were emptied last.
+    emptied: Ns,
     reported: Ns,
     /// The next report.
     due: Instant,
@@ -129,6 +131,7 @@ impl Sampled {
             by_task: options.by_task,
             taken: 0,
             runs: Runs::default(),
+            emptied: now,
             reported: now,
             due: Instant::now() + options.interval,
             unsaid: 0,
@@ -203,6 +206,7 @@ impl Sampled {
     pub(super) fn take(&mut self) -> Result<(), SessionError> {
         let pids: HashSet<Pid> = self.watched.iter().map(|watched| watched.subject.pid()).collect();
         let mut ticks: Vec<Tick> = Vec::new();
+        self.emptied = monotonic_now();
         let (totals, unsaid) = (&mut self.totals, &mut self.unsaid);
         for ring in &mut self.rate.rings {
             ring.drain(&mut |entry| {
@@ -249,7 +253,8 @@ impl Sampled {
     /// Looks at the threads: who stands still, and whether those that were sampled in a row run.
     fn look(&mut self) -> Result<(), SessionError> {
         let now = monotonic_now();
-        self.runs.forget_before(now.before(self.rate.period.0.saturating_mul(GAP)));
+        // What was taken since may have been long in being understood: that makes no sample old.
+        self.runs.forget_before(self.emptied.before(self.rate.period.0.saturating_mul(GAP)));
         let watched = &mut self.watched;
         self.runs.look(now, |(pid, tid), polled, samples| {
             let glances = if samples > 1 { GLANCES } else { FEW_GLANCES };

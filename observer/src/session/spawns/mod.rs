@@ -24,6 +24,7 @@ use crate::target::Process;
 use crate::unwind::{Habits, Polls, Told, trigger, unwind};
 
 use super::Slow;
+use super::debug_files::Names;
 use super::disk::Caching;
 use super::error::SessionError;
 use super::images::Images;
@@ -108,7 +109,7 @@ impl Spawns {
         options: &SpawnOptions,
         progress: &dyn Fn(&str),
     ) -> Result<Self, SessionError> {
-        Self::of_images(processes, options, &mut Images::new(false, &Caching::Off, &|_, text| progress(text)))
+        Self::of_images(processes, options, &mut Images::new(Names::Unwanted, &Caching::Off, &|_, text| progress(text)))
     }
 
     /// As [`Spawns::start`], where the images may be known already.

@@ -334,7 +334,8 @@ mod tests {
     use super::*;
 
     fn rendered(kind: EventKind) -> Value {
-        let event = Event { at: Ns(5), pid: Some(Pid(7)), tid: Some(Tid(8)), root: Some(AsyncId(3)), inferred: false, kind };
+        let event =
+            Event { at: Ns(5), pid: Some(Pid(7)), tid: Some(Tid(8)), root: Some(AsyncId(3)), inferred: false, kind };
         let mut out = Vec::new();
         Json::new(EventSet::ALL).event(&event, &mut out).expect("a Vec takes everything");
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1, "one line an object");
