@@ -84,7 +84,8 @@ fn faults(fixture: &Fixture, look: &Look) -> Vec<String> {
 
 #[test]
 fn each_task_waits_where_its_futures_say_in_every_build_with_debug_information() {
-    let cells = cells("awaits");
+    // With its own dump the runtime wraps each future in one of its own.
+    let cells: Vec<String> = cells("awaits").into_iter().filter(|cell| cell != "awaits-taskdump").collect();
     assert!(cells.len() >= 3, "{cells:?}");
     let mut report = Vec::new();
     for cell in cells {
@@ -110,7 +111,7 @@ fn a_task_that_moves_all_the_time_is_never_told_to_be_where_it_was_not() {
     for _ in 0..DUMPS {
         let look = dump(&fixture, &["--no-waits", "--filter", "moves"]);
         let stacks = stacks(&look, fixture.pid());
-        let stack = stacks.get(word(truth, "moving")).expect("it is there");
+        let stack = stacks.get(word(truth, "moving")).unwrap_or_else(|| panic!("it is not in {:?}", look.lines));
         let Some(frames) = stack["frames"].as_array() else {
             let why = word(stack, "unknown");
             assert!(["running", "changing"].contains(&why), "{stack}");
@@ -163,4 +164,54 @@ fn debug_information_in_a_file_of_its_own_tells_as_much_and_that_of_another_buil
     let said = ended.stderr.join("\n");
     assert!(said.contains("of-another/awaits.debug is not used: it has another build id"), "{said}");
     assert!(undescribed(&Look::parse(&ended.stdout).expect("lines")) >= 28, "what is another's is not believed");
+}
+
+/// The bodies of the program itself on the way to each innermost future, outermost first, and the lines on which they await.
+fn ways_in(frames: &[Value]) -> Vec<Vec<(String, Option<u64>)>> {
+    let (mut around, mut found): (Vec<&Value>, Vec<_>) = (Vec::new(), Vec::new());
+    for (n, frame) in frames.iter().enumerate() {
+        around.truncate(usize::try_from(number(frame, "depth")).expect("fits"));
+        around.push(frame);
+        let is_innermost = frames.get(n + 1).is_none_or(|next| number(next, "depth") <= number(frame, "depth"));
+        if is_innermost {
+            let own = around.iter().filter(|frame| path(frame).starts_with("awaits::ways::"));
+            found.push(own.map(|frame| (path(frame), line_of(frame))).collect());
+        }
+    }
+    found
+}
+
+/// The line in the program's own source on which a body awaits; none where a macro does.
+fn line_of(frame: &Value) -> Option<u64> {
+    let place = frame["location"].as_str().filter(|_| frame["within"].is_null())?;
+    place.rsplit(':').next()?.parse().ok()
+}
+
+#[test]
+fn tasks_wait_where_the_runtime_s_own_dump_says_that_polls_each_once_more() {
+    let fixture = start("awaits-taskdump");
+    let look = dump(&fixture, &["--no-waits"]);
+    let stacks = stacks(&look, fixture.pid());
+    let (mut compared, mut deepest) = (0, 0);
+    // The runtime tells of tasks that wait for something of its own.
+    for told in truths(&fixture, "dumped") {
+        let bodies = told["bodies"].as_array().expect("a list");
+        let bodies: Vec<(String, u64)> =
+            bodies.iter().map(|body| (word(body, "future").to_owned(), number(body, "line"))).collect();
+        let stack = stacks.get(word(&told, "dumped")).unwrap_or_else(|| panic!("{told} is not there"));
+        let ways = ways_in(stack["frames"].as_array().unwrap_or_else(|| panic!("{stack}")));
+        // Where a macro awaits the runtime has the line that calls it.
+        let same = |way: &Vec<(String, Option<u64>)>| {
+            let each = |(own, theirs): (&(String, Option<u64>), &(String, u64))| {
+                own.0 == theirs.0 && own.1.is_none_or(|line| line == theirs.1)
+            };
+            // Of its own outermost poll it tells nothing: the task's body is not in the backtrace where it was inlined there.
+            let known = way.len().checked_sub(bodies.len()).filter(|untold| *untold <= 1);
+            known.is_some_and(|untold| way[untold..].iter().zip(&bodies).all(each))
+        };
+        assert!(ways.iter().any(same), "the runtime says {bodies:?}, of {ways:?}");
+        (compared, deepest) = (compared + 1, deepest.max(bodies.len()));
+    }
+    println!("{compared} backtraces, the deepest through {deepest} bodies");
+    assert!(compared >= 10 && deepest >= 2, "{compared} backtraces, the deepest through {deepest} bodies");
 }
