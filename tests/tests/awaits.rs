@@ -9,7 +9,7 @@ use tests::observer::Observer;
 use tests::stream::{number, word};
 
 /// Dumps of a program that moves all the time.
-const DUMPS: usize = 20;
+const DUMPS: usize = 10;
 
 fn start(cell: &str) -> Fixture {
     Fixture::start(cell, "awaits", &[])
