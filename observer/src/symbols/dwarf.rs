@@ -230,7 +230,7 @@ mod tests {
             let debug = Debug { sections };
             _ = debug.functions(&wanted);
             _ = debug.bodies(&keys);
-            _ = debug.shapes(&wanted, "Option");
+            _ = debug.shapes(&wanted, "core::option::Option");
             _ = frame_names::by_debug_information(&debug, &places);
         });
     }

@@ -27,6 +27,7 @@ mod symbol_table;
 mod type_index;
 mod type_reader;
 mod type_text;
+mod type_units;
 #[cfg(test)]
 pub(crate) mod tiny;
 mod unwind_table;

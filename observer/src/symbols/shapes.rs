@@ -12,6 +12,7 @@ use gimli::{AttributeValue, Unit, UnitOffset};
 use super::Debug;
 use super::subprograms::{Bytes, Search};
 use super::type_index::{Entry, TypeIndex, Wanted, pinned, target};
+use super::type_units::{Opened, Units};
 use crate::model::{BodyState, Part, Phase, Place, Shape, ShapeId, ShapeKind, Shapes, Tag, Variant, VirtAddr};
 
 /// Most types that are read.
@@ -26,7 +27,7 @@ const DYN_FUTURE: &str = "dyn core::future::future::Future<";
 const PIN: &str = "core::pin::Pin<";
 
 impl Debug<'_> {
-    /// The shapes of what holds the first type parameter of each of these functions, by the name of that holder.
+    /// The shapes of what holds the first type parameter of each of these functions, by that holder's path.
     pub fn shapes(&self, functions: &HashSet<VirtAddr>, holder: &str) -> Shapes {
         let search = Search::new(self.dwarf());
         let index = TypeIndex::read(&search, &Wanted { functions, holder });
@@ -34,8 +35,10 @@ impl Debug<'_> {
         index.pinned.iter().for_each(|entry| shaping.is_polled(*entry));
         let mut stages = HashMap::new();
         for (at, of) in &index.of_functions {
-            if let Some(holder) = index.holders.get(of) {
-                stages.insert(*at, Some(shaping.id(*holder)));
+            // Others may have types of the same name.
+            let holders = index.holders.get(of).into_iter().flatten();
+            if let Some(holder) = holders.copied().find(|entry| shaping.is_called(*entry, holder)) {
+                stages.insert(*at, Some(shaping.id(holder)));
             }
         }
         let mut objects: HashMap<VirtAddr, Vec<(String, ShapeId)>> = HashMap::new();
@@ -53,19 +56,11 @@ impl Debug<'_> {
     }
 }
 
-/// One unit, with the scopes of its types.
-struct Opened<'a> {
-    unit: Unit<Bytes<'a>>,
-    scopes: HashMap<usize, Rc<str>>,
-}
-
 /// Shapes that were read, and those that are to be read yet.
 struct Shaping<'s, 'a> {
-    search: &'s Search<'a>,
+    units: Units<'s, 'a>,
     /// Full names of types that a function polls.
     polled: HashSet<String>,
-    headers: Vec<gimli::UnitHeader<Bytes<'a>>>,
-    opened: HashMap<usize, Option<Rc<Opened<'a>>>>,
     ids: HashMap<Entry, ShapeId>,
     shapes: Vec<Shape>,
     unread: Vec<(ShapeId, Entry)>,
@@ -92,21 +87,22 @@ struct Choosing<'a> {
 
 impl<'s, 'a> Shaping<'s, 'a> {
     fn new(search: &'s Search<'a>, polled: &HashSet<String>) -> Self {
-        let mut headers = Vec::new();
-        let mut units = search.dwarf.units();
-        while let Ok(Some(header)) = units.next() {
-            headers.push(header);
-        }
-        let (opened, ids, places) = (HashMap::new(), HashMap::new(), HashMap::new());
-        let polled = polled.clone();
-        Self { search, polled, headers, opened, ids, shapes: Vec::new(), unread: Vec::new(), places }
+        let (units, polled) = (Units::new(search), polled.clone());
+        let (ids, places) = (HashMap::new(), HashMap::new());
+        Self { units, polled, ids, shapes: Vec::new(), unread: Vec::new(), places }
     }
 
     /// A function polls what a pinned reference of this type refers to.
     fn is_polled(&mut self, entry: Entry) {
-        if let Some((opened, offset)) = self.open(entry) {
-            self.polled.extend(pinned(self.search, &opened.unit, offset));
+        if let Some((opened, offset)) = self.units.open(entry) {
+            self.polled.extend(pinned(self.units.search, &opened.unit, offset));
         }
+    }
+
+    /// Whether a type has this path, whatever its parameters.
+    fn is_called(&mut self, entry: Entry, path: &str) -> bool {
+        let name = self.units.open(entry).and_then(|(opened, offset)| self.units.name(&opened, offset));
+        name.is_some_and(|name| name.split('<').next() == Some(path))
     }
 
     /// The number of an entry's shape, which is read later if it was not yet.
@@ -135,48 +131,23 @@ impl<'s, 'a> Shaping<'s, 'a> {
         }
     }
 
-    /// The unit of an entry, and the entry's offset there.
-    fn open(&mut self, entry: Entry) -> Option<(Rc<Opened<'a>>, UnitOffset)> {
-        let n = self.headers.partition_point(|header| header.offset().0 <= entry.0).checked_sub(1)?;
-        let header = self.headers.get(n)?;
-        let offset = UnitOffset(entry.0.checked_sub(header.offset().0)?);
-        let opened = match self.opened.get(&n) {
-            Some(opened) => opened.clone(),
-            None => {
-                let unit = self.search.dwarf.unit(*header).ok();
-                let opened = unit.map(|unit| Rc::new(Opened { scopes: scopes(self.search, &unit), unit }));
-                self.opened.insert(n, opened.clone());
-                opened
-            }
-        };
-        Some((opened?, offset))
-    }
-
     /// The type that has a table of functions, by the entry of the table's own type.
     fn object(&mut self, table: Entry) -> Option<(String, ShapeId)> {
-        let (opened, offset) = self.open(table)?;
+        let (opened, offset) = self.units.open(table)?;
         let of = opened.unit.entry(offset).ok()?.attr_value(gimli::DW_AT_containing_type)?;
         let of = target(&opened.unit, of)?;
-        let (opened, offset) = self.open(of)?;
-        let name = self.name(&opened, offset)?;
+        let (opened, offset) = self.units.open(of)?;
+        let name = self.units.name(&opened, offset)?;
         Some((name, self.id(of)))
     }
 
-    /// The full name of a type.
-    fn name(&self, opened: &Opened<'a>, offset: UnitOffset) -> Option<String> {
-        let name = opened.unit.entry(offset).ok()?.attr_value(gimli::DW_AT_name)?;
-        let name = self.search.text(&opened.unit, name)?;
-        let scope = opened.scopes.get(&offset.0).map_or("", |scope| scope);
-        Some(format!("{scope}{name}"))
-    }
-
     fn read(&mut self, entry: Entry) -> Option<Shape> {
-        let (opened, offset) = self.open(entry)?;
+        let (opened, offset) = self.units.open(entry)?;
         let unit = &opened.unit;
         let found = unit.entry(offset).ok()?;
         let size = found.attr_value(gimli::DW_AT_byte_size).and_then(|size| size.udata_value());
         let bare =
-            found.attr_value(gimli::DW_AT_name).and_then(|name| self.search.text(unit, name)).unwrap_or_default();
+            found.attr_value(gimli::DW_AT_name).and_then(|name| self.units.search.text(unit, name)).unwrap_or_default();
         match found.tag() {
             gimli::DW_TAG_pointer_type => {
                 let of = found.attr_value(gimli::DW_AT_type).and_then(|of| target(unit, of));
@@ -201,7 +172,7 @@ impl<'s, 'a> Shaping<'s, 'a> {
                     }
                     None => self.record(bare, members),
                 };
-                let name = self.name(&opened, offset).unwrap_or_default();
+                let name = self.units.name(&opened, offset).unwrap_or_default();
                 let future = match &kind {
                     ShapeKind::Body { .. } => bare.starts_with(BODY),
                     ShapeKind::Object => bare.contains(DYN_FUTURE),
@@ -233,7 +204,7 @@ impl<'s, 'a> Shaping<'s, 'a> {
 
     /// What a plain pointer points to.
     fn pointee(&mut self, pointer: Entry) -> Option<ShapeId> {
-        let (opened, offset) = self.open(pointer)?;
+        let (opened, offset) = self.units.open(pointer)?;
         let of = opened.unit.entry(offset).ok()?.attr_value(gimli::DW_AT_type)?;
         let of = target(&opened.unit, of)?;
         Some(self.id(of))
@@ -258,9 +229,9 @@ impl<'s, 'a> Shaping<'s, 'a> {
     }
 
     fn body_phase(&mut self, opened: &Rc<Opened<'a>>, member: &Member<'a>, of: Entry) -> Option<Phase> {
-        let (inner, offset) = self.open(of)?;
+        let (inner, offset) = self.units.open(of)?;
         let name = inner.unit.entry(offset).ok()?.attr_value(gimli::DW_AT_name)?;
-        match self.search.text(&inner.unit, name)? {
+        match self.units.search.text(&inner.unit, name)? {
             "Unresumed" => Some(Phase::NotStarted),
             "Returned" => Some(Phase::Returned),
             "Panicked" => Some(Phase::Panicked),
@@ -278,7 +249,7 @@ impl<'s, 'a> Shaping<'s, 'a> {
     }
 
     fn place(&mut self, unit: &Unit<Bytes<'a>>, file: u64, line: u32) -> Option<Arc<Place>> {
-        let file = self.search.file_name(unit, file)?;
+        let file = self.units.search.file_name(unit, file)?;
         let key = (file, line);
         if let Some(place) = self.places.get(&key) {
             return Some(Arc::clone(place));
@@ -315,7 +286,7 @@ impl<'s, 'a> Shaping<'s, 'a> {
                 let attribute = entries.read_attribute(*specification).ok()?;
                 let found = attribute.value();
                 match attribute.name() {
-                    gimli::DW_AT_name => name = self.search.text(unit, found),
+                    gimli::DW_AT_name => name = self.units.search.text(unit, found),
                     gimli::DW_AT_type => of = target(unit, found),
                     gimli::DW_AT_data_member_location => at = found.udata_value(),
                     gimli::DW_AT_discr_value => value = tag_value(&found),
@@ -373,7 +344,7 @@ impl<'s, 'a> Shaping<'s, 'a> {
     }
 
     fn size(&mut self, of: Entry) -> Option<u8> {
-        let (opened, offset) = self.open(of)?;
+        let (opened, offset) = self.units.open(of)?;
         let size = opened.unit.entry(offset).ok()?.attr_value(gimli::DW_AT_byte_size)?.udata_value()?;
         u8::try_from(size).ok()
     }
@@ -390,47 +361,4 @@ fn tag_value(value: &AttributeValue<Bytes<'_>>) -> Option<u64> {
         AttributeValue::Sdata(value) => Some(value.cast_unsigned()),
         value => value.udata_value(),
     }
-}
-
-/// The paths of namespaces and types around each type of a unit, by the type's offset.
-fn scopes<'a>(search: &Search<'a>, unit: &Unit<Bytes<'a>>) -> HashMap<usize, Rc<str>> {
-    let mut found = HashMap::new();
-    // What cannot be read on from has no scopes.
-    let _ = read_scopes(search, unit, &mut found);
-    found
-}
-
-fn read_scopes<'a>(search: &Search<'a>, unit: &Unit<Bytes<'a>>, found: &mut HashMap<usize, Rc<str>>) -> Option<()> {
-    let mut entries = unit.entries_raw(None).ok()?;
-    let mut open: Vec<(isize, Rc<str>)> = Vec::new();
-    while !entries.is_empty() {
-        let (depth, offset) = (entries.next_depth(), entries.next_offset().0);
-        let Some(abbreviation) = entries.read_abbreviation().ok()? else { continue };
-        while open.last().is_some_and(|(at, _)| *at >= depth) {
-            open.pop();
-        }
-        let is_type = abbreviation.tag() == gimli::DW_TAG_structure_type;
-        if !is_type && abbreviation.tag() != gimli::DW_TAG_namespace {
-            entries.skip_attributes(abbreviation.attributes()).ok()?;
-            continue;
-        }
-        let mut name = None;
-        for specification in abbreviation.attributes() {
-            let attribute = entries.read_attribute(*specification).ok()?;
-            if attribute.name() == gimli::DW_AT_name {
-                name = search.text(unit, attribute.value());
-            }
-        }
-        let around = open.last().map(|(_, scope)| Rc::clone(scope)).unwrap_or_else(|| Rc::from(""));
-        if is_type {
-            found.insert(offset, Rc::clone(&around));
-        }
-        if abbreviation.has_children()
-            && let Some(name) = name
-            && open.len() < 256
-        {
-            open.push((depth, Rc::from(format!("{around}{name}::"))));
-        }
-    }
-    Some(())
 }

@@ -26,8 +26,8 @@ pub(super) struct Entry(pub(super) usize);
 pub(super) struct TypeIndex {
     /// The first type parameter of the wanted functions, by their addresses.
     pub(super) of_functions: HashMap<VirtAddr, Entry>,
-    /// The holder of each type, by the type.
-    pub(super) holders: HashMap<Entry, Entry>,
+    /// Those that may be the holder of each type, by the type.
+    pub(super) holders: HashMap<Entry, Vec<Entry>>,
     /// Full names of types that a function polls.
     pub(super) polled: HashSet<String>,
     /// Pinned references to such types, which stand in other units than what polls them.
@@ -40,7 +40,7 @@ pub(super) struct TypeIndex {
 pub(super) struct Wanted<'w> {
     /// Functions with a type parameter, by their addresses.
     pub(super) functions: &'w HashSet<VirtAddr>,
-    /// The name of what holds such a type, without its parameters.
+    /// The path of what holds such a type, without its parameters.
     pub(super) holder: &'w str,
 }
 
@@ -60,6 +60,8 @@ impl TypeIndex {
     /// Reads all units.
     pub(super) fn read(search: &Search<'_>, wanted: &Wanted<'_>) -> Self {
         let mut index = Self::default();
+        let holder = wanted.holder.rsplit("::").next().unwrap_or(wanted.holder);
+        let wanted = &Wanted { holder, ..*wanted };
         // Of functions that are only referred to: their first type parameter.
         let (mut generic, mut instances) = (HashMap::new(), Vec::new());
         search.each_unit(|unit| {
@@ -117,7 +119,7 @@ impl TypeIndex {
                     let Some(of) = found.of.and_then(|to| target(unit, to)) else { continue };
                     // An enumeration's own parameters stand behind its variants', which are the same.
                     if let Some((_, holder)) = holder.take().filter(|_| self.holders.len() < MOST) {
-                        self.holders.entry(of).or_insert(holder);
+                        self.holders.entry(of).or_default().push(holder);
                         continue;
                     }
                     let Some(own) = own.filter(|own| !own.typed) else { continue };

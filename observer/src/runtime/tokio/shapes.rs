@@ -8,8 +8,8 @@ use super::names;
 use crate::model::{Resource, ShapeKind, Shapes, TaskType, VirtAddr};
 use crate::symbols::{Debug, Image};
 
-/// What holds a task's future, or its output, or neither: tokio's `runtime::task::core::Stage<T>`, since 1.0.
-const STAGE: &str = "Stage";
+/// What holds a task's future, or its output, or neither: `Stage<T>`, since tokio 1.0.
+const STAGE: &str = "tokio::runtime::task::core::Stage";
 
 /// The shapes of all futures that are spawned; `None` where the image has no debug information.
 pub fn shapes(image: &Image<'_>, types: &[TaskType]) -> Option<Shapes> {

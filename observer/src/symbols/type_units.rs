@@ -1,0 +1,107 @@
+//! The units of debug information, opened as they are needed, with the full names of their types.
+//!
+//! Does not know: which types are wanted, nor what is in them.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use gimli::{Unit, UnitHeader, UnitOffset};
+
+use super::subprograms::{Bytes, Search};
+use super::type_index::Entry;
+
+/// Deepest nesting of namespaces that is followed.
+const DEEPEST: usize = 256;
+
+/// One unit, with the scopes of its types.
+pub(super) struct Opened<'a> {
+    pub(super) unit: Unit<Bytes<'a>>,
+    scopes: HashMap<usize, Rc<str>>,
+}
+
+/// All of them.
+pub(super) struct Units<'s, 'a> {
+    pub(super) search: &'s Search<'a>,
+    headers: Vec<UnitHeader<Bytes<'a>>>,
+    opened: HashMap<usize, Option<Rc<Opened<'a>>>>,
+}
+
+impl<'s, 'a> Units<'s, 'a> {
+    /// None is opened yet.
+    pub(super) fn new(search: &'s Search<'a>) -> Self {
+        let mut headers = Vec::new();
+        let mut units = search.dwarf.units();
+        while let Ok(Some(header)) = units.next() {
+            headers.push(header);
+        }
+        Self { search, headers, opened: HashMap::new() }
+    }
+
+    /// The unit of an entry, and the entry's offset there.
+    pub(super) fn open(&mut self, entry: Entry) -> Option<(Rc<Opened<'a>>, UnitOffset)> {
+        let n = self.headers.partition_point(|header| header.offset().0 <= entry.0).checked_sub(1)?;
+        let header = self.headers.get(n)?;
+        let offset = UnitOffset(entry.0.checked_sub(header.offset().0)?);
+        let opened = match self.opened.get(&n) {
+            Some(opened) => opened.clone(),
+            None => {
+                let unit = self.search.dwarf.unit(*header).ok();
+                let opened = unit.map(|unit| Rc::new(Opened { scopes: scopes(self.search, &unit), unit }));
+                self.opened.insert(n, opened.clone());
+                opened
+            }
+        };
+        Some((opened?, offset))
+    }
+
+    /// The full name of a type.
+    pub(super) fn name(&self, opened: &Opened<'a>, offset: UnitOffset) -> Option<String> {
+        let name = opened.unit.entry(offset).ok()?.attr_value(gimli::DW_AT_name)?;
+        let name = self.search.text(&opened.unit, name)?;
+        let scope = opened.scopes.get(&offset.0).map_or("", |scope| scope);
+        Some(format!("{scope}{name}"))
+    }
+}
+
+/// The paths of namespaces and types around each type of a unit, by the type's offset.
+fn scopes<'a>(search: &Search<'a>, unit: &Unit<Bytes<'a>>) -> HashMap<usize, Rc<str>> {
+    let mut found = HashMap::new();
+    // What cannot be read on from has no scopes.
+    let _ = read_scopes(search, unit, &mut found);
+    found
+}
+
+fn read_scopes<'a>(search: &Search<'a>, unit: &Unit<Bytes<'a>>, found: &mut HashMap<usize, Rc<str>>) -> Option<()> {
+    let mut entries = unit.entries_raw(None).ok()?;
+    let mut open: Vec<(isize, Rc<str>)> = Vec::new();
+    while !entries.is_empty() {
+        let (depth, offset) = (entries.next_depth(), entries.next_offset().0);
+        let Some(abbreviation) = entries.read_abbreviation().ok()? else { continue };
+        while open.last().is_some_and(|(at, _)| *at >= depth) {
+            open.pop();
+        }
+        let is_type = abbreviation.tag() == gimli::DW_TAG_structure_type;
+        if !is_type && abbreviation.tag() != gimli::DW_TAG_namespace {
+            entries.skip_attributes(abbreviation.attributes()).ok()?;
+            continue;
+        }
+        let mut name = None;
+        for specification in abbreviation.attributes() {
+            let attribute = entries.read_attribute(*specification).ok()?;
+            if attribute.name() == gimli::DW_AT_name {
+                name = search.text(unit, attribute.value());
+            }
+        }
+        let around = open.last().map(|(_, scope)| Rc::clone(scope)).unwrap_or_else(|| Rc::from(""));
+        if is_type {
+            found.insert(offset, Rc::clone(&around));
+        }
+        if abbreviation.has_children()
+            && let Some(name) = name
+            && open.len() < DEEPEST
+        {
+            open.push((depth, Rc::from(format!("{around}{name}::"))));
+        }
+    }
+    Some(())
+}
