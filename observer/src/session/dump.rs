@@ -54,10 +54,11 @@ pub fn dump(options: &DumpOptions, output: SitesOutput) -> Result<(), SessionErr
         let mut pace = Pace::new(None).map_err(|source| SessionError::System { what: "watch signals", source })?;
         for mut target in std::mem::take(&mut inspection.targets) {
             match look(options, &mut target, &mut pace).await {
-                Ok(Ok((taken, waits))) => {
-                    let images = images(&target, &mut known, &options.inspection.names, &say)?;
-                    show(options, &target, (&taken, &waits), &images, &mut inspection)?;
-                }
+                Ok(Ok((taken, waits))) => match images(&target, &mut known, &options.inspection.names, &say) {
+                    Ok(images) => show(options, &target, (&taken, &waits), &images, &mut inspection)?,
+                    // It has ended: the others are there.
+                    Err(error) => inspection.refuse(target.pid(), error)?,
+                },
                 Ok(Err(error)) => inspection.refuse(target.pid(), error)?,
                 Err(Interrupted::Signal | Interrupted::Over) => break,
             }
