@@ -263,19 +263,26 @@ pub fn summary(faults: &[String]) -> String {
 mod tests {
     use super::*;
 
-    /// Lines in short: `init 1<0 #17`, `before 1 @9`, `resolve 1 ready`, `destroy 1`; then the totals they make.
+    /// Lines in short: `init 1<0 #17`, `before 1 @9`, `resolve 1 ready`, `destroy 1`, of another root `after 1 ^7`; then the totals
+    /// they make.
     fn stream(short: &[&str]) -> Stream {
         let mut lines = vec![serde_json::json!({"event": "start", "ts": 0})];
+        let mut roots: HashMap<u64, u64> = HashMap::new();
         for (index, text) in short.iter().enumerate() {
             let mut words = text.split(' ');
             let event = words.next().expect("an event");
             let (id, trigger) = words.next().map(|id| id.split_once('<').unwrap_or((id, "0"))).expect("an id");
             let rest = words.next().unwrap_or("");
             let task_id = rest.strip_prefix('#');
-            let tid = rest.strip_prefix('@').map_or(9, |tid| tid.parse::<u64>().expect("a number"));
+            let number = |text: &str| text.parse::<u64>().expect("a number");
+            let tid = rest.strip_prefix('@').map_or(9, number);
+            let (id, trigger) = (number(id), number(trigger));
+            let from = roots.get(&trigger).copied().unwrap_or(if trigger == 0 { id } else { trigger });
+            let root = *roots.entry(id).or_insert(from);
+            let root = rest.strip_prefix('^').map_or(root, number);
             lines.push(serde_json::json!({
-                "event": event, "ts": index + 1, "pid": 7, "tid": tid, "asyncId": id.parse::<u64>().expect("a number"),
-                "triggerAsyncId": trigger.parse::<u64>().expect("a number"), "type": "TOKIO_TASK", "outcome": rest,
+                "event": event, "ts": index + 1, "pid": 7, "tid": tid, "asyncId": id, "rootAsyncId": root,
+                "triggerAsyncId": trigger, "type": "TOKIO_TASK", "outcome": rest,
                 "resource": {"taskId": task_id},
             }));
         }
@@ -308,7 +315,7 @@ mod tests {
 
     #[test]
     fn each_broken_rule_is_said_in_its_words() {
-        let cases: [(&[&str], &str); 9] = [
+        let cases: [(&[&str], &str); 10] = [
             (&["before 3"], "id 3: before without init"),
             (&["init 3", "init 3"], "id 3: init twice"),
             (&["init 3", "destroy 3", "after 3"], "id 3: after follows destroy"),
@@ -320,6 +327,7 @@ mod tests {
             (&["init 3", "after 3"], "id 3: after on thread 9, where nothing is innermost"),
             (&["init 3", "before 3", "destroy 3"], "id 3: destroyed with 1 polls open"),
             (&["init 3<99"], "id 3: trigger 99 was never said"),
+            (&["init 3", "init 5<3", "destroy 5 ^5"], "id 5: destroy has root 5, its triggers lead to 3"),
             (&["init 3 #17", "init 5 #17"], "ids 3 and 5 are both task 17"),
         ];
         for (short, fault) in cases {

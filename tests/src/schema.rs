@@ -52,12 +52,12 @@ mod tests {
         let resource = json!({"taskId": "17", "future": null, "futureCertain": false, "location": "src/main.rs:20:5",
             "address": "0x7f00", "typeId": "ab+0x1f40", "anAddition": 1});
         let lines = [
-            json!({"v": 1, "event": "before", "ts": 5, "pid": 7, "tid": 8, "asyncId": 12, "inferred": false}),
-            json!({"v": 1, "event": "destroy", "ts": "18446744073709551615", "pid": 7, "tid": null, "asyncId": 12, "inferred": true}),
+            json!({"v": 1, "event": "before", "ts": 5, "pid": 7, "tid": 8, "asyncId": 12, "rootAsyncId": 12, "inferred": false}),
+            json!({"v": 1, "event": "destroy", "ts": "18446744073709551615", "pid": 7, "tid": null, "asyncId": 12, "rootAsyncId": 12, "inferred": true}),
             json!({"v": 1, "event": "lost", "ts": 5, "pid": null, "count": 3}),
-            json!({"v": 1, "event": "init", "ts": 5, "pid": 7, "tid": 8, "asyncId": 12, "type": "TOKIO_TASK", "triggerAsyncId": 0,
+            json!({"v": 1, "event": "init", "ts": 5, "pid": 7, "tid": 8, "asyncId": 12, "rootAsyncId": 12, "type": "TOKIO_TASK", "triggerAsyncId": 0,
                 "executionAsyncId": null, "existing": false, "inferred": false, "resource": resource}),
-            json!({"v": 1, "event": "resolve", "ts": 5, "pid": 7, "tid": 8, "asyncId": 12, "inferred": false, "outcome": "ready"}),
+            json!({"v": 1, "event": "resolve", "ts": 5, "pid": 7, "tid": 8, "asyncId": 12, "rootAsyncId": 12, "inferred": false, "outcome": "ready"}),
         ];
         for line in lines {
             assert_eq!(fault(&line), None, "{line}");
@@ -68,12 +68,12 @@ mod tests {
     fn a_line_that_lacks_what_is_promised_is_refused() {
         let cases = [
             (
-                json!({"v": 1, "event": "before", "ts": 5, "pid": 7, "tid": 8, "inferred": false}),
+                json!({"v": 1, "event": "before", "ts": 5, "pid": 7, "tid": 8, "rootAsyncId": 1, "inferred": false}),
                 "\"asyncId\" is a required property at ",
             ),
             (json!({"v": 2, "event": "lost", "ts": 5, "count": 1}), "1 was expected at /v"),
             (
-                json!({"v": 1, "event": "resolve", "ts": 5, "pid": 7, "tid": 8, "asyncId": 1, "inferred": false, "outcome": "done"}),
+                json!({"v": 1, "event": "resolve", "ts": 5, "pid": 7, "tid": 8, "asyncId": 1, "rootAsyncId": 1, "inferred": false, "outcome": "done"}),
                 "\"done\" is not one of \"ready\", \"cancelled\" or 2 other candidates at /outcome",
             ),
         ];

@@ -86,11 +86,11 @@ mod tests {
         let mut lines = vec![json!({"event": "target", "ts": 1, "pid": 7, "exe": "/bin/app", "images": []})];
         for id in 1..=born {
             let kind = if id > 5 { "TOKIO_BLOCKING" } else { "TOKIO_TASK" };
-            lines.push(json!({"event": "init", "ts": 2, "pid": 7, "tid": 7, "asyncId": id, "triggerAsyncId": 0, "type": kind,
+            lines.push(json!({"event": "init", "ts": 2, "pid": 7, "tid": 7, "asyncId": id, "rootAsyncId": id, "triggerAsyncId": 0, "type": kind,
                 "executionAsyncId": 0, "existing": false, "resource": {"taskId": id.to_string(), "typeId": format!("ab+{id}")}}));
         }
         for id in (born - died + 1)..=born {
-            lines.push(json!({"event": "destroy", "ts": 3, "pid": 7, "tid": 7, "asyncId": id}));
+            lines.push(json!({"event": "destroy", "ts": 3, "pid": 7, "tid": 7, "asyncId": id, "rootAsyncId": id}));
         }
         lines.push(json!({"event": "gone", "ts": 4, "pid": 7, "reason": "exit", "live": born - died, "unsure": 0}));
         differences_of_ended(&life, &Observed::of(&lines).by_pid[&7][0])

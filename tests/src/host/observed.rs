@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     fn event(event: &str, pid: u32, id: u64) -> Value {
-        json!({"event": event, "ts": id + 10, "pid": pid, "tid": pid, "asyncId": id, "triggerAsyncId": 0, "type": "TOKIO_TASK",
+        json!({"event": event, "ts": id + 10, "pid": pid, "tid": pid, "asyncId": id, "rootAsyncId": id, "triggerAsyncId": 0, "type": "TOKIO_TASK",
             "executionAsyncId": 0, "existing": false, "resource": {"taskId": "1", "typeId": "ab+0x10"}})
     }
 
