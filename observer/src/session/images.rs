@@ -112,13 +112,18 @@ impl Look<'_> {
             return Ok(Ok(analysis));
         }
         let bytes = module.read_file(&file)?;
-        let apart = debug.as_ref().and_then(|debug| debug_bytes(debug, self.say));
         let image = match Image::parse(&bytes) {
-            Ok(image) => with_debug(image, debug.as_ref().zip(apart.as_deref()), self.say),
+            Ok(image) => image,
             Err(reason) => return Ok(Err(reason)),
         };
         (self.say)(2, &format!("analysing {} ({} MiB)", module.path, bytes.len() >> 20));
-        let analysis = plan::analyse(&image, names);
+        let mut analysis = plan::analyse(&image, names);
+        // Most images hold no runtime, and their debug information is large.
+        if let (Analysis::Runtime(_), Some(debug)) = (&analysis, &debug)
+            && let Some(bytes) = debug_bytes(debug, self.say)
+        {
+            analysis = plan::analyse(&with_debug(image, Some((debug, &bytes)), self.say), names);
+        }
         if let Some(key) = key {
             self.disk.keep(&key, &analysis, &bytes, self.say);
         }
@@ -142,7 +147,7 @@ pub(super) fn with_debug<'d>(
     let path = debug.path.display();
     match image.clone().with_debug_file(bytes) {
         Some(image) => {
-            say(1, &format!("debug information from {path}"));
+            say(2, &format!("debug information from {path}"));
             image
         }
         None => {

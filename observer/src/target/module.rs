@@ -95,8 +95,11 @@ impl Module {
             }
         }
         let path = self.path.clone();
-        Err(match (std::fs::metadata(format!("/proc/{pid}")), unreadable) {
-            (Err(_), _) => TargetError::Vanished { pid },
+        // Of one that has ended, and is not yet reaped, there is no executable any more.
+        let exe = std::fs::read_link(format!("/proc/{pid}/exe"));
+        let ended = exe.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        Err(match (ended, unreadable) {
+            (true, _) => TargetError::Vanished { pid },
             (_, true) => {
                 TargetError::NotPermitted { pid, what: path, capability: Capability::DacReadSearch, source: last }
             }
