@@ -61,6 +61,8 @@ pub struct Lives {
     pub faults: Vec<String>,
     /// By process, image (each has a tokio of its own, which counts for itself) and tokio's id.
     by_task: HashMap<(u64, String, u64), u64>,
+    /// Where the triggers lead from each, by the inits. Chains may be long: each is followed by one step.
+    roots: HashMap<u64, u64>,
 }
 
 impl Life {
@@ -148,18 +150,12 @@ impl Lives {
                 lives.faults.push(format!("id {id}: {event} goes back in time"));
             }
             lives.take(event, id, at, line, &mut open, lossy);
-            let (root, leads) = (number(line, "rootAsyncId"), lives.end_of_triggers(id));
+            let (root, leads) = (number(line, "rootAsyncId"), lives.roots.get(&id).copied().unwrap_or(id));
             if root != leads {
                 lives.faults.push(format!("id {id}: {event} has root {root}, its triggers lead to {leads}"));
             }
         }
         (lives, said)
-    }
-
-    /// Where the triggers lead from this one on, by the inits.
-    fn end_of_triggers(&self, id: u64) -> u64 {
-        let trigger = |id: &u64| self.by_id.get(id)?.init["triggerAsyncId"].as_u64().filter(|trigger| *trigger != 0);
-        std::iter::successors(Some(id), trigger).last().unwrap_or(id)
     }
 
     fn take(&mut self, event: &str, id: u64, at: u64, line: &Value, open: &mut HashMap<u64, Vec<u64>>, lossy: bool) {
@@ -230,6 +226,9 @@ impl Lives {
                 self.faults.push(format!("id {id}: {short} {other} was never said"));
             }
         }
+        let trigger = line["triggerAsyncId"].as_u64().filter(|trigger| *trigger != 0);
+        let root = trigger.map_or(id, |trigger| self.roots.get(&trigger).copied().unwrap_or(trigger));
+        self.roots.insert(id, root);
         if let Some(task_id) = life.task_id()
             && let image = line["resource"]["typeId"].as_str().and_then(|id| id.split('+').next()).unwrap_or("")
             && let Some(other) = self.by_task.insert((number(line, "pid"), image.to_owned(), task_id), id)
