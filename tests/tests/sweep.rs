@@ -102,6 +102,8 @@ fn a_busy_healthy_program_is_not_wronged_by_any_of_many_judgements() {
 #[test]
 fn a_young_process_is_not_judged_for_growth_and_that_is_said() {
     let mut fixture = Fixture::start("newest-release", "healthy", &["young"]);
+    // What was not there at the first reading does not grow from reading to reading.
+    until("it starts up", || (fixture.ask().named_if_there("long_ramp")?.born > 0).then_some(()));
     let look = sweep(&[fixture.pid()], &["--for", "2s", "--samples", "4"]).look();
     let places = fixture.ask();
     assert_eq!(look.of("finding", fixture.pid()).count(), 0, "{:?}", look.lines);
