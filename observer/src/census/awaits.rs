@@ -6,6 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::cell::word_at;
 use crate::model::{
     Awaiting, Bias, CellLayout, LiveTask, Part, Phase, Place, Polled, ProcAddr, ShapeId, ShapeKind, Shapes, Standing,
     Suspension, TaskState, Unfollowed,
@@ -200,7 +201,7 @@ impl Reading<'_> {
                 }
             }
             ShapeKind::Pointer(to) => {
-                let (Some(at), Some(of)) = (word(bytes, 0), shapes.get(*to)) else { return };
+                let (Some(at), Some(of)) = (word_at(bytes, 0), shapes.get(*to)) else { return };
                 match self.block(ProcAddr(at), of.size) {
                     Some(value) => self.futures_in(*to, &value, how, depth + 1, found),
                     None if of.future => found.push(unfollowed(&of.name, how, Unfollowed::Unreadable)),
@@ -210,7 +211,7 @@ impl Reading<'_> {
             ShapeKind::Object => self.object(id, bytes, how, depth, found),
             ShapeKind::Slice(of) => {
                 let (Some(at), Some(count), Some(size)) =
-                    (word(bytes, 0), word(bytes, 8), shapes.get(*of).map(|of| of.size))
+                    (word_at(bytes, 0), word_at(bytes, 8), shapes.get(*of).map(|of| of.size))
                 else {
                     return;
                 };
@@ -226,7 +227,9 @@ impl Reading<'_> {
     /// A value behind a table of functions.
     fn object(&mut self, id: ShapeId, bytes: &[u8], how: Polled, depth: u32, found: &mut Vec<Awaiting>) {
         let shapes = self.shapes;
-        let (Some(at), Some(table), Some(shape)) = (word(bytes, 0), word(bytes, 8), shapes.get(id)) else { return };
+        let (Some(at), Some(table), Some(shape)) = (word_at(bytes, 0), word_at(bytes, 8), shapes.get(id)) else {
+            return;
+        };
         let of = match shapes.objects.get(&self.bias.to_virtual(ProcAddr(table))) {
             Some(Some(of)) => *of,
             // Whether anything else is polled is not known.
@@ -342,8 +345,4 @@ fn unfollowed(future: &Arc<str>, how: Polled, why: Unfollowed) -> Awaiting {
 fn within<'b>(bytes: &'b [u8], part: Part, shapes: &Shapes) -> Option<&'b [u8]> {
     let (from, size) = (usize::try_from(part.offset).ok()?, usize::try_from(shapes.get(part.shape)?.size).ok()?);
     bytes.get(from..)?.get(..size)
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..)?.get(..8)?.try_into().ok()?))
 }

@@ -96,8 +96,8 @@ fn images(
     for mapped in &target.entry.images {
         let module = modules.iter().find(|module| module.path == mapped.path);
         let shapes = module.and_then(|module| {
-            let types: Vec<_> = mapped.image.types.values().map(|entry| entry.task.clone()).collect();
             let read = || {
+                let types: Vec<_> = mapped.image.types.values().map(|entry| entry.task.clone()).collect();
                 say(1, &format!("reading how the futures of {} lie in memory", module.path));
                 shapes(module, &types, names, say).map(Arc::new)
             };
@@ -109,7 +109,7 @@ fn images(
 }
 
 fn shapes(module: &Module, types: &[TaskType], names: &Names, say: &dyn Fn(u8, &str)) -> Option<Shapes> {
-    let bytes = match module.file().and_then(|file| module.read_file(&file)) {
+    let bytes = match module.read() {
         Ok(bytes) => bytes,
         Err(error) => {
             say(1, &format!("{} cannot be read: {error}", module.path));

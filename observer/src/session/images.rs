@@ -117,12 +117,12 @@ impl Look<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         (self.say)(2, &format!("analysing {} ({} MiB)", module.path, bytes.len() >> 20));
-        let mut analysis = plan::analyse(&image, names);
+        let mut analysis = plan::analyse(&image, names && debug.is_none());
         // Most images hold no runtime, and their debug information is large.
-        if let (Analysis::Runtime(_), Some(debug)) = (&analysis, &debug)
-            && let Some(bytes) = debug_bytes(debug, self.say)
-        {
-            analysis = plan::analyse(&with_debug(image, Some((debug, &bytes)), self.say), names);
+        if let (Analysis::Runtime(_), Some(debug)) = (&analysis, &debug) {
+            let apart = debug_bytes(debug, self.say);
+            let apart = apart.as_deref().map(|bytes| (debug, bytes));
+            analysis = plan::analyse(&with_debug(image, apart, self.say), names);
         }
         if let Some(key) = key {
             self.disk.keep(&key, &analysis, &bytes, self.say);
@@ -139,22 +139,17 @@ pub(super) fn debug_bytes(debug: &DebugFile, say: &dyn Fn(u8, &str)) -> Option<V
 
 /// The image with its debug information, where that lies apart.
 pub(super) fn with_debug<'d>(
-    image: Image<'d>,
+    mut image: Image<'d>,
     apart: Option<(&DebugFile, &'d [u8])>,
     say: &dyn Fn(u8, &str),
 ) -> Image<'d> {
     let Some((debug, bytes)) = apart else { return image };
     let path = debug.path.display();
-    match image.clone().with_debug_file(bytes) {
-        Some(image) => {
-            say(2, &format!("debug information from {path}"));
-            image
-        }
-        None => {
-            say(1, &format!("{path} is not used: it has another build id than the program"));
-            image
-        }
+    match image.take_debug_file(bytes) {
+        true => say(2, &format!("debug information from {path}")),
+        false => say(1, &format!("{path} is not used: it has another build id than the program")),
     }
+    image
 }
 
 impl Looked {

@@ -86,11 +86,16 @@ impl<'d> Image<'d> {
         Ok(image)
     }
 
-    /// The image with the symbols and the debug information of another file, if that is this image's: it has the same build id.
-    pub fn with_debug_file(self, bytes: &'d [u8]) -> Option<Self> {
-        let file = object::read::elf::ElfFile64::<LittleEndian>::parse(bytes).ok()?;
-        let same = matches!(&self.build_id, BuildId::Gnu(id) if file.build_id().ok()? == Some(&id[..]));
-        same.then_some(Self { apart: Some(bytes), ..self })
+    /// Takes symbols and debug information from another file, if that is this image's: it has the same build id.
+    /// Whether it is.
+    pub fn take_debug_file(&mut self, bytes: &'d [u8]) -> bool {
+        let file = object::read::elf::ElfFile64::<LittleEndian>::parse(bytes);
+        let id = file.ok().and_then(|file| file.build_id().ok().flatten());
+        let same = matches!(&self.build_id, BuildId::Gnu(own) if id == Some(&own[..]));
+        if same {
+            self.apart = Some(bytes);
+        }
+        same
     }
 
     /// The bytes of the file that debug information is in.

@@ -34,11 +34,16 @@ pub(super) struct Function<'a> {
 impl Function<'_> {
     /// The entry that names what this one only refers to.
     pub(super) fn origin(&self, unit: &Unit<Bytes<'_>>) -> Option<usize> {
-        match self.refers? {
-            AttributeValue::UnitRef(UnitOffset(offset)) => unit.header.offset().0.checked_add(offset),
-            AttributeValue::DebugInfoRef(offset) => Some(offset.0),
-            _ => None,
-        }
+        referred(unit, self.refers?)
+    }
+}
+
+/// The entry that an attribute refers to, by its offset in all debug information.
+pub(super) fn referred(unit: &Unit<Bytes<'_>>, value: AttributeValue<Bytes<'_>>) -> Option<usize> {
+    match value {
+        AttributeValue::UnitRef(UnitOffset(offset)) => unit.header.offset().0.checked_add(offset),
+        AttributeValue::DebugInfoRef(offset) => Some(offset.0),
+        _ => None,
     }
 }
 

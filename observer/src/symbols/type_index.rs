@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use gimli::{AttributeValue, EntriesRaw, Operation, Unit, UnitOffset};
 
-use super::subprograms::{Bytes, Search};
+use super::subprograms::{Bytes, Search, referred};
 use crate::model::VirtAddr;
 
 /// The end of the name that a table of functions has.
@@ -192,11 +192,7 @@ fn attributes<'a>(
 
 /// The entry that an attribute refers to.
 pub(super) fn target(unit: &Unit<Bytes<'_>>, value: AttributeValue<Bytes<'_>>) -> Option<Entry> {
-    match value {
-        AttributeValue::UnitRef(UnitOffset(offset)) => unit.header.offset().0.checked_add(offset).map(Entry),
-        AttributeValue::DebugInfoRef(offset) => Some(Entry(offset.0)),
-        _ => None,
-    }
+    referred(unit, value).map(Entry)
 }
 
 /// The full name of the type that a pinned reference refers to, by the entry of the reference's type.

@@ -14,19 +14,6 @@ use crate::model::{
 const HEADER: ProcAddr = ProcAddr(0x10_0000);
 const VTABLE: ProcAddr = ProcAddr(0x55_0000);
 const ID: u64 = 7;
-const LAYOUT: CellLayout = CellLayout {
-    state: 0,
-    queue_next: 8,
-    vtable: 16,
-    owner: 24,
-    scheduler: 32,
-    id: 40,
-    spawn_location: None,
-    trailer: 128,
-    align: 128,
-    stage_tagged: true,
-};
-
 /// Memory by bytes, and what each reading of an address changes afterwards.
 #[derive(Default)]
 struct Made {
@@ -113,7 +100,7 @@ fn read(made: &mut Made, shapes: &Shapes) -> Result<Awaiting, NoAwaits> {
         spawn_location: None,
         running_on: None,
     };
-    awaits(made, &task, &LAYOUT, (shapes, ShapeId(0), Bias(0)))
+    awaits(made, &task, &CellLayout::sample(), (shapes, ShapeId(0), Bias(0)))
 }
 
 fn awaiting(future: &str, standing: Standing, on: Vec<Awaiting>) -> Awaiting {
