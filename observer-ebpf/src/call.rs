@@ -19,10 +19,10 @@ pub const RETURN_ADDRESS: u64 = 8;
 pub fn enter(ctx: ProbeContext) -> u32 {
     let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
     let subject = first_argument(&ctx);
+    let hit = report_entry(&ctx, hit, subject);
     if !open_calls::open(&hit, subject) {
         maps::count(Counter::EntriesForgotten);
     }
-    report_entry(&ctx, &hit, subject);
     0
 }
 
@@ -30,7 +30,7 @@ pub fn enter(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn enter_only(ctx: ProbeContext) -> u32 {
     let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
-    report_entry(&ctx, &hit, first_argument(&ctx));
+    report_entry(&ctx, hit, first_argument(&ctx));
     0
 }
 
@@ -73,14 +73,17 @@ pub fn first_argument(ctx: &ProbeContext) -> u64 {
     unsafe { (*ctx.regs).rdi }
 }
 
-/// Reports an entry at once.
+/// Reports an entry at once; the hit with its time.
 #[inline(always)]
-pub fn report_entry<C: EbpfContext>(ctx: &C, hit: &Hit, subject: u64) {
+pub fn report_entry<C: EbpfContext>(ctx: &C, hit: Hit, subject: u64) -> Hit {
     let mut draft = Draft::new();
     let flags = header::copy_head(draft.head(), subject);
     if flags != 0 {
         header::say_unreadable(subject, hit.point(), hit.tid());
     }
-    draft.describe(hit, RecordKind::Enter, flags, hit.sp, subject, header::far_word(subject, hit.far()));
+    let far = header::far_word(subject, hit.far());
+    let hit = hit.dated_now();
+    draft.describe(&hit, RecordKind::Enter, flags, hit.sp, subject, far);
     draft.send::<RECORD_WITH_HEAD, _>(ctx);
+    hit
 }

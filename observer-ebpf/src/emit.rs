@@ -47,13 +47,14 @@ pub struct Hit {
 }
 
 impl Hit {
-    /// Counts the hit and takes its time; `None` for one of a process that is not to be reported.
+    /// Counts the hit; `None` for one of a process that is not to be reported. Its time is to follow, once all is read that
+    /// is read: asking for it twice costs the target 40 ns more.
     #[inline(always)]
     pub fn take<C: EbpfContext>(ctx: &C, regs: *const pt_regs) -> Option<Self> {
-        Some(Self::counted_as(Counter::Hits, ctx, regs)?.dated_now())
+        Self::counted_as(Counter::Hits, ctx, regs)
     }
 
-    /// The same at a return, without a time, which is to follow: asking for it twice costs the target 40 ns more.
+    /// The same at a return.
     #[inline(always)]
     pub fn take_return<C: EbpfContext>(ctx: &C, regs: *const pt_regs) -> Option<Self> {
         Self::counted_as(Counter::Returns, ctx, regs)
@@ -79,7 +80,8 @@ impl Hit {
     }
 
     /// The same hit, with the time now. A program can be preempted between its first instruction and its reading of
-    /// memory: what a return saw must not be dated before what others did to that memory meanwhile.
+    /// memory: what it saw must not be dated before what others did to that memory meanwhile. Dated too late it does no harm:
+    /// what has been done to a task since is not undone, and at an entry the call has not begun yet.
     #[inline(always)]
     pub fn dated_now(self) -> Self {
         // SAFETY: the helper takes nothing.

@@ -10,6 +10,8 @@ use observer_common::{FLAG_HEAD_UNREADABLE, FLAG_STAGE_UNREADABLE, HEAD_WORDS, S
 /// The state word's bit for "complete". It only picks the record's length, and whether there is one
 /// at all: user space reads the word itself.
 const COMPLETE: u64 = 2;
+/// Its bit for "somebody has its handle".
+const HAS_HANDLE: u64 = 8;
 /// Its bit for "to be cancelled".
 const CANCELLED: u64 = 0x20;
 /// The state word counts references from this bit on.
@@ -56,26 +58,32 @@ pub fn copy_stage(stage: *mut Stage, head: *const Head, header: u64) -> u16 {
     let behind_head = header.wrapping_add(size_of::<Head>() as u64);
     // SAFETY: as in `copy_head`.
     let read = unsafe { bpf_probe_read_user(stage.cast(), size_of::<Stage>() as u32, behind_head as *const _) };
-    if read == 0 && is_as_it_was(head, header) { 0 } else { FLAG_STAGE_UNREADABLE }
+    if read == 0 && is_as_it_was(head, stage, header) { 0 } else { FLAG_STAGE_UNREADABLE }
 }
 
-/// Words from the header on that stay as they are in a completed task, its first aside: the link of its queue, the vtable, the owner,
-/// the scheduler and the id, which tells it from the next task that is given the cell.
-const STAYING: usize = 6;
+/// Words behind the head that are looked at twice: with those of the head itself, as far as an outcome's own words go.
+const TOLD: usize = 4;
 
-/// Whether the completed task whose head was copied still stands there: another thread may have freed it since, and what was read
-/// of its stage be somebody else's. An allocator that is given the cell back, or whoever gets it then, writes to its first words;
-/// a task of the same type that has got it, and is complete too by now, has another id.
+/// Whether the completed task whose head and stage were copied still stands there, with the outcome that was copied. Another thread may
+/// have freed it since, and what was read be somebody else's: an allocator that is given the cell back, or whoever gets it then,
+/// writes to its first words; a task of the same type that has got it, and is complete too by now, has another id. Or another
+/// thread may have taken the outcome out, or dropped it: it writes the whole stage, what is left of its own stack first and last
+/// the word that says that nothing is there any more. Who drops it takes the handle's bit away before that.
 #[inline(always)]
-fn is_as_it_was(head: *const Head, header: u64) -> bool {
-    let mut words = [0u64; STAYING];
+fn is_as_it_was(head: *const Head, stage: *const Stage, header: u64) -> bool {
+    let mut words = [0u64; HEAD_WORDS + TOLD];
     // SAFETY: as in `copy_head`, into words of our own.
     let read = unsafe { bpf_probe_read_user((&raw mut words).cast(), size_of_val(&words) as u32, header as *const _) };
-    let [state, next, vtable, owner, scheduler, id] = words;
     // SAFETY: the program's own memory, which has been written.
-    let before = unsafe { &*head };
-    let differs =
-        (next ^ before[1]) | (vtable ^ before[2]) | (owner ^ before[3]) | (scheduler ^ before[4]) | (id ^ before[5]);
+    let (before, stage) = unsafe { (&*head, &*stage) };
+    let state = words[0];
+    let mut differs = (state ^ before[0]) & HAS_HANDLE;
+    for n in 1..HEAD_WORDS {
+        differs |= words[n] ^ before[n];
+    }
+    for n in 0..TOLD {
+        differs |= words[HEAD_WORDS + n] ^ stage[n];
+    }
     read == 0 && state & COMPLETE != 0 && is_alive(state) && differs == 0
 }
 

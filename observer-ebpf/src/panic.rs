@@ -12,7 +12,7 @@ use crate::quiet;
 /// Reports it.
 #[uprobe]
 pub fn raise(ctx: ProbeContext) -> u32 {
-    let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
+    let Some(hit) = Hit::take(&ctx, ctx.regs).map(Hit::dated_now) else { return 0 };
     quiet::disturb(&hit);
     let mut draft = Draft::new();
     draft.describe(&hit, RecordKind::Raise, 0, hit.sp, 0, 0);

@@ -38,7 +38,7 @@ pub fn mint(ctx: ProbeContext) -> u32 {
 /// not seen must not get another task's.
 #[uprobe]
 pub fn birth(ctx: ProbeContext) -> u32 {
-    let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
+    let Some(hit) = Hit::take(&ctx, ctx.regs).map(Hit::dated_now) else { return 0 };
     // Who is polled here is the new task's trigger.
     quiet::disturb(&hit);
     let mut draft = Draft::new();

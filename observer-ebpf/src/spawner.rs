@@ -30,7 +30,7 @@ struct Bare {
 /// Reports the id that the cookie's register holds, with the spawner.
 #[uprobe]
 pub fn spawn(ctx: ProbeContext) -> u32 {
-    let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
+    let Some(hit) = Hit::take(&ctx, ctx.regs).map(Hit::dated_now) else { return 0 };
     // No task has the id 0: user space says that the cookie names no register.
     let subject = register(ctx.regs, hit.register()).unwrap_or(0);
     // SAFETY: the helper takes nothing.

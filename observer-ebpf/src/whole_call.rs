@@ -53,7 +53,7 @@ fn begin(ctx: &ProbeContext) -> u32 {
     let subject = first_argument(ctx);
     let Some(row) = Row::to_begin(&hit) else {
         maps::count(Counter::EntriesForgotten);
-        report_entry(ctx, &hit, subject);
+        report_entry(ctx, hit, subject);
         return WANTED;
     };
     let record = row.record();
@@ -67,7 +67,7 @@ fn begin(ctx: &ProbeContext) -> u32 {
         (*record).entry.flags = u64::from(flags);
         (*record).name(hit.cookie, hit.sp, subject, hit.tid(), hit.tgid());
     }
-    row.open(hit.ts);
+    row.open(hit.dated_now().ts);
     WANTED
 }
 

@@ -6,7 +6,7 @@
 //! | poll, shutdown | not complete | there, not complete | - | none: pending, or another call runs it |
 //! | poll, shutdown | not complete | there, complete | a `JoinError` with a payload is stored | panicked |
 //! | poll, shutdown | not complete | there, complete | a `JoinError` without is stored, cancelled bit | cancelled |
-//! | poll, shutdown | not complete | there, complete | an output is stored | ready, whatever was raised or asked for |
+//! | poll, shutdown | not complete | there, complete | an output, not idle and cancelled at entry | ready, whatever was raised or asked for |
 //! | poll, shutdown | not complete | gone, or its output was taken | a panic was raised in this call | panicked (inferred) |
 //! | poll | idle, cancelled | complete or gone | - | cancelled |
 //! | any | running, unseen, or contested | complete or gone | - | unknown: another call may have completed it |
@@ -17,6 +17,9 @@
 //!
 //! From the first row that fits on. Contested is a shutdown that was open at the same time as a poll: either may have
 //! won. Where panics exist and are not seen, every row below the evidence says unknown.
+//!
+//! What is stored is evidence only while somebody has the handle: where nobody has it, who completes the task drops what
+//! it stored at once, and what another thread drops while it is read is neither one thing nor the other.
 //!
 //! Why "no cancelled bit ever seen" proves that nobody aborted: who aborts holds a handle, whose drop after an abort
 //! always takes the slow path, which is a probed function, and its entry shows the bit.
@@ -63,7 +66,8 @@ pub(super) fn outcome(ending: &Ending) -> Verdict {
     if !runs || ending.entered.is_complete() || !finished {
         return Verdict::Pending;
     }
-    let evidence = ending.alive.and(ending.evidence);
+    let evidence = ending.alive.filter(|state| state.has_join_interest()).and(ending.evidence);
+    let idle = ending.entered.is_idle();
     let cancels = ending.role == Role::Shutdown || ending.entered.is_cancelled();
     let may_have_panicked = match ending.panics {
         PanicSight::Probed => ending.raised,
@@ -73,7 +77,8 @@ pub(super) fn outcome(ending: &Ending) -> Verdict {
     match evidence {
         Some(StageEvidence::PanicStored) if may_have_panicked => return seen(Outcome::Panicked),
         Some(StageEvidence::CancellationStored) if cancels || ending.cancel_seen => return seen(Outcome::Cancelled),
-        Some(StageEvidence::OutputStored) => return seen(Outcome::Ready),
+        // Who enters it idle and cancelled never runs it.
+        Some(StageEvidence::OutputStored) if !(idle && ending.entered.is_cancelled()) => return seen(Outcome::Ready),
         _ => {}
     }
     if ending.raised {
@@ -82,7 +87,6 @@ pub(super) fn outcome(ending: &Ending) -> Verdict {
     if may_have_panicked {
         return seen(Outcome::Unknown);
     }
-    let idle = ending.entered.is_idle();
     seen(match ending.role {
         _ if idle && ending.entered.is_cancelled() => Outcome::Cancelled,
         _ if !idle || ending.contested => Outcome::Unknown,
@@ -150,6 +154,18 @@ mod tests {
         assert_eq!(said(stored), Some((Outcome::Cancelled, false)));
         let output = Ending { evidence: Some(StageEvidence::OutputStored), ..stored };
         assert_eq!(said(output), Some((Outcome::Ready, false)));
+    }
+
+    #[test]
+    fn what_seems_to_be_stored_while_another_thread_drops_it_is_no_evidence() {
+        // As read while a shutdown on another thread, which had cancelled the task, dropped what it had stored.
+        let output = Some(StageEvidence::OutputStored);
+        let poll = Ending { entered: TaskState(0x80), alive: Some(TaskState(0x66)), evidence: output, ..completed() };
+        let raced = Ending { contested: true, cancel_seen: true, ..poll };
+        assert_eq!(said(raced), Some((Outcome::Unknown, false)));
+        let asked = Ending { entered: TaskState(0xa4), ..raced };
+        assert_eq!(said(asked), Some((Outcome::Cancelled, false)));
+        assert_eq!(said(Ending { alive: Some(TaskState(0x6a)), ..asked }), Some((Outcome::Cancelled, false)));
     }
 
     #[test]
