@@ -137,7 +137,7 @@ impl Lives {
             *said.entry(event).or_default() += 1;
             let of_the_stream =
                 matches!(event, "start" | "end" | "lost" | "target" | "gone" | "degraded" | "tier" | "overhead");
-            if of_the_stream || matches!(event, "interval" | "busy" | "blocking") {
+            if of_the_stream || matches!(event, "interval" | "busy" | "blocking" | "spawned" | "spawnStack") {
                 continue;
             }
             if event == "polls" {

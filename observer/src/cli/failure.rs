@@ -25,6 +25,9 @@ pub enum Failure {
     /// A bound to what samples cost.
     #[error("--tier sampled has no --max-overhead")]
     SamplesAreNotGoverned,
+    /// Stacks of spawns, where no births are said.
+    #[error("--stacks says what a birth was spawned through, and births are not among the events")]
+    StacksNeedBirths,
     /// How to attach, where nothing is.
     #[error("--tier sampled attaches nothing")]
     NothingAttached,
@@ -94,6 +97,7 @@ impl Failure {
             | Self::TierIsCensus
             | Self::OnlySampled(_)
             | Self::SamplesAreNotGoverned
+            | Self::StacksNeedBirths
             | Self::NothingAttached => code::USAGE,
             Self::OutputFile { .. } => code::RUN_TIME,
             Self::Session(error) => session_code(error),
@@ -115,6 +119,9 @@ impl Failure {
             Self::SamplesAreNotGoverned => {
                 "leave --max-overhead out (samples add nothing to speak of; --hz bounds them), or choose another --tier"
                     .to_owned()
+            }
+            Self::StacksNeedBirths => {
+                "add init to --events (or leave --events and --tier sampled out), or leave --stacks out".to_owned()
             }
             Self::NothingAttached => "leave --attach-with, --allow-slow and --empty-probes out".to_owned(),
             Self::OutputFile { .. } => "choose a file that this user may create, or - for standard output".to_owned(),

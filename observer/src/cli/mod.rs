@@ -49,6 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
     match args.tier {
         Some(Tier::Sampled) if args.max_overhead.is_some() => return Err(Failure::SamplesAreNotGoverned),
+        Some(Tier::Sampled) if args.stacks => return Err(Failure::StacksNeedBirths),
         Some(Tier::Sampled) => return sampled::run(args),
         Some(Tier::Census) => return Err(Failure::TierIsCensus),
         Some(Tier::Full | Tier::Polls | Tier::Lifecycle | Tier::Spawns) | None => {}
@@ -62,6 +63,9 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
     let Common { json, .. } = args.common;
     let selection = args.selection().ok_or(Failure::NothingSelected)?;
     let events: EventSet = args.events.map_or(tier.events(), |list| list.0);
+    if args.stacks && !events.init {
+        return Err(Failure::StacksNeedBirths);
+    }
     let sums = may_sum.then(|| args.sampling.interval.map_or(sampled::INTERVAL, |every| every.0));
     let samples = governed.map(|_| sampled::options(&args, selection.clone()));
     let Opened { out, colour } = open(&args.common)?;
@@ -72,6 +76,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         events,
         slow: if args.allow_slow { Slow::Allowed } else { Slow::LeftOut },
         sums,
+        stacks: args.stacks,
         governed,
         keep_probes: args.keep_probes.0,
         overhead_every: args.overhead_every.0,

@@ -14,6 +14,7 @@ mod facts;
 mod hash;
 mod id;
 mod image;
+mod long_stack;
 mod mapping;
 mod naming;
 mod origin;
@@ -45,6 +46,7 @@ pub use facts::{Analysis, IdPlaces, ImageFacts, ImagePlan, LoadSegment, OBSERVER
 pub use hash::{QuickMap, QuickSet};
 pub use id::{AsyncId, Pid, TargetId, TaskId, Tid};
 pub use image::{BuildId, TypeId, content_hash};
+pub use long_stack::{Before, LongStack, LongStackId};
 pub use mapping::{AddressRange, FileId};
 pub use naming::{Naming, Place, Unnamed};
 pub use observation::{Cell, CellWords, Frame, Observation, Seen, StageEvidence, StageWords};

@@ -29,7 +29,7 @@ pub struct Ancestor {
 }
 
 /// Where a chain of ancestors ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Beyond {
     /// No task: it was spawned by code outside of any.
     NoTask,

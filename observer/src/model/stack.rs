@@ -160,6 +160,9 @@ pub enum Saved {
 pub enum NoRule {
     /// No file is mapped there.
     NoImage,
+    /// It is where a function returns to whose return is probed, ours or another's: the kernel keeps the caller's place, and nobody
+    /// else has it.
+    Trampoline,
     /// The image has no unwind table (`.eh_frame`), or one that cannot be read.
     NoTable,
     /// The image's unwind table knows no code there.

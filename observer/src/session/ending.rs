@@ -26,8 +26,9 @@ pub(super) fn finish(
     if let Some(reason) = malformed {
         say(1, &format!("{} records could not be understood; the first: {reason}", totals.malformed));
     }
+    let stacks = stream.stacks().map(|stacks| stacks.counts()).transpose()?;
     let (sink, out) = stream.sink();
-    let end = End { at: detaching, reason, totals, detach, overhead, tiers };
+    let end = End { at: detaching, reason, totals, detach, overhead, tiers, stacks };
     sink.end(&end, out).and_then(|()| out.flush()).map_err(SessionError::Output)
 }
 

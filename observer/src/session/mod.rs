@@ -21,8 +21,10 @@ mod images;
 mod inspect;
 mod inspection;
 mod machine;
+mod long_stacks;
 mod meter;
 mod named;
+mod namer;
 mod observing;
 mod origins;
 mod outlet;
@@ -92,6 +94,8 @@ pub struct Options {
     pub slow: Slow,
     /// Sum polls up by task instead of saying each, and report so often.
     pub sums: Option<Duration>,
+    /// Say what each birth was spawned through. Of named processes, and the images that they have at the start.
+    pub stacks: bool,
     /// Keep what observing adds under a cap, by telling less; `sums` must be there, if polls may come to be summed.
     pub governed: Option<Governed>,
     /// With [`Selection::Everyone`], how long probes stay in a program that nobody runs any more.

@@ -102,6 +102,7 @@ impl<'a, 'f> Observing<'a, 'f> {
             self.changed(changes);
             self.works.stream.report_costs(now, self.works.probes, self.works.costs, woken == Woken::Asked)?;
             self.works.stream.report_sums(now, false).map_err(SessionError::Output)?;
+            self.works.stream.report_stacks(now, false).map_err(SessionError::Output)?;
             self.govern(monotonic_now())?;
             for text in self.works.probes.kernel_log() {
                 (self.works.say)(3, &format!("kernel side: {text}"));

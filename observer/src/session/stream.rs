@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::attach::{AttachError, Probes};
+use crate::attach::{AttachError, Counters, Probes};
 use crate::decode::{CallParts, Malformed, Merger, decode, image_of};
 use crate::lifecycle::{Census, Left, Lifecycle};
 use crate::model::{Event, EventKind, FileId, Ns, Pid, Sight, TargetId, Tid};
-use crate::sink::{Gone, Sink, Stepped, Totals};
+use crate::sink::{Gone, Sink, Spawned, Stepped, Totals};
 
 use super::budget::Level;
 use super::error::SessionError;
+use super::long_stacks::LongStacks;
 use super::outlet::{Left as Unwritten, Outlet};
 use super::overhead::{Costs, as_far_as_known};
 use super::population::{Attached, Beginning, Change, Ending, Population, Step};
@@ -98,6 +99,8 @@ pub(super) struct Stream {
     sums: Option<Sums>,
     /// `None` where it does not change which polls are said.
     said_polls: Option<SaidPolls>,
+    /// `None` where nobody asked for them.
+    stacks: Option<LongStacks>,
 }
 
 impl Stream {
@@ -131,12 +134,33 @@ impl Stream {
             changes: Vec::new(),
             sums,
             said_polls: None,
+            stacks: None,
         }
     }
 
     /// Whether each poll is said may change from now on: at first it is. Those that are not said are summed up, where there are sums.
     pub(super) fn may_sum_up(&mut self) {
         self.said_polls = Some(SaidPolls::new());
+    }
+
+    /// Births are said with the stacks that they were spawned through.
+    pub(super) fn say_stacks(&mut self, stacks: LongStacks) {
+        self.stacks = Some(stacks);
+    }
+
+    /// The stacks, if they are said.
+    pub(super) fn stacks(&mut self) -> Option<&mut LongStacks> {
+        self.stacks.as_mut()
+    }
+
+    /// Says of stacks what has become known, or all that is left.
+    pub(super) fn report_stacks(&mut self, now: Ns, last: bool) -> io::Result<()> {
+        let Self { stacks: Some(stacks), sink, out, .. } = self else { return Ok(()) };
+        if !last && out.is_full() {
+            return Ok(());
+        }
+        let told = if last { stacks.rest() } else { stacks.told() };
+        told.iter().try_for_each(|stack| sink.stack(now, stack, out))
     }
 
     pub(super) fn lifecycle(&mut self) -> &mut Lifecycle {
@@ -217,6 +241,9 @@ impl Stream {
 
     /// Says the events up to the horizon, or as many as find room. Gives what became of the targets, and when.
     pub(super) fn release(&mut self, horizon: Ns) -> io::Result<Vec<(Ns, Change)>> {
+        if let Some(stacks) = &mut self.stacks {
+            stacks.fill();
+        }
         self.say_up_to(horizon, true)?;
         self.out.flush()?;
         Ok(std::mem::take(&mut self.changes))
@@ -294,7 +321,7 @@ impl Stream {
 
     /// A target begins, changes or ends.
     fn change(&mut self, at: Ns, change: Change) -> io::Result<()> {
-        let Self { population, lifecycle, sink, out, totals, sums, said_polls, .. } = self;
+        let Self { population, lifecycle, sink, out, totals, sums, said_polls, stacks, .. } = self;
         match change {
             Change::Begins { id, why } => {
                 let Some(entry) = population.catalog().target(id) else { return Ok(()) };
@@ -312,6 +339,9 @@ impl Stream {
                 }
                 if let Some(polls) = said_polls {
                     polls.process_ended(pid);
+                }
+                if let Some(stacks) = stacks {
+                    stacks.process_ended(pid);
                 }
                 let Left { live, unsure } = lifecycle.target_ended(id);
                 totals.ended_with_process += live;
@@ -372,12 +402,19 @@ impl Stream {
         asked: bool,
     ) -> Result<(), SessionError> {
         if asked || costs.is_due(now) {
-            let overhead = costs.report(now, probes.counters()?, self.records);
+            let overhead = costs.report(now, self.counters(probes)?, self.records);
             let overhead = as_far_as_known(overhead, self.population.catalog());
             let Self { sink, out, .. } = self;
             sink.overhead(now, &overhead, out).and_then(|()| out.flush()).map_err(SessionError::Output)?;
         }
         Ok(())
+    }
+
+    /// What the kernel side has counted, of events and of stacks.
+    pub(super) fn counters(&self, probes: &Probes) -> Result<Counters, SessionError> {
+        let events = probes.counters()?;
+        let stacks = self.stacks.as_ref().map_or(Ok(Counters::default()), LongStacks::counters)?;
+        Ok(Counters { hits: events.hits + stacks.hits, foreign: events.foreign + stacks.foreign, ..events })
     }
 
     /// What was in the rings at this moment has been read.
@@ -452,6 +489,12 @@ impl Stream {
             }
             if one_by_one != Some(false) {
                 said = said.and_then(|()| self.sink.event(&event, &mut self.out));
+            }
+            if let Some(stack) = self.stacks.as_mut().and_then(|stacks| stacks.take(&event))
+                && let Some(id) = event.kind.id()
+            {
+                let spawned = Spawned { at: event.at, pid: event.pid, id, stack };
+                said = said.and_then(|()| self.sink.spawned(&spawned, &mut self.out));
             }
         }
         said

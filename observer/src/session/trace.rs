@@ -21,6 +21,7 @@ use super::follow::{FEW_NEWS_PAGES, Follower, NEWS_PAGES};
 use super::governing::Governing;
 use super::held::Held;
 use super::images::Images;
+use super::long_stacks::LongStacks;
 use super::named::{Named, Reached};
 use super::observing::{Observing, Works};
 use super::outlet::Outlet;
@@ -31,6 +32,7 @@ use super::reader::Reader;
 use super::sampled::{Reserved, Whom};
 use super::select::{Targets, select};
 use super::setup::{Looking, Setup, set_up};
+use super::spawns::{SpawnOptions, Spawns};
 use super::stream::{Stream, WINDOW};
 use super::sums::Sums;
 use super::tier::Tier;
@@ -51,6 +53,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let looking = Looking { events: options.events, slow: options.slow, spawners: false };
     let Setup { catalog, attachments, targets, .. } = set_up(&processes, &mut images, looking)?;
     let named = Named::prepare(attachments, &processes)?;
+    let spawns = options.stacks.then(|| spawns(options, &processes, &mut images)).transpose()?;
     let mut probes = Probes::load(&attach::Options {
         mechanism: options.mechanism,
         ring_pages: options.ring_pages,
@@ -89,7 +92,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let every_poll = matches!(quiet(options), Quiet::Reported | Quiet::Governed);
     let kernel_sums = probes.poll_sums()?;
     let sums = options.sums.map(|every| Sums::new(Ns::of(every), kernel_sums));
-    let failed = |source| SessionError::System { what: "start threads for rings and output", source };
+    let failed = |source| SessionError::System { what: "start threads for rings, output and names", source };
     let (bell, ear) = bell::hang().map_err(failed)?;
     let out = Outlet::begin(out, bell.another().map_err(failed)?).map_err(failed)?;
     let mut stream = Stream::new(population, Lifecycle::new(rules), (sink, out), every_poll, sums);
@@ -111,6 +114,10 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         attached.missing.push(Missing { event: "busy", reason });
         None
     });
+    if let Some(spawns) = spawns {
+        attached.missing.extend(spawns.missing().iter().cloned());
+        stream.say_stacks(LongStacks::begin(spawns).map_err(failed)?);
+    }
     attached.say_start(&mut stream, &probes, &follower)?;
     let every = Ns::of(options.overhead_every);
     let mut costs = Costs::new(attached.at, every, probes.hit_ns());
@@ -138,6 +145,9 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     stream.fill(&mut reader, detaching);
     let counted = looked.and_then(|()| stream.count_lost(&probes, detaching));
     follower.end(detaching, &mut stream, &probes);
+    if let Some(stacks) = stream.stacks() {
+        stacks.detach();
+    }
     let detach = monotonic_now().since(detaching);
     stream.fill(&mut reader, detaching);
     drop(reader);
@@ -146,7 +156,8 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         // What was seen after the probes began to be taken out is half the truth: some were gone already.
         stream.release_all(detaching).map_err(SessionError::Output)?;
         stream.report_sums(detaching, true).map_err(SessionError::Output)?;
-        let overhead = costs.all(detaching, probes.counters()?, stream.records_read());
+        stream.report_stacks(detaching, true).map_err(SessionError::Output)?;
+        let overhead = costs.all(detaching, stream.counters(&probes)?, stream.records_read());
         let overhead = as_far_as_known(overhead, stream.population.catalog());
         let tiers = governing.map_or(Ok(Vec::new()), |governing| governing.end(detaching, &mut stream))?;
         finish(&mut stream, reason, (detaching, detach), (overhead, tiers), &say)?;
@@ -161,6 +172,12 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     runtime.shutdown_background();
     outlive(running, &say);
     ended.or_else(SessionError::unless_nobody_reads)
+}
+
+/// Probes where the tasks of these processes take their ids, for the stacks that they are spawned through.
+fn spawns(options: &Options, processes: &[Arc<Process>], images: &mut Images<'_>) -> Result<Spawns, SessionError> {
+    let wanted = SpawnOptions { mechanism: options.mechanism, caps: LongStacks::caps(), ..SpawnOptions::default() };
+    Spawns::of_images(processes, &wanted, images)
 }
 
 /// What becomes of polls that change nothing: where nobody asks for each of them, nobody needs a record of them.

@@ -2,6 +2,7 @@
 //!
 //! Does not know where events come from, nor where the bytes go: the writer is an argument.
 
+mod chains;
 mod doctor;
 mod image_lines;
 mod json;
@@ -12,7 +13,7 @@ mod totals;
 
 use std::io::{self, Write};
 
-use crate::model::{AsyncId, Event, Missing, Ns, Pid, PollSum, TargetEntry};
+use crate::model::{AsyncId, Event, LongStack, LongStackId, Missing, Ns, Pid, PollSum, TargetEntry};
 
 pub use doctor::{
     DoctorJson, DoctorReport, DoctorResult, DoctorRow, DoctorSink, DoctorText, ExpectedOf, Fact, PointsOf, SlowOf,
@@ -122,6 +123,32 @@ pub struct Stepped {
     pub cap: f64,
 }
 
+/// A resource's birth has brought its stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spawned {
+    /// When it was born, on the probes' clock.
+    pub at: Ns,
+    /// Its process.
+    pub pid: Option<Pid>,
+    /// Which.
+    pub id: AsyncId,
+    /// The number of what it was spawned through.
+    pub stack: LongStackId,
+}
+
+/// Stacks of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackCounts {
+    /// Different ones.
+    pub different: u64,
+    /// Births that were seen, without a stack.
+    pub without: u64,
+    /// Spawns whose record found no room.
+    pub lost: u64,
+    /// Spawns whose record could not be understood.
+    pub malformed: u64,
+}
+
 /// How long a tier has held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TierTime {
@@ -168,6 +195,8 @@ pub struct End {
     pub overhead: Overhead,
     /// How long each tier has held, where that could change; else empty.
     pub tiers: Vec<TierTime>,
+    /// How many stacks there were, where they were asked for.
+    pub stacks: Option<StackCounts>,
 }
 
 /// A rendering of one stream.
@@ -188,6 +217,10 @@ pub trait Sink {
     fn overhead(&mut self, at: Ns, overhead: &Overhead, out: &mut dyn Write) -> io::Result<()>;
     /// One event.
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
+    /// Right behind a birth: what it was spawned through.
+    fn spawned(&mut self, spawned: &Spawned, out: &mut dyn Write) -> io::Result<()>;
+    /// What a number stands for: once, as soon as its names have been read, behind that of its spawner.
+    fn stack(&mut self, at: Ns, stack: &LongStack, out: &mut dyn Write) -> io::Result<()>;
     /// The stream ends.
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()>;
 }

@@ -6,12 +6,13 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::model::{
-    AsyncId, Event, EventKind, EventSet, Missing, Naming, Ns, Pid, Place, Resource, ResourceFacts, TargetEntry, Tid,
-    TypeEntry, TypeId,
+    AsyncId, Event, EventKind, EventSet, LongStack, Missing, Naming, Ns, Pid, Place, Resource, ResourceFacts,
+    TargetEntry, Tid, TypeEntry, TypeId,
 };
 
+use super::chains::Chains;
 use super::image_lines::write_image;
-use super::{End, Gone, Overhead, Polled, Sink, Start, Stepped, TierTime};
+use super::{End, Gone, Overhead, Polled, Sink, Spawned, StackCounts, Start, Stepped, TierTime};
 
 /// How many groups of live resources the summary lists.
 const GROUPS_LISTED: usize = 10;
@@ -26,6 +27,7 @@ pub struct Text {
     began: Ns,
     many: bool,
     live: HashMap<AsyncId, Live>,
+    chains: Chains,
 }
 
 /// What later lines about a live resource repeat.
@@ -41,13 +43,14 @@ impl Text {
     /// Writes only these events; `lost` and the summary always. `colour` should be true only where the output is a
     /// terminal and NO_COLOR is not set.
     pub fn new(events: EventSet, colour: bool) -> Self {
-        Self { colour, events, began: Ns(0), many: false, live: HashMap::new() }
+        Self { colour, events, began: Ns(0), many: false, live: HashMap::new(), chains: Chains::default() }
     }
 
     fn paint(&self, word: &str) -> String {
         let colour = match word {
             "init" => AnsiColor::Green,
             "before" | "after" | "polls" => AnsiColor::Cyan,
+            "spawned" | "stack" => AnsiColor::Green,
             "resolve" => AnsiColor::Blue,
             "destroy" => AnsiColor::Magenta,
             "target" | "gone" | "tier" => AnsiColor::Yellow,
@@ -231,6 +234,20 @@ impl Sink for Text {
         writeln!(out, "{seconds:>12.6}  {}  {}", self.paint("overhead"), cost(overhead))
     }
 
+    fn spawned(&mut self, spawned: &Spawned, out: &mut dyn Write) -> io::Result<()> {
+        let seconds = spawned.at.since(self.began).0 as f64 / 1e9;
+        let pid = spawned.pid.filter(|_| self.many).map_or(String::new(), |pid| format!("pid {pid}  "));
+        let (word, id, stack) = (self.paint("spawned"), spawned.id, spawned.stack);
+        writeln!(out, "{seconds:>12.6}  {pid}{word}  #{id}  through stack {stack}")
+    }
+
+    fn stack(&mut self, at: Ns, stack: &LongStack, out: &mut dyn Write) -> io::Result<()> {
+        let seconds = at.since(self.began).0 as f64 / 1e9;
+        let pid = if self.many { format!("pid {}  ", stack.pid) } else { String::new() };
+        writeln!(out, "{seconds:>12.6}  {pid}{}  {}, spawned through", self.paint("stack"), stack.id)?;
+        self.chains.write(stack, out)
+    }
+
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
         let totals = &end.totals;
         let least = if totals.lost > 0 { "at least " } else { "" };
@@ -258,6 +275,13 @@ impl Sink for Text {
         if !end.tiers.is_empty() {
             let held = |time: &TierTime| format!("{} {:.1} s", time.tier, time.held.0 as f64 / 1e9);
             writeln!(out, "tiers: {}", end.tiers.iter().map(held).collect::<Vec<_>>().join(", "))?;
+        }
+        if let Some(StackCounts { different, without, lost, malformed }) = end.stacks {
+            let spoilt = match (lost, malformed) {
+                (0, 0) => String::new(),
+                _ => format!(" ({lost} found no room, {malformed} could not be understood)"),
+            };
+            writeln!(out, "stacks: {different} different ones, {without} births without one{spoilt}")?;
         }
         writeln!(out, "cost: {}", cost(&end.overhead))
     }

@@ -69,6 +69,7 @@ fn in_words(why: NotFollowed) -> &'static str {
     match why {
         NotFollowed::NoRegisters => "no registers",
         NotFollowed::Ends(UnwindEnd::NoRule(NoRule::NoImage)) => "code of no file",
+        NotFollowed::Ends(UnwindEnd::NoRule(NoRule::Trampoline)) => "a function whose return is probed",
         NotFollowed::Ends(UnwindEnd::NoRule(NoRule::NoTable)) => "no unwind table",
         NotFollowed::Ends(UnwindEnd::NoRule(NoRule::NotCovered)) => "not in the unwind table",
         NotFollowed::Ends(UnwindEnd::Unsupported) => "a rule that is not computed",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::model::{Bias, Caller, Cfa, FunctionName, ImagePlace, LoadSegment, NoRule, ProcAddr, UnwindRule, VirtAddr};
 use crate::runtime::is_machinery;
 use crate::symbols::{Image, Segment, UnwindTable, ends_in_call, fixed_frame, name_frames};
-use crate::target::{Module, Process};
+use crate::target::{Backing, Module, Process};
 
 use super::vdso::Vdso;
 
@@ -118,11 +118,21 @@ impl Code {
     fn read_rule(&mut self, at: ProcAddr) -> Result<UnwindRule, NoRule> {
         let Some(index) = self.executing(at) else {
             let vdso = self.vdso.get_or_insert_with(|| Vdso::of(&self.process));
-            return vdso.as_ref().and_then(|vdso| vdso.rule_at(at)).unwrap_or(Err(NoRule::NoImage));
+            let rule = vdso.as_ref().and_then(|vdso| vdso.rule_at(at));
+            return rule.unwrap_or(Err(if self.is_trampoline(at) { NoRule::Trampoline } else { NoRule::NoImage }));
         };
         let Some(read) = self.read(index) else { return Err(NoRule::NoTable) };
         let table = read.table.as_ref().ok_or(NoRule::NoTable)?;
         table.rule_at(read.bias.to_virtual(at))
+    }
+
+    /// Whether the address is in the page that the kernel maps for probes. Functions whose return is probed return to its very
+    /// beginning: what is asked for is the byte before it.
+    fn is_trampoline(&self, at: ProcAddr) -> bool {
+        let is_it = |backing: &Backing| matches!(backing, Backing::Special(name) if name.contains("[uprobes]"));
+        let maps = self.process.maps();
+        let returned = ProcAddr(at.0.saturating_add(1));
+        maps.is_ok_and(|maps| maps.iter().any(|mapping| mapping.range.contains(returned) && is_it(&mapping.backing)))
     }
 
     /// Whether all these places are code of one image, whose data the other place is.

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use crate::attach::{self, Counters, ImageRequest, Links, Probes, Spawners};
 use crate::decode::decode_spawn;
 use crate::model::{
-    Caller, Catalog, EventSet, Missing, Ns, ProcAddr, SpawnHit, SpawnSeen, StackId, TargetId, TaskId, Trigger, Untold,
+    Caller, Catalog, EventSet, Missing, NoRule, Ns, Pid, ProcAddr, SpawnHit, SpawnSeen, StackId, TargetId, TaskId,
+    Trigger, TypeId, Untold, UnwindEnd,
 };
 use crate::perf::Ring;
 use crate::target::Process;
@@ -79,7 +80,6 @@ pub struct SpawnCounts {
 /// Probes where the tasks of some processes take their ids, and what they brought. Dropping it takes the probes out.
 pub struct Spawns {
     // Before the probes, which its links are made with.
-    #[expect(dead_code, reason = "held for its drop")]
     links: Links,
     probes: Probes,
     catalog: Catalog,
@@ -209,13 +209,25 @@ impl Spawns {
         let unwound = unwind(hit.registers, &hit.stack, |at| code.rule_at(at));
         let mut look = Look::new(process.memory(), entry, hit, code, tables);
         let told = trigger(&unwound, &hit.stack, polls, habits, &mut look);
-        let addresses: Vec<ProcAddr> = unwound.frames.iter().map(|frame| frame.ip).collect();
+        let mut addresses: Vec<ProcAddr> = unwound.frames.iter().map(|frame| frame.ip).collect();
+        if unwound.end == UnwindEnd::NoRule(NoRule::Trampoline) {
+            // It is nobody's call.
+            addresses.pop();
+        }
         Some((told, Stack { target: hit.target, addresses, end: unwound.end }))
     }
 
     /// A task by its type and id; `None` where its type is of no image that is watched.
     pub fn born(&self, target: TargetId, vtable: ProcAddr, task: TaskId) -> Option<Born> {
         self.births.born(target, vtable, task)
+    }
+
+    /// The same by the type's identity, in a process that is watched.
+    pub(super) fn born_of_type(&self, pid: Pid, of: &TypeId, task: TaskId) -> Option<Born> {
+        let target = self.catalog.of_process(pid)?;
+        let mut images = self.catalog.target(target)?.images.iter();
+        let mapped = images.find(|mapped| mapped.image.build_id == of.build_id)?;
+        Some(Born { target, image: mapped.image.first_point, task })
     }
 
     /// What was seen of this task's spawn.
@@ -234,7 +246,7 @@ impl Spawns {
     }
 
     /// A process under watch.
-    fn process(&self, target: TargetId) -> Option<Arc<Process>> {
+    pub(super) fn process(&self, target: TargetId) -> Option<Arc<Process>> {
         Some(Arc::clone(&self.targets.get(&target)?.process))
     }
 
@@ -251,9 +263,19 @@ impl Spawns {
         self.births.forget_ended(target, before, live);
     }
 
+    /// Takes the probes out: what they have brought can still be taken.
+    pub(super) fn take_out(&mut self) {
+        drop(std::mem::take(&mut self.links));
+    }
+
+    /// What the kernel side has counted.
+    pub(super) fn counters(&self) -> Result<Counters, SessionError> {
+        Ok(self.probes.counters()?)
+    }
+
     /// Figures so far.
     pub fn counts(&self) -> Result<SpawnCounts, SessionError> {
-        let Counters { hits, lost, .. } = self.probes.counters()?;
+        let Counters { hits, lost, .. } = self.counters()?;
         Ok(SpawnCounts {
             hits,
             seen: self.seen,

@@ -1,16 +1,18 @@
 //! JSON Lines, as `schema/events.schema.json` says. Integers above 2^53 are strings.
 
 mod event_line;
+mod spawn_stack;
 mod target;
 
 use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{BUCKETS, Event, EventKind, EventSet, Missing, Ns, TargetEntry};
+use crate::model::{BUCKETS, Event, EventKind, EventSet, LongStack, Missing, Ns, TargetEntry};
 
-use super::{End, Gone, Overhead, Polled, Sink, Start, Stepped, TierTime};
+use super::{End, Gone, Overhead, Polled, Sink, Spawned, Start, Stepped, TierTime};
 use event_line::EventLine;
+use spawn_stack::{CountsObject, SpawnedObject, StackObject};
 
 pub(in crate::sink) use target::{EnclosureObject, TargetObject};
 
@@ -110,6 +112,14 @@ impl Sink for Json {
         line(out, "overhead", at, OverheadObject::new(overhead))
     }
 
+    fn spawned(&mut self, spawned: &Spawned, out: &mut dyn Write) -> io::Result<()> {
+        line(out, "spawned", spawned.at, SpawnedObject::new(spawned))
+    }
+
+    fn stack(&mut self, at: Ns, stack: &LongStack, out: &mut dyn Write) -> io::Result<()> {
+        line(out, "spawnStack", at, StackObject::new(stack))
+    }
+
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
         let totals = &end.totals;
         let totals = TotalsObject {
@@ -138,6 +148,7 @@ impl Sink for Json {
                 .iter()
                 .map(|TierTime { tier, held }| HeldObject { tier, for_ns: Integer(held.0) })
                 .collect(),
+            stacks: end.stacks.as_ref().map(CountsObject::new),
             totals,
         };
         line(out, "end", end.at, object)
@@ -223,6 +234,8 @@ struct EndObject<'a> {
     overhead: OverheadObject,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tiers: Vec<HeldObject<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stacks: Option<CountsObject>,
     totals: TotalsObject,
 }
 

@@ -44,12 +44,17 @@ impl<'a> OriginObject<'a> {
             tasks: Integer(origin.tasks),
             stack: origin.callers.iter().flat_map(CallObject::of).collect(),
             ancestors: origin.ancestors.iter().map(ancestor).collect(),
-            beyond: match origin.beyond {
-                Beyond::NoTask => "noTask",
-                Beyond::NotSeen => "notSeen",
-                Beyond::NotTold => "notTold",
-            },
+            beyond: beyond(origin.beyond),
         }
+    }
+}
+
+/// What there is before the last that is known, in a word.
+pub(in crate::sink) fn beyond(beyond: Beyond) -> &'static str {
+    match beyond {
+        Beyond::NoTask => "noTask",
+        Beyond::NotSeen => "notSeen",
+        Beyond::NotTold => "notTold",
     }
 }
 

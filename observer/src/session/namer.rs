@@ -1,0 +1,86 @@
+//! Reads what the calls of stacks are called, in the background: a large image takes seconds, and a ring is full long before.
+//!
+//! Does not know: whose stacks they are.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::model::{Caller, Pid, ProcAddr, StackId};
+use crate::target::Process;
+
+use super::spawns::code::Code;
+
+/// The thread that reads, and what it was asked.
+pub(super) struct Namer {
+    asks: Option<Sender<Ask>>,
+    answers: Receiver<Named>,
+    open: usize,
+    /// Not waited for: it may be amid a large image when nobody wants to know any more.
+    _thread: JoinHandle<()>,
+}
+
+struct Ask {
+    stack: StackId,
+    process: Arc<Process>,
+    addresses: Vec<ProcAddr>,
+}
+
+/// The calls of a stack, innermost first.
+pub(super) struct Named {
+    pub(super) stack: StackId,
+    pub(super) callers: Vec<Caller>,
+}
+
+impl Namer {
+    /// Begins to wait for questions.
+    pub(super) fn begin() -> io::Result<Self> {
+        let (asks, questions) = channel::<Ask>();
+        let (replies, answers) = channel();
+        let thread = std::thread::Builder::new().name("stacks".to_owned()).spawn(move || {
+            let mut codes: HashMap<Pid, Code> = HashMap::new();
+            for Ask { stack, process, addresses } in questions {
+                let code = codes.entry(process.pid()).or_insert_with(|| Code::new(process));
+                code.look_anew();
+                if replies.send(Named { stack, callers: code.callers(&addresses) }).is_err() {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self { asks: Some(asks), answers, open: 0, _thread: thread })
+    }
+
+    /// Asks what the calls of a stack are called.
+    pub(super) fn ask(&mut self, stack: StackId, process: Arc<Process>, addresses: Vec<ProcAddr>) {
+        // It has ended only if it panicked: then stacks stay without names, which is what is said of them at the end.
+        let ask = Ask { stack, process, addresses };
+        if self.asks.as_ref().is_some_and(|asks| asks.send(ask).is_ok()) {
+            self.open += 1;
+        }
+    }
+
+    /// What it has found since the last time.
+    pub(super) fn named(&mut self) -> Vec<Named> {
+        let named: Vec<Named> = self.answers.try_iter().collect();
+        self.open -= named.len();
+        named
+    }
+
+    /// The rest of what was asked, as far as it comes in this time. Nothing is to be asked after it.
+    pub(super) fn rest(&mut self, patience: Duration) -> Vec<Named> {
+        self.asks = None;
+        let until = Instant::now() + patience;
+        let mut rest = Vec::new();
+        while self.open > 0 {
+            match self.answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(named) => rest.push(named),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+            self.open -= 1;
+        }
+        rest
+    }
+}
