@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use observer::model::EventSet;
 use observer::session::{Output, Rehearsal};
-use observer::sink::{Json, Sink, Text};
+use observer::sink::{Json, Manner, Sink, Text};
 
 use records::Recording;
 
@@ -38,7 +38,7 @@ type Way = (&'static str, fn() -> Box<dyn Sink>, bool);
 
 const WAYS: [Way; 4] = [
     ("json", || Box::new(Json::new(EventSet::ALL)), false),
-    ("text", || Box::new(Text::new(EventSet::ALL, false)), false),
+    ("text", || Box::new(Text::new(EventSet::ALL, Manner::default())), false),
     ("sums", || Box::new(Json::new(EventSet { before: false, after: false, ..EventSet::ALL })), true),
     ("nothing", || Box::new(Json::new(EventSet::NONE)), false),
 ];

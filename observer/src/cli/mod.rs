@@ -20,7 +20,7 @@ use crate::session::{
     PsOptions, SitesOutput, Slow, SweepOptions, View, Work,
 };
 use crate::session::{dump, ps, sweep, trace};
-use crate::sink::{Json, Shows, Sink, SiteSink, SitesJson, SitesText, Text};
+use crate::sink::{Json, Manner, Shows, Sink, SiteSink, SitesJson, SitesText, Spelling, Text};
 
 use args::{Args, Command, Common, Dump, Memory, Ps, Sweep, Tier, Trace};
 pub use failure::Failure;
@@ -69,8 +69,9 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
     let sums = may_sum.then(|| args.sampling.interval.map_or(sampled::INTERVAL, |every| every.0));
     let samples = governed.map(|_| sampled::options(&args, selection.clone()));
     let Opened { out, colour } = open(&args.common)?;
-    let samples = samples.map(|options| (options, sampled::look(json, colour)));
-    let sink: Box<dyn Sink> = if json { Box::new(Json::new(events)) } else { Box::new(Text::new(events, colour)) };
+    let manner = manner(&args.common, colour);
+    let samples = samples.map(|options| (options, sampled::look(json, manner)));
+    let sink: Box<dyn Sink> = if json { Box::new(Json::new(events)) } else { Box::new(Text::new(events, manner)) };
     let options = Options {
         selection,
         events,
@@ -155,7 +156,7 @@ fn sites_output(common: &Common, shows: Shows) -> Result<SitesOutput, Failure> {
         None => (open(common)?, None),
     };
     let sink: Box<dyn SiteSink> =
-        if common.json { Box::new(SitesJson) } else { Box::new(SitesText::new(shows, colour)) };
+        if common.json { Box::new(SitesJson) } else { Box::new(SitesText::new(shows, manner(common, colour))) };
     Ok(SitesOutput { sink, out: Box::new(BufWriter::new(out)), profile })
 }
 
@@ -174,6 +175,12 @@ struct Opened {
     out: Box<dyn Write + Send>,
     /// It is a terminal, and colours are not refused.
     colour: bool,
+}
+
+/// How text looks: with `-v`, names as the compiler spells them.
+fn manner(common: &Common, colour: bool) -> Manner {
+    let spelling = if common.verbose > 0 { Spelling::Compiler } else { Spelling::Person };
+    Manner { colour, spelling }
 }
 
 fn open(common: &Common) -> Result<Opened, Failure> {

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::session::{SampledLook, SampledOptions, SampledOutput, Selection, sampled};
-use crate::sink::{SampledJson, SampledSink, SampledText};
+use crate::sink::{Manner, SampledJson, SampledSink, SampledText};
 
 use super::args::{By, Sampling, Trace};
-use super::{Failure, Opened, open};
+use super::{Failure, Opened, manner, open};
 
 /// Samples a second; not a whole part of a second's usual ones, so that what a program does at each tick of a clock is not
 /// met each time.
@@ -28,7 +28,7 @@ pub(super) fn run(args: Trace) -> Result<ExitCode, Failure> {
     let options = options(&args, selection);
     let Opened { out, colour } = open(common)?;
     let sink: Box<dyn SampledSink> =
-        if common.json { Box::new(SampledJson) } else { Box::new(SampledText::new(colour)) };
+        if common.json { Box::new(SampledJson) } else { Box::new(SampledText::new(manner(common, colour))) };
     sampled(&options, SampledOutput { sink, out: Box::new(BufWriter::new(out)) })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -51,9 +51,9 @@ pub(super) fn options(args: &Trace, selection: Selection) -> SampledOptions {
 }
 
 /// How they look between the events of a stream that began at a moment.
-pub(super) fn look(json: bool, colour: bool) -> SampledLook {
+pub(super) fn look(json: bool, manner: Manner) -> SampledLook {
     Box::new(move |began| match json {
         true => Box::new(SampledJson),
-        false => Box::new(SampledText::new(colour).since(began)),
+        false => Box::new(SampledText::new(manner).since(began)),
     })
 }

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use crate::model::{Ancestor, Beyond, Origin, ProcAddr, Site, StackId, TargetEntry, TargetId, Trigger};
-use crate::sink::future_label;
+use crate::model::{Ancestor, Beyond, Origin, ProcAddr, Site, StackId, TargetEntry, TargetId, Trigger, TypeEntry};
+use crate::sink::{Spelling, future_label};
 use crate::target::Process;
 
 use super::inspect::Inspected;
@@ -56,7 +56,8 @@ struct Group {
 }
 
 fn ancestors(spawns: &Spawns, entry: &TargetEntry, born: &Born) -> (Vec<Ancestor>, Beyond) {
-    let name = |vtable: &ProcAddr| entry.type_at(*vtable).map_or_else(|| format!("unnamed {vtable}"), future_label);
+    let label = |entry: &TypeEntry| future_label(entry, Spelling::Compiler);
+    let name = |vtable: &ProcAddr| entry.type_at(*vtable).map_or_else(|| format!("unnamed {vtable}"), label);
     let mut ancestors = Vec::new();
     for seen in spawns.chain(born).into_iter().take(ANCESTORS) {
         match &seen.trigger {

@@ -66,7 +66,7 @@ fn beyond(why: Beyond) -> &'static str {
     match why {
         Beyond::NoTask => "in no task",
         Beyond::NotSeen => "by a task whose own spawn was not seen",
-        Beyond::NotTold => "in a task or none: that is not told without polls",
+        Beyond::NotTold => "in a task or in none: which is not told",
     }
 }
 

@@ -6,6 +6,7 @@ mod chains;
 mod doctor;
 mod image_lines;
 mod json;
+mod manner;
 mod sampled;
 mod sites;
 mod text;
@@ -19,6 +20,7 @@ pub use doctor::{
     DoctorJson, DoctorReport, DoctorResult, DoctorRow, DoctorSink, DoctorText, ExpectedOf, Fact, PointsOf, SlowOf,
 };
 pub use json::Json;
+pub use manner::{Manner, Spelling};
 pub use sampled::{
     Blocking, Busy, How, Interval, SampledEnd, SampledJson, SampledReport, SampledSink, SampledStart, SampledText,
 };

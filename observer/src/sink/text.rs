@@ -12,7 +12,7 @@ use crate::model::{
 
 use super::chains::Chains;
 use super::image_lines::write_image;
-use super::{End, Gone, Overhead, Polled, Sink, Spawned, StackCounts, Start, Stepped, TierTime};
+use super::{End, Gone, Manner, Overhead, Polled, Sink, Spawned, Spelling, StackCounts, Start, Stepped, TierTime};
 
 /// How many groups of live resources the summary lists.
 const GROUPS_LISTED: usize = 10;
@@ -22,7 +22,7 @@ const POLLED_LISTED: usize = 10;
 /// Writes one line an event, and a summary at the end.
 #[derive(Debug)]
 pub struct Text {
-    colour: bool,
+    manner: Manner,
     events: EventSet,
     began: Ns,
     many: bool,
@@ -40,10 +40,9 @@ struct Live {
 }
 
 impl Text {
-    /// Writes only these events; `lost` and the summary always. `colour` should be true only where the output is a
-    /// terminal and NO_COLOR is not set.
-    pub fn new(events: EventSet, colour: bool) -> Self {
-        Self { colour, events, began: Ns(0), many: false, live: HashMap::new(), chains: Chains::default() }
+    /// Writes only these events; `lost` and the summary always.
+    pub fn new(events: EventSet, manner: Manner) -> Self {
+        Self { manner, events, began: Ns(0), many: false, live: HashMap::new(), chains: Chains::default() }
     }
 
     fn paint(&self, word: &str) -> String {
@@ -57,7 +56,7 @@ impl Text {
             _ => AnsiColor::Red,
         };
         let padded = format!("{word:<8}");
-        if !self.colour {
+        if !self.manner.colour {
             return padded;
         }
         let style = Style::new().fg_color(Some(colour.into()));
@@ -155,7 +154,7 @@ impl Sink for Text {
         let thread = event.tid.map_or(String::new(), |tid| format!("  thread {tid}"));
         let said = match &event.kind {
             EventKind::Init { id, trigger, existing, resource } => {
-                let label = label(resource);
+                let label = label(resource, self.manner.spelling);
                 // Of a chain of two or one the trigger says it.
                 let root = event.root.filter(|root| root != id && Some(Some(*root)) != *trigger);
                 let root = root.map_or(String::new(), |root| format!(" from #{root}"));
@@ -315,21 +314,27 @@ pub(super) fn enclosure(target: &TargetEntry) -> String {
     said
 }
 
-fn label(facts: &ResourceFacts) -> String {
-    type_label(facts.resource, &facts.future, facts.place.as_ref(), facts.type_id.as_ref())
+fn label(facts: &ResourceFacts, spelling: Spelling) -> String {
+    type_label(spelling, facts.resource, &facts.future, facts.place.as_ref(), facts.type_id.as_ref())
 }
 
 /// A future type, as it is named to people.
-pub fn future_label(entry: &TypeEntry) -> String {
-    type_label(entry.task.resource, &entry.task.future, entry.task.place.as_ref(), Some(&entry.id))
+pub fn future_label(entry: &TypeEntry, spelling: Spelling) -> String {
+    type_label(spelling, entry.task.resource, &entry.task.future, entry.task.place.as_ref(), Some(&entry.id))
 }
 
 /// Type, name and place as far as known, in one phrase. A question mark stands behind what is not certain.
-pub(super) fn type_label(resource: Resource, future: &Naming, place: Option<&Place>, id: Option<&TypeId>) -> String {
+pub(super) fn type_label(
+    spelling: Spelling,
+    resource: Resource,
+    future: &Naming,
+    place: Option<&Place>,
+    id: Option<&TypeId>,
+) -> String {
     let mut label = resource.as_str().to_owned();
     match future {
-        Naming::Certain(name) => label.push_str(&format!(" {name}")),
-        Naming::Uncertain(name) => label.push_str(&format!(" {name}?")),
+        Naming::Certain(name) => label.push_str(&format!(" {}", spelling.of(name))),
+        Naming::Uncertain(name) => label.push_str(&format!(" {}?", spelling.of(name))),
         Naming::Unknown(_) if place.is_none() => match id {
             Some(id) => label.push_str(&format!(" unnamed {}", id.vtable)),
             None => label.push_str(" unnamed"),
@@ -368,14 +373,14 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_not_invented_and_an_uncertain_place_is_marked() {
-        let mut text = Text::new(EventSet::ALL, false);
+        let mut text = Text::new(EventSet::ALL, Manner::default());
         let kind = EventKind::Init { id: AsyncId(1), trigger: Some(None), existing: false, resource: facts() };
         assert_eq!(line(&mut text, 0, kind), "    0.000000  init      #1  TOKIO_TASK (a.rs:2?)  no trigger\n");
     }
 
     #[test]
     fn an_after_tells_how_long_its_own_threads_poll_took() {
-        let mut text = Text::new(EventSet::ALL, false);
+        let mut text = Text::new(EventSet::ALL, Manner::default());
         line(&mut text, 0, EventKind::Init { id: AsyncId(1), trigger: None, existing: true, resource: facts() });
         line(&mut text, 1_000_000, EventKind::Before(AsyncId(1)));
         let after = line(&mut text, 3_500_000, EventKind::After(AsyncId(1)));
@@ -385,7 +390,10 @@ mod tests {
     #[test]
     fn colour_is_there_only_when_asked_for() {
         let lost = || EventKind::Lost { count: 3 };
-        assert!(!line(&mut Text::new(EventSet::ALL, false), 0, lost()).contains('\x1b'));
-        assert!(line(&mut Text::new(EventSet::ALL, true), 0, lost()).contains('\x1b'));
+        assert!(!line(&mut Text::new(EventSet::ALL, Manner::default()), 0, lost()).contains('\x1b'));
+        assert!(
+            line(&mut Text::new(EventSet::ALL, Manner { colour: true, ..Manner::default() }), 0, lost())
+                .contains('\x1b')
+        );
     }
 }

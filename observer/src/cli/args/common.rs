@@ -63,7 +63,8 @@ pub(in crate::cli) struct Common {
     #[arg(short, long, conflicts_with = "verbose")]
     pub(in crate::cli) quiet: bool,
 
-    /// Say more on standard error; twice: what the kernel side logs, too
+    /// Say more on standard error, and spell types as the compiler does (`app::echo::{async_fn}`, not `app::echo`); twice: what the
+    /// kernel side logs, too
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(in crate::cli) verbose: u8,
 }

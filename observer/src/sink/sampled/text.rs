@@ -8,6 +8,7 @@ use crate::model::{Missing, Ns, TargetEntry, TypeEntry};
 use crate::sink::image_lines::write_image;
 use crate::sink::sites::origin::calls;
 use crate::sink::text::{enclosure, future_label};
+use crate::sink::{Manner, Spelling};
 
 use super::{Blocking, Busy, How, Interval, SampledEnd, SampledReport, SampledSink, SampledStart};
 
@@ -17,7 +18,7 @@ const ROWS: usize = 20;
 /// Writes a table for each interval.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SampledText {
-    colour: bool,
+    manner: Manner,
     began: Ns,
     /// All processes of the machine are sampled: of those that did not run nothing is said.
     all: bool,
@@ -26,9 +27,9 @@ pub struct SampledText {
 }
 
 impl SampledText {
-    /// `colour` should be true only where the output is a terminal and NO_COLOR is not set.
-    pub fn new(colour: bool) -> Self {
-        Self { colour, ..Self::default() }
+    /// Nothing was said yet.
+    pub fn new(manner: Manner) -> Self {
+        Self { manner, ..Self::default() }
     }
 
     /// With times since this moment.
@@ -37,7 +38,7 @@ impl SampledText {
     }
 
     fn paint(&self, colour: AnsiColor, text: &str) -> String {
-        if !self.colour {
+        if !self.manner.colour {
             return text.to_owned();
         }
         let style = Style::new().fg_color(Some(colour.into()));
@@ -116,7 +117,7 @@ impl SampledText {
         let between = format!("{} {}", seconds(busy.busy.low), seconds(busy.busy.high));
         let task = busy.task.map_or(String::new(), |task| format!("  task {task}"));
         let (time, share, samples, name) =
-            (seconds(busy.busy.busy), busy.share * 100.0, busy.samples, label(&busy.types));
+            (seconds(busy.busy.busy), busy.share * 100.0, busy.samples, label(&busy.types, self.manner.spelling));
         writeln!(out, "{time:>10} {between:>19} {share:>5.1} % {samples:>8}  {name}{task}")
     }
 
@@ -130,7 +131,7 @@ impl SampledText {
         let task = of.task.map_or(String::new(), |task| format!("  task {task}"));
         let (at, word, tid) = (self.seconds(of.at), self.paint(AnsiColor::Red, "BLOCKING"), of.tid);
         let ms = of.during.0 as f64 / 1e6;
-        writeln!(out, "{at:.3} s  {word}  {}{task}  thread {tid}", label(&of.types))?;
+        writeln!(out, "{at:.3} s  {word}  {}{task}  thread {tid}", label(&of.types, self.manner.spelling))?;
         writeln!(out, "          for {ms:.0} ms at least: {how}; in")?;
         calls(of.stack).iter().try_for_each(|call| writeln!(out, "            {call}"))
     }
@@ -177,8 +178,8 @@ impl SampledSink for SampledText {
 }
 
 /// One type, or all that it may be.
-fn label(types: &[&TypeEntry]) -> String {
-    types.iter().map(|entry| future_label(entry)).collect::<Vec<_>>().join(" or ")
+fn label(types: &[&TypeEntry], spelling: Spelling) -> String {
+    types.iter().map(|entry| future_label(entry, spelling)).collect::<Vec<_>>().join(" or ")
 }
 
 fn seconds(span: Ns) -> String {

@@ -3,16 +3,17 @@
 use std::io::{self, Write};
 
 use crate::model::{Ancestor, Beyond, Caller, Origin, first_own};
+use crate::sink::Spelling;
 
 /// Origins and calls that are shown.
 const SHOWN: usize = 3;
 const CALLS: usize = 6;
 
 /// The origins of a site with so many live tasks. Stacks that differ only in what is not shown are one.
-pub(super) fn write(origins: &[Origin], live: u64, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(origins: &[Origin], live: u64, spelling: Spelling, out: &mut dyn Write) -> io::Result<()> {
     let mut shown: Vec<(Vec<String>, u64)> = Vec::new();
     for origin in origins {
-        let lines: Vec<String> = calls(&origin.callers).into_iter().chain([chain(origin)]).collect();
+        let lines: Vec<String> = calls(&origin.callers).into_iter().chain([chain(origin, spelling)]).collect();
         match shown.iter_mut().find(|(others, _)| *others == lines) {
             Some((_, tasks)) => *tasks += origin.tasks,
             None => shown.push((lines, origin.tasks)),
@@ -35,8 +36,8 @@ pub(super) fn write(origins: &[Origin], live: u64, out: &mut dyn Write) -> io::R
 }
 
 /// The tasks before it, and what there is beyond them.
-fn chain(origin: &Origin) -> String {
-    let chain: Vec<String> = origin.ancestors.iter().map(ancestor).collect();
+fn chain(origin: &Origin, spelling: Spelling) -> String {
+    let chain: Vec<String> = origin.ancestors.iter().map(|before| ancestor(before, spelling)).collect();
     let beyond = match (origin.beyond, chain.is_empty()) {
         (Beyond::NoTask, true) => "in no task",
         (Beyond::NoTask, false) => ", which no task spawned",
@@ -75,10 +76,11 @@ pub(in crate::sink) fn calls(callers: &[Caller]) -> Vec<String> {
     said
 }
 
-fn ancestor(ancestor: &Ancestor) -> String {
+fn ancestor(ancestor: &Ancestor, spelling: Spelling) -> String {
+    let future = spelling.of(&ancestor.future);
     match ancestor.task {
-        Some(task) => format!("task {task} {}", ancestor.future),
-        None => format!("some task {}", ancestor.future),
+        Some(task) => format!("task {task} {future}"),
+        None => format!("some task {future}"),
     }
 }
 
@@ -117,7 +119,7 @@ mod tests {
             beyond: Beyond::NoTask,
         };
         let mut out = Vec::new();
-        write(&[origin(4), origin(3)], 9, &mut out).expect("a Vec takes everything");
+        write(&[origin(4), origin(3)], 9, Spelling::Person, &mut out).expect("a Vec takes everything");
         let said = String::from_utf8(out).expect("is text");
         assert!(said.contains("7 of 9") && said.lines().count() == 3, "{said}");
     }
@@ -127,7 +129,7 @@ mod tests {
         let told = |ancestors, beyond| {
             let origin = Origin { tasks: 4, stuck: 0, callers: Vec::new(), ancestors, beyond };
             let mut out = Vec::new();
-            write(&[origin], 9, &mut out).expect("a Vec takes everything");
+            write(&[origin], 9, Spelling::Person, &mut out).expect("a Vec takes everything");
             String::from_utf8(out).expect("is text")
         };
         let one = || vec![Ancestor { task: Some(TaskId(7)), future: "app::accept".to_owned() }];

@@ -15,6 +15,7 @@ use flate2::write::GzEncoder;
 use prost::Message;
 
 use crate::model::Origin;
+use crate::sink::Spelling;
 use crate::sink::text::type_label;
 
 use super::SiteOf;
@@ -81,7 +82,7 @@ fn stack(sample: &ProfileSample<'_>) -> Vec<Frame> {
     let place = task.place.as_ref();
     // The place stands beside the name; where there is no name it is the name.
     let named = task.future.text().is_some();
-    let name = type_label(task.resource, &task.future, place.filter(|_| !named), Some(&of.entry.id));
+    let name = type_label(Spelling::Person, task.resource, &task.future, place.filter(|_| !named), Some(&of.entry.id));
     let future = Frame {
         name,
         file: place.map_or(String::new(), |place| place.file.clone()),
@@ -94,7 +95,7 @@ fn stack(sample: &ProfileSample<'_>) -> Vec<Frame> {
 /// Ancestors, then calls, outermost first, without what is the runtime's own.
 fn spawners(origin: &Origin) -> Vec<Frame> {
     let ancestors = origin.ancestors.iter().rev().map(|ancestor| Frame {
-        name: ancestor.future.clone(),
+        name: Spelling::Person.of(&ancestor.future).into_owned(),
         file: String::new(),
         line: 0,
     });

@@ -6,11 +6,10 @@ use std::io::{self, Write};
 
 use super::AwaitFrame;
 use crate::model::{Place, Polled, Standing, Suspension, TaskId};
+use crate::sink::Spelling;
 
 /// Tasks that are named, of those that wait in the same way.
 const NAMED: usize = 5;
-/// What an async function's own body ends in.
-const BODY: &str = "::{async_fn}";
 /// Where cargo unpacks dependencies; a folder of the registry's name follows.
 const REGISTRY: &str = "/registry/src/";
 
@@ -26,7 +25,7 @@ pub(super) fn ids(tasks: &[TaskId]) -> String {
 }
 
 /// One line a future. What is further in than its predecessor is one of several that the other holds.
-pub(super) fn write(frames: &[AwaitFrame], out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(frames: &[AwaitFrame], spelling: Spelling, out: &mut dyn Write) -> io::Result<()> {
     let mut indents: Vec<usize> = Vec::new();
     for (n, frame) in frames.iter().enumerate() {
         let AwaitFrame { depth, how, .. } = frame;
@@ -42,7 +41,7 @@ pub(super) fn write(frames: &[AwaitFrame], out: &mut dyn Write) -> io::Result<()
         let indent = if siblings || held { around + 1 } else { around };
         indents.push(indent);
         let mark = if held { "- " } else { "  " };
-        let name = frame.future.strip_suffix(BODY).unwrap_or(&frame.future);
+        let name = spelling.of(&frame.future);
         let at = match &frame.standing {
             Standing::Suspended(Suspension { place: Some(place), within: Some(within) }) => {
                 format!("  in {}, by a macro of {}", short(within), short(place))

@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::model::{Ns, Waiting};
 use crate::sink::text::future_label;
+use crate::sink::{Manner, Spelling};
 use crate::verdict::{Evidence, Finding, Grows, SiteCount, Verdict, WaitCount, Why};
 
 use super::{CensusReport, FuturesCount, News, Report, SiteOf, SiteSink, SitesEnd, SpawnsWatched};
@@ -15,7 +16,7 @@ use super::{origin, stack};
 /// Writes a table of sites, a line a task, and a paragraph a finding.
 #[derive(Clone, Copy, Debug)]
 pub struct SitesText {
-    colour: bool,
+    manner: Manner,
     shows: Shows,
     /// The sites of one process stand under one head.
     head_said: bool,
@@ -32,13 +33,13 @@ pub enum Shows {
 }
 
 impl SitesText {
-    /// `colour` should be true only where the output is a terminal and NO_COLOR is not set.
-    pub fn new(shows: Shows, colour: bool) -> Self {
-        Self { colour, shows, head_said: false, many: false }
+    /// Shows one or the other.
+    pub fn new(shows: Shows, manner: Manner) -> Self {
+        Self { manner, shows, head_said: false, many: false }
     }
 
     fn paint(&self, colour: AnsiColor, text: &str) -> String {
-        if !self.colour {
+        if !self.manner.colour {
             return text.to_owned();
         }
         let style = Style::new().fg_color(Some(colour.into())).bold();
@@ -80,7 +81,11 @@ impl SitesText {
             0 => format!("{:>9}", 0),
             stuck => self.paint(AnsiColor::Red, &format!("{stuck:>9}")),
         };
-        writeln!(out, "{live:>9} {idle:>9} {scheduled:>9} {running:>7} {complete:>9} {stuck}  {}", label(of))
+        writeln!(
+            out,
+            "{live:>9} {idle:>9} {scheduled:>9} {running:>7} {complete:>9} {stuck}  {}",
+            label(of, self.manner.spelling)
+        )
     }
 
     fn finding(&self, of: &SiteOf<'_>, finding: &Finding, news: News, out: &mut dyn Write) -> io::Result<()> {
@@ -91,7 +96,7 @@ impl SitesText {
             News::Vanished => self.paint(AnsiColor::Green, &format!("no more {}", word.trim_end())),
         };
         let process = if self.many { format!("  pid {} {}", of.pid, of.exe) } else { String::new() };
-        writeln!(out, "{word}  {}{process}", label(of))?;
+        writeln!(out, "{word}  {}{process}", label(of, self.manner.spelling))?;
         match news {
             News::Arisen => writeln!(out, "          {}", evidence(finding).replace("; ", "\n          ")),
             News::Vanished => Ok(()),
@@ -150,14 +155,14 @@ impl SiteSink for SitesText {
                     task.id,
                     state.activity().as_str(),
                     state.references(),
-                    label(of),
+                    label(of, self.manner.spelling),
                 )?;
                 waits.iter().try_for_each(|waiting| writeln!(out, "                waits {waiting}"))
             }
             Report::Stack { of, tasks, stack, waits, .. } => {
-                writeln!(out, "{:>9}  {}  ({})", tasks.len(), label(of), stack::ids(tasks))?;
+                writeln!(out, "{:>9}  {}  ({})", tasks.len(), label(of, self.manner.spelling), stack::ids(tasks))?;
                 match stack {
-                    Ok(frames) => stack::write(frames, out)?,
+                    Ok(frames) => stack::write(frames, self.manner.spelling, out)?,
                     Err(unstacked) => {
                         writeln!(out, "          {} {}", self.paint(AnsiColor::Yellow, "not told:"), unstacked.reason)?;
                     }
@@ -169,13 +174,13 @@ impl SiteSink for SitesText {
                 self.finding(of, finding, *news, out)?;
                 waits_of(waits, "          ", out)?;
                 match (news, origins) {
-                    (News::Arisen, Some(origins)) => origin::write(origins, finding.live, out),
+                    (News::Arisen, Some(origins)) => origin::write(origins, finding.live, self.manner.spelling, out),
                     _ => Ok(()),
                 }
             }
             Report::Undecided { of, undecided, .. } => {
                 let word = self.paint(AnsiColor::Yellow, "undecided");
-                writeln!(out, "{word} {}", label(of))?;
+                writeln!(out, "{word} {}", label(of, self.manner.spelling))?;
                 writeln!(
                     out,
                     "          {} live and growing; not enough evidence yet: {}",
@@ -274,8 +279,8 @@ fn colour_of(verdict: Verdict) -> AnsiColor {
     }
 }
 
-fn label(of: &SiteOf<'_>) -> String {
-    let mut label = future_label(of.entry);
+fn label(of: &SiteOf<'_>, spelling: Spelling) -> String {
+    let mut label = future_label(of.entry, spelling);
     if let Some(place) = of.spawned_at {
         label.push_str(&format!(" spawned at {place}"));
     }
