@@ -17,6 +17,7 @@ pub mod look;
 pub mod places;
 pub mod diagnosis;
 pub mod rights;
+pub mod score;
 pub mod verdicts;
 
 pub mod life;

@@ -6,8 +6,11 @@ use serde_json::Value;
 use tests::fixture::{Fixture, cells};
 use tests::look::Look;
 use tests::observer::Observer;
+use tests::score;
 use tests::stream::{number, word};
 
+/// What a fault begins with where nothing is said, rightly or wrongly.
+const UNTOLD: &str = "no frames";
 /// Dumps of a program that moves all the time.
 const DUMPS: usize = 10;
 
@@ -44,7 +47,7 @@ fn path(frame: &Value) -> String {
 
 /// What differs between a task's frames and what its futures said; none if nothing does.
 fn fault(truth: &Value, stack: &Value) -> Option<String> {
-    let Some(frames) = stack["frames"].as_array() else { return Some(format!("no frames: {}", stack["reason"])) };
+    let Some(frames) = stack["frames"].as_array() else { return Some(format!("{UNTOLD}: {}", stack["reason"])) };
     let steps = truth["stack"].as_array().expect("a list");
     let open = truth["open"] == true;
     if frames.len() < steps.len() || frames.len() > steps.len() && !open {
@@ -91,7 +94,12 @@ fn each_task_waits_where_its_futures_say_in_every_build_with_debug_information()
     for cell in cells {
         let mut fixture = start(&cell);
         let look = dump(&fixture, &["--no-waits"]);
-        report.extend(faults(&fixture, &look).iter().map(|fault| format!("{cell}: {fault}")));
+        let faults = faults(&fixture, &look);
+        let all = truths(&fixture, "stack").len();
+        let unknown = faults.iter().filter(|fault| fault.contains(UNTOLD)).count();
+        let wrong = faults.len() - unknown;
+        score::say("waits", &cell, &[("right", all - faults.len()), ("wrong", wrong), ("unknown", unknown)]);
+        report.extend(faults.iter().map(|fault| format!("{cell}: {fault}")));
         assert!(fixture.is_running(), "the program is well");
     }
     assert!(report.is_empty(), "{}", report.join("\n"));

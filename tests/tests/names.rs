@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use tests::fixture::{Fixture, cells, path};
 use tests::observer::Observer;
+use tests::score;
 use tests::stream::{number, word};
 use tests::wait::until;
 
@@ -39,6 +40,14 @@ struct Said {
     names: usize,
     certain_places: usize,
     places: usize,
+    wrong_names: usize,
+    wrong_places: usize,
+    /// Of those that are not certain, the true ones.
+    likely_names: usize,
+    likely_places: usize,
+    /// Types that the program tells of, and those with an async body of their own.
+    types: usize,
+    bodies: usize,
     faults: Vec<String>,
 }
 
@@ -50,6 +59,19 @@ fn what_is_certain_is_true_in_every_cell_and_enough_is_said() {
     let mut report = Vec::new();
     for cell in &cells {
         let mut said = observe(cell);
+        for (of, all, certain, wrong, told, likely) in [
+            ("types", said.types, said.certain_names, said.wrong_names, said.names, said.likely_names),
+            ("places", said.bodies, said.certain_places, said.wrong_places, said.places, said.likely_places),
+        ] {
+            let figures = [
+                ("right", certain - wrong),
+                ("wrong", wrong),
+                ("uncertain", told - certain),
+                ("of these true", likely),
+                ("unknown", all.saturating_sub(told)),
+            ];
+            score::say(of, cell, &figures);
+        }
         let promise = PROMISES.iter().find(|(name, _)| name == cell).map(|(_, promise)| promise);
         if let Some(promise) = promise.filter(|p| said.certain_names < p.names || said.certain_places < p.places) {
             said.faults.push(format!("promised {promise:?}"));
@@ -97,21 +119,31 @@ fn observe(cell: &str) -> Said {
 
 impl Said {
     fn compare(&mut self, resource: &Value, name: &str, body: Option<u64>) {
+        self.types += 1;
+        self.bodies += usize::from(body.is_some());
         if let Some(future) = resource["future"].as_str() {
             self.names += 1;
-            if resource["futureCertain"] == true {
+            let is_true = plain(future) == plain(name);
+            if resource["futureCertain"] != true {
+                self.likely_names += usize::from(is_true);
+            } else {
                 self.certain_names += 1;
-                if plain(future) != plain(name) {
+                if !is_true {
+                    self.wrong_names += 1;
                     self.faults.push(format!("{name} is certainly called {future}"));
                 }
             }
         }
         if let Some(location) = resource["location"].as_str() {
             self.places += 1;
-            if resource["locationCertain"] == true {
+            let line = location.split(':').nth(1).and_then(|line| line.parse().ok());
+            let is_true = location.contains("named.rs:") && line == body;
+            if resource["locationCertain"] != true {
+                self.likely_places += usize::from(is_true);
+            } else {
                 self.certain_places += 1;
-                let line = location.split(':').nth(1).and_then(|line| line.parse().ok());
-                if !location.contains("named.rs:") || line != body {
+                if !is_true {
+                    self.wrong_places += 1;
                     self.faults.push(format!("{name} certainly stands at {location}, not in line {body:?}"));
                 }
             }

@@ -12,6 +12,7 @@ use observer::target::Process;
 use serde_json::Value;
 use tests::fixture::{Fixture, Scratch};
 use tests::oracle::Log;
+use tests::score;
 use tests::stream::{number, word};
 use tests::wait::until;
 
@@ -122,6 +123,18 @@ fn check(cell: &str, named: bool) {
             faults.push(format!("{id}: the chain is {chain:?}, not {expected:?}"));
         }
     }
+    let whole = |seen: &&SpawnSeen| {
+        seen.stack.and_then(|stack| run.spawns.stack(stack)).is_some_and(|stack| stack.end == UnwindEnd::Root)
+    };
+    let whole = run.seen.iter().filter(whole).count();
+    let figures = [
+        ("right", certain),
+        ("wrong", faults.len()),
+        ("unknown", brief + untold),
+        ("whole", whole),
+        ("cut", run.seen.len() - whole),
+    ];
+    score::say("spawns", cell, &figures);
     println!("{cell}: {} spawns, {certain} triggers told, {brief} of brief spawners told by type only", run.seen.len());
     assert!(faults.is_empty(), "{cell}: {} faults\n{}", faults.len(), faults.join("\n"));
     assert!(untold * 20 <= run.seen.len(), "{cell}: {untold} spawners that are still there are not told");

@@ -11,6 +11,8 @@ mod demo;
 mod ebpf;
 mod fixtures;
 mod floors;
+mod names;
+mod page;
 mod preflight;
 mod test;
 mod vm;
@@ -32,6 +34,8 @@ enum Word {
     Ebpf(ebpf::Options),
     /// Builds the programs that the live tests observe
     Fixtures(fixtures::Options),
+    /// Counts what is told of types, places, spawns and waits, right and wrong, by build profile; written into docs/names.md
+    Names,
     /// Runs the whole test suite; live tests run, or it fails
     Test,
     /// Runs live tests on other kernels, in virtual machines
@@ -57,6 +61,7 @@ fn run(word: Word) -> Result<()> {
         Word::Demo => demo::run(&root),
         Word::Ebpf(options) => ebpf::run(&options),
         Word::Fixtures(options) => fixtures::run(&options),
+        Word::Names => names::run(&root),
         Word::Test => test::run(&root),
         Word::Vm(options) => vm::run(&root, &options),
         Word::Floors => floors::run(&root),

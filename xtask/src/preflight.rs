@@ -36,8 +36,15 @@ pub fn programs() -> Result<()> {
 
 /// Runs cargo in this folder; its output goes where ours goes.
 pub fn cargo(folder: &Path, arguments: &[&str]) -> Result<()> {
+    cargo_with(folder, arguments, &[])
+}
+
+/// The same with these variables in its environment.
+pub fn cargo_with(folder: &Path, arguments: &[&str], variables: &[(&str, &Path)]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(arguments).current_dir(folder).status().context("starting cargo")?;
+    let mut command = Command::new(cargo);
+    command.args(arguments).current_dir(folder).envs(variables.iter().copied());
+    let status = command.status().context("starting cargo")?;
     if !status.success() {
         bail!("cargo {} failed ({status}); its last lines say why", arguments.join(" "));
     }

@@ -19,8 +19,8 @@ use super::spawns::{Born, Caps, SpawnCounts, Spawns, Stack};
 
 /// Spawns that wait for their birth: an id that is taken for something else than a task waits for ever.
 const MOST_WAITING: usize = 1 << 14;
-/// Long stacks of one stream.
-const MOST_STACKS: usize = 1 << 14;
+/// Long stacks of one stream: with their names six kilobytes each, of a deep one.
+const MOST_STACKS: usize = 1 << 12;
 /// Stacks in one chain.
 const LONGEST: u8 = 32;
 /// For how long names are waited for at the end.

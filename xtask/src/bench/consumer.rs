@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::tiers::page::{Piece, Table, put};
+use crate::page::{Piece, Table, put};
 use crate::preflight;
 
 /// Where the table goes.
@@ -26,7 +26,7 @@ pub(super) fn measure(root: &Path) -> Result<Value> {
     ensure!(output.status.success(), "the consumer failed");
     let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let rows: Vec<Value> = lines.map(serde_json::from_slice).collect::<Result<_, _>>()?;
-    let piece = Piece { name: "consumer", text: table(&rows)? };
+    let piece = Piece { name: "bench consumer", text: table(&rows)? };
     eprintln!("\n{}:\n{}", piece.name, piece.text);
     let path = root.join(PAGE);
     let page = std::fs::read_to_string(&path).context(PAGE)?;

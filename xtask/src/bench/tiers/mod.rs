@@ -6,7 +6,6 @@ mod goals;
 mod load;
 mod machine;
 mod measure;
-pub(super) mod page;
 mod points;
 mod presence;
 mod process;
@@ -29,6 +28,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::page::put;
 use crate::preflight;
 use load::Load;
 use machine::Machine;
@@ -94,7 +94,7 @@ pub(super) fn measure(root: &Path, rounds: usize, options: &Wanted) -> Result<Va
     if !options.no_page && options.everything() {
         let path = root.join(PAGE);
         let page = std::fs::read_to_string(&path).context(PAGE)?;
-        let page = pieces.iter().try_fold(page, |page, piece| page::put(&page, piece))?;
+        let page = pieces.iter().try_fold(page, |page, piece| put(&page, piece))?;
         std::fs::write(&path, page).context(PAGE)?;
     }
     Ok(report::report(&results, &goals, &machine))

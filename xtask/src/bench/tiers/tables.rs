@@ -4,10 +4,10 @@ use super::goals::{Judged, Verdict};
 use super::load::Load;
 use super::machine::Machine;
 use super::measure::{Figure, noise};
-use super::page::{Piece, Table};
 use super::results::{Million, Results, RowResults};
 use super::row::{BARE, FLOOR, FULL};
 use super::spread::Spread;
+use crate::page::{Piece, Table};
 
 /// Where there is no figure.
 const NONE: &str = "-";
@@ -18,13 +18,13 @@ const MISSING: &str = "not measured";
 pub(super) fn pieces(results: &Results, goals: &[Judged], machine: &Machine) -> Vec<Piece> {
     let piece = |name, text| Piece { name, text };
     vec![
-        piece("machine", format!("{} Rounds: {}.", machine.text(), results.rounds)),
-        piece("rows", rows(results).text()),
-        piece("cost", cost(results).text()),
-        piece("memory", format!("{}{}", memory(results).text(), results.million.map_or(String::new(), million))),
-        piece("hold", hold(results).text()),
-        piece("estimate", estimate(results).text()),
-        piece("goals", judged(goals).text()),
+        piece("bench machine", format!("{} Rounds: {}.", machine.text(), results.rounds)),
+        piece("bench rows", rows(results).text()),
+        piece("bench cost", cost(results).text()),
+        piece("bench memory", format!("{}{}", memory(results).text(), results.million.map_or(String::new(), million))),
+        piece("bench hold", hold(results).text()),
+        piece("bench estimate", estimate(results).text()),
+        piece("bench goals", judged(goals).text()),
     ]
 }
 

@@ -1,17 +1,17 @@
-//! What `docs/performance.md` shows of a run: tables between marker comments. The prose around them is people's and stays.
+//! What pages of `docs` show of a run: tables between marker comments. The prose around them is people's and stays.
 
 use anyhow::{Context, Result};
 
 /// A piece of the page that a run writes.
-pub(in crate::bench) struct Piece {
-    /// The word in its markers.
-    pub(in crate::bench) name: &'static str,
+pub struct Piece {
+    /// The words in its markers.
+    pub name: &'static str,
     /// What stands between them.
-    pub(in crate::bench) text: String,
+    pub text: String,
 }
 
 /// A table in Markdown: columns of text, then columns of figures.
-pub(in crate::bench) struct Table {
+pub struct Table {
     texts: usize,
     heading: Vec<String>,
     rows: Vec<Vec<String>>,
@@ -19,19 +19,19 @@ pub(in crate::bench) struct Table {
 
 impl Table {
     /// With these headings, of text and of figures.
-    pub(in crate::bench) fn of<Text: Into<String>>(texts: &[&str], figures: impl IntoIterator<Item = Text>) -> Self {
+    pub fn of<Text: Into<String>>(texts: &[&str], figures: impl IntoIterator<Item = Text>) -> Self {
         let mut heading: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
         heading.extend(figures.into_iter().map(Into::into));
         Self { texts: texts.len(), heading, rows: Vec::new() }
     }
 
     /// One row more. What is missing at its end is shown as empty.
-    pub(in crate::bench) fn row(&mut self, cells: Vec<String>) {
+    pub fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
 
     /// As text.
-    pub(in crate::bench) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let line = |cells: &[String]| {
             let cells =
                 (0..self.heading.len()).map(|at| cells.get(at).map_or(String::new(), |cell| cell.replace('|', "\\|")));
@@ -44,8 +44,8 @@ impl Table {
 }
 
 /// The page with this piece anew.
-pub(in crate::bench) fn put(page: &str, piece: &Piece) -> Result<String> {
-    let (begin, end) = (format!("<!-- bench {}: begin -->", piece.name), format!("<!-- bench {}: end -->", piece.name));
+pub fn put(page: &str, piece: &Piece) -> Result<String> {
+    let (begin, end) = (format!("<!-- {}: begin -->", piece.name), format!("<!-- {}: end -->", piece.name));
     let (before, rest) = page.split_once(&begin).with_context(|| format!("the page has no line {begin}"))?;
     let (_, after) = rest.split_once(&end).with_context(|| format!("the page has no line {end} after its begin"))?;
     Ok(format!("{before}{begin}\n{}\n{end}{after}", piece.text.trim_end()))
@@ -59,14 +59,15 @@ mod tests {
 
     #[test]
     fn only_what_stands_between_the_markers_is_replaced() {
-        let page = put(PAGE, &Piece { name: "cost", text: "new\n".into() }).expect("the markers are there");
+        let page = put(PAGE, &Piece { name: "bench cost", text: "new\n".into() }).expect("the markers are there");
         assert_eq!(page, PAGE.replace("old", "new"));
-        assert_eq!(put(&page, &Piece { name: "cost", text: "old\n".into() }).expect("they still are"), PAGE);
+        assert_eq!(put(&page, &Piece { name: "bench cost", text: "old\n".into() }).expect("they still are"), PAGE);
     }
 
     #[test]
     fn a_page_without_the_markers_is_refused() {
-        let failed = put(PAGE, &Piece { name: "memory", text: String::new() }).expect_err("there is no such piece");
+        let failed =
+            put(PAGE, &Piece { name: "bench memory", text: String::new() }).expect_err("there is no such piece");
         assert_eq!(failed.to_string(), "the page has no line <!-- bench memory: begin -->");
     }
 
