@@ -2,9 +2,11 @@
 //! the program tells it itself.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
-use tests::fixture::Fixture;
+use tests::fixture::{Fixture, Scratch, path};
 use tests::life::{Lives, summary};
 use tests::observer::Observer;
 use tests::stream::{Stream, number, word};
@@ -16,9 +18,12 @@ struct Told {
     by: String,
 }
 
+fn chains(cell: &str) -> Fixture {
+    Fixture::start(cell, "chains", &[])
+}
+
 /// The program's run under the observer, and what it tells of it.
-fn run(cell: &str, options: &[&str]) -> (Stream, BTreeMap<u64, Told>) {
-    let mut fixture = Fixture::start(cell, "chains", &[]);
+fn run(mut fixture: Fixture, options: &[&str]) -> (Stream, BTreeMap<u64, Told>) {
     let observer = Observer::attach(fixture.pid(), &[&["--stacks"], options].concat());
     fixture.release();
     until("all is spawned", || fixture.said().iter().any(|line| line.contains("\"spawned\":true")).then_some(()));
@@ -39,13 +44,13 @@ fn run(cell: &str, options: &[&str]) -> (Stream, BTreeMap<u64, Told>) {
         (inits(&said) >= told.len() && used.into_iter().all(|line| named(&line["stackId"]))).then_some(())
     });
     fixture.release();
-    assert_eq!(fixture.truth()["truth"], true, "{cell}: unharmed");
+    assert_eq!(fixture.truth()["truth"], true, "unharmed");
     (observer.stream(), told)
 }
 
 /// Holds each birth's stack against what the program tells.
-fn check(cell: &str, named: bool) {
-    let (stream, told) = run(cell, &[]);
+fn check(cell: &str, fixture: Fixture, options: &[&str], named: bool) {
+    let (stream, told) = run(fixture, options);
     let lives = Lives::of(&stream);
     lives.assert_sane(cell);
     let mut faults = Vec::new();
@@ -110,22 +115,40 @@ fn check(cell: &str, named: bool) {
 
 #[test]
 fn births_of_a_release_build_come_with_their_spawners_stacks() {
-    check("newest-release", true);
+    check("newest-release", chains("newest-release"), &[], true);
 }
 
 #[test]
 fn births_of_a_debug_build_come_with_their_spawners_stacks() {
-    check("newest-dev", true);
+    check("newest-dev", chains("newest-dev"), &[], true);
 }
 
 #[test]
 fn births_of_a_stripped_build_come_with_their_spawners_stacks() {
-    check("newest-fat", false);
+    check("newest-fat", chains("newest-fat"), &[], false);
+}
+
+/// As packages ship programs: stripped, with what was stripped in a file of its own.
+#[test]
+fn calls_are_named_by_debug_information_that_lies_apart() {
+    let place = Scratch::new("apart");
+    let built = path("newest-dev", "chains");
+    let (stripped, apart) = (place.path().join("chains"), place.path().join("chains.debug"));
+    let make = |program: &str, option: &str, to: &Path| {
+        let status = Command::new(program).args([option, "-o"]).arg(to).arg(&built).status();
+        assert!(status.is_ok_and(|status| status.success()), "{program} makes {}", to.display());
+    };
+    make("strip", "--strip-all", &stripped);
+    make("strip", "--only-keep-debug", &apart);
+    let fixture = Fixture::spawn("stripped chains", &mut Command::new(&stripped));
+    fixture.wait_for("it is up", |line| line.contains("\"ready\":true"));
+    let folder = place.path().to_str().expect("a temporary path is text");
+    check("stripped, with a file apart", fixture, &["--debug-dir", folder], true);
 }
 
 #[test]
 fn without_polls_the_calls_are_said_and_the_spawner_is_not() {
-    let (stream, told) = run("newest-release", &["--tier", "spawns"]);
+    let (stream, told) = run(chains("newest-release"), &["--tier", "spawns"]);
     let stacks: Vec<&Value> = stream.lines.iter().filter(|line| line["event"] == "spawnStack").collect();
     let beyond: Vec<Option<&str>> = stacks.iter().map(|line| line["beyond"].as_str()).collect();
     assert!(!stacks.is_empty() && beyond.iter().all(|beyond| *beyond == Some("notTold")), "{beyond:?}");

@@ -48,6 +48,11 @@ impl<'a> Images<'a> {
         Self { known: HashMap::new(), shared: HashMap::new(), look }
     }
 
+    /// Whether types are named, and by which files.
+    pub(super) fn names(&self) -> &Names {
+        &self.look.names
+    }
+
     /// Whether it is known that this file holds nothing that is looked at without being named.
     pub(super) fn holds_nothing(&self, file: FileId) -> bool {
         match self.known.get(&file) {

@@ -71,6 +71,7 @@ impl LongStacks {
     }
 
     pub(super) fn begin(spawns: Spawns) -> std::io::Result<Self> {
+        let namer = Namer::begin(spawns.names().clone())?;
         Ok(Self {
             spawns,
             waiting: HashMap::new(),
@@ -81,7 +82,7 @@ impl LongStacks {
             named: HashMap::new(),
             unnamed: HashMap::new(),
             ready: Vec::new(),
-            namer: Namer::begin()?,
+            namer,
             without: 0,
         })
     }

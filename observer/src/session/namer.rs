@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::model::{Caller, Pid, ProcAddr, StackId};
 use crate::target::Process;
 
+use super::debug_files::Names;
 use super::spawns::code::Code;
 
 /// The thread that reads, and what it was asked.
@@ -37,16 +38,28 @@ pub(super) struct Named {
 
 impl Namer {
     /// Begins to wait for questions.
-    pub(super) fn begin() -> io::Result<Self> {
+    pub(super) fn begin(names: Names) -> io::Result<Self> {
         let (asks, questions) = channel::<Ask>();
         let (replies, answers) = channel();
         let thread = std::thread::Builder::new().name("stacks".to_owned()).spawn(move || {
             let mut codes: HashMap<Pid, Code> = HashMap::new();
-            for Ask { stack, process, addresses } in questions {
-                let code = codes.entry(process.pid()).or_insert_with(|| Code::new(process));
-                code.look_anew();
-                if replies.send(Named { stack, callers: code.callers(&addresses) }).is_err() {
-                    break;
+            while let Ok(first) = questions.recv() {
+                // What has come meanwhile is named together: to read an image takes long, and each is read once for all.
+                let mut asked: HashMap<Pid, Vec<Ask>> = HashMap::new();
+                for ask in std::iter::once(first).chain(questions.try_iter()) {
+                    asked.entry(ask.process.pid()).or_default().push(ask);
+                }
+                for (pid, asks) in asked {
+                    let process = Arc::clone(&asks[0].process);
+                    let code = codes.entry(pid).or_insert_with(|| Code::new(process, names.clone()));
+                    code.look_anew();
+                    let stacks: Vec<&[ProcAddr]> = asks.iter().map(|ask| &ask.addresses[..]).collect();
+                    let named = asks.iter().zip(code.callers_of(&stacks));
+                    for (Ask { stack, .. }, callers) in named {
+                        if replies.send(Named { stack: *stack, callers }).is_err() {
+                            return;
+                        }
+                    }
                 }
             }
         })?;

@@ -96,7 +96,7 @@ impl Subject {
                     .to_owned(),
             });
         }
-        let mut code = Code::new(Arc::clone(&process));
+        let mut code = Code::new(Arc::clone(&process), images.names().clone());
         // Read now, not when the first samples wait.
         code.read_at(polls.iter().map(|poll| poll.start));
         let (polls, habits, tables, ages) = (Polls::new(polls), Habits::default(), Tables::default(), Ages::default());

@@ -7,8 +7,12 @@ use std::sync::Arc;
 
 use crate::model::{Bias, Caller, Cfa, FunctionName, ImagePlace, LoadSegment, NoRule, ProcAddr, UnwindRule, VirtAddr};
 use crate::runtime::is_machinery;
-use crate::symbols::{Image, Segment, UnwindTable, ends_in_call, fixed_frame, name_frames};
+use crate::symbols::{Debug, Image, Segment, UnwindTable, ends_in_call, fixed_frame, name_frames};
 use crate::target::{Backing, Module, Process};
+
+use crate::session::Names;
+use crate::session::debug_files::DebugFile;
+use crate::session::images::{debug_bytes, with_debug};
 
 use super::vdso::Vdso;
 
@@ -20,6 +24,8 @@ const PROLOGUE: usize = 256;
 /// The images of one process.
 pub(in crate::session) struct Code {
     process: Arc<Process>,
+    /// Where debug information is looked for that lies apart from its image.
+    names: Names,
     modules: Vec<(Module, State)>,
     rules: HashMap<ProcAddr, Result<UnwindRule, NoRule>>,
     /// Rules without registers, of those that ask for one.
@@ -43,9 +49,24 @@ struct Read {
     table: Option<UnwindTable>,
 }
 
+/// A call that is to be named: which stack's, which of its calls, and a place within it.
+struct Asked {
+    of: usize,
+    n: usize,
+    inside: VirtAddr,
+}
+
 impl Code {
-    pub(in crate::session) fn new(process: Arc<Process>) -> Self {
-        Self { process, modules: Vec::new(), rules: HashMap::new(), fixed: HashMap::new(), listed: false, vdso: None }
+    pub(in crate::session) fn new(process: Arc<Process>, names: Names) -> Self {
+        Self {
+            process,
+            names,
+            modules: Vec::new(),
+            rules: HashMap::new(),
+            fixed: HashMap::new(),
+            listed: false,
+            vdso: None,
+        }
     }
 
     /// Begins a turn: what was mapped since the last one may be found in this one.
@@ -149,10 +170,17 @@ impl Code {
 
     /// What the calls of a stack are, innermost first: for each address its place and the functions there.
     pub(in crate::session) fn callers(&mut self, addresses: &[ProcAddr]) -> Vec<Caller> {
-        let mut callers: Vec<Caller> =
-            addresses.iter().map(|address| Caller { address: *address, image: None, functions: Vec::new() }).collect();
-        let mut by_module: HashMap<usize, Vec<(usize, VirtAddr)>> = HashMap::new();
-        for (n, address) in addresses.iter().enumerate() {
+        self.callers_of(&[addresses]).pop().unwrap_or_default()
+    }
+
+    /// The same of several stacks: each image is read once for all of them.
+    pub(in crate::session) fn callers_of(&mut self, stacks: &[&[ProcAddr]]) -> Vec<Vec<Caller>> {
+        let bare = |address: &ProcAddr| Caller { address: *address, image: None, functions: Vec::new() };
+        let mut callers: Vec<Vec<Caller>> = stacks.iter().map(|stack| stack.iter().map(bare).collect()).collect();
+        let mut by_module: HashMap<usize, Vec<Asked>> = HashMap::new();
+        let addresses =
+            stacks.iter().enumerate().flat_map(|(of, stack)| stack.iter().enumerate().map(move |one| (of, one)));
+        for (of, (n, address)) in addresses {
             // A return address may stand behind the caller's last instruction: the call is the one before.
             let place = ProcAddr(address.0.wrapping_sub(u64::from(n > 0)));
             let Some(index) = self.executing(place) else { continue };
@@ -160,22 +188,30 @@ impl Code {
             let Some(read) = self.read(index) else { continue };
             let (at, inside) = (read.bias.to_virtual(*address), read.bias.to_virtual(place));
             let function = read.table.as_ref().and_then(|table| table.start_of(inside));
-            callers[n].image = Some(ImagePlace { path, at, function });
-            by_module.entry(index).or_default().push((n, inside));
+            callers[of][n].image = Some(ImagePlace { path, at, function });
+            by_module.entry(index).or_default().push(Asked { of, n, inside });
         }
         for (index, places) in by_module {
             // An image that was there when the stack was unwound and is not any more leaves its calls unnamed.
-            let Ok(bytes) = self.modules[index].0.read() else { continue };
+            let module = &self.modules[index].0;
+            let Ok(bytes) = module.read() else { continue };
             let Ok(image) = Image::parse(&bytes) else { continue };
-            let asked: Vec<VirtAddr> = places.iter().map(|(_, inside)| *inside).collect();
-            for ((n, _), functions) in places.into_iter().zip(name_frames(&image, &asked)) {
+            // Which file it is, or that it is another build's, is said where types are named.
+            let quietly = |_, _: &str| ();
+            let debug =
+                Debug::of(&image).is_none().then(|| DebugFile::find(&self.names, module, Some(image.build_id())));
+            let debug = debug.flatten();
+            let apart = debug.as_ref().and_then(|debug| debug_bytes(debug, &quietly));
+            let image = with_debug(image, debug.as_ref().zip(apart.as_deref()), &quietly);
+            let asked: Vec<VirtAddr> = places.iter().map(|asked| asked.inside).collect();
+            for (Asked { of, n, .. }, functions) in places.into_iter().zip(name_frames(&image, &asked)) {
                 let functions = functions.into_iter().map(|named| FunctionName {
                     machinery: is_machinery(&named.name),
                     name: named.name,
                     certain: named.certain,
                     place: named.place,
                 });
-                callers[n].functions = functions.collect();
+                callers[of][n].functions = functions.collect();
             }
         }
         callers

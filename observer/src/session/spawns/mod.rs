@@ -87,6 +87,7 @@ pub struct Spawns {
     births: Births,
     spots: Spots,
     missing: Vec<Missing>,
+    names: Names,
     seen: u64,
     malformed: u64,
     untaught: u64,
@@ -123,7 +124,7 @@ impl Spawns {
             set_up(processes, images, Looking { events, slow: Slow::Allowed, spawners: true })?;
         let targets = processes.iter().zip(targets).map(|(process, target)| {
             let polls = polls.remove(&target).unwrap_or_default();
-            let mut code = Code::new(Arc::clone(process));
+            let mut code = Code::new(Arc::clone(process), images.names().clone());
             // Read now, not when the first records wait.
             code.read_at(polls.iter().map(|poll| poll.start));
             let (polls, habits, tables) = (Polls::new(polls), Habits::default(), look::Tables::default());
@@ -151,6 +152,7 @@ impl Spawns {
             catalog,
             spots: Spots::default(),
             missing,
+            names: images.names().clone(),
             seen: 0,
             malformed: 0,
             untaught: 0,
@@ -243,6 +245,11 @@ impl Spawns {
     /// The calls of a stack, as addresses.
     pub fn stack(&self, id: StackId) -> Option<&Stack> {
         self.births.stack(id)
+    }
+
+    /// Where names of calls are looked for besides their images.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// A process under watch.

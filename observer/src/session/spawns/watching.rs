@@ -51,11 +51,11 @@ impl Watching {
     pub fn callers(&self, id: StackId) -> Vec<Caller> {
         let of = |spawns: &Spawns| {
             let Stack { target, addresses, .. } = spawns.stack(id)?;
-            Some((*target, spawns.process(*target)?, addresses.clone()))
+            Some((*target, spawns.process(*target)?, addresses.clone(), spawns.names().clone()))
         };
-        let Some((target, process, addresses)) = of(&lock(&self.spawns)) else { return Vec::new() };
+        let Some((target, process, addresses, wanted)) = of(&lock(&self.spawns)) else { return Vec::new() };
         let mut names = lock(&self.names);
-        let code = names.entry(target).or_insert_with(|| Code::new(process));
+        let code = names.entry(target).or_insert_with(|| Code::new(process, wanted));
         code.look_anew();
         code.callers(&addresses)
     }
