@@ -88,6 +88,26 @@ fn a_million_are_counted_exactly() {
     are_counted_exactly_everywhere(fewer(1_000_000));
 }
 
+/// Where links are is learned from tasks that name each other. The first few each have a list of their own to themselves.
+#[test]
+fn a_few_tasks_that_are_alone_in_their_lists_are_counted_exactly_as_they_become_more() {
+    let mut fixture = crowd("newest-release", "glibc", &["tasks=3"]);
+    let inside = Inside::of(fixture.pid());
+    let mut series = inside.series();
+    assert_exact(&series.take().expect("a census"), &inside, &fixture.answer("alive"), "three");
+    let walk = series.take().expect("a census");
+    assert_eq!((walk.how, series.doubt()), (How::Walk, None), "lists of one are met whole");
+    assert_exact(&walk, &inside, &fixture.answer("alive"), "three again");
+    let told = fixture.answer("more 9");
+    let scan = series.take().expect("a census");
+    assert_eq!((scan.how, series.doubt()), (How::Scan, Some(Doubt::Link)), "no walk leads through lists of two");
+    assert_exact(&scan, &inside, &told, "twelve");
+    let told = fixture.answer("more 9");
+    let walk = series.take().expect("a census");
+    assert_eq!((walk.how, series.doubt()), (How::Walk, None), "now it does");
+    assert_exact(&walk, &inside, &told, "twenty-one");
+}
+
 #[test]
 fn a_walk_reads_the_tasks_and_not_the_heap() {
     let mut fixture = crowd("newest-release", "glibc", &["tasks=1000", "heap=536870912"]);

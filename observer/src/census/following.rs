@@ -174,6 +174,12 @@ impl<'a> Following<'a> {
 
     fn go_on_from_ends(&mut self, list: usize) -> Result<bool, MemoryError> {
         let Some(pairs) = self.lists[list].anchor.read(&self.memory)? else { return Ok(false) };
+        // Where links are is learned from cells that name each other. Until there were any, only lists of one are met whole:
+        // both of their ends are the same.
+        let has_links = self.look.places.of(self.lists[list].image).is_some();
+        if !has_links && pairs.iter().any(|[one, other]| one != other) {
+            return Ok(false);
+        }
         for to in pairs.into_iter().flatten().filter(|to| !self.is_met(*to, list)).collect::<Vec<_>>() {
             self.work.push(Step { from: Place::End(list), list, to });
         }
