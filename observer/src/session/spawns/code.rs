@@ -7,17 +7,18 @@ use std::sync::Arc;
 
 use crate::model::{Bias, Caller, Cfa, FunctionName, ImagePlace, LoadSegment, NoRule, ProcAddr, UnwindRule, VirtAddr};
 use crate::runtime::is_machinery;
-use crate::symbols::{Debug, Image, Segment, UnwindTable, ends_in_call, fixed_frame, name_frames};
-use crate::target::{Backing, Module, Process};
-
 use crate::session::Names;
 use crate::session::debug_files::DebugFile;
 use crate::session::images::{debug_bytes, with_debug};
+use crate::symbols::{Debug, Image, Segment, UnwindTable, ends_in_call, fixed_frame, name_frames};
+use crate::target::{Backing, Module, Process};
 
 use super::vdso::Vdso;
 
 /// More rules than these are not remembered at once.
 const MOST_RULES: usize = 1 << 16;
+/// Pages begin at multiples of this.
+const SMALLEST_PAGE: u64 = 4096;
 /// Bytes of a function that its prologue is looked for in.
 const PROLOGUE: usize = 256;
 
@@ -148,11 +149,15 @@ impl Code {
     }
 
     /// Whether the address is in the page that the kernel maps for probes. Functions whose return is probed return to its very
-    /// beginning: what is asked for is the byte before it.
+    /// beginning: what is asked for is the byte before it. No other place is worth a look at all mappings, which code that was
+    /// made at run time would ask for again and again.
     fn is_trampoline(&self, at: ProcAddr) -> bool {
         let is_it = |backing: &Backing| matches!(backing, Backing::Special(name) if name.contains("[uprobes]"));
-        let maps = self.process.maps();
         let returned = ProcAddr(at.0.saturating_add(1));
+        if !returned.0.is_multiple_of(SMALLEST_PAGE) {
+            return false;
+        }
+        let maps = self.process.maps();
         maps.is_ok_and(|maps| maps.iter().any(|mapping| mapping.range.contains(returned) && is_it(&mapping.backing)))
     }
 
