@@ -12,9 +12,9 @@ use crate::symbols::Image;
 use crate::target::Module;
 use crate::verdict::count_waits;
 
-use super::debug_files::{DebugFile, Names};
+use super::debug_files::Names;
 use super::error::SessionError;
-use super::images::{debug_bytes, with_debug};
+use super::images::{find_debug, with_debug};
 use super::inspect::{Inspected, Taken};
 use super::inspection::{Inspection, InspectionOptions, SitesOutput};
 use super::pace::{Interrupted, Pace};
@@ -118,9 +118,9 @@ fn shapes(module: &Module, types: &[TaskType], names: &Names, say: &dyn Fn(u8, &
     };
     // That it is an image was seen before.
     let image = Image::parse(&bytes).ok()?;
-    let debug = DebugFile::find(names, module, Some(image.build_id()));
-    let apart = debug.as_ref().and_then(|debug| debug_bytes(debug, say));
-    runtime::shapes(&with_debug(image, debug.as_ref().zip(apart.as_deref()), say), types)
+    let debug = find_debug(names, module, &image, say);
+    let apart = debug.as_ref().map(|(file, bytes)| (file, &bytes[..]));
+    runtime::shapes(&with_debug(image, apart, say), types)
 }
 
 fn show(

@@ -137,9 +137,21 @@ impl Look<'_> {
 }
 
 /// What the file holds; that it cannot be read is said.
-pub(super) fn debug_bytes(debug: &DebugFile, say: &dyn Fn(u8, &str)) -> Option<Vec<u8>> {
+fn debug_bytes(debug: &DebugFile, say: &dyn Fn(u8, &str)) -> Option<Vec<u8>> {
     let read = debug.read().map_err(|error| say(1, &format!("{} is not used: {error}", debug.path.display())));
     read.ok()
+}
+
+/// The file of debug information that may be the image's, with what it holds.
+pub(super) fn find_debug(
+    names: &Names,
+    module: &Module,
+    image: &Image<'_>,
+    say: &dyn Fn(u8, &str),
+) -> Option<(DebugFile, Vec<u8>)> {
+    let debug = DebugFile::find(names, module, Some(image.build_id()))?;
+    let bytes = debug_bytes(&debug, say)?;
+    Some((debug, bytes))
 }
 
 /// The image with its debug information, where that lies apart.

@@ -3,6 +3,7 @@
 //! Spawns bring their stacks over rings of their own. The birth of a task comes right after the spawn took its id, on the same
 //! thread: when a birth is said, its spawn has been read. Does not know: how stacks are unwound, nor how they look.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -36,12 +37,10 @@ pub(super) struct LongStacks {
     of_task: QuickMap<AsyncId, LongStackId>,
     numbers: HashMap<(StackId, Before), LongStackId>,
     chained: Vec<Chained>,
-    /// The calls, where they have been read.
-    named: HashMap<StackId, Vec<Caller>>,
-    /// What waits for its names.
-    unnamed: HashMap<StackId, Unnamed>,
-    /// Names are known, and it was not said yet.
-    ready: Vec<LongStackId>,
+    /// The calls; `None` while they are being read.
+    named: HashMap<StackId, Option<Vec<Caller>>>,
+    /// In order: a spawner's number is the smaller one.
+    unsaid: Vec<LongStackId>,
     namer: Namer,
     /// Births without a stack.
     without: u64,
@@ -56,12 +55,6 @@ struct Chained {
     before: Before,
     length: u8,
     said: bool,
-}
-
-/// Long stacks that begin with a stack whose names are being read.
-struct Unnamed {
-    addresses: Vec<ProcAddr>,
-    waiting: Vec<LongStackId>,
 }
 
 impl LongStacks {
@@ -80,8 +73,7 @@ impl LongStacks {
             numbers: HashMap::new(),
             chained: Vec::new(),
             named: HashMap::new(),
-            unnamed: HashMap::new(),
-            ready: Vec::new(),
+            unsaid: Vec::new(),
             namer,
             without: 0,
         })
@@ -155,14 +147,12 @@ impl LongStacks {
         self.chained.push(Chained { pid, stack, end: *end, before, length: length + 1, said: false });
         let id = LongStackId(u32::try_from(self.chained.len()).ok()?);
         self.numbers.insert((stack, before), id);
-        if self.named.contains_key(&stack) {
-            self.ready.push(id);
-        } else if let Some(unnamed) = self.unnamed.get_mut(&stack) {
-            unnamed.waiting.push(id);
-        } else if let Some(process) = self.spawns.process(*target) {
-            let addresses = addresses.clone();
-            self.namer.ask(stack, process, addresses.clone());
-            self.unnamed.insert(stack, Unnamed { addresses, waiting: vec![id] });
+        self.unsaid.push(id);
+        if let Entry::Vacant(free) = self.named.entry(stack) {
+            free.insert(None);
+            if let Some(process) = self.spawns.process(*target) {
+                self.namer.ask(stack, process, addresses.clone());
+            }
         }
         Some(id)
     }
@@ -171,7 +161,7 @@ impl LongStacks {
     pub(super) fn told(&mut self) -> Vec<LongStack> {
         let named = self.namer.named();
         self.names_came(named);
-        self.take_ready()
+        self.take_named()
     }
 
     /// The probes are to go: what they have brought is taken first.
@@ -185,13 +175,10 @@ impl LongStacks {
         let rest = self.namer.rest(PATIENCE);
         self.names_came(rest);
         let bare = |address: &ProcAddr| Caller { address: *address, image: None, functions: Vec::new() };
-        let unnamed = self
-            .unnamed
-            .iter()
-            .map(|(stack, unnamed)| Named { stack: *stack, callers: unnamed.addresses.iter().map(bare).collect() });
-        let unnamed = unnamed.collect();
-        self.names_came(unnamed);
-        self.take_ready()
+        for (stack, callers) in self.named.iter_mut().filter(|(_, callers)| callers.is_none()) {
+            *callers = self.spawns.stack(*stack).map(|stack| stack.addresses.iter().map(bare).collect());
+        }
+        self.take_named()
     }
 
     /// How many there were of what.
@@ -201,29 +188,20 @@ impl LongStacks {
     }
 
     fn names_came(&mut self, named: Vec<Named>) {
-        for Named { stack, callers } in named {
-            self.ready.extend(self.unnamed.remove(&stack).into_iter().flat_map(|unnamed| unnamed.waiting));
-            self.named.insert(stack, callers);
-        }
+        self.named.extend(named.into_iter().map(|Named { stack, callers }| (stack, Some(callers))));
     }
 
-    fn take_ready(&mut self) -> Vec<LongStack> {
-        let mut ready = std::mem::take(&mut self.ready);
-        // A spawner's number is the smaller one.
-        ready.sort_unstable();
+    fn take_named(&mut self) -> Vec<LongStack> {
+        let Self { unsaid, chained, named, .. } = self;
         let mut told = Vec::new();
-        for id in ready {
-            let Chained { pid, stack, end, before, .. } = self.chained[index(id)];
-            if let Before::Stack(spawner) = before
-                && !self.chained[index(spawner)].said
-            {
-                self.ready.push(id);
-                continue;
-            }
-            self.chained[index(id)].said = true;
-            let callers = self.named.get(&stack).cloned().unwrap_or_default();
-            told.push(LongStack { id, pid, callers, end, before });
-        }
+        unsaid.retain(|id| {
+            let Chained { pid, stack, end, before, .. } = chained[index(*id)];
+            let leads_on = !matches!(before, Before::Stack(spawner) if !chained[index(spawner)].said);
+            let Some(callers) = named.get(&stack).and_then(Option::as_ref).filter(|_| leads_on) else { return true };
+            chained[index(*id)].said = true;
+            told.push(LongStack { id: *id, pid, callers: callers.clone(), end, before });
+            false
+        });
         told
     }
 }

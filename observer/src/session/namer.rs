@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,6 @@ use super::spawns::code::Code;
 pub(super) struct Namer {
     asks: Option<Sender<Ask>>,
     answers: Receiver<Named>,
-    open: usize,
     /// Not waited for: it may be amid a large image when nobody wants to know any more.
     _thread: JoinHandle<()>,
 }
@@ -63,37 +62,28 @@ impl Namer {
                 }
             }
         })?;
-        Ok(Self { asks: Some(asks), answers, open: 0, _thread: thread })
+        Ok(Self { asks: Some(asks), answers, _thread: thread })
     }
 
     /// Asks what the calls of a stack are called.
     pub(super) fn ask(&mut self, stack: StackId, process: Arc<Process>, addresses: Vec<ProcAddr>) {
-        // It has ended only if it panicked: then stacks stay without names, which is what is said of them at the end.
-        let ask = Ask { stack, process, addresses };
-        if self.asks.as_ref().is_some_and(|asks| asks.send(ask).is_ok()) {
-            self.open += 1;
+        if let Some(asks) = &self.asks {
+            // It has ended only if it panicked: then stacks stay without names, which is what is said of them at the end.
+            let _ = asks.send(Ask { stack, process, addresses });
         }
     }
 
     /// What it has found since the last time.
     pub(super) fn named(&mut self) -> Vec<Named> {
-        let named: Vec<Named> = self.answers.try_iter().collect();
-        self.open -= named.len();
-        named
+        self.answers.try_iter().collect()
     }
 
     /// The rest of what was asked, as far as it comes in this time. Nothing is to be asked after it.
     pub(super) fn rest(&mut self, patience: Duration) -> Vec<Named> {
         self.asks = None;
         let until = Instant::now() + patience;
-        let mut rest = Vec::new();
-        while self.open > 0 {
-            match self.answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(named) => rest.push(named),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
-            self.open -= 1;
-        }
-        rest
+        // With no more questions the thread ends when it has answered those that it has.
+        let next = || self.answers.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
+        std::iter::from_fn(next).collect()
     }
 }

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use crate::model::{Bias, Caller, Cfa, FunctionName, ImagePlace, LoadSegment, NoRule, ProcAddr, UnwindRule, VirtAddr};
 use crate::runtime::is_machinery;
 use crate::session::Names;
-use crate::session::debug_files::DebugFile;
-use crate::session::images::{debug_bytes, with_debug};
-use crate::symbols::{Debug, Image, Segment, UnwindTable, ends_in_call, fixed_frame, name_frames};
+use crate::session::images::{find_debug, with_debug};
+use crate::symbols::{Image, Segment, UnwindTable, ends_in_call, fixed_frame, name_frames};
 use crate::target::{Backing, Module, Process};
 
 use super::vdso::Vdso;
@@ -203,11 +202,9 @@ impl Code {
             let Ok(image) = Image::parse(&bytes) else { continue };
             // Which file it is, or that it is another build's, is said where types are named.
             let quietly = |_, _: &str| ();
-            let debug =
-                Debug::of(&image).is_none().then(|| DebugFile::find(&self.names, module, Some(image.build_id())));
-            let debug = debug.flatten();
-            let apart = debug.as_ref().and_then(|debug| debug_bytes(debug, &quietly));
-            let image = with_debug(image, debug.as_ref().zip(apart.as_deref()), &quietly);
+            let debug = find_debug(&self.names, module, &image, &quietly);
+            let apart = debug.as_ref().map(|(file, bytes)| (file, &bytes[..]));
+            let image = with_debug(image, apart, &quietly);
             let asked: Vec<VirtAddr> = places.iter().map(|asked| asked.inside).collect();
             for (Asked { of, n, .. }, functions) in places.into_iter().zip(name_frames(&image, &asked)) {
                 let functions = functions.into_iter().map(|named| FunctionName {
