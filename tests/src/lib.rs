@@ -22,6 +22,7 @@ pub mod verdicts;
 
 pub mod life;
 pub mod oracle;
+pub mod chains;
 pub mod truth;
 
 pub mod host;

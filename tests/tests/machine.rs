@@ -143,3 +143,30 @@ fn a_named_process_that_begins_another_program_is_another_target() {
     fixture.signal(libc::SIGKILL);
     assert_eq!(observer.stream().end()["reason"], "exited");
 }
+
+/// What the kernel says of processes waits in rings while the observer does not run.
+#[test]
+fn news_of_processes_that_found_no_room_are_said_and_the_machine_is_looked_at_again() {
+    let observer = Observer::run(["trace", "--all", "--json"]).wait_until_attached();
+    let known = Fixture::start("newest-release", "burst", &[]);
+    let seen = observer.wait_for("the program is known", |line| is(line, "target", known.pid()));
+    assert!(seen.is_some(), "the observer ended");
+    observer.signal(libc::SIGSTOP);
+    let stopped =
+        || std::fs::read_to_string(format!("/proc/{}/stat", observer.pid())).expect("it is there").contains(") T ");
+    until("it stands still", || stopped().then_some(()));
+    // Rings have half a megabyte a CPU; a process brings a dozen news of some hundred bytes.
+    for _ in 0..4000 {
+        assert!(Command::new("/bin/true").status().expect("it can be run").success());
+    }
+    let late = Fixture::start("newest-release", "leaks", &["still"]);
+    observer.signal(libc::SIGCONT);
+    let lost = observer.wait_for("the loss is said", |line| line.contains("\"event\":\"lostNews\""));
+    let lost = parsed(&lost.expect("the observer runs on"));
+    assert_eq!(lost["looksAgain"], true, "{lost}");
+    let found = observer.wait_for("who began meanwhile is found", |line| is(line, "target", late.pid()));
+    assert!(found.is_some(), "the observer ended");
+    let stream = observer.stop();
+    let said: u64 = stream.of("lostNews").map(|line| tests::stream::number(line, "count")).sum();
+    assert!(said > 0 && stream.total("lostNews") == said, "{} of {said}", stream.total("lostNews"));
+}

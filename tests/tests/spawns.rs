@@ -9,20 +9,12 @@ use std::sync::Arc;
 use observer::model::{Caller, CopyEnd, Pid, SpawnSeen, Trigger, Untold, UnwindEnd, first_own};
 use observer::session::{Born, SpawnOptions, Spawns};
 use observer::target::Process;
-use serde_json::Value;
+use tests::chains::{self, Told};
 use tests::fixture::{Fixture, Scratch};
 use tests::oracle::Log;
 use tests::score;
 use tests::stream::{number, word};
 use tests::wait::until;
-
-/// What the program tells of one spawn.
-#[derive(Debug)]
-struct Told {
-    parent: Option<u64>,
-    by: String,
-    stays: bool,
-}
 
 /// The observer's view of a run, and the program's.
 struct Run {
@@ -48,15 +40,10 @@ fn run(cell: &str) -> Run {
         seen.extend(spawns.drain());
         done.then_some(())
     });
-    let lines: Vec<Value> = fixture.said().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let told = lines.iter().filter(|line| line["task"].is_u64()).map(|line| {
-        let told =
-            Told { parent: line["parent"].as_u64(), by: word(line, "by").to_owned(), stays: line["stays"] == true };
-        (number(line, "task"), told)
-    });
+    let lines = chains::lines(&fixture);
     let functions = lines.iter().filter(|line| line["function"].is_string());
     let functions = functions.map(|line| (number(line, "at"), word(line, "function").to_owned())).collect();
-    Run { told: told.collect(), functions, spawns, seen, fixture }
+    Run { told: chains::spawns(&lines), functions, spawns, seen, fixture }
 }
 
 impl Run {

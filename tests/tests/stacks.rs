@@ -6,19 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use tests::chains::{self, Told};
 use tests::fixture::{Fixture, Scratch, path};
 use tests::life::{Lives, summary};
 use tests::observer::Observer;
-use tests::stream::{Stream, number, word};
+use tests::stream::{Stream, number};
 use tests::wait::until;
 
-/// What the program tells of one spawn.
-struct Told {
-    parent: Option<u64>,
-    by: String,
-}
-
-fn chains(cell: &str) -> Fixture {
+fn start(cell: &str) -> Fixture {
     Fixture::start(cell, "chains", &[])
 }
 
@@ -26,16 +21,9 @@ fn chains(cell: &str) -> Fixture {
 fn run(mut fixture: Fixture, options: &[&str]) -> (Stream, BTreeMap<u64, Told>) {
     let observer = Observer::attach(fixture.pid(), &[&["--stacks"], options].concat());
     fixture.release();
-    until("all is spawned", || fixture.said().iter().any(|line| line.contains("\"spawned\":true")).then_some(()));
+    let told = chains::told(&fixture);
     // Names are read from what the process has mapped: it goes on until they are.
     let inits = |lines: &[String]| lines.iter().filter(|line| line.contains("\"event\":\"init\"")).count();
-    let told: BTreeMap<u64, Told> = fixture
-        .said()
-        .iter()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .filter(|line: &Value| line["task"].is_u64())
-        .map(|line| (number(&line, "task"), Told { parent: line["parent"].as_u64(), by: word(&line, "by").to_owned() }))
-        .collect();
     until("all births are said, and what they came through", || {
         let said = observer.said();
         let all: Vec<Value> = said.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -115,17 +103,17 @@ fn check(cell: &str, fixture: Fixture, options: &[&str], named: bool) {
 
 #[test]
 fn births_of_a_release_build_come_with_their_spawners_stacks() {
-    check("newest-release", chains("newest-release"), &[], true);
+    check("newest-release", start("newest-release"), &[], true);
 }
 
 #[test]
 fn births_of_a_debug_build_come_with_their_spawners_stacks() {
-    check("newest-dev", chains("newest-dev"), &[], true);
+    check("newest-dev", start("newest-dev"), &[], true);
 }
 
 #[test]
 fn births_of_a_stripped_build_come_with_their_spawners_stacks() {
-    check("newest-fat", chains("newest-fat"), &[], false);
+    check("newest-fat", start("newest-fat"), &[], false);
 }
 
 /// As packages ship programs: stripped, with what was stripped in a file of its own.
@@ -148,7 +136,7 @@ fn calls_are_named_by_debug_information_that_lies_apart() {
 
 #[test]
 fn without_polls_the_calls_are_said_and_the_spawner_is_not() {
-    let (stream, told) = run(chains("newest-release"), &["--tier", "spawns"]);
+    let (stream, told) = run(start("newest-release"), &["--tier", "spawns"]);
     let stacks: Vec<&Value> = stream.lines.iter().filter(|line| line["event"] == "spawnStack").collect();
     let beyond: Vec<Option<&str>> = stacks.iter().map(|line| line["beyond"].as_str()).collect();
     assert!(!stacks.is_empty() && beyond.iter().all(|beyond| *beyond == Some("notTold")), "{beyond:?}");

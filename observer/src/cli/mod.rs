@@ -4,6 +4,7 @@ mod advice;
 mod args;
 mod doctor;
 mod failure;
+mod lineage;
 mod sampled;
 
 use std::ffi::OsString;
@@ -95,6 +96,9 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
 }
 
 fn run_ps(args: &Ps) -> Result<ExitCode, Failure> {
+    if let Some(what) = args.lineage.what(args.tasks) {
+        return lineage::run(args, what);
+    }
     let options = PsOptions {
         inspection: inspection(&args.common, args.memory)?,
         view: View { filter: filters(&args.filter), sort: args.sort.into(), top: args.top },

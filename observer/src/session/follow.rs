@@ -10,6 +10,7 @@ use crate::attach::Probes;
 use crate::lives::{Change as Happening, Lives, News};
 use crate::model::{BY_PROCESS, Enclosure, FileId, Missing, Ns, Pid, ProcAddr, Sight};
 use crate::perf::PerfError;
+use crate::sink::LostNews;
 use crate::target::{Process, is_running, monotonic_now};
 
 use super::analyst::{Analyst, Answer, Ask, Found};
@@ -202,12 +203,22 @@ impl<'a> Follower<'a> {
         }
         let ended = self.dying.ended(monotonic_now(), is_running);
         self.bury(ended, stream);
-        if (lost > 0 || heard.malformed > 0) && matches!(self.members, Whom::Everyone(_)) {
-            (self.say)(1, &format!("{lost} news of processes found no room; the machine is looked at again"));
-            if let Err(error) = self.list(stream) {
-                (self.say)(1, &format!("processes cannot be listed: {}", error.in_full()));
-            }
+        let count = lost + heard.malformed;
+        if count == 0 {
+            return;
         }
+        let at = monotonic_now();
+        let looks_again = match self.members {
+            Whom::Everyone(_) => match self.list(stream) {
+                Ok(()) => true,
+                Err(error) => {
+                    (self.say)(1, &format!("processes cannot be listed: {}", error.in_full()));
+                    false
+                }
+            },
+            Whom::Named(_) => false,
+        };
+        stream.mark(at, Mark::LostNews(LostNews { at, count, looks_again }));
     }
 
     fn happened(&mut self, at: Ns, change: Happening, stream: &mut Stream, probes: &Probes) {

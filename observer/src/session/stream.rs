@@ -10,7 +10,7 @@ use crate::attach::{AttachError, Counters, Probes};
 use crate::decode::{CallParts, Malformed, Merger, decode, image_of};
 use crate::lifecycle::{Census, Left, Lifecycle};
 use crate::model::{Event, EventKind, FileId, Ns, Pid, Sight, TargetId, Tid};
-use crate::sink::{Gone, Sink, Spawned, Stepped, Totals};
+use crate::sink::{Gone, LostNews, Sink, Spawned, Stepped, Totals};
 
 use super::budget::Level;
 use super::error::SessionError;
@@ -45,6 +45,8 @@ const CHUNK: usize = 64 << 10;
 pub(super) enum Mark {
     /// Records found no room.
     Lost(u64),
+    /// So were news of processes.
+    LostNews(LostNews),
     /// A census is to be taken in.
     Census(Census),
     /// Something happened to a process.
@@ -282,6 +284,10 @@ impl Stream {
             Mark::Lost(count) => {
                 self.lifecycle.lost(at, count, &mut self.events);
                 return self.say();
+            }
+            Mark::LostNews(lost) => {
+                self.totals.lost_news += lost.count;
+                return self.sink.lost_news(&lost, &mut self.out);
             }
             Mark::Census(census) => {
                 self.lifecycle.reconcile(&census, &mut self.events);

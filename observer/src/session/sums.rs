@@ -15,6 +15,7 @@ use crate::sink::Polled;
 #[derive(Clone, Copy, Debug)]
 struct Known {
     id: AsyncId,
+    root: Option<AsyncId>,
     longest_ns: u64,
 }
 
@@ -41,7 +42,7 @@ pub(super) struct Sums {
     /// Reported polls that have begun, by thread, the innermost last.
     open: QuickMap<Tid, Vec<(AsyncId, Ns)>>,
     /// What is new since the last report.
-    new: QuickMap<AsyncId, (Pid, PollSum)>,
+    new: QuickMap<AsyncId, Polled>,
     polls: u64,
     /// Polls of tasks of which nothing else was seen.
     unplaced: u64,
@@ -76,7 +77,7 @@ impl Sums {
         match &event.kind {
             EventKind::Init { id, resource, .. } => {
                 if let Some(key) = key_of(pid, resource, catalog) {
-                    self.known.insert(key, Known { id: *id, longest_ns: 0 });
+                    self.known.insert(key, Known { id: *id, root: event.root, longest_ns: 0 });
                     self.keys.insert(*id, key);
                 }
             }
@@ -91,10 +92,10 @@ impl Sums {
                 if let Some(began) = began.filter(|_| !event.inferred) {
                     let mut one = PollSum::default();
                     one.add(event.at.since(began).0);
-                    self.add(*id, pid, &one);
+                    self.add((*id, event.root), pid, &one);
                 }
             }
-            EventKind::Destroy(id) => return self.last_of(*id, pid),
+            EventKind::Destroy(id) => return self.last_of(*id),
             EventKind::Resolve(..) | EventKind::Lost { .. } => {}
         }
         Ok(None)
@@ -137,7 +138,7 @@ impl Sums {
         }
         for (key, sum) in rows {
             match self.known.get(&key) {
-                Some(&Known { id, .. }) => self.take(id, key, sum),
+                Some(&Known { id, root, .. }) => self.take((id, root), key, sum),
                 None => {
                     if let Some(told) = told {
                         self.take_unplaced(key, sum, now, told)?;
@@ -145,15 +146,14 @@ impl Sums {
                 }
             }
         }
-        let new = std::mem::take(&mut self.new).into_iter();
-        let mut reports: Vec<Polled> = new.map(|(id, (pid, sum))| Polled { pid, id, sum }).collect();
+        let mut reports: Vec<Polled> = std::mem::take(&mut self.new).into_values().collect();
         reports.sort_unstable_by_key(|report| report.id);
         Ok(reports)
     }
 
-    fn take(&mut self, id: AsyncId, key: TaskKey, sum: PollSum) {
+    fn take(&mut self, of: (AsyncId, Option<AsyncId>), key: TaskKey, sum: PollSum) {
         let before = self.read.insert(key, Read { sum, idle: false, met: None }).unwrap_or_default();
-        self.add(id, Pid(key.tgid), &sum.since(&before.sum));
+        self.add(of, Pid(key.tgid), &sum.since(&before.sum));
     }
 
     /// A task whose birth may not have been said yet: a reading tells that comes after all was said that had happened before the
@@ -180,19 +180,19 @@ impl Sums {
     }
 
     /// What is new of a task that has ended, which is forgotten by this.
-    fn last_of(&mut self, id: AsyncId, pid: Pid) -> io::Result<Option<Polled>> {
-        let key = self.keys.remove(&id);
-        if let (Some(key), Some(kernel)) = (key, &self.kernel)
-            && let Some(sum) = kernel.of(key)?
-        {
-            kernel.forget(key)?;
-            self.take(id, key, sum);
-            self.read.remove(&key);
-        }
-        if let Some(key) = key {
+    fn last_of(&mut self, id: AsyncId) -> io::Result<Option<Polled>> {
+        if let Some(key) = self.keys.remove(&id) {
+            let root = self.known.get(&key).and_then(|known| known.root);
+            if let Some(kernel) = &self.kernel
+                && let Some(sum) = kernel.of(key)?
+            {
+                kernel.forget(key)?;
+                self.take((id, root), key, sum);
+                self.read.remove(&key);
+            }
             self.known.remove(&key);
         }
-        Ok(self.new.remove(&id).map(|(_, sum)| Polled { pid, id, sum }))
+        Ok(self.new.remove(&id))
     }
 
     /// When this poll began. What had begun inside of it and was not seen to end has ended.
@@ -204,7 +204,7 @@ impl Sums {
         Some(began)
     }
 
-    fn add(&mut self, id: AsyncId, pid: Pid, new: &PollSum) {
+    fn add(&mut self, (id, root): (AsyncId, Option<AsyncId>), pid: Pid, new: &PollSum) {
         if new.polls == 0 {
             return;
         }
@@ -214,7 +214,8 @@ impl Sums {
             known.longest_ns = known.longest_ns.max(longest);
             longest = known.longest_ns;
         }
-        let (_, sum) = self.new.entry(id).or_insert_with(|| (pid, PollSum::default()));
+        let Polled { sum, .. } =
+            self.new.entry(id).or_insert_with(|| Polled { pid, id, root, sum: PollSum::default() });
         sum.join(new);
         sum.longest_ns = sum.longest_ns.max(longest);
     }
@@ -307,7 +308,7 @@ mod tests {
         // What is told lags behind by more than two readings.
         let mut sums = Sums::new(Ns(50), None);
         assert_eq!(read(&mut sums, &[(100, 0), (150, 20), (200, 60), (250, 149)]), (0, 0));
-        sums.take(AsyncId(1), key, sum);
+        sums.take((AsyncId(1), Some(AsyncId(1))), key, sum);
         assert_eq!(sums.totals(), (2, 0), "all of them");
         let mut sums = Sums::new(Ns(50), None);
         assert_eq!(read(&mut sums, &[(100, 0), (150, 20), (200, 150)]), (2, 2));

@@ -6,6 +6,7 @@ mod chains;
 mod doctor;
 mod image_lines;
 mod json;
+mod lineage;
 mod manner;
 mod sampled;
 mod sites;
@@ -20,6 +21,7 @@ pub use doctor::{
     DoctorJson, DoctorReport, DoctorResult, DoctorRow, DoctorSink, DoctorText, ExpectedOf, Fact, PointsOf, SlowOf,
 };
 pub use json::Json;
+pub use lineage::{Lineage, Lineages};
 pub use manner::{Manner, Spelling};
 pub use sampled::{
     Blocking, Busy, How, Interval, SampledEnd, SampledJson, SampledReport, SampledSink, SampledStart, SampledText,
@@ -77,6 +79,8 @@ pub struct Polled {
     pub pid: Pid,
     /// The task.
     pub id: AsyncId,
+    /// The outermost of the tasks that led to it, as its events have it.
+    pub root: Option<AsyncId>,
     /// What is new since the last report; the longest is that of all its life as far as it was seen.
     pub sum: PollSum,
 }
@@ -123,6 +127,18 @@ pub struct Stepped {
     pub cpu: Ns,
     /// The part of what they use themselves that may be added.
     pub cap: f64,
+}
+
+/// News of processes found no room, or could not be understood: that one began, ran another program, loaded a library or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LostNews {
+    /// When that was noticed, on the probes' clock.
+    pub at: Ns,
+    /// How many.
+    pub count: u64,
+    /// All processes are looked at again, so only who began and ended meanwhile was missed. Else also what those that are
+    /// observed loaded or began.
+    pub looks_again: bool,
 }
 
 /// A resource's birth has brought its stack.
@@ -211,6 +227,8 @@ pub trait Sink {
     fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()>;
     /// A budget is met: what is done without from now on, in a word, and why.
     fn degraded(&mut self, at: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()>;
+    /// News of processes were lost.
+    fn lost_news(&mut self, lost: &LostNews, out: &mut dyn Write) -> io::Result<()>;
     /// How much is told changes.
     fn stepped(&mut self, stepped: &Stepped, out: &mut dyn Write) -> io::Result<()>;
     /// Tasks that were polled since the last such report, by their ids.

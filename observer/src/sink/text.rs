@@ -12,7 +12,9 @@ use crate::model::{
 
 use super::chains::Chains;
 use super::image_lines::write_image;
-use super::{End, Gone, Manner, Overhead, Polled, Sink, Spawned, Spelling, StackCounts, Start, Stepped, TierTime};
+use super::{
+    End, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, Spelling, StackCounts, Start, Stepped, TierTime,
+};
 
 /// How many groups of live resources the summary lists.
 const GROUPS_LISTED: usize = 10;
@@ -132,6 +134,11 @@ impl Sink for Text {
         writeln!(out, "{seconds:>12.6}  {}  from now on without: {what}; {reason}", self.paint("degraded"))
     }
 
+    fn lost_news(&mut self, lost: &LostNews, out: &mut dyn Write) -> io::Result<()> {
+        let seconds = lost.at.since(self.began).0 as f64 / 1e9;
+        writeln!(out, "{seconds:>12.6}  {}  {}", self.paint("lost"), lost_news(lost))
+    }
+
     fn stepped(&mut self, stepped: &Stepped, out: &mut dyn Write) -> io::Result<()> {
         let seconds = stepped.at.since(self.began).0 as f64 / 1e9;
         let Stepped { from, to, during, added, cpu, cap, why, .. } = stepped;
@@ -209,7 +216,7 @@ impl Sink for Text {
         let word = self.paint("polls");
         let mut busiest: Vec<&Polled> = reports.iter().collect();
         busiest.sort_by_key(|report| std::cmp::Reverse(report.sum.busy_ns));
-        for Polled { pid, id, sum } in busiest.iter().take(POLLED_LISTED) {
+        for Polled { pid, id, sum, .. } in busiest.iter().take(POLLED_LISTED) {
             let pid = if self.many { format!("pid {pid}  ") } else { String::new() };
             let (polls, label) = (sum.polls, self.label(*id));
             let [busy, longest] = [sum.busy_ns, sum.longest_ns].map(|ns| ns as f64 / 1e6);
@@ -286,8 +293,17 @@ impl Sink for Text {
     }
 }
 
+/// What was missed with news of processes, in one phrase.
+pub(super) fn lost_news(lost: &LostNews) -> String {
+    let what = match lost.looks_again {
+        true => "all processes are looked at again, and who began and ended meanwhile was not observed",
+        false => "what the observed processes loaded or began meanwhile may not be observed",
+    };
+    format!("{} news of processes found no room: {what}", lost.count)
+}
+
 /// What observing has cost, in one phrase.
-fn cost(overhead: &Overhead) -> String {
+pub(super) fn cost(overhead: &Overhead) -> String {
     let seconds = overhead.during.0 as f64 / 1e9;
     let share =
         |ns: Ns| format!("{:.1} ms ({:.2} % of a CPU)", ns.0 as f64 / 1e6, ns.0 as f64 / 1e7 / seconds.max(1e-9));
@@ -314,7 +330,8 @@ pub(super) fn enclosure(target: &TargetEntry) -> String {
     said
 }
 
-fn label(facts: &ResourceFacts, spelling: Spelling) -> String {
+/// A resource, as it is named to people.
+pub(super) fn label(facts: &ResourceFacts, spelling: Spelling) -> String {
     type_label(spelling, facts.resource, &facts.future, facts.place.as_ref(), facts.type_id.as_ref())
 }
 

@@ -21,6 +21,8 @@ pub struct Totals {
     pub destroy: u64,
     /// Records that found no room: where it is not 0, every other total says "at least".
     pub lost: u64,
+    /// News of processes that found no room, or could not be understood.
+    pub lost_news: u64,
     /// Records that could not be understood.
     pub malformed: u64,
     /// Records that came after the reorder window.

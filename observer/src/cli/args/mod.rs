@@ -31,7 +31,7 @@ pub(super) enum Command {
     /// Stream init, before, after, resolve and destroy of every task (the same as no command)
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(Trace),
-    /// List the tasks that live now, by type and place; no probe is attached
+    /// List the tasks that live now, by type and place; no probe is attached (but with --tree and --by-root)
     #[command(after_help = PS_EXAMPLES)]
     Ps(Ps),
     /// Say where each task waits: its await stack, from the outermost future to the innermost; no probe is attached
@@ -73,6 +73,8 @@ Examples:
   sudo async-observer ps --pid 4242                   types by number of live tasks
   sudo async-observer ps --pid 4242 --top 5 --sort stuck
   sudo async-observer ps --name my-server --tasks --filter src/conn.rs   each task of one file
+  sudo async-observer ps --pid 4242 --tree --for 30s  which types spawn which, and what they take, in half a minute
+  sudo async-observer ps --pid 4242 --by-root --top 10   the requests (or whatever began it all) that are busiest
   sudo async-observer ps --pid 4242 --json            one JSON object a line";
 
 const DUMP_EXAMPLES: &str = "\

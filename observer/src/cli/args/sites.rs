@@ -1,6 +1,8 @@
 //! Options of `ps`, `dump` and `sweep`.
 
 use super::Common;
+use crate::sink::Lineages;
+
 use super::values::{SortBy, Span, VerdictList, parse_memory, parse_samples};
 
 /// The bound on what `ps` and `sweep` use themselves.
@@ -18,7 +20,7 @@ pub(in crate::cli) struct Ps {
     #[command(flatten)]
     pub(in crate::cli) common: Common,
 
-    /// List each task under its type: id, state, references, join handle
+    /// List each task under its type: id, state, references, join handle; with --tree: id and who spawned it
     #[arg(long)]
     pub(in crate::cli) tasks: bool,
 
@@ -26,7 +28,7 @@ pub(in crate::cli) struct Ps {
     #[arg(long)]
     pub(in crate::cli) no_waits: bool,
 
-    /// Show only so many types
+    /// Show only so many types; with --tree: on each level; with --by-root: so many roots
     #[arg(long, value_name = "N")]
     pub(in crate::cli) top: Option<usize>,
 
@@ -39,7 +41,44 @@ pub(in crate::cli) struct Ps {
     pub(in crate::cli) filter: Vec<String>,
 
     #[command(flatten)]
+    pub(in crate::cli) lineage: Lineage,
+
+    #[command(flatten)]
     pub(in crate::cli) memory: Memory,
+}
+
+/// Who spawned whom, which memory does not tell: it is watched for a while.
+#[derive(Clone, Debug, clap::Args)]
+pub(in crate::cli) struct Lineage {
+    /// Watch for a while (--for), then show each type below the one whose tasks spawned it, with tasks, polls and busy time. Who spawned
+    /// what was there before is not known. Puts probes on spawns and polls, as `trace --tier polls` does (what that costs is
+    /// said at the end)
+    #[arg(long, group = "watched", conflicts_with_all = ["no_waits", "sort", "filter"])]
+    pub(in crate::cli) tree: bool,
+
+    /// Watch for a while (--for), then show for each root all that it led to: tasks, polls and busy time. A root is the outermost task
+    /// that is known to have led to others, one by spawning the other. Puts probes on spawns and polls, as `trace --tier polls` does
+    #[arg(long, group = "watched", conflicts_with_all = ["no_waits", "sort", "filter", "tasks"])]
+    pub(in crate::cli) by_root: bool,
+
+    /// With --tree or --by-root: for so long: 500ms, 10s, 5m, 1h; ^C shows what there is so far
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", requires = "watched")]
+    pub(in crate::cli) during: Span,
+
+    /// With --tree or --by-root: plant hot points also where the kernel must single-step the instruction: see trace
+    #[arg(long, requires = "watched")]
+    pub(in crate::cli) allow_slow: bool,
+}
+
+impl Lineage {
+    /// What is wanted of it, if anything.
+    pub(in crate::cli) fn what(&self, tasks: bool) -> Option<Lineages> {
+        match (self.tree, self.by_root) {
+            (true, _) => Some(Lineages::Tree { tasks }),
+            (false, true) => Some(Lineages::Roots),
+            (false, false) => None,
+        }
+    }
 }
 
 /// Options of `dump`.

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::model::{BUCKETS, Event, EventKind, EventSet, LongStack, Missing, Ns, TargetEntry};
 
-use super::{End, Gone, Overhead, Polled, Sink, Spawned, Start, Stepped, TierTime};
+use super::{End, Gone, LostNews, Overhead, Polled, Sink, Spawned, Start, Stepped, TierTime};
 use event_line::EventLine;
 use spawn_stack::{CountsObject, SpawnedObject, StackObject};
 
@@ -79,6 +79,10 @@ impl Sink for Json {
         line(out, "degraded", at, DegradedObject { what, reason })
     }
 
+    fn lost_news(&mut self, lost: &LostNews, out: &mut dyn Write) -> io::Result<()> {
+        line(out, "lostNews", lost.at, LostNewsObject { count: Integer(lost.count), looks_again: lost.looks_again })
+    }
+
     fn stepped(&mut self, stepped: &Stepped, out: &mut dyn Write) -> io::Result<()> {
         let object = TierObject {
             from: stepped.from,
@@ -93,11 +97,12 @@ impl Sink for Json {
     }
 
     fn polled(&mut self, at: Ns, reports: &[Polled], out: &mut dyn Write) -> io::Result<()> {
-        for Polled { pid, id, sum } in reports {
+        for Polled { pid, id, root, sum } in reports {
             let counted = (0..BUCKETS as u32).zip(sum.histogram).filter(|(_, count)| *count > 0);
             let object = PolledObject {
                 pid: pid.0,
                 async_id: Integer(id.0),
+                root_async_id: root.map(|id| Integer(id.0)),
                 polls: Integer(sum.polls),
                 busy_ns: Integer(sum.busy_ns),
                 longest_ns: Integer(sum.longest_ns),
@@ -130,6 +135,7 @@ impl Sink for Json {
             resolve: Integer(totals.resolve),
             destroy: Integer(totals.destroy),
             lost: Integer(totals.lost),
+            lost_news: Integer(totals.lost_news),
             malformed: Integer(totals.malformed),
             late: Integer(totals.late),
             live: Integer(totals.live),
@@ -183,6 +189,7 @@ struct StartObject<'a> {
 struct PolledObject {
     pid: u32,
     async_id: Integer,
+    root_async_id: Option<Integer>,
     polls: Integer,
     busy_ns: Integer,
     longest_ns: Integer,
@@ -268,6 +275,13 @@ struct DegradedObject<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+struct LostNewsObject {
+    count: Integer,
+    looks_again: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct TierObject<'a> {
     from: &'a str,
     to: &'a str,
@@ -297,6 +311,7 @@ struct TotalsObject {
     resolve: Integer,
     destroy: Integer,
     lost: Integer,
+    lost_news: Integer,
     malformed: Integer,
     late: Integer,
     live: Integer,

@@ -1,0 +1,261 @@
+//! Who spawned whom in some time: nothing is said of single events, and at the end a tree of types, or sums by root.
+//!
+//! Does not know: how events come about.
+
+mod branches;
+mod json;
+mod roots;
+mod text;
+
+use std::io::{self, Write};
+
+use crate::model::{
+    AsyncId, Event, EventKind, EventSet, LongStack, Ns, Pid, Place, PollSum, ResourceFacts, TargetEntry, TypeId,
+};
+
+use super::{End, Gone, Json, LostNews, Manner, Overhead, Polled, Sink, Spawned, Start, Stepped};
+use branches::Branches;
+use roots::Roots;
+use text::LineageText;
+
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lineages {
+    /// Types below the types that spawned them; with each live task, too.
+    Tree {
+        /// Each live task, too.
+        tasks: bool,
+    },
+    /// Sums of all that one task led to.
+    Roots,
+}
+
+/// How often, how long, and of how many tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Share {
+    /// Tasks whose memory is not freed.
+    pub(super) live: u64,
+    /// Tasks that ended in this time.
+    pub(super) ended: u64,
+    /// Tasks that were alive when their process ended, or was observed no longer.
+    pub(super) gone: u64,
+    /// Polls in this time.
+    pub(super) polls: u64,
+    /// What these took, nanoseconds.
+    pub(super) busy: u64,
+    /// The longest poll of all, nanoseconds.
+    pub(super) longest: u64,
+}
+
+impl Share {
+    fn poll(&mut self, sum: &PollSum) {
+        self.polls += sum.polls;
+        self.busy += sum.busy_ns;
+        self.longest = self.longest.max(sum.longest_ns);
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.live += other.live;
+        self.ended += other.ended;
+        self.gone += other.gone;
+        self.polls += other.polls;
+        self.busy += other.busy;
+        self.longest = self.longest.max(other.longest);
+    }
+}
+
+/// A task comes into sight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Birth<'a> {
+    pid: Pid,
+    id: AsyncId,
+    root: AsyncId,
+    origin: Origin,
+    facts: &'a ResourceFacts,
+}
+
+/// Where a task came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Origin {
+    /// This task spawned it.
+    Task(AsyncId),
+    /// It was spawned outside of any task.
+    Outside,
+    /// It was there before.
+    Before,
+    /// It was not seen who spawned it.
+    Unseen,
+}
+
+/// What makes tasks one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Type(TypeId),
+    /// Whose type was not seen: by what is known of it.
+    Facts(String),
+}
+
+impl Kind {
+    fn of(facts: &ResourceFacts) -> Self {
+        let ResourceFacts { resource, type_id, future, place, .. } = facts;
+        type_id.clone().map_or_else(
+            || {
+                let place = place.as_ref().map(Place::to_string).unwrap_or_default();
+                Self::Facts(format!("{} {} {place}", resource.as_str(), future.text().unwrap_or_default()))
+            },
+            Self::Type,
+        )
+    }
+}
+
+/// Says nothing until the end.
+#[derive(Debug)]
+pub struct Lineage {
+    gathered: Gathered,
+    look: Look,
+}
+
+#[derive(Debug)]
+enum Gathered {
+    Tree(Branches),
+    Roots(Roots),
+}
+
+#[derive(Debug)]
+enum Look {
+    Text(LineageText),
+    Json(Json),
+}
+
+impl Lineage {
+    /// For people; of each level, or of the roots, so many.
+    pub fn text(what: Lineages, top: Option<usize>, manner: Manner) -> Self {
+        let tasks = what == Lineages::Tree { tasks: true };
+        Self { gathered: Gathered::new(what), look: Look::Text(LineageText::new(manner, top, tasks)) }
+    }
+
+    /// For programs: all of it.
+    pub fn json(what: Lineages) -> Self {
+        Self { gathered: Gathered::new(what), look: Look::Json(Json::new(EventSet::NONE)) }
+    }
+
+    /// Whoever says what does not belong into the tree.
+    fn besides(&mut self) -> &mut dyn Sink {
+        match &mut self.look {
+            Look::Text(text) => text,
+            Look::Json(json) => json,
+        }
+    }
+}
+
+impl Gathered {
+    fn new(what: Lineages) -> Self {
+        match what {
+            Lineages::Tree { .. } => Self::Tree(Branches::default()),
+            Lineages::Roots => Self::Roots(Roots::default()),
+        }
+    }
+
+    fn born(&mut self, birth: &Birth<'_>) {
+        match self {
+            Self::Tree(branches) => branches.born(birth),
+            Self::Roots(roots) => roots.born(birth),
+        }
+    }
+
+    fn polled(&mut self, id: AsyncId, sum: &PollSum) {
+        match self {
+            Self::Tree(branches) => branches.polled(id, sum),
+            Self::Roots(roots) => roots.polled(id, sum),
+        }
+    }
+
+    fn ended(&mut self, id: AsyncId) {
+        match self {
+            Self::Tree(branches) => branches.ended(id),
+            Self::Roots(roots) => roots.ended(id),
+        }
+    }
+
+    fn gone(&mut self, pid: Pid) {
+        match self {
+            Self::Tree(branches) => branches.gone(pid),
+            Self::Roots(roots) => roots.gone(pid),
+        }
+    }
+}
+
+impl Sink for Lineage {
+    fn start(&mut self, start: &Start<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.besides().start(start, out)
+    }
+
+    fn target(&mut self, at: Ns, target: &TargetEntry, why: &'static str, out: &mut dyn Write) -> io::Result<()> {
+        self.besides().target(at, target, why, out)
+    }
+
+    fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()> {
+        self.gathered.gone(gone.pid);
+        self.besides().gone(gone, out)
+    }
+
+    fn degraded(&mut self, at: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()> {
+        self.besides().degraded(at, what, reason, out)
+    }
+
+    fn lost_news(&mut self, lost: &LostNews, out: &mut dyn Write) -> io::Result<()> {
+        self.besides().lost_news(lost, out)
+    }
+
+    fn stepped(&mut self, stepped: &Stepped, out: &mut dyn Write) -> io::Result<()> {
+        self.besides().stepped(stepped, out)
+    }
+
+    fn polled(&mut self, _: Ns, reports: &[Polled], _: &mut dyn Write) -> io::Result<()> {
+        reports.iter().for_each(|report| self.gathered.polled(report.id, &report.sum));
+        Ok(())
+    }
+
+    /// The end has all of it.
+    fn overhead(&mut self, _: Ns, _: &Overhead, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        match &event.kind {
+            EventKind::Init { id, trigger, existing, resource } => {
+                let Some(pid) = event.pid else { return Ok(()) };
+                let origin = match trigger {
+                    Some(Some(trigger)) => Origin::Task(*trigger),
+                    Some(None) => Origin::Outside,
+                    None if *existing => Origin::Before,
+                    None => Origin::Unseen,
+                };
+                let root = event.root.unwrap_or(*id);
+                self.gathered.born(&Birth { pid, id: *id, root, origin, facts: resource });
+            }
+            EventKind::Destroy(id) => self.gathered.ended(*id),
+            EventKind::Lost { .. } => return self.besides().event(event, out),
+            EventKind::Before(_) | EventKind::After(_) | EventKind::Resolve(..) => {}
+        }
+        Ok(())
+    }
+
+    fn spawned(&mut self, _: &Spawned, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn stack(&mut self, _: Ns, _: &LongStack, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
+        match (&mut self.look, &self.gathered) {
+            (Look::Text(text), Gathered::Tree(branches)) => text.tree(branches, out)?,
+            (Look::Text(text), Gathered::Roots(roots)) => text.roots(roots, out)?,
+            (Look::Json(_), Gathered::Tree(branches)) => json::tree(branches, end.at, out)?,
+            (Look::Json(_), Gathered::Roots(roots)) => json::roots(roots, end.at, out)?,
+        }
+        self.besides().end(end, out)
+    }
+}

@@ -1,0 +1,351 @@
+//! The tree and the roots for people.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::model::{Event, EventKind, LongStack, Missing, Ns, Pid, TargetEntry};
+use crate::sink::image_lines::write_image;
+use crate::sink::text::{cost, enclosure, label, lost_news};
+use crate::sink::{End, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, Start, Stepped};
+
+use super::branches::{Above, Branch, BranchId, Branches, Leaf};
+use super::roots::Roots;
+use super::{Origin, Share};
+
+/// Says what is missing when it begins, tables at the end.
+#[derive(Debug)]
+pub(super) struct LineageText {
+    manner: Manner,
+    top: Option<usize>,
+    tasks: bool,
+    began: Ns,
+    exes: BTreeMap<Pid, String>,
+}
+
+/// What is written of a tree.
+struct Drawn<'a> {
+    below: BTreeMap<BranchId, Vec<BranchId>>,
+    branches: BTreeMap<BranchId, &'a Branch>,
+    all: Vec<Share>,
+    leaves: BTreeMap<BranchId, Vec<(crate::model::AsyncId, Leaf)>>,
+}
+
+impl LineageText {
+    pub(super) fn new(manner: Manner, top: Option<usize>, tasks: bool) -> Self {
+        Self { manner, top, tasks, began: Ns(0), exes: BTreeMap::new() }
+    }
+
+    fn paint(&self, colour: AnsiColor, text: &str) -> String {
+        if !self.manner.colour {
+            return text.to_owned();
+        }
+        let style = Style::new().fg_color(Some(colour.into()));
+        format!("{}{text}{}", style.render(), style.render_reset())
+    }
+
+    fn begin(&mut self, target: &TargetEntry, common: &[Missing], out: &mut dyn Write) -> io::Result<()> {
+        self.exes.insert(target.pid, target.exe.to_string());
+        writeln!(out, "watching pid {} {}{}", target.pid, target.exe, enclosure(target))?;
+        target.images.iter().try_for_each(|mapped| write_image(mapped, "", out))?;
+        self.missing(common.iter().chain(&target.missing), out)
+    }
+
+    fn missing<'a>(&self, missing: impl IntoIterator<Item = &'a Missing>, out: &mut dyn Write) -> io::Result<()> {
+        let word = self.paint(AnsiColor::Red, "missing");
+        missing.into_iter().try_for_each(|Missing { event, reason }| writeln!(out, "  {word} {event}: {reason}"))
+    }
+
+    fn of(&self, pid: Pid) -> String {
+        format!("\npid {pid} {}", self.exes.get(&pid).map_or("", String::as_str))
+    }
+
+    pub(super) fn tree(&self, branches: &Branches, out: &mut dyn Write) -> io::Result<()> {
+        let all = branches.with_those_below();
+        let mut drawn = Drawn { below: BTreeMap::new(), branches: BTreeMap::new(), all, leaves: branches.leaves() };
+        let mut first: BTreeMap<Pid, Vec<BranchId>> = BTreeMap::new();
+        for (id, branch) in branches.each() {
+            drawn.branches.insert(id, branch);
+            match branch.above {
+                Above::Branch(above) => drawn.below.entry(above).or_default().push(id),
+                Above::Outside | Above::Before | Above::Unseen => first.entry(branch.pid).or_default().push(id),
+            }
+        }
+        for (pid, first) in first {
+            writeln!(out, "{}", self.of(pid))?;
+            writeln!(
+                out,
+                "{:>9} {:>9} {:>9} {:>11} {:>12}  future, below the one whose tasks spawned it",
+                "live", "ended", "polls", "busy", "all below"
+            )?;
+            self.level(&drawn, &first, "", true, out)?;
+        }
+        Ok(())
+    }
+
+    fn level(
+        &self,
+        drawn: &Drawn<'_>,
+        ids: &[BranchId],
+        indent: &str,
+        first: bool,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let mut ids = ids.to_vec();
+        ids.sort_by_key(|id| {
+            let all = &drawn.all[id.index()];
+            (std::cmp::Reverse((all.busy, all.live)), *id)
+        });
+        let shown = self.top.unwrap_or(ids.len()).min(ids.len());
+        for (n, id) in ids.iter().take(shown).enumerate() {
+            let Some(branch) = drawn.branches.get(id) else { continue };
+            let last = n + 1 == ids.len();
+            let (arm, further) = match (first, last) {
+                (true, _) => ("", ""),
+                (false, false) => ("├─ ", "│  "),
+                (false, true) => ("└─ ", "   "),
+            };
+            let all = &drawn.all[id.index()];
+            let Share { live, ended, polls, busy, gone, .. } = branch.own;
+            let name = branch.facts.as_ref().map_or_else(
+                || "more branches than there is room for, as one".to_owned(),
+                |facts| label(facts, self.manner.spelling),
+            );
+            let mut notes = String::new();
+            notes.push_str(match branch.above {
+                Above::Branch(_) => "",
+                Above::Outside => "  spawned outside of tasks",
+                Above::Before => "  there before",
+                Above::Unseen => "  spawner not seen",
+            });
+            if branch.recurs {
+                notes.push_str("  (and from its own kind)");
+            }
+            if gone > 0 {
+                notes.push_str(&format!("  ({gone} were alive when their process ended)"));
+            }
+            writeln!(
+                out,
+                "{live:>9} {ended:>9} {polls:>9} {:>11} {:>12}  {indent}{arm}{name}{notes}",
+                time(busy),
+                time(all.busy)
+            )?;
+            let inner = format!("{indent}{further}");
+            if self.tasks {
+                for (id, leaf) in drawn.leaves.get(id).into_iter().flatten() {
+                    let task = leaf.task.map_or("id not seen".to_owned(), |task| format!("task {task}"));
+                    let trigger = leaf.trigger.map_or(String::new(), |id| format!(", spawned by #{id}"));
+                    writeln!(out, "{:>54}  {inner}   · #{id} {task}{trigger}", "")?;
+                }
+            }
+            if let Some(below) = drawn.below.get(id) {
+                self.level(drawn, below, &inner, false, out)?;
+            }
+        }
+        if shown < ids.len() {
+            let arm = if first { "" } else { "└─ " };
+            writeln!(out, "{:>54}  {indent}{arm}and {} more", "", ids.len() - shown)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn roots(&self, roots: &Roots, out: &mut dyn Write) -> io::Result<()> {
+        let mut last = None;
+        let mut rows = 0;
+        let most = self.top.unwrap_or(usize::MAX);
+        for (id, root) in roots.alive() {
+            self.head(&mut last, &mut rows, root.pid, out)?;
+            rows += 1;
+            if rows > most {
+                continue;
+            }
+            let task = root.facts.task_id.map_or(String::new(), |task| format!("  task {task}"));
+            let origin = match root.origin {
+                Origin::Before => "  there before",
+                Origin::Outside => "",
+                Origin::Task(_) | Origin::Unseen => "  spawner not seen",
+            };
+            let over = if root.live { "" } else { "  ended itself" };
+            let label = label(&root.facts, self.manner.spelling);
+            self.row(&root.all, &format!("#{id}  {label}{task}{origin}{over}"), out)?;
+        }
+        let left = rows.saturating_sub(most);
+        if left > 0 {
+            writeln!(out, "{:>54}  and {left} more (--top)", "")?;
+        }
+        for over in roots.over() {
+            self.head(&mut last, &mut rows, over.pid, out)?;
+            let label = label(&over.facts, self.manner.spelling);
+            self.row(&over.all, &format!("{} that are over: {label}", over.roots), out)?;
+        }
+        Ok(())
+    }
+
+    fn head(&self, last: &mut Option<Pid>, rows: &mut usize, pid: Pid, out: &mut dyn Write) -> io::Result<()> {
+        if last.replace(pid) == Some(pid) {
+            return Ok(());
+        }
+        *rows = 0;
+        writeln!(out, "{}", self.of(pid))?;
+        writeln!(
+            out,
+            "{:>9} {:>9} {:>9} {:>11} {:>12}  root, and all that it led to",
+            "live", "ended", "polls", "busy", "longest poll"
+        )
+    }
+
+    fn row(&self, all: &Share, what: &str, out: &mut dyn Write) -> io::Result<()> {
+        let Share { live, ended, polls, busy, longest, gone } = *all;
+        let gone = if gone > 0 { format!("  ({gone} were alive when their process ended)") } else { String::new() };
+        writeln!(out, "{live:>9} {ended:>9} {polls:>9} {:>11} {:>12}  {what}{gone}", time(busy), time(longest))
+    }
+
+    fn remark(&self, word: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{} {text}", self.paint(AnsiColor::Yellow, word))
+    }
+}
+
+impl Sink for LineageText {
+    fn start(&mut self, start: &Start<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.began = start.at;
+        start.targets.iter().try_for_each(|target| self.begin(target, start.missing, out))?;
+        if start.targets.is_empty() {
+            writeln!(out, "watching whatever runs a supported runtime")?;
+            self.missing(start.missing, out)?;
+        }
+        Ok(())
+    }
+
+    fn target(&mut self, _: Ns, target: &TargetEntry, _: &'static str, out: &mut dyn Write) -> io::Result<()> {
+        self.begin(target, &[], out)
+    }
+
+    fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()> {
+        self.remark("gone", &format!("pid {} ({}), {} tasks alive in it", gone.pid, gone.why, gone.live), out)
+    }
+
+    fn degraded(&mut self, _: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()> {
+        self.remark("degraded", &format!("from now on without: {what}; {reason}"), out)
+    }
+
+    fn lost_news(&mut self, lost: &LostNews, out: &mut dyn Write) -> io::Result<()> {
+        self.remark("lost", &lost_news(lost), out)
+    }
+
+    fn stepped(&mut self, _: &Stepped, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn polled(&mut self, _: Ns, _: &[Polled], _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn overhead(&mut self, _: Ns, _: &Overhead, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        match event.kind {
+            EventKind::Lost { count } => self.remark("lost", &format!("{count} records found no room"), out),
+            _ => Ok(()),
+        }
+    }
+
+    fn spawned(&mut self, _: &Spawned, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn stack(&mut self, _: Ns, _: &LongStack, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
+        let totals = &end.totals;
+        let seconds = end.at.since(self.began).0 as f64 / 1e9;
+        let least = match totals.lost {
+            0 => String::new(),
+            lost => format!("; {lost} records were lost, so all figures are at least so large"),
+        };
+        let polls = totals.polls.unwrap_or(0);
+        writeln!(
+            out,
+            "\n{seconds:.1} s ({}): {} tasks met, {} ended, {} alive, {polls} polls{least}",
+            end.reason.as_str(),
+            totals.init,
+            totals.destroy,
+            totals.live
+        )?;
+        if totals.unfollowed > 0 {
+            writeln!(out, "{} tasks were not followed: the memory bound was met (--max-memory)", totals.unfollowed)?;
+        }
+        writeln!(out, "cost: {}", cost(&end.overhead))
+    }
+}
+
+fn time(ns: u64) -> String {
+    format!("{:.3} ms", ns as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{AsyncId, PollSum, ResourceFacts};
+
+    use super::super::Birth;
+    use super::super::branches::facts_named;
+    use super::*;
+
+    fn tree(top: Option<usize>, tasks: bool) -> String {
+        let mut branches = Branches::default();
+        let born = |branches: &mut Branches, id: u64, origin, facts: &ResourceFacts| {
+            branches.born(&Birth { pid: Pid(7), id: AsyncId(id), root: AsyncId(1), origin, facts });
+        };
+        born(&mut branches, 1, Origin::Before, &facts_named("accept"));
+        for (id, name, above) in [(2, "conn", 1), (3, "read", 2), (4, "write", 2), (5, "tick", 1)] {
+            born(&mut branches, id, Origin::Task(AsyncId(above)), &facts_named(name));
+        }
+        let mut sum = PollSum::default();
+        sum.add(2_000_000);
+        branches.polled(AsyncId(3), &sum);
+        let mut out = Vec::new();
+        LineageText::new(Manner::default(), top, tasks).tree(&branches, &mut out).expect("a Vec takes everything");
+        String::from_utf8(out).expect("is text")
+    }
+
+    fn names(tree: &str) -> Vec<&str> {
+        tree.lines().skip(3).map(|line| line.get(56..).unwrap_or(line)).collect()
+    }
+
+    #[test]
+    fn each_stands_below_who_spawned_it_the_busiest_first() {
+        assert_eq!(
+            names(&tree(None, false)),
+            [
+                "TOKIO_TASK accept  there before",
+                "├─ TOKIO_TASK conn",
+                "│  ├─ TOKIO_TASK read",
+                "│  └─ TOKIO_TASK write",
+                "└─ TOKIO_TASK tick",
+            ]
+        );
+    }
+
+    #[test]
+    fn of_each_level_no_more_are_shown_than_wanted_and_the_rest_is_counted() {
+        assert_eq!(
+            names(&tree(Some(1), false)),
+            [
+                "TOKIO_TASK accept  there before",
+                "├─ TOKIO_TASK conn",
+                "│  ├─ TOKIO_TASK read",
+                "│  └─ and 1 more",
+                "└─ and 1 more",
+            ]
+        );
+    }
+
+    #[test]
+    fn live_tasks_are_listed_with_who_spawned_them() {
+        assert!(tree(None, true).contains("· #3 id not seen, spawned by #2"));
+    }
+}
