@@ -191,10 +191,17 @@ impl Probes {
         Links::attach(&self.programs, &self.way, requests)
     }
 
-    /// The rings, one a CPU that was online at the start, to wait for. One becomes readable when a quarter of it is
+    /// The rings, one a CPU that was online when they were opened, to wait for. One becomes readable when a quarter of it is
     /// unread; the rest is there without that, so drain by a timer, too.
     pub fn rings(&self) -> &[Ring] {
         self.rings.rings()
+    }
+
+    /// A ring for a CPU that has come online, for whoever empties the others. Until now its records were lost, and counted.
+    pub fn ring_for(&self, cpu: u32) -> Result<Ring, AttachError> {
+        let ring = Ring::open(Source::BpfOutput, cpu, self.ring_pages)?;
+        hand_over(&self.object, &ring)?;
+        Ok(ring)
     }
 
     /// Gives the rings away, to be emptied by another thread: from now on there are none here.
@@ -253,10 +260,13 @@ impl Probes {
 
 fn open_rings(object: &Object, pages: usize) -> Result<(Vec<Ring>, usize), AttachError> {
     let (rings, pages) = Ring::open_each(Source::BpfOutput, &online_cpus()?, pages)?;
-    for ring in &rings {
-        let fd = std::os::fd::AsRawFd::as_raw_fd(ring);
-        kernel_maps::update(object.records()?, ring.cpu(), fd as u32)
-            .map_err(|source: io::Error| AttachError::refused("hand a ring to the programs", source))?;
-    }
+    rings.iter().try_for_each(|ring| hand_over(object, ring))?;
     Ok((rings, pages))
+}
+
+/// The programs write to this ring from now on, on its CPU.
+fn hand_over(object: &Object, ring: &Ring) -> Result<(), AttachError> {
+    let fd = std::os::fd::AsRawFd::as_raw_fd(ring);
+    kernel_maps::update(object.records()?, ring.cpu(), fd as u32)
+        .map_err(|source: io::Error| AttachError::refused("hand a ring to the programs", source))
 }

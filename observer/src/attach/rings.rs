@@ -5,7 +5,7 @@
 use super::Drained;
 use crate::perf::Ring;
 
-/// One ring a CPU that was online at the start.
+/// One ring a CPU.
 #[derive(Default)]
 pub struct Rings(Vec<Ring>);
 
@@ -13,6 +13,12 @@ impl Rings {
     /// Of these.
     pub(super) fn of(rings: Vec<Ring>) -> Self {
         Self(rings)
+    }
+
+    /// With this one, instead of the one that its CPU had, if any: that must have been emptied.
+    pub fn join(&mut self, ring: Ring) {
+        self.0.retain(|old| old.cpu() != ring.cpu());
+        self.0.push(ring);
     }
 
     /// Each of them, to wait for.

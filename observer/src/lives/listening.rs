@@ -38,6 +38,15 @@ impl Lives {
         Ok(Self { rings, order: InTimeOrder::default() })
     }
 
+    /// Begins to listen on a CPU that has come online, with a ring of `pages` pages. What happened there before is not told; what is
+    /// in a ring that it had before it went must have been heard.
+    pub fn listen_on(&mut self, cpu: u32, pages: usize) -> Result<(), PerfError> {
+        let (new, _) = Ring::open_each(Source::SideBand, &[cpu], pages)?;
+        self.rings.retain(|ring| ring.cpu() != cpu);
+        self.rings.extend(new);
+        Ok(())
+    }
+
     /// The rings, to wait for. Read by a timer, too: few news wake nobody.
     pub fn rings(&self) -> &[Ring] {
         &self.rings

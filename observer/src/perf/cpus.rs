@@ -1,6 +1,6 @@
 //! Which CPUs there are to open rings on.
 //!
-//! Does not know: what is opened. One that comes online later has no ring; what happens on it is not seen.
+//! Does not know: what is opened. One that comes online later needs a ring of its own.
 
 use std::fs;
 use std::io;

@@ -204,9 +204,21 @@ impl<'a> Follower<'a> {
         let ended = self.dying.ended(monotonic_now(), is_running);
         self.bury(ended, stream);
         let count = lost + heard.malformed;
-        if count == 0 {
-            return;
+        if count > 0 {
+            self.missed_news(Some(count), stream);
         }
+    }
+
+    /// A CPU has come online.
+    pub(super) fn listen_on(&mut self, cpu: u32, stream: &mut Stream) -> Result<(), PerfError> {
+        if let Some(lives) = &mut self.lives {
+            lives.listen_on(cpu, NEWS_PAGES)?;
+            self.missed_news(None, stream);
+        }
+        Ok(())
+    }
+
+    fn missed_news(&mut self, count: Option<u64>, stream: &mut Stream) {
         let at = monotonic_now();
         let looks_again = match self.members {
             Whom::Everyone(_) => match self.list(stream) {

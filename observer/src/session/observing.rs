@@ -4,9 +4,11 @@
 
 use crate::attach::{AttachError, Calls, Probes};
 use crate::model::Ns;
+use crate::perf::online_cpus;
 use crate::sink::EndReason;
 use crate::target::{give_memory_back, monotonic_now, own_memory};
 
+use super::arrivals::Arrivals;
 use super::budget::{Budget, Level};
 use super::censuses::Censuses;
 use super::error::SessionError;
@@ -30,6 +32,7 @@ const SHORTLY: Ns = Ns(5_000_000);
 
 /// What the loop works with.
 pub(super) struct Works<'a, 'f> {
+    pub(super) arrivals: Arrivals,
     pub(super) probes: &'a mut Probes,
     pub(super) reader: &'a mut Reader,
     pub(super) stream: &'a mut Stream,
@@ -81,6 +84,7 @@ impl<'a, 'f> Observing<'a, 'f> {
                 self.works.censuses.want_all();
             }
             self.works.follower.fill(self.works.stream, self.works.probes);
+            self.look_at_cpus(now)?;
             self.works.follower.tend(self.works.stream, self.works.probes, now);
             // Each of these may take long where there is much, and as often it is asked what that costs the targets meanwhile.
             self.govern(monotonic_now())?;
@@ -155,6 +159,25 @@ impl<'a, 'f> Observing<'a, 'f> {
             return Ok(());
         };
         governing.tend(now, Governable { probes, stream, follower, censuses, costs })
+    }
+
+    /// What happens on a CPU that has come online is read from now on.
+    fn look_at_cpus(&mut self, now: Ns) -> Result<(), SessionError> {
+        let Works { arrivals, probes, reader, follower, stream, .. } = &mut self.works;
+        if !arrivals.is_due(now) {
+            return Ok(());
+        }
+        // Where the list cannot be read now it can the next time.
+        let Ok(online) = online_cpus() else { return Ok(()) };
+        for cpu in arrivals.new_ones(online) {
+            let records = probes.ring_for(cpu).map(|ring| reader.join(ring)).map_err(SessionError::from);
+            let news = follower.listen_on(cpu, stream).map_err(|error| SessionError::from(AttachError::from(error)));
+            if let Err(error) = records.and(news) {
+                let reason = format!("CPU {cpu} came online, and what happens there is not seen: {}", error.in_full());
+                stream.is_without(now, "cpu", &reason).map_err(SessionError::Output)?;
+            }
+        }
+        Ok(())
     }
 
     fn look_at_budget(&mut self, now: Ns) -> Result<(), SessionError> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::attach::Rings;
-use crate::perf::Waiting;
+use crate::perf::{Ring, Waiting};
 use crate::target::wake_soon;
 
 use super::bell::Bell;
@@ -32,6 +32,8 @@ pub(super) struct Reader {
 struct Shared {
     held: Mutex<Held>,
     over: AtomicBool,
+    /// There is a ring that is not waited for yet.
+    joined: AtomicBool,
 }
 
 /// The rings, and what was read of them.
@@ -54,15 +56,22 @@ impl Reader {
     /// Begins. An eighth of the bound, 64 MiB at most, is for what nobody has taken yet; beyond that records stay in the rings,
     /// which lose what finds no room, and count it.
     pub(super) fn begin(rings: Rings, bound: Bound, bell: Bell) -> io::Result<Self> {
-        let waiting = Waiting::on(rings.rings())?;
+        let mut waiting = Waiting::on(rings.rings())?;
         let most = (bound.0 as usize / 8).min(64 << 20) / PIECE;
         let held = Held { rings, pieces: Vec::new(), spare: Vec::new(), most, records: 0 };
-        let shared = Arc::new(Shared { held: Mutex::new(held), over: AtomicBool::new(false) });
+        let shared =
+            Arc::new(Shared { held: Mutex::new(held), over: AtomicBool::new(false), joined: AtomicBool::new(false) });
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("rings".to_owned()).spawn(move || {
             // Where the kernel does not know it, the thread is woken as any other.
             let _ = wake_soon();
             while !theirs.over.load(Ordering::Relaxed) {
+                if theirs.joined.swap(false, Ordering::Relaxed)
+                    && let Ok(all) = Waiting::on(theirs.lock().rings.rings())
+                {
+                    // Else the new one is emptied by the timer alone.
+                    waiting = all;
+                }
                 let filled = waiting.wait(TICK);
                 if theirs.lock().read() && filled {
                     bell.ring();
@@ -81,6 +90,14 @@ impl Reader {
             held.spare.truncate(1);
         }
         Records { pieces: std::mem::take(&mut held.pieces), read: held.records }
+    }
+
+    /// Empties this ring, too, from now on.
+    pub(super) fn join(&mut self, ring: Ring) {
+        let mut held = self.shared.lock();
+        held.drain();
+        held.rings.join(ring);
+        self.shared.joined.store(true, Ordering::Relaxed);
     }
 
     /// Gives the room of records that were taken back.

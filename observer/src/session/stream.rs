@@ -286,7 +286,7 @@ impl Stream {
                 return self.say();
             }
             Mark::LostNews(lost) => {
-                self.totals.lost_news += lost.count;
+                self.totals.lost_news += lost.count.unwrap_or(0);
                 return self.sink.lost_news(&lost, &mut self.out);
             }
             Mark::Census(census) => {
@@ -466,6 +466,11 @@ impl Stream {
     pub(super) fn degrade(&mut self, at: Ns, level: Level, reason: &str) -> io::Result<()> {
         self.lifecycle.has_room(level < Level::Tasks);
         self.sink.degraded(at, level.as_str(), reason, &mut self.out)
+    }
+
+    /// Says what else is done without from now on.
+    pub(super) fn is_without(&mut self, at: Ns, what: &'static str, reason: &str) -> io::Result<()> {
+        self.sink.degraded(at, what, reason, &mut self.out)
     }
 
     /// Whether this is a target.

@@ -9,10 +9,12 @@ use crate::attach::{self, Audience, Calls, Probes, Quiet};
 use crate::lifecycle::{Lifecycle, Rules};
 use crate::lives::Lives;
 use crate::model::{Catalog, EventSet, Missing, Ns, Sight};
+use crate::perf::Ring;
 use crate::plan::watches_polls;
 use crate::sink::{EndReason, Start};
 use crate::target::{Launched, Process, monotonic_now};
 
+use super::arrivals::Arrivals;
 use super::budget::Budget;
 use super::censuses::Censuses;
 use super::ending::{finish, outlive, written};
@@ -107,6 +109,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         Watch::new(ear, if everyone { None } else { Some(&processes[..]) }, until)
             .map_err(|source| SessionError::System { what: "watch rings, targets and signals", source })?
     };
+    let arrivals = Arrivals::since(probes.rings().iter().map(Ring::cpu).collect());
     let mut reader = Reader::begin(probes.take_rings(), options.bound, bell).map_err(failed)?;
     let sampler = samples.map(|(reserved, look)| reserved?.sampler(whom(options, &processes), look, attached.at));
     let sampler = sampler.transpose().unwrap_or_else(|error| {
@@ -136,7 +139,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         let (probes, reader, stream, follower) = (&mut probes, &mut reader, &mut stream, &mut follower);
         let (costs, governing, budget) = (&mut costs, governing.as_mut(), Budget::new(options.bound));
         let say = &say;
-        let works = Works { probes, reader, stream, follower, censuses, budget, costs, governing, say };
+        let works = Works { arrivals, probes, reader, stream, follower, censuses, budget, costs, governing, say };
         Observing::new(works).run(&mut watch).await
     });
     let detaching = monotonic_now();

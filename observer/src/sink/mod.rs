@@ -134,8 +134,8 @@ pub struct Stepped {
 pub struct LostNews {
     /// When that was noticed, on the probes' clock.
     pub at: Ns,
-    /// How many.
-    pub count: u64,
+    /// How many; `None` where nobody counted them: those of a CPU that came online and was not listened to yet.
+    pub count: Option<u64>,
     /// All processes are looked at again, so only who began and ended meanwhile was missed. Else also what those that are
     /// observed loaded or began.
     pub looks_again: bool,

@@ -299,7 +299,10 @@ pub(super) fn lost_news(lost: &LostNews) -> String {
         true => "all processes are looked at again, and who began and ended meanwhile was not observed",
         false => "what the observed processes loaded or began meanwhile may not be observed",
     };
-    format!("{} news of processes found no room: {what}", lost.count)
+    match lost.count {
+        Some(count) => format!("{count} news of processes found no room: {what}"),
+        None => format!("a CPU came online, and news of processes there were not heard until now: {what}"),
+    }
 }
 
 /// What observing has cost, in one phrase.

@@ -50,6 +50,7 @@ const OBSERVER: Row = (
 /// Programs whose tests are ignored elsewhere, because they need a kernel that is booted with these words.
 const BOOTED_WITH: &[(&str, &str)] = &[
     ("confined", "apparmor=1"),
+    ("hotplug", "maxcpus=1"),
     ("labelled", "security=selinux selinux=1"),
     ("locked_down", "lockdown=confidentiality"),
     ("paranoid", "sysctl.kernel.perf_event_paranoid=3"),

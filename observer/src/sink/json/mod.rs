@@ -80,7 +80,7 @@ impl Sink for Json {
     }
 
     fn lost_news(&mut self, lost: &LostNews, out: &mut dyn Write) -> io::Result<()> {
-        line(out, "lostNews", lost.at, LostNewsObject { count: Integer(lost.count), looks_again: lost.looks_again })
+        line(out, "lostNews", lost.at, LostNewsObject { count: lost.count.map(Integer), looks_again: lost.looks_again })
     }
 
     fn stepped(&mut self, stepped: &Stepped, out: &mut dyn Write) -> io::Result<()> {
@@ -276,7 +276,7 @@ struct DegradedObject<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct LostNewsObject {
-    count: Integer,
+    count: Option<Integer>,
     looks_again: bool,
 }
 
