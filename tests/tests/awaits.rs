@@ -170,7 +170,7 @@ fn debug_information_in_a_file_of_its_own_tells_as_much_and_that_of_another_buil
     let ended = other.ended();
     assert_eq!(ended.code, Some(0));
     let said = ended.stderr.join("\n");
-    assert!(said.contains("of-another/awaits.debug is not used: it has another build id"), "{said}");
+    assert!(said.contains("of-another/awaits.debug is not used: it is of another program"), "{said}");
     assert!(undescribed(&Look::parse(&ended.stdout).expect("lines")) >= 28, "what is another's is not believed");
 }
 

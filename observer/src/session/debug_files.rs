@@ -1,4 +1,4 @@
-//! Debug information that lies apart from its image: where packages and builds put it, found by build id.
+//! Debug information that lies apart from its image: where packages and builds put it, found by build id and debuglink.
 //!
 //! Does not know: what is in it. A file that is not the image's is passed over, with a word about it.
 
@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::model::BuildId;
+use crate::symbols::DebugLink;
 use crate::target::Module;
 
 /// Where distributions install it.
@@ -38,10 +39,15 @@ pub(super) struct DebugFile {
 }
 
 impl DebugFile {
-    /// The file that may be the image's; `None` where there is none, or none is wanted.
-    pub(super) fn find(names: &Names, module: &Module, id: Option<&BuildId>) -> Option<Self> {
-        let (Names::Wanted(folders), Some(BuildId::Gnu(id))) = (names, id) else { return None };
-        candidates(folders, Path::new(&module.path), &module.root(), id).into_iter().find_map(|path| {
+    /// The file that may be the image's, by its build id and its debuglink; `None` where there is none, or none is wanted.
+    pub(super) fn find(names: &Names, module: &Module, id: Option<&BuildId>, link: Option<&DebugLink>) -> Option<Self> {
+        let Names::Wanted(folders) = names else { return None };
+        let id = match id {
+            Some(BuildId::Gnu(id)) => Some(&id[..]),
+            Some(BuildId::Content(_)) | None => None,
+        };
+        let linked = link.map(|link| link.name.as_str());
+        candidates(folders, Path::new(&module.path), &module.root(), id, linked).into_iter().find_map(|path| {
             let metadata = std::fs::metadata(&path).ok().filter(Metadata::is_file)?;
             Some(Self { path, metadata })
         })
@@ -60,20 +66,31 @@ impl DebugFile {
 }
 
 /// Where it may be, the likeliest first: folders that were named; then, in the process's own view of files and in ours, where it is
-/// installed, and beside the image.
-fn candidates(folders: &[PathBuf], image: &Path, root: &Path, id: &[u8]) -> Vec<PathBuf> {
-    let (Some(first), Some(name)) = (id.first(), image.file_name()) else { return Vec::new() };
-    let rest: String = id[1..].iter().map(|byte| format!("{byte:02x}")).collect();
-    let by_id = PathBuf::from(format!(".build-id/{first:02x}/{rest}.debug"));
-    let named = PathBuf::from(format!("{}.debug", name.to_string_lossy()));
+/// installed, and beside the image. By its id; and by the name that the image tells, or else by the image's own. Without an id
+/// only the former can be verified.
+fn candidates(folders: &[PathBuf], image: &Path, root: &Path, id: Option<&[u8]>, linked: Option<&str>) -> Vec<PathBuf> {
+    let Some(own) = image.file_name() else { return Vec::new() };
+    let by_id = id.and_then(|id| id.split_first()).map(|(first, rest)| {
+        let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
+        PathBuf::from(format!(".build-id/{first:02x}/{rest}.debug"))
+    });
+    let mut names: Vec<PathBuf> = linked.map(PathBuf::from).into_iter().collect();
+    let own = PathBuf::from(format!("{}.debug", own.to_string_lossy()));
+    if by_id.is_some() && !names.contains(&own) {
+        names.push(own);
+    }
     let within = |root: &Path, path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
     let folder = image.parent().unwrap_or(Path::new("/"));
-    let mut found: Vec<PathBuf> = folders.iter().flat_map(|dir| [dir.join(&by_id), dir.join(&named)]).collect();
+    let mut found: Vec<PathBuf> =
+        folders.iter().flat_map(|dir| by_id.iter().chain(&names).map(|name| dir.join(name))).collect();
     for root in [root, Path::new("/")] {
-        found.push(within(root, &Path::new(INSTALLED).join(&by_id)));
-        found.push(within(root, &folder.join(&named)));
-        found.push(within(root, &folder.join(".debug").join(&named)));
-        found.push(within(root, &within(Path::new(INSTALLED), &folder.join(&named))));
+        found.extend(by_id.iter().map(|by_id| within(root, &Path::new(INSTALLED).join(by_id))));
+        for name in &names {
+            // Beside it: what lies under its own name there is itself.
+            found.extend((folder.join(name) != image).then(|| within(root, &folder.join(name))));
+            found.push(within(root, &folder.join(".debug").join(name)));
+            found.push(within(root, &within(Path::new(INSTALLED), &folder.join(name))));
+        }
     }
     found
 }
@@ -82,11 +99,29 @@ fn candidates(folders: &[PathBuf], image: &Path, root: &Path, id: &[u8]) -> Vec<
 mod tests {
     use super::*;
 
+    fn looked(id: Option<&[u8]>, linked: Option<&str>) -> Vec<String> {
+        let paths = candidates(&["/mine".into()], Path::new("/srv/app"), Path::new("/proc/7/root"), id, linked);
+        paths.iter().map(|path| path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn without_an_id_it_is_looked_for_by_the_name_that_the_image_tells_and_by_no_other() {
+        let expected = [
+            "/mine/app",
+            "/proc/7/root/srv/.debug/app",
+            "/proc/7/root/usr/lib/debug/srv/app",
+            "/srv/.debug/app",
+            "/usr/lib/debug/srv/app",
+        ];
+        assert_eq!(looked(None, Some("app")), expected);
+        assert!(looked(None, None).is_empty());
+        let both = looked(Some(&[0xab, 1]), Some("app.dbg"));
+        assert_eq!(both[..3], ["/mine/.build-id/ab/01.debug", "/mine/app.dbg", "/mine/app.debug"]);
+    }
+
     #[test]
     fn it_is_looked_for_by_build_id_and_by_name_as_the_process_sees_files_and_as_we_do() {
-        let paths =
-            candidates(&["/mine".into()], Path::new("/srv/app"), Path::new("/proc/7/root"), &[0xab, 0x01, 0xff]);
-        let paths: Vec<&str> = paths.iter().filter_map(|path| path.to_str()).collect();
+        let paths = looked(Some(&[0xab, 0x01, 0xff]), None);
         let expected = [
             "/mine/.build-id/ab/01ff.debug",
             "/mine/app.debug",

@@ -11,7 +11,7 @@ use crate::model::{
     PointIndex, PointMap, TypeEntry, TypeId, VirtAddr,
 };
 use crate::plan;
-use crate::symbols::{Glance, Image, ImageError};
+use crate::symbols::{DebugLink, Glance, Image, ImageError};
 use crate::target::{Module, TargetError};
 
 use super::debug_files::{DebugFile, Names};
@@ -109,7 +109,9 @@ impl Look<'_> {
             Ok(glance) => glance,
             Err(reason) => return Ok(Err(reason)),
         };
-        let debug = DebugFile::find(&self.names, module, glance.as_ref().and_then(|glance| glance.build_id.as_ref()));
+        let id = glance.as_ref().and_then(|glance| glance.build_id.as_ref());
+        let link = self.names.are_wanted().then(|| DebugLink::in_file(&file)).flatten();
+        let debug = DebugFile::find(&self.names, module, id, link.as_ref());
         let (names, apart) = (self.names.are_wanted(), debug.as_ref().map(|debug| &debug.metadata));
         let key = glance.and_then(|glance| self.disk.key(&glance, &file, names, apart));
         if let Some(analysis) = key.as_ref().and_then(|key| self.disk.find(key, &file, &module.path, self.say)) {
@@ -149,7 +151,7 @@ pub(super) fn find_debug(
     image: &Image<'_>,
     say: &dyn Fn(u8, &str),
 ) -> Option<(DebugFile, Vec<u8>)> {
-    let debug = DebugFile::find(names, module, Some(image.build_id()))?;
+    let debug = DebugFile::find(names, module, Some(image.build_id()), image.debug_link().as_ref())?;
     let bytes = debug_bytes(&debug, say)?;
     Some((debug, bytes))
 }
@@ -164,7 +166,10 @@ pub(super) fn with_debug<'d>(
     let path = debug.path.display();
     match image.take_debug_file(bytes) {
         true => say(2, &format!("debug information from {path}")),
-        false => say(1, &format!("{path} is not used: it has another build id than the program")),
+        false => say(
+            1,
+            &format!("{path} is not used: it is of another program (by its build id or, without one, its checksum)"),
+        ),
     }
     image
 }

@@ -8,6 +8,7 @@ use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, Object};
 
+use super::debug_link::DebugLink;
 use super::dynamic::Dynamic;
 use super::{Functions, Pointers, Segment, Symbol, build_id, symbol_table};
 use crate::model::{BuildId, FileOffset, VirtAddr};
@@ -86,12 +87,20 @@ impl<'d> Image<'d> {
         Ok(image)
     }
 
-    /// Takes symbols and debug information from another file, if that is this image's: it has the same build id.
-    /// Whether it is.
+    /// The file that its debug information was put into, if it says so.
+    pub fn debug_link(&self) -> Option<DebugLink> {
+        DebugLink::in_image(self.bytes)
+    }
+
+    /// Takes symbols and debug information from another file, if that is this image's: it has the same build id or, of an image that
+    /// has none, the sum that its debuglink tells. Whether it is.
     pub fn take_debug_file(&mut self, bytes: &'d [u8]) -> bool {
         let file = object::read::elf::ElfFile64::<LittleEndian>::parse(bytes);
-        let id = file.ok().and_then(|file| file.build_id().ok().flatten());
-        let same = matches!(&self.build_id, BuildId::Gnu(own) if id == Some(&own[..]));
+        let same = match (&self.build_id, file) {
+            (_, Err(_)) => false,
+            (BuildId::Gnu(own), Ok(file)) => file.build_id().ok().flatten() == Some(&own[..]),
+            (BuildId::Content(_), Ok(_)) => self.debug_link().is_some_and(|link| link.is_of(bytes)),
+        };
         if same {
             self.apart = Some(bytes);
         }

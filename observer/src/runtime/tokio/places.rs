@@ -6,8 +6,9 @@
 //! * the body also panics with it when polled after a panic: every body that can unwind does, while the other panic is
 //!   missing from one that never returns, where only a body inside it would be found. Images built with
 //!   `panic = "abort"` have none, so nothing in them is certain;
-//! * no other vtable has the same poll function, and none of the same scheduler the same place: it might be a function
-//!   that both call.
+//! * no other vtable has the same poll function.
+//!
+//! Types may share a place: a generic body stands once for all its types, and what only wraps a body has that body's.
 
 use std::collections::{HashMap, HashSet};
 
@@ -42,7 +43,15 @@ pub(super) struct Found {
 /// The candidates of all types of an image.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    types: Vec<(Vec<Found>, bool)>,
+    types: Vec<OfType>,
+}
+
+#[derive(Debug)]
+struct OfType {
+    candidates: Vec<Found>,
+    certain: bool,
+    /// No other type of the same scheduler may have the first.
+    alone: bool,
 }
 
 impl Places {
@@ -76,31 +85,31 @@ impl Places {
                 Resource::Task => found.get(&poll).cloned().unwrap_or_default(),
                 Resource::Blocking => Vec::new(),
             };
-            let certain = match candidates.as_slice() {
+            let (certain, alone) = match candidates.as_slice() {
                 [only] => {
                     let users = users.get(&(task.functions.schedule, only.clone()));
-                    only.unwinds && polls.get(&poll) == Some(&1) && users == Some(&1)
+                    (only.unwinds && polls.get(&poll) == Some(&1), users == Some(&1))
                 }
-                _ => false,
+                _ => (false, false),
             };
-            (candidates, certain)
+            OfType { candidates, certain, alone }
         });
         Self { types: types.collect() }
     }
 
     /// The candidates of the type at this index.
     pub(super) fn candidates(&self, at: usize) -> &[Found] {
-        self.types.get(at).map(|(candidates, _)| candidates.as_slice()).unwrap_or_default()
+        self.types.get(at).map(|of| of.candidates.as_slice()).unwrap_or_default()
     }
 
-    /// The body of the type at this index, if it is certain.
+    /// The body of the type at this index, if it is certain, and no other type's of the same scheduler.
     pub(super) fn sole(&self, at: usize) -> Option<&Found> {
-        self.types.get(at).filter(|(_, certain)| *certain)?.0.first()
+        self.types.get(at).filter(|of| of.certain && of.alone)?.candidates.first()
     }
 
     /// The place of the type at this index.
     pub(super) fn place(&self, at: usize) -> Option<Place> {
-        let (candidates, certain) = self.types.get(at)?;
+        let OfType { candidates, certain, .. } = self.types.get(at)?;
         let first = candidates.first()?;
         Some(Place { file: first.file.clone(), line: first.line, column: Some(first.column), certain: *certain })
     }
