@@ -152,3 +152,28 @@ fn stacks_without_births_are_refused_with_the_next_step() {
         assert!(ended.stderr.iter().any(|line| line.contains("add init to --events")), "{:?}", ended.stderr);
     }
 }
+
+/// What its images are was looked up before.
+#[test]
+fn calls_of_a_program_that_ends_right_after_its_spawns_are_named() {
+    let mut fixture = start("newest-release");
+    let observer = Observer::attach(fixture.pid(), &["--stacks"]);
+    fixture.release();
+    let told = chains::told(&fixture);
+    fixture.signal(libc::SIGKILL);
+    let stream = observer.stream();
+    let by_stack: HashMap<u64, &Value> =
+        stream.of("spawnStack").map(|stack| (number(stack, "stackId"), stack)).collect();
+    let lives = Lives::of(&stream);
+    let mut named = 0;
+    for line in stream.of("spawned") {
+        let task = lives.by_id[&number(line, "asyncId")].task_id();
+        let Some(of) = task.and_then(|task| told.get(&task)).filter(|of| of.by != "main") else { continue };
+        let stack = by_stack[&number(line, "stackId")];
+        let own = stack["calls"].as_array().into_iter().flatten().find(|call| call["machinery"] == false);
+        let own = own.and_then(|call| call["function"].as_str()).and_then(|name| name.rsplit("::").next());
+        assert_eq!(own, Some(of.by.as_str()), "{stack}");
+        named += 1;
+    }
+    assert!(named > 40, "{named} of {} are named", told.len());
+}

@@ -64,7 +64,12 @@ impl LongStacks {
     }
 
     pub(super) fn begin(spawns: Spawns) -> std::io::Result<Self> {
-        let namer = Namer::begin(spawns.names().clone())?;
+        let mut namer = Namer::begin(spawns.names().clone())?;
+        for (target, _) in spawns.catalog().targets() {
+            if let Some(process) = spawns.process(target) {
+                namer.know(process);
+            }
+        }
         Ok(Self {
             spawns,
             waiting: HashMap::new(),

@@ -24,9 +24,9 @@ pub(super) struct Namer {
 }
 
 struct Ask {
-    stack: StackId,
     process: Arc<Process>,
-    addresses: Vec<ProcAddr>,
+    /// `None` where only the process is to be known, for what will be asked when it may be gone.
+    stack: Option<(StackId, Vec<ProcAddr>)>,
 }
 
 /// The calls of a stack, innermost first.
@@ -52,9 +52,12 @@ impl Namer {
                     let process = Arc::clone(&asks[0].process);
                     let code = codes.entry(pid).or_insert_with(|| Code::new(process, names.clone()));
                     code.look_anew();
-                    let stacks: Vec<&[ProcAddr]> = asks.iter().map(|ask| &ask.addresses[..]).collect();
-                    let named = asks.iter().zip(code.callers_of(&stacks));
-                    for (Ask { stack, .. }, callers) in named {
+                    if asks.iter().any(|ask| ask.stack.is_none()) {
+                        code.read_all();
+                    }
+                    let asked: Vec<_> = asks.iter().filter_map(|ask| ask.stack.as_ref()).collect();
+                    let stacks: Vec<&[ProcAddr]> = asked.iter().map(|(_, addresses)| &addresses[..]).collect();
+                    for ((stack, _), callers) in asked.iter().zip(code.callers_of(&stacks)) {
                         if replies.send(Named { stack: *stack, callers }).is_err() {
                             return;
                         }
@@ -65,11 +68,20 @@ impl Namer {
         Ok(Self { asks: Some(asks), answers, _thread: thread })
     }
 
+    /// Stacks of this process will be asked for.
+    pub(super) fn know(&mut self, process: Arc<Process>) {
+        self.send(Ask { process, stack: None });
+    }
+
     /// Asks what the calls of a stack are called.
     pub(super) fn ask(&mut self, stack: StackId, process: Arc<Process>, addresses: Vec<ProcAddr>) {
+        self.send(Ask { process, stack: Some((stack, addresses)) });
+    }
+
+    fn send(&mut self, ask: Ask) {
         if let Some(asks) = &self.asks {
             // It has ended only if it panicked: then stacks stay without names, which is what is said of them at the end.
-            let _ = asks.send(Ask { stack, process, addresses });
+            let _ = asks.send(ask);
         }
     }
 

@@ -3,6 +3,7 @@
 //! Does not know: stacks, tasks. Images are read when they are first needed.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::sync::Arc;
 
 use crate::model::{Bias, Caller, Cfa, FunctionName, ImagePlace, LoadSegment, NoRule, ProcAddr, UnwindRule, VirtAddr};
@@ -45,6 +46,8 @@ enum State {
 }
 
 struct Read {
+    /// Open, so that it can be read when its process is gone.
+    file: File,
     bias: Bias,
     table: Option<UnwindTable>,
 }
@@ -81,6 +84,12 @@ impl Code {
                 self.read(index);
             }
         }
+    }
+
+    /// Reads all images that are mapped now, so that they are known when the process is gone.
+    pub(in crate::session) fn read_all(&mut self) {
+        self.list();
+        (0..self.modules.len()).for_each(|index| _ = self.read(index));
     }
 
     /// The rule for the instruction that the address is in.
@@ -120,7 +129,7 @@ impl Code {
     /// The code of the function that the address is in, up to there; its beginning, of a long one.
     fn function_before(&mut self, at: ProcAddr) -> Option<Vec<u8>> {
         let index = self.executing(at)?;
-        let Read { bias, table } = self.read(index)?;
+        let Read { bias, table, .. } = self.read(index)?;
         let start = bias.to_process(table.as_ref()?.start_of(bias.to_virtual(at))?);
         let mut code = vec![0; usize::try_from(at.0.checked_sub(start.0)?).ok()?.min(PROLOGUE)];
         self.process.memory().read_exact(start, &mut code).ok()?;
@@ -196,9 +205,9 @@ impl Code {
             by_module.entry(index).or_default().push(Asked { of, n, inside });
         }
         for (index, places) in by_module {
-            // An image that was there when the stack was unwound and is not any more leaves its calls unnamed.
-            let module = &self.modules[index].0;
-            let Ok(bytes) = module.read() else { continue };
+            // What cannot be read any more leaves its calls unnamed.
+            let (module, State::Read(read)) = &self.modules[index] else { continue };
+            let Ok(bytes) = module.read_file(&read.file) else { continue };
             let Ok(image) = Image::parse(&bytes) else { continue };
             // Which file it is, or that it is another build's, is said where types are named.
             let quietly = |_, _: &str| ();
@@ -273,8 +282,9 @@ impl Code {
 }
 
 fn read(module: &Module) -> Option<Read> {
-    let bytes = module.read().ok()?;
+    let file = module.file().ok()?;
+    let bytes = module.read_file(&file).ok()?;
     let image = Image::parse(&bytes).ok()?;
     let segments: Vec<LoadSegment> = image.segments().iter().map(Segment::load).collect();
-    Some(Read { bias: module.bias(&segments)?, table: UnwindTable::of(&image) })
+    Some(Read { bias: module.bias(&segments)?, table: UnwindTable::of(&image), file })
 }
