@@ -135,13 +135,16 @@ impl Lives {
         for line in lines {
             let event = word(line, "event");
             *said.entry(event).or_default() += 1;
-            let of_the_stream =
-                matches!(event, "start" | "end" | "lost" | "target" | "gone" | "degraded" | "tier" | "overhead");
+            let of_the_stream = matches!(
+                event,
+                "start" | "end" | "lost" | "lostNews" | "target" | "gone" | "degraded" | "tier" | "overhead"
+            );
             if of_the_stream || matches!(event, "interval" | "busy" | "blocking" | "spawned" | "spawnStack") {
                 continue;
             }
             if event == "polls" {
                 lives.sum(number(line, "asyncId"));
+                lives.lead(event, line);
                 continue;
             }
             let (id, at) = (number(line, "asyncId"), number(line, "ts"));
@@ -150,12 +153,18 @@ impl Lives {
                 lives.faults.push(format!("id {id}: {event} goes back in time"));
             }
             lives.take(event, id, at, line, &mut open, lossy);
-            let (root, leads) = (number(line, "rootAsyncId"), lives.roots.get(&id).copied().unwrap_or(id));
-            if root != leads {
-                lives.faults.push(format!("id {id}: {event} has root {root}, its triggers lead to {leads}"));
-            }
+            lives.lead(event, line);
         }
         (lives, said)
+    }
+
+    /// Its root is where its triggers lead to.
+    fn lead(&mut self, event: &str, line: &Value) {
+        let (id, root) = (number(line, "asyncId"), number(line, "rootAsyncId"));
+        let leads = self.roots.get(&id).copied().unwrap_or(id);
+        if root != leads {
+            self.faults.push(format!("id {id}: {event} has root {root}, its triggers lead to {leads}"));
+        }
     }
 
     fn take(&mut self, event: &str, id: u64, at: u64, line: &Value, open: &mut HashMap<u64, Vec<u64>>, lossy: bool) {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod coverage;
 mod demo;
 mod ebpf;
 mod fixtures;
@@ -34,7 +35,8 @@ enum Word {
     Ebpf(ebpf::Options),
     /// Builds the programs that the live tests observe
     Fixtures(fixtures::Options),
-    /// Counts what is told of types, places, spawns and waits, right and wrong, by build profile; written into docs/names.md
+    /// Counts what is told of types, places, spawns and waits, right and wrong, by build profile, and of images of others; written into
+    /// docs/names.md
     Names,
     /// Runs the whole test suite; live tests run, or it fails
     Test,

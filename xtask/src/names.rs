@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::page::{Piece, Table, put};
-use crate::{fixtures, preflight};
+use crate::{coverage, fixtures, preflight};
 
 /// Where the tables go.
 const PAGE: &str = "docs/names.md";
@@ -41,7 +41,9 @@ pub fn run(root: &Path) -> Result<()> {
     ran?;
     let said = said.context("the tests said no figures")?;
     let page = std::fs::read_to_string(root.join(PAGE)).context(PAGE)?;
-    let page = pieces(&said)?.iter().try_fold(page, |page, piece| put(&page, piece))?;
+    let mut pieces = pieces(&said)?;
+    pieces.push(coverage::piece(root)?);
+    let page = pieces.iter().try_fold(page, |page, piece| put(&page, piece))?;
     std::fs::write(root.join(PAGE), page).context(PAGE)
 }
 

@@ -12,8 +12,18 @@ const MOST: u32 = 1 << 16;
 
 /// The CPUs that are online now.
 pub fn online_cpus() -> Result<Vec<u32>, PerfError> {
-    let failed = |source| PerfError::System { what: "list the CPUs that are online", source };
-    let text = fs::read_to_string("/sys/devices/system/cpu/online").map_err(failed)?;
+    listed("online", "list the CPUs that are online")
+}
+
+/// Whether more CPUs may come online than are now.
+pub fn more_cpus_may_come() -> Result<bool, PerfError> {
+    let possible = listed("possible", "list the CPUs that there may be")?;
+    Ok(possible.len() > online_cpus()?.len())
+}
+
+fn listed(which: &str, what: &'static str) -> Result<Vec<u32>, PerfError> {
+    let failed = |source| PerfError::System { what, source };
+    let text = fs::read_to_string(format!("/sys/devices/system/cpu/{which}")).map_err(failed)?;
     parse_cpus(&text).ok_or_else(|| failed(io::Error::new(io::ErrorKind::InvalidData, format!("they are {text:?}"))))
 }
 

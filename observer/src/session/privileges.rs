@@ -4,6 +4,7 @@
 
 use crate::attach::Mechanism;
 use crate::model::{Capability, CapabilitySet};
+use crate::perf::more_cpus_may_come;
 use crate::target::{keep_only, own_status};
 
 /// How far an observation has come.
@@ -41,7 +42,12 @@ impl Stage {
 /// Gives up what is not needed from here on. To be called while no other thread runs, and after a program that is observed was
 /// launched, which keeps its own.
 pub(super) fn keep(stage: Stage, say: &dyn Fn(u8, &str)) {
-    match keep_only(&stage.needs()) {
+    let mut needed = stage.needs();
+    // A CPU that comes online needs rings, whose memory is locked. Where nobody knows, none is expected: it is said if one comes.
+    if matches!(stage, Stage::Attached(_) | Stage::Following(_)) && more_cpus_may_come().unwrap_or(false) {
+        needed.push(Capability::IpcLock);
+    }
+    match keep_only(&needed) {
         Ok(left) => say(2, &format!("capabilities kept: {left}")),
         // Observing goes on with more rights than it needs, as it would if nothing had been tried.
         Err(error) => say(1, &format!("could not give up rights that are not needed any more: {error}")),
