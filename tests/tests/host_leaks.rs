@@ -29,6 +29,9 @@ const TASKS: usize = 3;
 /// What may stay of one life in the observer: less than the shortest thing that must be known of a process while it lives, its
 /// executable's path and its images.
 const BYTES_A_LIFE: u64 = 256;
+/// What an allocator keeps of one burst of news, KiB, which has nothing to do with the number of lives: where they are few (a slow guest, 1333 lives,
+/// brought 600 on a busy machine) more would have to stay of each to be seen.
+const KEPT_OF_A_BURST: u64 = 1024;
 
 /// Each of these tests is a host's whole life: one at a time.
 static HOST: Mutex<()> = Mutex::new(());
@@ -111,7 +114,7 @@ fn ten_thousand_lives_leave_nothing_in_the_observer_nor_in_the_kernel() {
     assert_eq!(objects, held, "no life costs the kernel anything");
     assert!(late.descriptors <= early.descriptors, "{early:?} became {late:?}");
     assert!(late.threads <= MOST_THREADS, "{early:?} became {late:?}");
-    let allowed = fewer(LIVES - WARM) as u64 * BYTES_A_LIFE / 1024;
+    let allowed = (fewer(LIVES - WARM) as u64 * BYTES_A_LIFE / 1024).max(KEPT_OF_A_BURST);
     assert!(late.resident <= early.resident + allowed, "{early:?} became {late:?}, more than {allowed} KiB more");
     drop(observer.ended_well());
     until("nothing of it is left in the kernel", || Objects::all().and(&objects).is_empty().then_some(()));

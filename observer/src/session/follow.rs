@@ -20,11 +20,12 @@ use super::error::SessionError;
 use super::held::{Held, Runner};
 use super::images::Looked;
 use super::machine::{Machine, look_at};
+use super::marks::Mark;
 use super::meter::Round;
 use super::population::Step;
 use super::probing::{Probing, Wanted};
 use super::roster::Code;
-use super::stream::{Mark, Stream};
+use super::stream::Stream;
 use super::{Options, Selection, Within};
 
 /// Pages of each CPU's ring of news: a thousand forks and execs between two looks.

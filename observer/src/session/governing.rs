@@ -11,9 +11,10 @@ use super::censuses::Censuses;
 use super::error::SessionError;
 use super::follow::Follower;
 use super::governor::{Governed, Governor, Reading};
+use super::marks::Mark;
 use super::overhead::Costs;
 use super::sampled::Sampler;
-use super::stream::{Mark, Stream};
+use super::stream::Stream;
 use super::tier::Tier;
 
 /// Between two questions.

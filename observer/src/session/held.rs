@@ -13,9 +13,10 @@ use crate::target::{Hold, Layered, Module, Process, TargetError};
 
 use super::error::SessionError;
 use super::images::bias;
+use super::marks::Mark;
 use super::population::Attached;
 use super::setup::{differing, numbered};
-use super::stream::{Mark, Stream};
+use super::stream::Stream;
 use super::verify::{Verified, keep_verified};
 
 /// One image's probes. Dropping it takes them out.

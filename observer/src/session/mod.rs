@@ -23,6 +23,7 @@ mod inspect;
 mod inspection;
 mod machine;
 mod long_stacks;
+mod marks;
 mod meter;
 mod named;
 mod namer;

@@ -14,8 +14,9 @@ use crate::target::{Hold, Layered, monotonic_now};
 use super::error::SessionError;
 use super::held::{Held, Runner, verify};
 use super::images::entry_of;
+use super::marks::Mark;
 use super::setup::refused;
-use super::stream::{Mark, Stream};
+use super::stream::Stream;
 
 /// All that is held.
 pub(super) struct Probing<'a> {

@@ -1,6 +1,5 @@
 //! The event arm: records and news in order of time become events, and events go to the sink.
 
-use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -9,17 +8,17 @@ use bytes::{Bytes, BytesMut};
 use crate::attach::{AttachError, Counters, Probes};
 use crate::decode::{CallParts, Malformed, Merger, decode, image_of};
 use crate::lifecycle::{Census, Left, Lifecycle};
-use crate::model::{Event, EventKind, FileId, Ns, Pid, Sight, TargetId, Tid};
-use crate::sink::{Gone, LostNews, Sink, Spawned, Stepped, Totals};
+use crate::model::{Event, EventKind, Ns, Pid, TargetId};
+use crate::sink::{Gone, Sink, Spawned, Totals};
 
 use super::budget::Level;
 use super::error::SessionError;
 use super::long_stacks::LongStacks;
+use super::marks::{Mark, Marks};
 use super::outlet::{Left as Unwritten, Outlet};
 use super::overhead::{Costs, as_far_as_known};
-use super::population::{Attached, Beginning, Change, Ending, Population, Step};
+use super::population::{Beginning, Change, Ending, Population};
 use super::reader::Reader;
-use super::roster::Resident;
 use super::said_polls::SaidPolls;
 use super::sums::Sums;
 use super::tier::Tier;
@@ -40,33 +39,6 @@ const BETWEEN_GLANCES: u32 = 1024;
 /// Records are cut out of chunks of this many bytes: one allocation for hundreds of records.
 const CHUNK: usize = 64 << 10;
 
-/// A moment in the stream that is no record.
-#[derive(Debug)]
-pub(super) enum Mark {
-    /// Records found no room.
-    Lost(u64),
-    /// So were news of processes.
-    LostNews(LostNews),
-    /// A census is to be taken in.
-    Census(Census),
-    /// Something happened to a process.
-    Step(Pid, Step),
-    /// A thread has ended.
-    ThreadEnded(Pid, Tid),
-    /// The machine began to be looked at, and these were met.
-    Listed(Vec<(Pid, Resident)>),
-    /// The machine has been looked at.
-    ListingOver,
-    /// An image's probes are in.
-    Attached(FileId, Attached),
-    /// An image's probes begin to be taken out.
-    Released(FileId),
-    /// So much is watched from here on.
-    Sight(Sight),
-    /// So much is told from here on, because of what it costs.
-    Tier(Tier, Stepped),
-}
-
 /// Two parts of a record as one, out of the chunk.
 fn cut(chunk: &mut BytesMut, one: &[u8], other: &[u8]) -> Bytes {
     if chunk.capacity() < one.len() + other.len() {
@@ -83,7 +55,7 @@ pub(super) struct Stream {
     lifecycle: Lifecycle,
     calls: CallParts,
     merger: Merger,
-    marks: VecDeque<(Ns, Mark)>,
+    marks: Marks,
     sink: Box<dyn Sink>,
     out: Outlet,
     totals: Totals,
@@ -122,7 +94,7 @@ impl Stream {
             lifecycle,
             calls: CallParts::default(),
             merger: Merger::default(),
-            marks: VecDeque::new(),
+            marks: Marks::default(),
             sink,
             out,
             totals: Totals { every_poll, ..Totals::default() },
@@ -185,10 +157,7 @@ impl Stream {
         let new = lost.saturating_sub(self.lost);
         if new > 0 {
             self.lost = lost;
-            match self.marks.back_mut() {
-                Some((_, Mark::Lost(count))) => *count += new,
-                _ => self.mark(now, Mark::Lost(new)),
-            }
+            self.marks.lost(now, new);
         }
         Ok(new)
     }
@@ -232,8 +201,7 @@ impl Stream {
 
     /// Takes this in when all records up to that moment have been.
     pub(super) fn mark(&mut self, at: Ns, mark: Mark) {
-        let place = self.marks.iter().rposition(|(earlier, _)| *earlier <= at).map_or(0, |n| n + 1);
-        self.marks.insert(place, (at, mark));
+        self.marks.push(at, mark);
     }
 
     /// Whether something waits for its turn.
@@ -263,13 +231,11 @@ impl Stream {
     }
 
     fn say_up_to(&mut self, horizon: Ns, holds: bool) -> io::Result<()> {
-        while let Some((at, _)) = self.marks.front()
-            && *at <= horizon
-        {
-            if !self.records(*at, holds)? {
+        while let Some(at) = self.marks.due(horizon) {
+            if !self.records(at, holds)? {
                 return Ok(());
             }
-            if let Some((at, mark)) = self.marks.pop_front() {
+            if let Some((at, mark)) = self.marks.pop() {
                 self.take_mark(at, mark)?;
             }
         }

@@ -3,7 +3,7 @@
 
 use crate::model::{AsyncId, Event, EventKind, Naming, Place, QuickMap, Resource, ResourceFacts, TypeId};
 
-use super::{Integer, VERSION};
+use super::line::{Integer, VERSION};
 
 /// Types whose part of a line is kept; beyond that all are put together anew.
 const MOST_TYPES: usize = 4096;
