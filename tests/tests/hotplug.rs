@@ -10,7 +10,6 @@ use serde_json::Value;
 use tests::fixture::{Fixture, path};
 use tests::life::Lives;
 use tests::observer::Observer;
-use tests::stream::number;
 
 const CPU: usize = 1;
 
@@ -41,7 +40,7 @@ fn there(program: &str) -> Command {
 fn what_happens_on_a_cpu_that_comes_online_is_seen_from_then_on() {
     switch(false);
     let observer = Observer::run(["trace", "--all", "--json", "--allow-slow"]).wait_until_attached();
-    let mut before = 0;
+    let (mut before, mut pids) = (0, Vec::new());
     // Twice: what was open on a CPU that goes is of no use when it comes back.
     for round in 0..2 {
         switch(true);
@@ -52,6 +51,7 @@ fn what_happens_on_a_cpu_that_comes_online_is_seen_from_then_on() {
         before = observer.said().iter().filter(heard).count();
         let mut fixture = Fixture::spawn("on the new CPU", &mut there("burst"));
         let pid = fixture.pid();
+        pids.push(pid);
         let target = observer.wait_for("its program is observed", |line| {
             line.contains("\"event\":\"target\"") && line.contains(&format!("\"pid\":{pid},"))
         });
@@ -75,8 +75,10 @@ fn what_happens_on_a_cpu_that_comes_online_is_seen_from_then_on() {
     let missed: Vec<&Value> = stream.of("lostNews").collect();
     assert!(missed.iter().all(|line| line["count"].is_null() && line["looksAgain"] == true), "{missed:?}");
     assert_eq!(stream.of("degraded").collect::<Vec<_>>(), Vec::<&Value>::new());
-    let births = stream.of("init").filter(|line| line["tid"].is_u64()).count();
-    assert!(births > 0 && stream.of("after").any(|line| number(line, "tid") > 0), "records of that CPU came");
+    for pid in pids {
+        let of = |event| stream.of(event).filter(move |line| line["pid"] == pid && line["tid"].is_u64()).count();
+        assert!(of("init") > 0 && of("after") > 0 && of("destroy") > 0, "records of process {pid} came");
+    }
     Lives::of(&stream).assert_sane("hotplug");
     assert_eq!((stream.total("lost"), stream.total("malformed")), (0, 0));
 }

@@ -156,7 +156,7 @@ fn news_of_processes_that_found_no_room_are_said_and_the_machine_is_looked_at_ag
         || std::fs::read_to_string(format!("/proc/{}/stat", observer.pid())).expect("it is there").contains(") T ");
     until("it stands still", || stopped().then_some(()));
     // Rings have half a megabyte a CPU; a process brings a dozen news of some hundred bytes.
-    for _ in 0..4000 {
+    for _ in 0..2000 {
         assert!(Command::new("/bin/true").status().expect("it can be run").success());
     }
     let late = Fixture::start("newest-release", "leaks", &["still"]);

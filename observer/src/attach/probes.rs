@@ -199,7 +199,8 @@ impl Probes {
 
     /// A ring for a CPU that has come online, for whoever empties the others. Until now its records were lost, and counted.
     pub fn ring_for(&self, cpu: u32) -> Result<Ring, AttachError> {
-        let ring = Ring::open(Source::BpfOutput, cpu, self.ring_pages)?;
+        let (mut rings, _) = Ring::open_each(Source::BpfOutput, &[cpu], self.ring_pages)?;
+        let ring = rings.pop().ok_or_else(|| AttachError::refused("open a ring", io::ErrorKind::NotFound.into()))?;
         hand_over(&self.object, &ring)?;
         Ok(ring)
     }

@@ -36,6 +36,11 @@ impl Arrivals {
         self.online = online;
         new
     }
+
+    /// This one could not be listened to; the next look names it again.
+    pub(super) fn failed(&mut self, cpu: u32) {
+        self.online.retain(|known| *known != cpu);
+    }
 }
 
 #[cfg(test)]
@@ -49,6 +54,8 @@ mod tests {
         assert!(arrivals.new_ones(vec![0, 1]).is_empty());
         assert!(arrivals.new_ones(vec![0]).is_empty());
         assert_eq!(arrivals.new_ones(vec![0, 1, 2]), [1, 2]);
+        arrivals.failed(2);
+        assert_eq!(arrivals.new_ones(vec![0, 1, 2]), [2]);
     }
 
     #[test]

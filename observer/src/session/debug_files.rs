@@ -49,7 +49,9 @@ impl DebugFile {
         let linked = link.map(|link| link.name.as_str());
         candidates(folders, Path::new(&module.path), &module.root(), id, linked).into_iter().find_map(|path| {
             let metadata = std::fs::metadata(&path).ok().filter(Metadata::is_file)?;
-            Some(Self { path, metadata })
+            // Where a link has the image's own name it may lead to the image.
+            let is_itself = File::open(&path).is_ok_and(|file| module.is(&file));
+            (!is_itself).then_some(Self { path, metadata })
         })
     }
 
@@ -81,10 +83,15 @@ fn candidates(folders: &[PathBuf], image: &Path, root: &Path, id: Option<&[u8]>,
     }
     let within = |root: &Path, path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
     let folder = image.parent().unwrap_or(Path::new("/"));
+    let roots = [root, Path::new("/")];
+    // By its id first: a file that merely has the name may be an older build's.
     let mut found: Vec<PathBuf> =
-        folders.iter().flat_map(|dir| by_id.iter().chain(&names).map(|name| dir.join(name))).collect();
-    for root in [root, Path::new("/")] {
-        found.extend(by_id.iter().map(|by_id| within(root, &Path::new(INSTALLED).join(by_id))));
+        by_id.iter().flat_map(|by_id| folders.iter().map(move |dir| dir.join(by_id))).collect();
+    if let Some(by_id) = &by_id {
+        found.extend(roots.iter().map(|root| within(root, &Path::new(INSTALLED).join(by_id))));
+    }
+    found.extend(folders.iter().flat_map(|dir| names.iter().map(|name| dir.join(name))));
+    for root in roots {
         for name in &names {
             // Beside it: what lies under its own name there is itself.
             found.extend((folder.join(name) != image).then(|| within(root, &folder.join(name))));
@@ -116,7 +123,7 @@ mod tests {
         assert_eq!(looked(None, Some("app")), expected);
         assert!(looked(None, None).is_empty());
         let both = looked(Some(&[0xab, 1]), Some("app.dbg"));
-        assert_eq!(both[..3], ["/mine/.build-id/ab/01.debug", "/mine/app.dbg", "/mine/app.debug"]);
+        assert_eq!(both[3..5], ["/mine/app.dbg", "/mine/app.debug"]);
     }
 
     #[test]
@@ -124,12 +131,12 @@ mod tests {
         let paths = looked(Some(&[0xab, 0x01, 0xff]), None);
         let expected = [
             "/mine/.build-id/ab/01ff.debug",
-            "/mine/app.debug",
             "/proc/7/root/usr/lib/debug/.build-id/ab/01ff.debug",
+            "/usr/lib/debug/.build-id/ab/01ff.debug",
+            "/mine/app.debug",
             "/proc/7/root/srv/app.debug",
             "/proc/7/root/srv/.debug/app.debug",
             "/proc/7/root/usr/lib/debug/srv/app.debug",
-            "/usr/lib/debug/.build-id/ab/01ff.debug",
             "/srv/app.debug",
             "/srv/.debug/app.debug",
             "/usr/lib/debug/srv/app.debug",

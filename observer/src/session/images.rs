@@ -110,7 +110,7 @@ impl Look<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         let id = glance.as_ref().and_then(|glance| glance.build_id.as_ref());
-        let link = self.names.are_wanted().then(|| DebugLink::in_file(&file)).flatten();
+        let link = self.names.are_wanted().then(|| DebugLink::of(|range| read_at(&file, range))).flatten();
         let debug = DebugFile::find(&self.names, module, id, link.as_ref());
         let (names, apart) = (self.names.are_wanted(), debug.as_ref().map(|debug| &debug.metadata));
         let key = glance.and_then(|glance| self.disk.key(&glance, &file, names, apart));

@@ -15,6 +15,9 @@ use crate::target::Process;
 use super::debug_files::Names;
 use super::spawns::code::Code;
 
+/// So many files are kept open. Those of more processes are looked up when their stacks are to be named, if they are still there.
+const MOST_OPEN: usize = 256;
+
 /// The thread that reads, and what it was asked.
 pub(super) struct Namer {
     asks: Option<Sender<Ask>>,
@@ -42,6 +45,7 @@ impl Namer {
         let (replies, answers) = channel();
         let thread = std::thread::Builder::new().name("stacks".to_owned()).spawn(move || {
             let mut codes: HashMap<Pid, Code> = HashMap::new();
+            let mut left = MOST_OPEN;
             while let Ok(first) = questions.recv() {
                 // What has come meanwhile is named together: to read an image takes long, and each is read once for all.
                 let mut asked: HashMap<Pid, Vec<Ask>> = HashMap::new();
@@ -53,7 +57,7 @@ impl Namer {
                     let code = codes.entry(pid).or_insert_with(|| Code::new(process, names.clone()));
                     code.look_anew();
                     if asks.iter().any(|ask| ask.stack.is_none()) {
-                        code.read_all();
+                        left -= code.open(left);
                     }
                     let asked: Vec<_> = asks.iter().filter_map(|ask| ask.stack.as_ref()).collect();
                     let stacks: Vec<&[ProcAddr]> = asked.iter().map(|(_, addresses)| &addresses[..]).collect();

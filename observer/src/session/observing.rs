@@ -2,6 +2,8 @@
 //!
 //! Does not know: how it was set up.
 
+use std::collections::BTreeSet;
+
 use crate::attach::{AttachError, Calls, Probes};
 use crate::model::Ns;
 use crate::perf::online_cpus;
@@ -47,6 +49,8 @@ pub(super) struct Works<'a, 'f> {
 /// The loop.
 pub(super) struct Observing<'a, 'f> {
     works: Works<'a, 'f>,
+    /// CPUs that could not be listened to, which was said.
+    deaf: BTreeSet<u32>,
     /// When to look at the memory in use next.
     next_look: Ns,
     /// When calls in progress were looked at last: what has begun before is known.
@@ -64,7 +68,7 @@ impl<'a, 'f> Observing<'a, 'f> {
     /// Nothing was looked at yet.
     pub(super) fn new(works: Works<'a, 'f>) -> Self {
         let (next_look, looked, horizon, released) = (Ns(0), Ns(0), Ns(0), Ns(0));
-        Self { works, next_look, looked, read: 0, busy: false, horizon, released }
+        Self { works, deaf: BTreeSet::new(), next_look, looked, read: 0, busy: false, horizon, released }
     }
 
     /// Goes on until something ends it.
@@ -170,11 +174,16 @@ impl<'a, 'f> Observing<'a, 'f> {
         // Where the list cannot be read now it can the next time.
         let Ok(online) = online_cpus() else { return Ok(()) };
         for cpu in arrivals.new_ones(online) {
-            let records = probes.ring_for(cpu).map(|ring| reader.join(ring)).map_err(SessionError::from);
-            let news = follower.listen_on(cpu, stream).map_err(|error| SessionError::from(AttachError::from(error)));
-            if let Err(error) = records.and(news) {
-                let reason = format!("CPU {cpu} came online, and what happens there is not seen: {}", error.in_full());
-                stream.is_without(now, "cpu", &reason).map_err(SessionError::Output)?;
+            let records = probes.ring_for(cpu).map(|ring| reader.join(ring));
+            // Not without the records: it is tried again, and each time all processes would be looked at.
+            let listens = records.and_then(|()| Ok(follower.listen_on(cpu, stream)?)).map_err(SessionError::from);
+            if let Err(error) = listens {
+                arrivals.failed(cpu);
+                if self.deaf.insert(cpu) {
+                    let reason =
+                        format!("CPU {cpu} came online, and what happens there is not seen: {}", error.in_full());
+                    stream.is_without(now, "cpu", &reason).map_err(SessionError::Output)?;
+                }
             }
         }
         Ok(())

@@ -300,7 +300,7 @@ pub(super) fn lost_news(lost: &LostNews) -> String {
         false => "what the observed processes loaded or began meanwhile may not be observed",
     };
     match lost.count {
-        Some(count) => format!("{count} news of processes found no room: {what}"),
+        Some(count) => format!("{count} news of processes found no room, or were not understood: {what}"),
         None => format!("a CPU came online, and news of processes there were not heard until now: {what}"),
     }
 }

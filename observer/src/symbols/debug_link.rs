@@ -3,15 +3,20 @@
 //!
 //! Does not know: where such files lie.
 
-use std::fs::File;
+use std::ops::Range;
 
 use object::LittleEndian;
 use object::elf;
-use object::read::elf::FileHeader;
-use object::read::{ReadCache, ReadRef};
+use object::read::elf::SectionHeader;
+
+use super::image::{Header, checked_header};
 
 /// A longer name is no file's.
 const LONGEST: usize = 255;
+/// An image with more sections, or longer names of them, has none that is looked for; linkers write some forty.
+const MOST_SECTIONS: u16 = 4096;
+const LONGEST_NAMES: u64 = 1 << 20;
+const SECTION: &[u8] = b".gnu_debuglink";
 
 /// What the image says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,26 +28,32 @@ pub struct DebugLink {
 }
 
 impl DebugLink {
-    /// Of an image in a file, of which only the headers of sections, and this one, are read.
-    pub fn in_file(file: &File) -> Option<Self> {
-        Self::read(&ReadCache::new(file))
-    }
-
-    /// Of an image.
-    pub(super) fn in_image(bytes: &[u8]) -> Option<Self> {
-        Self::read(bytes)
+    /// Of an image of which only the headers of sections, their names and this one are read; `read` gives a range of the file, whole or
+    /// not at all, and is never asked for more than a MiB.
+    pub fn of(mut read: impl FnMut(Range<u64>) -> Option<Vec<u8>>) -> Option<Self> {
+        let head = read(0..size_of::<Header>() as u64)?;
+        let header = checked_header(&head).ok()?;
+        let (start, count) = (header.e_shoff.get(LittleEndian), header.e_shnum.get(LittleEndian));
+        let size = size_of::<elf::SectionHeader64<LittleEndian>>();
+        let regular = usize::from(header.e_shentsize.get(LittleEndian)) == size && (1..=MOST_SECTIONS).contains(&count);
+        let end = start.checked_add(u64::from(count) * size as u64).filter(|_| regular)?;
+        let table = read(start..end)?;
+        let (sections, _) =
+            object::pod::slice_from_bytes::<elf::SectionHeader64<LittleEndian>>(&table, usize::from(count)).ok()?;
+        let names = sections.get(usize::from(header.e_shstrndx.get(LittleEndian).0))?;
+        let names = read(within(names, LONGEST_NAMES)?)?;
+        let is_it = |section: &&elf::SectionHeader64<LittleEndian>| {
+            let name = names.get(section.sh_name(LittleEndian) as usize..).unwrap_or_default();
+            name.strip_prefix(SECTION).is_some_and(|rest| rest.first() == Some(&0))
+        };
+        let section = sections.iter().find(is_it)?;
+        // The name, its end, up to three bytes more, and the sum.
+        Self::parse(&read(within(section, LONGEST as u64 + 8)?)?)
     }
 
     /// Whether this is the file that was meant.
     pub fn is_of(&self, content: &[u8]) -> bool {
         crc32fast::hash(content) == self.crc
-    }
-
-    fn read<'d>(image: impl ReadRef<'d>) -> Option<Self> {
-        let header = elf::FileHeader64::<LittleEndian>::parse(image).ok()?;
-        let sections = header.sections(LittleEndian, image).ok()?;
-        let (_, section) = sections.section_by_name(LittleEndian, b".gnu_debuglink")?;
-        Self::parse(object::read::elf::SectionHeader::data(section, LittleEndian, image).ok()?)
     }
 
     /// A name that ends with 0, filled up to four bytes, and the sum.
@@ -53,6 +64,12 @@ impl DebugLink {
         let is_name = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
         is_name.then(|| Self { name: name.to_owned(), crc: u32::from_le_bytes(*crc) })
     }
+}
+
+/// Where the section lies in the file, if it is no longer than that.
+fn within(section: &elf::SectionHeader64<LittleEndian>, longest: u64) -> Option<Range<u64>> {
+    let (start, size) = section.file_range(LittleEndian)?;
+    Some(start..start.checked_add(size).filter(|_| size <= longest)?)
 }
 
 #[cfg(test)]
@@ -80,16 +97,53 @@ mod tests {
         assert_eq!(DebugLink::parse(&[b'a'; 4096]), None);
     }
 
+    fn of(bytes: &[u8]) -> Option<DebugLink> {
+        DebugLink::of(|range| {
+            assert!(range.end - range.start <= LONGEST_NAMES, "{range:?} is much");
+            Some(bytes.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)?.to_vec())
+        })
+    }
+
+    /// An image with one section of names and this one.
+    fn linked(section: &[u8]) -> Vec<u8> {
+        let mut bytes = own::bytes()[..size_of::<Header>()].to_vec();
+        let names = [&b"\0"[..], SECTION, b"\0"].concat();
+        let (names_at, section_at) = (64_u64, 64 + names.len() as u64);
+        let table_at = section_at + section.len() as u64;
+        bytes.extend([&names, section].concat());
+        for (name, at, size) in [(0, names_at, names.len()), (1, section_at, section.len())] {
+            let mut header = [0; 64];
+            header[..4].copy_from_slice(&u32::to_le_bytes(name));
+            header[4..8].copy_from_slice(&1_u32.to_le_bytes());
+            header[0x18..0x20].copy_from_slice(&at.to_le_bytes());
+            header[0x20..0x28].copy_from_slice(&(size as u64).to_le_bytes());
+            bytes.extend(header);
+        }
+        bytes[0x28..0x30].copy_from_slice(&table_at.to_le_bytes());
+        bytes[0x3a..0x40].copy_from_slice(&[64, 0, 2, 0, 0, 0]);
+        bytes
+    }
+
     #[test]
-    fn this_program_has_none() {
-        let file = File::open(std::env::current_exe().expect("tests run from a file")).expect("it can be read");
-        assert_eq!((DebugLink::in_file(&file), DebugLink::in_image(own::bytes())), (None, None));
+    fn an_image_with_such_a_section_says_its_link_and_this_program_has_none() {
+        assert_eq!(of(&linked(b"a.debug\0abcd")).map(|link| link.name), Some("a.debug".to_owned()));
+        assert_eq!(of(own::bytes()), None);
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(section in proptest::collection::vec(any::<u8>(), 0..300)) {
             DebugLink::parse(&section);
+        }
+
+        #[test]
+        fn no_headers_panic_or_ask_for_much(changes in proptest::collection::vec((0..256_usize, any::<u8>()), 0..24)) {
+            let mut bytes = linked(b"a.debug\0abcd");
+            for (at, value) in changes {
+                let at = at % bytes.len();
+                bytes[at] = value;
+            }
+            of(&bytes);
         }
     }
 }

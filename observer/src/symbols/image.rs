@@ -89,7 +89,10 @@ impl<'d> Image<'d> {
 
     /// The file that its debug information was put into, if it says so.
     pub fn debug_link(&self) -> Option<DebugLink> {
-        DebugLink::in_image(self.bytes)
+        let part = |range: Range<u64>| {
+            Some(self.bytes.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)?.to_vec())
+        };
+        DebugLink::of(part)
     }
 
     /// Takes symbols and debug information from another file, if that is this image's: it has the same build id or, of an image that

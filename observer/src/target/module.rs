@@ -58,6 +58,12 @@ impl Module {
         }
     }
 
+    /// Whether this is its file.
+    pub fn is(&self, file: &File) -> bool {
+        // What cannot be compared is taken for another: it is looked at closer then.
+        is_mapped_as(file, self.file).unwrap_or(false)
+    }
+
     /// The root folder as the process sees it.
     pub fn root(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root", self.pid))

@@ -40,14 +40,16 @@ pub(in crate::session) struct Code {
 /// What is known of a module's image.
 enum State {
     NotRead,
+    /// Open, so that it can be read when its process is gone.
+    Opened(File),
     /// It cannot be read, or is no image: nothing leads on from it.
     Unreadable,
     Read(Read),
 }
 
 struct Read {
-    /// Open, so that it can be read when its process is gone.
-    file: File,
+    /// As it was opened before; `None` where it is opened when it is wanted.
+    file: Option<File>,
     bias: Bias,
     table: Option<UnwindTable>,
 }
@@ -86,10 +88,19 @@ impl Code {
         }
     }
 
-    /// Reads all images that are mapped now, so that they are known when the process is gone.
-    pub(in crate::session) fn read_all(&mut self) {
+    /// Opens images that are mapped now, so many at most, so that they can be read when the process is gone. Gives how many.
+    pub(in crate::session) fn open(&mut self, most: usize) -> usize {
         self.list();
-        (0..self.modules.len()).for_each(|index| _ = self.read(index));
+        let unread = self.modules.iter_mut().filter(|(_, state)| matches!(state, State::NotRead));
+        let mut opened = 0;
+        for (module, state) in unread.take(most) {
+            // What cannot be opened may be tried again.
+            if let Ok(file) = module.file() {
+                *state = State::Opened(file);
+                opened += 1;
+            }
+        }
+        opened
     }
 
     /// The rule for the instruction that the address is in.
@@ -206,8 +217,10 @@ impl Code {
         }
         for (index, places) in by_module {
             // What cannot be read any more leaves its calls unnamed.
-            let (module, State::Read(read)) = &self.modules[index] else { continue };
-            let Ok(bytes) = module.read_file(&read.file) else { continue };
+            let (module, State::Read(Read { file, .. })) = &self.modules[index] else { continue };
+            let Ok(bytes) = file.as_ref().map_or_else(|| module.read(), |file| module.read_file(file)) else {
+                continue;
+            };
             let Ok(image) = Image::parse(&bytes) else { continue };
             // Which file it is, or that it is another build's, is said where types are named.
             let quietly = |_, _: &str| ();
@@ -271,19 +284,21 @@ impl Code {
 
     fn read(&mut self, index: usize) -> Option<&Read> {
         let (module, state) = &mut self.modules[index];
-        if matches!(state, State::NotRead) {
-            *state = read(module).map_or(State::Unreadable, State::Read);
-        }
-        match state {
-            State::Read(read) => Some(read),
-            State::NotRead | State::Unreadable => None,
-        }
+        let opened = match std::mem::replace(state, State::Unreadable) {
+            State::NotRead => None,
+            State::Opened(file) => Some(file),
+            known @ (State::Read(_) | State::Unreadable) => {
+                *state = known;
+                return if let State::Read(read) = state { Some(read) } else { None };
+            }
+        };
+        *state = read(module, opened).map_or(State::Unreadable, State::Read);
+        if let State::Read(read) = state { Some(read) } else { None }
     }
 }
 
-fn read(module: &Module) -> Option<Read> {
-    let file = module.file().ok()?;
-    let bytes = module.read_file(&file).ok()?;
+fn read(module: &Module, file: Option<File>) -> Option<Read> {
+    let bytes = file.as_ref().map_or_else(|| module.read(), |file| module.read_file(file)).ok()?;
     let image = Image::parse(&bytes).ok()?;
     let segments: Vec<LoadSegment> = image.segments().iter().map(Segment::load).collect();
     Some(Read { bias: module.bias(&segments)?, table: UnwindTable::of(&image), file })

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{AsyncId, Pid, PollSum, QuickMap, ResourceFacts};
+use crate::model::{AsyncId, PollSum, QuickMap, ResourceFacts};
 
 use super::{Birth, Kind, Origin, Share};
 
-/// Different branches that are kept; tasks beyond stand in one branch of their own.
-const MOST: usize = 1 << 16;
+/// Branches of one program that are kept, and how many stand one below the other at most; tasks beyond stand in one branch of their own.
+const MOST: usize = 1 << 14;
+const DEEPEST: usize = 100;
 
 /// One branch, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,12 +40,13 @@ pub(super) enum Above {
     Before,
     /// It was not seen who spawned them.
     Unseen,
+    /// Wherever there is no room for a branch.
+    Anywhere,
 }
 
 /// All tasks of one type that were spawned along the same types.
 #[derive(Debug)]
 pub(super) struct Branch {
-    pub(super) pid: Pid,
     pub(super) above: Above,
     /// `None` of what found no room.
     kind: Option<Kind>,
@@ -60,18 +62,17 @@ pub(super) struct Branch {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leaf {
     branch: BranchId,
-    pid: Pid,
     /// Tokio's id, if it is known.
     pub(super) task: Option<u64>,
     /// Who spawned it, if that is known.
     pub(super) trigger: Option<AsyncId>,
 }
 
-/// The tree, as far as it has grown.
+/// The tree of one program, as far as it has grown.
 #[derive(Debug, Default)]
 pub(super) struct Branches {
     branches: Vec<Branch>,
-    by_kind: QuickMap<(Pid, Above, Option<Kind>), BranchId>,
+    by_kind: QuickMap<(Above, Option<Kind>), BranchId>,
     live: QuickMap<AsyncId, Leaf>,
 }
 
@@ -87,10 +88,10 @@ impl Branches {
             Origin::Before => (Above::Before, None),
             Origin::Unseen => (Above::Unseen, None),
         };
-        let branch = self.branch(birth.pid, above, birth.facts);
+        let branch = self.branch(above, birth.facts);
         self.branches[branch.0].own.live += 1;
         let task = birth.facts.task_id.map(|id| id.0);
-        self.live.insert(birth.id, Leaf { branch, pid: birth.pid, task, trigger });
+        self.live.insert(birth.id, Leaf { branch, task, trigger });
     }
 
     pub(super) fn polled(&mut self, id: AsyncId, sum: &PollSum) {
@@ -107,14 +108,12 @@ impl Branches {
         }
     }
 
-    /// A process ended, or is observed no longer.
-    pub(super) fn gone(&mut self, pid: Pid) {
-        self.live.retain(|_, leaf| leaf.pid != pid);
-        for branch in self.branches.iter_mut().filter(|branch| branch.pid == pid) {
+    /// Its process ended, or is observed no longer.
+    pub(super) fn gone(&mut self) {
+        self.live = QuickMap::default();
+        for branch in &mut self.branches {
             branch.own.gone += std::mem::take(&mut branch.own.live);
         }
-        // Whoever has its number next is another.
-        self.by_kind.retain(|(of, ..), _| *of != pid);
     }
 
     /// All branches, each behind the one that it grows from.
@@ -144,26 +143,28 @@ impl Branches {
         leaves
     }
 
-    fn branch(&mut self, pid: Pid, above: Above, facts: &ResourceFacts) -> BranchId {
+    fn branch(&mut self, above: Above, facts: &ResourceFacts) -> BranchId {
         let kind = Some(Kind::of(facts));
-        let mut at = above;
+        let (mut at, mut depth) = (above, 0);
         while let Above::Branch(id) = at {
             let ancestor = &mut self.branches[id.0];
-            if ancestor.kind == kind {
-                ancestor.recurs = true;
+            // What was spawned where there was no room stands there, too.
+            if ancestor.kind == kind || ancestor.kind.is_none() {
+                ancestor.recurs |= ancestor.kind.is_some();
                 return id;
             }
-            at = ancestor.above;
+            (at, depth) = (ancestor.above, depth + 1);
         }
-        if let Some(id) = self.by_kind.get(&(pid, above, kind.clone())) {
-            return *id;
-        }
-        let room = self.branches.len() < MOST;
-        let (above, kind, facts) = if room { (above, kind, Some(facts.clone())) } else { (Above::Unseen, None, None) };
+        let (above, kind) = match self.by_kind.get(&(above, kind.clone())) {
+            Some(id) => return *id,
+            None if self.branches.len() < MOST && depth < DEEPEST => (above, kind),
+            None => (Above::Anywhere, None),
+        };
         let next = BranchId(self.branches.len());
-        let id = *self.by_kind.entry((pid, above, kind.clone())).or_insert(next);
+        let id = *self.by_kind.entry((above, kind.clone())).or_insert(next);
         if id == next {
-            self.branches.push(Branch { pid, above, kind, facts, recurs: false, own: Share::default() });
+            let facts = kind.is_some().then(|| facts.clone());
+            self.branches.push(Branch { above, kind, facts, recurs: false, own: Share::default() });
         }
         id
     }
@@ -186,11 +187,9 @@ pub(super) fn facts_named(name: &str) -> ResourceFacts {
 mod tests {
     use super::*;
 
-    const PID: Pid = Pid(7);
-
     fn born(branches: &mut Branches, id: u64, origin: Origin, name: &str) {
         let facts = facts_named(name);
-        branches.born(&Birth { pid: PID, id: AsyncId(id), root: AsyncId(id), origin, facts: &facts });
+        branches.born(&Birth { id: AsyncId(id), root: AsyncId(id), origin, facts: &facts });
     }
 
     fn names(branches: &Branches) -> Vec<(String, u64)> {
@@ -241,12 +240,30 @@ mod tests {
     }
 
     #[test]
+    fn no_program_makes_a_tree_deeper_or_larger_than_there_is_room_for() {
+        let mut branches = Branches::default();
+        born(&mut branches, 1, Origin::Outside, "0");
+        for id in 2..1000 {
+            born(&mut branches, id, Origin::Task(AsyncId(id - 1)), &id.to_string());
+        }
+        for id in 1000..2 * MOST as u64 {
+            born(&mut branches, id, Origin::Outside, &id.to_string());
+        }
+        // What grows from the branch without room finds none, either.
+        born(&mut branches, u64::MAX, Origin::Task(AsyncId(999)), "x");
+        assert_eq!(branches.each().count(), MOST);
+        let rest: Vec<_> = branches.each().filter(|(_, branch)| branch.above == Above::Anywhere).collect();
+        assert_eq!(rest.len(), 1);
+        assert!(rest[0].1.own.live > MOST as u64 / 2 && rest[0].1.facts.is_none());
+        assert_eq!(branches.with_those_below().iter().filter(|all| all.live > 1).count(), DEEPEST);
+    }
+
+    #[test]
     fn what_is_alive_when_its_process_ends_is_neither_alive_nor_seen_to_end() {
         let mut branches = Branches::default();
         born(&mut branches, 1, Origin::Outside, "a");
-        branches.gone(PID);
-        born(&mut branches, 2, Origin::Outside, "a");
+        branches.gone();
         let shares: Vec<_> = branches.each().map(|(_, branch)| (branch.own.live, branch.own.gone)).collect();
-        assert_eq!(shares, [(0, 1), (1, 0)]);
+        assert_eq!(shares, [(0, 1)]);
     }
 }

@@ -8,6 +8,7 @@ use crate::model::{Ns, ResourceFacts};
 use crate::sink::json::{Integer, line};
 
 use super::branches::{Above, Branches, Leaf};
+use super::programs::Program;
 use super::roots::Roots;
 use super::{Origin, Share};
 
@@ -67,6 +68,7 @@ impl<'a> KindObject<'a> {
 #[serde(rename_all = "camelCase")]
 struct BranchObject<'a> {
     pid: u32,
+    exe: &'a str,
     branch: Integer,
     /// `null` for those that grow from no other.
     above: Option<Integer>,
@@ -91,6 +93,7 @@ struct LeafObject {
 #[serde(rename_all = "camelCase")]
 struct RootObject<'a> {
     pid: u32,
+    exe: &'a str,
     /// `null` for roots that are over, which stand together by type.
     root_async_id: Option<Integer>,
     task_id: Option<String>,
@@ -102,8 +105,8 @@ struct RootObject<'a> {
     all: ShareObject,
 }
 
-/// The whole tree, each branch behind the one it grows from.
-pub(super) fn tree(branches: &Branches, at: Ns, out: &mut dyn Write) -> io::Result<()> {
+/// The whole tree of a program, each branch behind the one it grows from.
+pub(super) fn tree(program: &Program, branches: &Branches, at: Ns, out: &mut dyn Write) -> io::Result<()> {
     let all = branches.with_those_below();
     let mut leaves = branches.leaves();
     for ((id, branch), all) in branches.each().zip(all) {
@@ -112,9 +115,11 @@ pub(super) fn tree(branches: &Branches, at: Ns, out: &mut dyn Write) -> io::Resu
             Above::Outside => (None, "outside"),
             Above::Before => (None, "before"),
             Above::Unseen => (None, "unseen"),
+            Above::Anywhere => (None, "anywhere"),
         };
         let object = BranchObject {
-            pid: branch.pid.0,
+            pid: program.pid.0,
+            exe: &program.exe,
             branch: Integer(id.number()),
             above,
             from,
@@ -138,8 +143,8 @@ pub(super) fn tree(branches: &Branches, at: Ns, out: &mut dyn Write) -> io::Resu
     Ok(())
 }
 
-/// All roots: those of which something is alive, and sums of the others.
-pub(super) fn roots(roots: &Roots, at: Ns, out: &mut dyn Write) -> io::Result<()> {
+/// All roots of a program: those of which something is alive, and sums of the others.
+pub(super) fn roots(program: &Program, roots: &Roots, at: Ns, out: &mut dyn Write) -> io::Result<()> {
     for (id, root) in roots.alive() {
         let from = match root.origin {
             Origin::Task(_) | Origin::Unseen => "unseen",
@@ -147,7 +152,8 @@ pub(super) fn roots(roots: &Roots, at: Ns, out: &mut dyn Write) -> io::Result<()
             Origin::Before => "before",
         };
         let object = RootObject {
-            pid: root.pid.0,
+            pid: program.pid.0,
+            exe: &program.exe,
             root_async_id: Some(Integer(id.0)),
             task_id: root.facts.task_id.map(|id| id.to_string()),
             roots: Integer(1),
@@ -160,7 +166,8 @@ pub(super) fn roots(roots: &Roots, at: Ns, out: &mut dyn Write) -> io::Result<()
     }
     for over in roots.over() {
         let object = RootObject {
-            pid: over.pid.0,
+            pid: program.pid.0,
+            exe: &program.exe,
             root_async_id: None,
             task_id: None,
             roots: Integer(over.roots),

@@ -4,18 +4,18 @@
 
 mod branches;
 mod json;
+mod programs;
 mod roots;
 mod text;
 
 use std::io::{self, Write};
 
 use crate::model::{
-    AsyncId, Event, EventKind, EventSet, LongStack, Ns, Pid, Place, PollSum, ResourceFacts, TargetEntry, TypeId,
+    AsyncId, Event, EventKind, EventSet, LongStack, Ns, Place, PollSum, ResourceFacts, TargetEntry, TypeId,
 };
 
 use super::{End, Gone, Json, LostNews, Manner, Overhead, Polled, Sink, Spawned, Start, Stepped};
-use branches::Branches;
-use roots::Roots;
+use programs::{Gathered, Programs};
 use text::LineageText;
 
 /// What is shown.
@@ -67,7 +67,6 @@ impl Share {
 /// A task comes into sight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Birth<'a> {
-    pid: Pid,
     id: AsyncId,
     root: AsyncId,
     origin: Origin,
@@ -111,14 +110,8 @@ impl Kind {
 /// Says nothing until the end.
 #[derive(Debug)]
 pub struct Lineage {
-    gathered: Gathered,
+    programs: Programs,
     look: Look,
-}
-
-#[derive(Debug)]
-enum Gathered {
-    Tree(Branches),
-    Roots(Roots),
 }
 
 #[derive(Debug)]
@@ -131,12 +124,12 @@ impl Lineage {
     /// For people; of each level, or of the roots, so many.
     pub fn text(what: Lineages, top: Option<usize>, manner: Manner) -> Self {
         let tasks = what == Lineages::Tree { tasks: true };
-        Self { gathered: Gathered::new(what), look: Look::Text(LineageText::new(manner, top, tasks)) }
+        Self { programs: Programs::new(what), look: Look::Text(LineageText::new(manner, top, tasks)) }
     }
 
     /// For programs: all of it.
     pub fn json(what: Lineages) -> Self {
-        Self { gathered: Gathered::new(what), look: Look::Json(Json::new(EventSet::NONE)) }
+        Self { programs: Programs::new(what), look: Look::Json(Json::new(EventSet::NONE)) }
     }
 
     /// Whoever says what does not belong into the tree.
@@ -148,54 +141,19 @@ impl Lineage {
     }
 }
 
-impl Gathered {
-    fn new(what: Lineages) -> Self {
-        match what {
-            Lineages::Tree { .. } => Self::Tree(Branches::default()),
-            Lineages::Roots => Self::Roots(Roots::default()),
-        }
-    }
-
-    fn born(&mut self, birth: &Birth<'_>) {
-        match self {
-            Self::Tree(branches) => branches.born(birth),
-            Self::Roots(roots) => roots.born(birth),
-        }
-    }
-
-    fn polled(&mut self, id: AsyncId, sum: &PollSum) {
-        match self {
-            Self::Tree(branches) => branches.polled(id, sum),
-            Self::Roots(roots) => roots.polled(id, sum),
-        }
-    }
-
-    fn ended(&mut self, id: AsyncId) {
-        match self {
-            Self::Tree(branches) => branches.ended(id),
-            Self::Roots(roots) => roots.ended(id),
-        }
-    }
-
-    fn gone(&mut self, pid: Pid) {
-        match self {
-            Self::Tree(branches) => branches.gone(pid),
-            Self::Roots(roots) => roots.gone(pid),
-        }
-    }
-}
-
 impl Sink for Lineage {
     fn start(&mut self, start: &Start<'_>, out: &mut dyn Write) -> io::Result<()> {
+        start.targets.iter().for_each(|target| self.programs.begins(target));
         self.besides().start(start, out)
     }
 
     fn target(&mut self, at: Ns, target: &TargetEntry, why: &'static str, out: &mut dyn Write) -> io::Result<()> {
+        self.programs.begins(target);
         self.besides().target(at, target, why, out)
     }
 
     fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()> {
-        self.gathered.gone(gone.pid);
+        self.programs.gone(gone.pid);
         self.besides().gone(gone, out)
     }
 
@@ -212,7 +170,11 @@ impl Sink for Lineage {
     }
 
     fn polled(&mut self, _: Ns, reports: &[Polled], _: &mut dyn Write) -> io::Result<()> {
-        reports.iter().for_each(|report| self.gathered.polled(report.id, &report.sum));
+        for Polled { pid, id, sum, .. } in reports {
+            if let Some(gathered) = self.programs.of(*pid) {
+                gathered.polled(*id, sum);
+            }
+        }
         Ok(())
     }
 
@@ -222,21 +184,22 @@ impl Sink for Lineage {
     }
 
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        if let EventKind::Lost { .. } = event.kind {
+            return self.besides().event(event, out);
+        }
+        let Some(gathered) = event.pid.and_then(|pid| self.programs.of(pid)) else { return Ok(()) };
         match &event.kind {
             EventKind::Init { id, trigger, existing, resource } => {
-                let Some(pid) = event.pid else { return Ok(()) };
                 let origin = match trigger {
                     Some(Some(trigger)) => Origin::Task(*trigger),
                     Some(None) => Origin::Outside,
                     None if *existing => Origin::Before,
                     None => Origin::Unseen,
                 };
-                let root = event.root.unwrap_or(*id);
-                self.gathered.born(&Birth { pid, id: *id, root, origin, facts: resource });
+                gathered.born(&Birth { id: *id, root: event.root.unwrap_or(*id), origin, facts: resource });
             }
-            EventKind::Destroy(id) => self.gathered.ended(*id),
-            EventKind::Lost { .. } => return self.besides().event(event, out),
-            EventKind::Before(_) | EventKind::After(_) | EventKind::Resolve(..) => {}
+            EventKind::Destroy(id) => gathered.ended(*id),
+            EventKind::Before(_) | EventKind::After(_) | EventKind::Resolve(..) | EventKind::Lost { .. } => {}
         }
         Ok(())
     }
@@ -250,11 +213,16 @@ impl Sink for Lineage {
     }
 
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
-        match (&mut self.look, &self.gathered) {
-            (Look::Text(text), Gathered::Tree(branches)) => text.tree(branches, out)?,
-            (Look::Text(text), Gathered::Roots(roots)) => text.roots(roots, out)?,
-            (Look::Json(_), Gathered::Tree(branches)) => json::tree(branches, end.at, out)?,
-            (Look::Json(_), Gathered::Roots(roots)) => json::roots(roots, end.at, out)?,
+        for program in self.programs.each() {
+            match (&self.look, &program.gathered) {
+                (Look::Text(text), Gathered::Tree(branches)) => text.tree(program, branches, out)?,
+                (Look::Text(text), Gathered::Roots(roots)) => text.roots(program, roots, out)?,
+                (Look::Json(_), Gathered::Tree(branches)) => json::tree(program, branches, end.at, out)?,
+                (Look::Json(_), Gathered::Roots(roots)) => json::roots(program, roots, end.at, out)?,
+            }
+        }
+        if let Some(reason) = self.programs.left_out() {
+            self.besides().degraded(end.at, "programs", &reason, out)?;
         }
         self.besides().end(end, out)
     }

@@ -2,14 +2,13 @@
 //!
 //! Does not know: how it looks.
 
-use crate::model::{AsyncId, Pid, PollSum, QuickMap, ResourceFacts};
+use crate::model::{AsyncId, PollSum, QuickMap, ResourceFacts};
 
 use super::{Birth, Kind, Origin, Share};
 
 /// A root that something of is alive.
 #[derive(Debug)]
 pub(super) struct Root {
-    pub(super) pid: Pid,
     /// Where it came from itself.
     pub(super) origin: Origin,
     /// What it is.
@@ -23,7 +22,6 @@ pub(super) struct Root {
 /// Roots of one type of which nothing is alive.
 #[derive(Clone, Debug)]
 pub(super) struct Over {
-    pub(super) pid: Pid,
     /// Of the first of them.
     pub(super) facts: ResourceFacts,
     /// How many roots.
@@ -32,42 +30,41 @@ pub(super) struct Over {
     pub(super) all: Share,
 }
 
-/// All that is known of roots.
+/// All that is known of one program's roots.
 #[derive(Debug, Default)]
 pub(super) struct Roots {
     roots: QuickMap<AsyncId, Root>,
-    /// The root and process of each live task.
-    live: QuickMap<AsyncId, (AsyncId, Pid)>,
+    /// The root of each live task.
+    live: QuickMap<AsyncId, AsyncId>,
     over: Vec<Over>,
     /// Where in [`Roots::over`].
-    by_kind: QuickMap<(Pid, Kind), usize>,
+    by_kind: QuickMap<Kind, usize>,
 }
 
 impl Roots {
     pub(super) fn born(&mut self, birth: &Birth<'_>) {
-        let Birth { pid, id, root, origin, facts } = *birth;
+        let Birth { id, root, origin, facts } = *birth;
         // A root of which all was over has been summed up: what it led to afterwards is told by whoever did it.
         let root = if self.roots.contains_key(&root) { root } else { id };
         let entry = self.roots.entry(root).or_insert_with(|| Root {
-            pid,
             origin,
             facts: facts.clone(),
             live: true,
             all: Share::default(),
         });
         entry.all.live += 1;
-        self.live.insert(id, (root, pid));
+        self.live.insert(id, root);
     }
 
     pub(super) fn polled(&mut self, id: AsyncId, sum: &PollSum) {
-        let root = self.live.get(&id).and_then(|(root, _)| self.roots.get_mut(root));
+        let root = self.live.get(&id).and_then(|root| self.roots.get_mut(root));
         if let Some(root) = root {
             root.all.poll(sum);
         }
     }
 
     pub(super) fn ended(&mut self, id: AsyncId) {
-        let Some((at, _)) = self.live.remove(&id) else { return };
+        let Some(at) = self.live.remove(&id) else { return };
         let Some(root) = self.roots.get_mut(&at) else { return };
         root.live &= at != id;
         root.all.live -= 1;
@@ -79,43 +76,38 @@ impl Roots {
         }
     }
 
-    /// A process ended, or is observed no longer.
-    pub(super) fn gone(&mut self, pid: Pid) {
-        self.live.retain(|_, (_, of)| *of != pid);
-        let gone: Vec<AsyncId> = self.roots.iter().filter(|(_, root)| root.pid == pid).map(|(id, _)| *id).collect();
-        for id in gone {
-            if let Some(mut root) = self.roots.remove(&id) {
-                root.all.gone += std::mem::take(&mut root.all.live);
-                self.sum_up(root);
-            }
+    /// Its process ended, or is observed no longer.
+    pub(super) fn gone(&mut self) {
+        self.live = QuickMap::default();
+        for (_, mut root) in std::mem::take(&mut self.roots) {
+            root.all.gone += std::mem::take(&mut root.all.live);
+            self.sum_up(root);
         }
-        // Whoever has its number next is another.
-        self.by_kind.retain(|(of, _), _| *of != pid);
     }
 
     /// Roots of which something is alive, the busiest first.
     pub(super) fn alive(&self) -> Vec<(AsyncId, &Root)> {
         let mut alive: Vec<(AsyncId, &Root)> = self.roots.iter().map(|(id, root)| (*id, root)).collect();
-        alive.sort_unstable_by_key(|(id, root)| (root.pid, std::cmp::Reverse((root.all.busy, root.all.live)), *id));
+        alive.sort_unstable_by_key(|(id, root)| (std::cmp::Reverse((root.all.busy, root.all.live)), *id));
         alive
     }
 
     /// Roots of which nothing is alive, by type, the busiest first.
     pub(super) fn over(&self) -> Vec<&Over> {
         let mut over: Vec<&Over> = self.over.iter().collect();
-        over.sort_by_key(|over| (over.pid, std::cmp::Reverse((over.all.busy, over.roots))));
+        over.sort_by_key(|over| std::cmp::Reverse((over.all.busy, over.roots)));
         over
     }
 
     fn sum_up(&mut self, root: Root) {
-        let Root { pid, facts, all, .. } = root;
-        let at = *self.by_kind.entry((pid, Kind::of(&facts))).or_insert(self.over.len());
+        let Root { facts, all, .. } = root;
+        let at = *self.by_kind.entry(Kind::of(&facts)).or_insert(self.over.len());
         match self.over.get_mut(at) {
             Some(over) => {
                 over.roots += 1;
                 over.all.join(&all);
             }
-            None => self.over.push(Over { pid, facts, roots: 1, all }),
+            None => self.over.push(Over { facts, roots: 1, all }),
         }
     }
 }
@@ -128,7 +120,7 @@ mod tests {
     fn born(roots: &mut Roots, id: u64, root: u64) {
         let facts = facts_named(if id == root { "request" } else { "part" });
         let origin = if id == root { Origin::Outside } else { Origin::Task(AsyncId(root)) };
-        roots.born(&Birth { pid: Pid(7), id: AsyncId(id), root: AsyncId(root), origin, facts: &facts });
+        roots.born(&Birth { id: AsyncId(id), root: AsyncId(root), origin, facts: &facts });
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::{Event, EventKind, LongStack, Missing, Ns, Pid, TargetEntry};
+use crate::model::{AsyncId, Event, EventKind, LongStack, Missing, Ns, TargetEntry};
 use crate::sink::image_lines::write_image;
 use crate::sink::text::{cost, enclosure, label, lost_news};
 use crate::sink::{End, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, Start, Stepped};
 
 use super::branches::{Above, Branch, BranchId, Branches, Leaf};
+use super::programs::Program;
 use super::roots::Roots;
 use super::{Origin, Share};
 
@@ -21,7 +22,6 @@ pub(super) struct LineageText {
     top: Option<usize>,
     tasks: bool,
     began: Ns,
-    exes: BTreeMap<Pid, String>,
 }
 
 /// What is written of a tree.
@@ -29,12 +29,12 @@ struct Drawn<'a> {
     below: BTreeMap<BranchId, Vec<BranchId>>,
     branches: BTreeMap<BranchId, &'a Branch>,
     all: Vec<Share>,
-    leaves: BTreeMap<BranchId, Vec<(crate::model::AsyncId, Leaf)>>,
+    leaves: BTreeMap<BranchId, Vec<(AsyncId, Leaf)>>,
 }
 
 impl LineageText {
     pub(super) fn new(manner: Manner, top: Option<usize>, tasks: bool) -> Self {
-        Self { manner, top, tasks, began: Ns(0), exes: BTreeMap::new() }
+        Self { manner, top, tasks, began: Ns(0) }
     }
 
     fn paint(&self, colour: AnsiColor, text: &str) -> String {
@@ -45,8 +45,7 @@ impl LineageText {
         format!("{}{text}{}", style.render(), style.render_reset())
     }
 
-    fn begin(&mut self, target: &TargetEntry, common: &[Missing], out: &mut dyn Write) -> io::Result<()> {
-        self.exes.insert(target.pid, target.exe.to_string());
+    fn begin(&self, target: &TargetEntry, common: &[Missing], out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "watching pid {} {}{}", target.pid, target.exe, enclosure(target))?;
         target.images.iter().try_for_each(|mapped| write_image(mapped, "", out))?;
         self.missing(common.iter().chain(&target.missing), out)
@@ -57,31 +56,27 @@ impl LineageText {
         missing.into_iter().try_for_each(|Missing { event, reason }| writeln!(out, "  {word} {event}: {reason}"))
     }
 
-    fn of(&self, pid: Pid) -> String {
-        format!("\npid {pid} {}", self.exes.get(&pid).map_or("", String::as_str))
-    }
-
-    pub(super) fn tree(&self, branches: &Branches, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn tree(&self, program: &Program, branches: &Branches, out: &mut dyn Write) -> io::Result<()> {
         let all = branches.with_those_below();
         let mut drawn = Drawn { below: BTreeMap::new(), branches: BTreeMap::new(), all, leaves: branches.leaves() };
-        let mut first: BTreeMap<Pid, Vec<BranchId>> = BTreeMap::new();
+        let mut first = Vec::new();
         for (id, branch) in branches.each() {
             drawn.branches.insert(id, branch);
             match branch.above {
                 Above::Branch(above) => drawn.below.entry(above).or_default().push(id),
-                Above::Outside | Above::Before | Above::Unseen => first.entry(branch.pid).or_default().push(id),
+                Above::Outside | Above::Before | Above::Unseen | Above::Anywhere => first.push(id),
             }
         }
-        for (pid, first) in first {
-            writeln!(out, "{}", self.of(pid))?;
-            writeln!(
-                out,
-                "{:>9} {:>9} {:>9} {:>11} {:>12}  future, below the one whose tasks spawned it",
-                "live", "ended", "polls", "busy", "all below"
-            )?;
-            self.level(&drawn, &first, "", true, out)?;
+        if first.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        writeln!(out, "\npid {} {}", program.pid, program.exe)?;
+        writeln!(
+            out,
+            "{:>9} {:>9} {:>9} {:>11} {:>12}  future, below the one whose tasks spawned it",
+            "live", "ended", "polls", "busy", "all below"
+        )?;
+        self.level(&drawn, &first, "", true, out)
     }
 
     fn level(
@@ -109,7 +104,7 @@ impl LineageText {
             let all = &drawn.all[id.index()];
             let Share { live, ended, polls, busy, gone, .. } = branch.own;
             let name = branch.facts.as_ref().map_or_else(
-                || "more branches than there is room for, as one".to_owned(),
+                || "what found no room: more branches, or deeper ones, than are kept".to_owned(),
                 |facts| label(facts, self.manner.spelling),
             );
             let mut notes = String::new();
@@ -118,12 +113,13 @@ impl LineageText {
                 Above::Outside => "  spawned outside of tasks",
                 Above::Before => "  there before",
                 Above::Unseen => "  spawner not seen",
+                Above::Anywhere => "  spawned anywhere",
             });
             if branch.recurs {
                 notes.push_str("  (and from its own kind)");
             }
             if gone > 0 {
-                notes.push_str(&format!("  ({gone} were alive when their process ended)"));
+                notes.push_str(&format!("  ({gone} were alive when their program ended, or was observed no longer)"));
             }
             writeln!(
                 out,
@@ -150,16 +146,19 @@ impl LineageText {
         Ok(())
     }
 
-    pub(super) fn roots(&self, roots: &Roots, out: &mut dyn Write) -> io::Result<()> {
-        let mut last = None;
-        let mut rows = 0;
-        let most = self.top.unwrap_or(usize::MAX);
-        for (id, root) in roots.alive() {
-            self.head(&mut last, &mut rows, root.pid, out)?;
-            rows += 1;
-            if rows > most {
-                continue;
-            }
+    pub(super) fn roots(&self, program: &Program, roots: &Roots, out: &mut dyn Write) -> io::Result<()> {
+        let (alive, over) = (roots.alive(), roots.over());
+        if alive.is_empty() && over.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\npid {} {}", program.pid, program.exe)?;
+        writeln!(
+            out,
+            "{:>9} {:>9} {:>9} {:>11} {:>12}  root, and all that it led to",
+            "live", "ended", "polls", "busy", "longest poll"
+        )?;
+        let shown = self.top.unwrap_or(alive.len()).min(alive.len());
+        for (id, root) in &alive[..shown] {
             let task = root.facts.task_id.map_or(String::new(), |task| format!("  task {task}"));
             let origin = match root.origin {
                 Origin::Before => "  there before",
@@ -170,34 +169,23 @@ impl LineageText {
             let label = label(&root.facts, self.manner.spelling);
             self.row(&root.all, &format!("#{id}  {label}{task}{origin}{over}"), out)?;
         }
-        let left = rows.saturating_sub(most);
-        if left > 0 {
-            writeln!(out, "{:>54}  and {left} more (--top)", "")?;
+        if shown < alive.len() {
+            writeln!(out, "{:>54}  and {} more (--top)", "", alive.len() - shown)?;
         }
-        for over in roots.over() {
-            self.head(&mut last, &mut rows, over.pid, out)?;
+        for over in over {
             let label = label(&over.facts, self.manner.spelling);
             self.row(&over.all, &format!("{} that are over: {label}", over.roots), out)?;
         }
         Ok(())
     }
 
-    fn head(&self, last: &mut Option<Pid>, rows: &mut usize, pid: Pid, out: &mut dyn Write) -> io::Result<()> {
-        if last.replace(pid) == Some(pid) {
-            return Ok(());
-        }
-        *rows = 0;
-        writeln!(out, "{}", self.of(pid))?;
-        writeln!(
-            out,
-            "{:>9} {:>9} {:>9} {:>11} {:>12}  root, and all that it led to",
-            "live", "ended", "polls", "busy", "longest poll"
-        )
-    }
-
     fn row(&self, all: &Share, what: &str, out: &mut dyn Write) -> io::Result<()> {
         let Share { live, ended, polls, busy, longest, gone } = *all;
-        let gone = if gone > 0 { format!("  ({gone} were alive when their process ended)") } else { String::new() };
+        let gone = if gone > 0 {
+            format!("  ({gone} were alive when their program ended, or was observed no longer)")
+        } else {
+            String::new()
+        };
         writeln!(out, "{live:>9} {ended:>9} {polls:>9} {:>11} {:>12}  {what}{gone}", time(busy), time(longest))
     }
 
@@ -268,16 +256,29 @@ impl Sink for LineageText {
             lost => format!("; {lost} records were lost, so all figures are at least so large"),
         };
         let polls = totals.polls.unwrap_or(0);
+        let gone = match totals.ended_with_process {
+            0 => String::new(),
+            gone => format!(", {gone} alive when their program ended"),
+        };
         writeln!(
             out,
-            "\n{seconds:.1} s ({}): {} tasks met, {} ended, {} alive, {polls} polls{least}",
+            "\n{seconds:.1} s ({}): {} tasks met, {} ended, {} alive{gone}, {polls} polls{least}",
             end.reason.as_str(),
             totals.init,
             totals.destroy,
             totals.live
         )?;
-        if totals.unfollowed > 0 {
-            writeln!(out, "{} tasks were not followed: the memory bound was met (--max-memory)", totals.unfollowed)?;
+        for (count, what) in [
+            (totals.unplaced, "polls are of tasks that were not known, and in no line"),
+            (totals.unsure, "of those that are alive were perhaps freed, unseen"),
+            (totals.unfollowed, "tasks were not followed: the memory bound was met (--max-memory)"),
+            (totals.malformed, "records could not be understood"),
+            (totals.late, "records came too late to be put in order"),
+            (totals.lost_news, "news of processes were lost"),
+        ] {
+            if count > 0 {
+                writeln!(out, "{count} {what}")?;
+            }
         }
         writeln!(out, "cost: {}", cost(&end.overhead))
     }
@@ -289,16 +290,17 @@ fn time(ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::{AsyncId, PollSum, ResourceFacts};
+    use crate::model::{Pid, PollSum, ResourceFacts};
 
     use super::super::Birth;
     use super::super::branches::facts_named;
+    use super::super::programs::Gathered;
     use super::*;
 
     fn tree(top: Option<usize>, tasks: bool) -> String {
         let mut branches = Branches::default();
         let born = |branches: &mut Branches, id: u64, origin, facts: &ResourceFacts| {
-            branches.born(&Birth { pid: Pid(7), id: AsyncId(id), root: AsyncId(1), origin, facts });
+            branches.born(&Birth { id: AsyncId(id), root: AsyncId(1), origin, facts });
         };
         born(&mut branches, 1, Origin::Before, &facts_named("accept"));
         for (id, name, above) in [(2, "conn", 1), (3, "read", 2), (4, "write", 2), (5, "tick", 1)] {
@@ -308,7 +310,9 @@ mod tests {
         sum.add(2_000_000);
         branches.polled(AsyncId(3), &sum);
         let mut out = Vec::new();
-        LineageText::new(Manner::default(), top, tasks).tree(&branches, &mut out).expect("a Vec takes everything");
+        let program = Program { pid: Pid(7), exe: "/app".into(), gathered: Gathered::Tree(Branches::default()) };
+        let text = LineageText::new(Manner::default(), top, tasks);
+        text.tree(&program, &branches, &mut out).expect("a Vec takes everything");
         String::from_utf8(out).expect("is text")
     }
 
@@ -347,5 +351,24 @@ mod tests {
     #[test]
     fn live_tasks_are_listed_with_who_spawned_them() {
         assert!(tree(None, true).contains("· #3 id not seen, spawned by #2"));
+    }
+
+    #[test]
+    fn of_the_roots_the_busiest_are_shown_and_the_rest_is_counted_and_those_that_are_over_stand_together() {
+        let mut roots = Roots::default();
+        for id in 1..=5 {
+            let facts = facts_named(if id == 4 { "busy" } else { "request" });
+            roots.born(&Birth { id: AsyncId(id), root: AsyncId(id), origin: Origin::Outside, facts: &facts });
+        }
+        let mut sum = PollSum::default();
+        sum.add(3_000_000);
+        roots.polled(AsyncId(4), &sum);
+        roots.ended(AsyncId(1));
+        let program = Program { pid: Pid(7), exe: "/app".into(), gathered: Gathered::Roots(Roots::default()) };
+        let mut out = Vec::new();
+        let text = LineageText::new(Manner::default(), Some(1), false);
+        text.roots(&program, &roots, &mut out).expect("a Vec takes everything");
+        let said = String::from_utf8(out).expect("is text");
+        assert_eq!(names(&said), ["#4  TOKIO_TASK busy", "and 3 more (--top)", "1 that are over: TOKIO_TASK request"]);
     }
 }
