@@ -20,11 +20,13 @@ const PROGRAMS: &[&str] = &[
     "mount",
     "mountpoint",
     "node",
+    "objcopy",
     "prlimit",
     "python3",
     "setpriv",
     "sh",
     "sleep",
+    "strip",
     "true",
     "unshare",
 ];
