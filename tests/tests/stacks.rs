@@ -36,6 +36,12 @@ fn run(mut fixture: Fixture, options: &[&str]) -> (Stream, BTreeMap<u64, Told>) 
     (observer.stream(), told)
 }
 
+/// The first function that is neither the runtime's nor the standard library's, without its path.
+fn first_own(stack: &Value) -> Option<&str> {
+    let own = stack["calls"].as_array()?.iter().find(|call| call["machinery"] == false)?;
+    own["function"].as_str()?.rsplit("::").next()
+}
+
 /// Holds each birth's stack against what the program tells.
 fn check(cell: &str, fixture: Fixture, options: &[&str], named: bool) {
     let (stream, told) = run(fixture, options);
@@ -69,8 +75,7 @@ fn check(cell: &str, fixture: Fixture, options: &[&str], named: bool) {
             continue;
         };
         checked += 1;
-        let own = stack["calls"].as_array().into_iter().flatten().find(|call| call["machinery"] == false);
-        let own = own.and_then(|call| call["function"].as_str()).and_then(|name| name.rsplit("::").next());
+        let own = first_own(stack);
         // What stands in `main` itself is in a closure of it.
         if named && of.by != "main" && own != Some(&of.by) {
             faults.push(format!("{id}: spawned in {}, the first own function is {own:?}: {stack}", of.by));
@@ -170,8 +175,7 @@ fn calls_of_a_program_that_ends_right_after_its_spawns_are_named() {
         let task = lives.by_id[&number(line, "asyncId")].task_id();
         let Some(of) = task.and_then(|task| told.get(&task)).filter(|of| of.by != "main") else { continue };
         let stack = by_stack[&number(line, "stackId")];
-        let own = stack["calls"].as_array().into_iter().flatten().find(|call| call["machinery"] == false);
-        let own = own.and_then(|call| call["function"].as_str()).and_then(|name| name.rsplit("::").next());
+        let own = first_own(stack);
         assert_eq!(own, Some(of.by.as_str()), "{stack}");
         named += 1;
     }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use anstyle::{AnsiColor, Style};
+
 /// What the body of an async function is called behind the function's own path.
 const BODY: &str = "::{async_fn}";
 
@@ -22,6 +24,17 @@ pub struct Manner {
     pub colour: bool,
     /// How names are spelt.
     pub spelling: Spelling,
+}
+
+impl Manner {
+    /// The text in this colour, where there are colours.
+    pub(super) fn paint(self, colour: AnsiColor, text: &str) -> String {
+        if !self.colour {
+            return text.to_owned();
+        }
+        let style = Style::new().fg_color(Some(colour.into()));
+        format!("{}{text}{}", style.render(), style.render_reset())
+    }
 }
 
 impl Spelling {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
 
 use crate::model::{
     AsyncId, Event, EventKind, EventSet, LongStack, Missing, Naming, Ns, Pid, Place, Resource, ResourceFacts,
@@ -57,12 +57,7 @@ impl Text {
             "target" | "gone" | "tier" => AnsiColor::Yellow,
             _ => AnsiColor::Red,
         };
-        let padded = format!("{word:<8}");
-        if !self.manner.colour {
-            return padded;
-        }
-        let style = Style::new().fg_color(Some(colour.into()));
-        format!("{}{padded}{}", style.render(), style.render_reset())
+        self.manner.paint(colour, &format!("{word:<8}"))
     }
 
     fn label(&self, id: AsyncId) -> &str {

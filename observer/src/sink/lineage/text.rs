@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
 
 use crate::model::{AsyncId, Event, EventKind, LongStack, Missing, Ns, TargetEntry};
 use crate::sink::image_lines::write_image;
@@ -37,14 +37,6 @@ impl LineageText {
         Self { manner, top, tasks, began: Ns(0) }
     }
 
-    fn paint(&self, colour: AnsiColor, text: &str) -> String {
-        if !self.manner.colour {
-            return text.to_owned();
-        }
-        let style = Style::new().fg_color(Some(colour.into()));
-        format!("{}{text}{}", style.render(), style.render_reset())
-    }
-
     fn begin(&self, target: &TargetEntry, common: &[Missing], out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "watching pid {} {}{}", target.pid, target.exe, enclosure(target))?;
         target.images.iter().try_for_each(|mapped| write_image(mapped, "", out))?;
@@ -52,7 +44,7 @@ impl LineageText {
     }
 
     fn missing<'a>(&self, missing: impl IntoIterator<Item = &'a Missing>, out: &mut dyn Write) -> io::Result<()> {
-        let word = self.paint(AnsiColor::Red, "missing");
+        let word = self.manner.paint(AnsiColor::Red, "missing");
         missing.into_iter().try_for_each(|Missing { event, reason }| writeln!(out, "  {word} {event}: {reason}"))
     }
 
@@ -70,12 +62,7 @@ impl LineageText {
         if first.is_empty() {
             return Ok(());
         }
-        writeln!(out, "\npid {} {}", program.pid, program.exe)?;
-        writeln!(
-            out,
-            "{:>9} {:>9} {:>9} {:>11} {:>12}  future, below the one whose tasks spawned it",
-            "live", "ended", "polls", "busy", "all below"
-        )?;
+        head(program, "all below", "future, below the one whose tasks spawned it", out)?;
         self.level(&drawn, &first, "", true, out)
     }
 
@@ -102,31 +89,19 @@ impl LineageText {
                 (false, true) => ("└─ ", "   "),
             };
             let all = &drawn.all[id.index()];
-            let Share { live, ended, polls, busy, gone, .. } = branch.own;
             let name = branch.facts.as_ref().map_or_else(
                 || "what found no room: more branches, or deeper ones, than are kept".to_owned(),
                 |facts| label(facts, self.manner.spelling),
             );
-            let mut notes = String::new();
-            notes.push_str(match branch.above {
+            let origin = match branch.above {
                 Above::Branch(_) => "",
                 Above::Outside => "  spawned outside of tasks",
                 Above::Before => "  there before",
                 Above::Unseen => "  spawner not seen",
                 Above::Anywhere => "  spawned anywhere",
-            });
-            if branch.recurs {
-                notes.push_str("  (and from its own kind)");
-            }
-            if gone > 0 {
-                notes.push_str(&format!("  ({gone} were alive when their program ended, or was observed no longer)"));
-            }
-            writeln!(
-                out,
-                "{live:>9} {ended:>9} {polls:>9} {:>11} {:>12}  {indent}{arm}{name}{notes}",
-                time(busy),
-                time(all.busy)
-            )?;
+            };
+            let recurs = if branch.recurs { "  (and from its own kind)" } else { "" };
+            row(&branch.own, all.busy, &format!("{indent}{arm}{name}{origin}{recurs}"), out)?;
             let inner = format!("{indent}{further}");
             if self.tasks {
                 for (id, leaf) in drawn.leaves.get(id).into_iter().flatten() {
@@ -151,12 +126,7 @@ impl LineageText {
         if alive.is_empty() && over.is_empty() {
             return Ok(());
         }
-        writeln!(out, "\npid {} {}", program.pid, program.exe)?;
-        writeln!(
-            out,
-            "{:>9} {:>9} {:>9} {:>11} {:>12}  root, and all that it led to",
-            "live", "ended", "polls", "busy", "longest poll"
-        )?;
+        head(program, "longest poll", "root, and all that it led to", out)?;
         let shown = self.top.unwrap_or(alive.len()).min(alive.len());
         for (id, root) in &alive[..shown] {
             let task = root.facts.task_id.map_or(String::new(), |task| format!("  task {task}"));
@@ -167,30 +137,20 @@ impl LineageText {
             };
             let over = if root.live { "" } else { "  ended itself" };
             let label = label(&root.facts, self.manner.spelling);
-            self.row(&root.all, &format!("#{id}  {label}{task}{origin}{over}"), out)?;
+            row(&root.all, root.all.longest, &format!("#{id}  {label}{task}{origin}{over}"), out)?;
         }
         if shown < alive.len() {
             writeln!(out, "{:>54}  and {} more (--top)", "", alive.len() - shown)?;
         }
         for over in over {
             let label = label(&over.facts, self.manner.spelling);
-            self.row(&over.all, &format!("{} that are over: {label}", over.roots), out)?;
+            row(&over.all, over.all.longest, &format!("{} that are over: {label}", over.roots), out)?;
         }
         Ok(())
     }
 
-    fn row(&self, all: &Share, what: &str, out: &mut dyn Write) -> io::Result<()> {
-        let Share { live, ended, polls, busy, longest, gone } = *all;
-        let gone = if gone > 0 {
-            format!("  ({gone} were alive when their program ended, or was observed no longer)")
-        } else {
-            String::new()
-        };
-        writeln!(out, "{live:>9} {ended:>9} {polls:>9} {:>11} {:>12}  {what}{gone}", time(busy), time(longest))
-    }
-
     fn remark(&self, word: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{} {text}", self.paint(AnsiColor::Yellow, word))
+        writeln!(out, "{} {text}", self.manner.paint(AnsiColor::Yellow, word))
     }
 }
 
@@ -282,6 +242,21 @@ impl Sink for LineageText {
         }
         writeln!(out, "cost: {}", cost(&end.overhead))
     }
+}
+
+/// Whose the table is, and what its columns are.
+fn head(program: &Program, last: &str, what: &str, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "\npid {} {}", program.pid, program.exe)?;
+    writeln!(out, "{:>9} {:>9} {:>9} {:>11} {last:>12}  {what}", "live", "ended", "polls", "busy")
+}
+
+fn row(share: &Share, last: u64, what: &str, out: &mut dyn Write) -> io::Result<()> {
+    let Share { live, ended, polls, busy, gone, .. } = *share;
+    let gone = match gone {
+        0 => String::new(),
+        gone => format!("  ({gone} were alive when their program ended, or was observed no longer)"),
+    };
+    writeln!(out, "{live:>9} {ended:>9} {polls:>9} {:>11} {:>12}  {what}{gone}", time(busy), time(last))
 }
 
 fn time(ns: u64) -> String {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
 
 use crate::model::{Missing, Ns, TargetEntry, TypeEntry};
 use crate::sink::image_lines::write_image;
@@ -37,14 +37,6 @@ impl SampledText {
         Self { began, ..self }
     }
 
-    fn paint(&self, colour: AnsiColor, text: &str) -> String {
-        if !self.manner.colour {
-            return text.to_owned();
-        }
-        let style = Style::new().fg_color(Some(colour.into()));
-        format!("{}{text}{}", style.render(), style.render_reset())
-    }
-
     fn seconds(&self, at: Ns) -> f64 {
         at.since(self.began).0 as f64 / 1e9
     }
@@ -73,7 +65,7 @@ impl SampledText {
 
     fn missing<'a>(&self, missing: impl IntoIterator<Item = &'a Missing>, out: &mut dyn Write) -> io::Result<()> {
         missing.into_iter().try_for_each(|Missing { event, reason }| {
-            writeln!(out, "  {} {event}: {reason}", self.paint(AnsiColor::Red, "missing"))
+            writeln!(out, "  {} {event}: {reason}", self.manner.paint(AnsiColor::Red, "missing"))
         })
     }
 
@@ -129,7 +121,7 @@ impl SampledText {
             ),
         };
         let task = of.task.map_or(String::new(), |task| format!("  task {task}"));
-        let (at, word, tid) = (self.seconds(of.at), self.paint(AnsiColor::Red, "BLOCKING"), of.tid);
+        let (at, word, tid) = (self.seconds(of.at), self.manner.paint(AnsiColor::Red, "BLOCKING"), of.tid);
         let ms = of.during.0 as f64 / 1e6;
         writeln!(out, "{at:.3} s  {word}  {}{task}  thread {tid}", label(&of.types, self.manner.spelling))?;
         writeln!(out, "          for {ms:.0} ms at least: {how}; in")?;
@@ -156,7 +148,7 @@ impl SampledSink for SampledText {
             SampledReport::Busy(busy) => self.busy(busy, out),
             SampledReport::Blocking(blocking) => self.blocking(blocking, out),
             SampledReport::Target { at, entry, why, .. } => {
-                let (seconds, word) = (self.seconds(*at), self.paint(AnsiColor::Green, "target"));
+                let (seconds, word) = (self.seconds(*at), self.manner.paint(AnsiColor::Green, "target"));
                 writeln!(out, "{seconds:.3} s  {word}  pid {} {}{} ({why})", entry.pid, entry.exe, enclosure(entry))?;
                 self.images(entry, &[], out)
             }
@@ -165,11 +157,11 @@ impl SampledSink for SampledText {
                     out,
                     "{:.3} s  {}  pid {pid} ({why})",
                     self.seconds(*at),
-                    self.paint(AnsiColor::Yellow, "ended")
+                    self.manner.paint(AnsiColor::Yellow, "ended")
                 )
             }
             SampledReport::Lost { at, count } => {
-                let word = self.paint(AnsiColor::Red, "lost");
+                let word = self.manner.paint(AnsiColor::Red, "lost");
                 writeln!(out, "{:.3} s  {word}  {count} samples: figures are now \"at least\"", self.seconds(*at))
             }
             SampledReport::End(end) => self.end(end, out),
