@@ -5,21 +5,24 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MintRegister(pub u8);
 
-/// `point` (low 32 bits), `target` (16 bits), `register` (8 bits), `far` (8 bits, entries and returns).
+/// `point` (low 32 bits), `target` (16 bits), `register` (8 bits), `far` (8 bits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
     /// Index into the catalog's points.
     pub point: u32,
     /// Index into slots, or [`Cookie::BY_PROCESS`].
     pub target: u16,
-    /// Register to read where a task id is taken; at a poll the word from the header on that tells one task from another
+    /// Register to read where a task id is taken; at a birth that where the id is, or [`Cookie::NO_REGISTER`]; at a poll the word from the header on that tells one task from another
     /// (its id, where the head holds it), 0 where none does; 0 elsewhere.
     pub register: u8,
-    /// Which word from the header on to report as `Record::far`; 0 for none: the head holds what is needed.
+    /// Which word from the header on to report as `Record::far`; 0 for none: the head holds what is needed. At a birth the id is in
+    /// the word of memory so many words, less one, from where the register points to; with 0 it is in the register itself.
     pub far: u8,
 }
 
 impl Cookie {
+    /// As `register` at a birth: the id is the one that the thread minted last.
+    pub const NO_REGISTER: u8 = u8::MAX;
     /// As `point`: the probe sits at many points, and the address of each hit tells which.
     pub const BY_ADDRESS: u32 = u32::MAX;
     /// As `target`: the point is every process's, and the record's `tgid` tells whose hit it is.

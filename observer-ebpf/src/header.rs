@@ -38,9 +38,14 @@ pub fn far_word(header: u64, number: u8) -> u64 {
     if number == 0 {
         return 0;
     }
-    let at = header.wrapping_add(8 * u64::from(number));
+    word_at(header.wrapping_add(8 * u64::from(number)))
+}
+
+/// The word at this address; 0 where it cannot be read: no task has the id 0.
+#[inline(always)]
+pub fn word_at(at: u64) -> u64 {
     let mut word = 0u64;
-    // SAFETY: as in `copy_head`, into a word of our own. What cannot be read is zeroed, and no task has the id 0.
+    // SAFETY: as in `copy_head`, into a word of our own. What cannot be read is zeroed.
     let _ = unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, at as *const _) };
     word
 }

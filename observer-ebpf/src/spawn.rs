@@ -15,7 +15,7 @@ use observer_common::{Cookie, Counter, RECORD_BARE, RecordKind};
 use crate::audience;
 use crate::emit::{Draft, Hit};
 use crate::maps::{self, MINTED};
-use crate::quiet;
+use crate::{header, quiet};
 
 /// Remembers the id that the cookie's register holds, for this thread's next birth.
 #[uprobe]
@@ -34,15 +34,20 @@ pub fn mint(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// Reports a birth, under the id minted last on this thread. The id is taken away with it: a birth whose mint was
-/// not seen must not get another task's.
+/// Reports a birth, under the id that the cookie says where to find, or else under the id minted last on this thread. That is taken
+/// away with it: a birth whose mint was not seen must not get another task's.
 #[uprobe]
 pub fn birth(ctx: ProbeContext) -> u32 {
     let Some(hit) = Hit::take(&ctx, ctx.regs).map(Hit::dated_now) else { return 0 };
     // Who is polled here is the new task's trigger.
     quiet::disturb(&hit);
     let mut draft = Draft::new();
-    draft.describe(&hit, RecordKind::Birth, 0, hit.sp, minted(hit.pid_tgid), 0);
+    let id = match (register(ctx.regs, hit.register()), hit.far()) {
+        (None, _) => minted(hit.pid_tgid),
+        (Some(id), 0) => id,
+        (Some(from), word) => header::word_at(from.wrapping_add(8 * u64::from(word - 1))),
+    };
+    draft.describe(&hit, RecordKind::Birth, 0, hit.sp, id, 0);
     draft.send::<RECORD_BARE, _>(&ctx);
     0
 }

@@ -85,7 +85,7 @@ impl Sites {
         let mut classes: BTreeMap<u64, Self> = BTreeMap::new();
         for ((offset, cookie), point) in self.offsets.into_iter().zip(self.cookies).zip(self.points) {
             let cookie = Cookie::from_u64(cookie);
-            let takes_id = matches!(program, Program::Mint | Program::Spawn);
+            let takes_id = matches!(program, Program::Mint | Program::Birth | Program::Spawn);
             let register = if takes_id { cookie.register } else { 0 };
             let cookie = Cookie { point: Cookie::BY_ADDRESS, register, ..cookie }.to_u64();
             let class = classes.entry(cookie).or_default();

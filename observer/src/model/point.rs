@@ -89,10 +89,12 @@ pub struct AttachPoint {
     pub cost: Cost,
     /// The type born here, for [`Role::Birth`].
     pub vtable: Option<VirtAddr>,
-    /// Where the id is, for [`Role::Mint`] and [`Role::Spawn`].
+    /// Where the id is, for [`Role::Mint`] and [`Role::Spawn`]; for [`Role::Birth`] where the birth itself tells it, else the mint
+    /// before it does.
     #[serde(with = "register")]
     pub register: Option<MintRegister>,
-    /// Which word of the cell holds the id, where that lies behind a record's head; 0 where the head holds it.
+    /// Which word of the cell holds the id, where that lies behind a record's head; 0 where the head holds it. At a birth whose register
+    /// points to the memory that holds the id: how many words from there, and one; 0 where the register holds the id itself.
     pub far: u8,
     /// At [`Role::Poll`] the word of the cell that tells one task from another, within a record's head; 0 where none does,
     /// for all types whose code this is.
@@ -143,6 +145,11 @@ impl Role {
 impl AttachPoint {
     /// What the kernel carries to the probe for this point.
     pub fn cookie(&self, target: u16, index: PointIndex) -> Cookie {
-        Cookie { point: index.0, target, register: self.register.map_or(self.telling, |r| r.0), far: self.far }
+        let register = match self.register {
+            Some(register) => register.0,
+            None if self.role == Role::Birth => Cookie::NO_REGISTER,
+            None => self.telling,
+        };
+        Cookie { point: index.0, target, register, far: self.far }
     }
 }

@@ -44,7 +44,8 @@ fn missing(plan: &ImagePlan, wanted: EventSet) -> Vec<Missing> {
     let roles = Roles::for_events(wanted);
     if wanted.init {
         missing.extend(births(plan));
-        if plan.mints == 0 {
+        let tell = plan.points.iter().any(|point| point.role == Role::Birth && point.register.is_some());
+        if plan.mints == 0 && !tell {
             missing.push(Missing {
                 event: "init",
                 reason:

@@ -163,32 +163,46 @@ impl Function {
         steps.iter().rev().take(LONGEST_REACH).map(|step| step.at)
     }
 
-    /// Whether each run of the instruction at `from` is followed by exactly one run of that at `to`, and each of those
-    /// follows one: every way from it leads there, and every way there comes through it. On the way no code of the image
-    /// is called and no place that is `barred` is passed. `false` where the budget does not reach, too.
+    /// The instructions that run from the one at `at` on, it included, as long as nothing decides where control goes: jumps are
+    /// followed, calls of the image end it.
+    pub(super) fn way(&self, at: VirtAddr) -> impl Iterator<Item = VirtAddr> + '_ {
+        let mut next = self.step_at(at);
+        let steps = std::iter::from_fn(move || {
+            let step = self.steps.get(next?)?;
+            next = match step.flow {
+                Flow::Next => next.map(|n| n + 1),
+                Flow::Jump(to) => self.step_at(to),
+                Flow::Either(_) | Flow::Call | Flow::Dead | Flow::Away => None,
+            };
+            Some(step.at)
+        });
+        steps.take(LONGEST_REACH)
+    }
+
+    /// What may run between the instruction at `from` and that at `to`, if each run of the one is followed by exactly one run of
+    /// the other, and each of those follows one: every way from it leads there, and every way there comes through it. On the way
+    /// no code of the image is called and no place that is `barred` is passed. `None` where the budget does not reach, too.
     pub(super) fn leads(
         &self,
         from: VirtAddr,
         to: VirtAddr,
         barred: impl Fn(VirtAddr) -> bool,
         budget: &mut usize,
-    ) -> bool {
-        let (Some(from), Some(to)) = (self.step_at(from), self.step_at(to)) else { return false };
-        let Some(mut open) = self.next_of(from) else { return false };
+    ) -> Option<Vec<VirtAddr>> {
+        let (from, to) = (self.step_at(from)?, self.step_at(to)?);
+        let mut open = self.next_of(from)?;
         let mut between = BTreeSet::new();
         // Which steps come to a step, as far as they were met on the way.
         let mut comes_from: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         while let Some(n) = open.pop() {
             if n == from || between.len() > LONGEST_REACH || *budget == 0 {
-                return false;
+                return None;
             }
             *budget -= 1;
             if n == to || !between.insert(n) {
                 continue;
             }
-            let Some(next) = self.steps.get(n).filter(|s| !barred(s.at)).and_then(|_| self.next_of(n)) else {
-                return false;
-            };
+            let next = self.steps.get(n).filter(|s| !barred(s.at)).and_then(|_| self.next_of(n))?;
             for &to in &next {
                 comes_from.entry(to).or_default().push(n);
             }
@@ -203,7 +217,8 @@ impl Function {
         }
         let arrives = self.next_of(from).is_some_and(|next| next.iter().any(|n| leading.contains(n)));
         let inside = |n: usize| n == from || between.contains(&n);
-        arrives && leading.iter().all(|&n| self.is_entered_only_from(n, inside))
+        let leads = arrives && leading.iter().all(|&n| self.is_entered_only_from(n, inside));
+        leads.then(|| between.iter().filter_map(|&n| Some(self.steps.get(n)?.at)).collect())
     }
 
     /// Whether something jumps to this place.
@@ -299,7 +314,7 @@ mod tests {
     }
 
     fn leads(tiny: &Tiny, from: u64, to: u64) -> bool {
-        with(tiny, |f| f.leads(VirtAddr(CODE + from), VirtAddr(CODE + to), |_| false, &mut 100))
+        with(tiny, |f| f.leads(VirtAddr(CODE + from), VirtAddr(CODE + to), |_| false, &mut 100).is_some())
     }
 
     const NOP: u8 = 0x90;
@@ -377,8 +392,11 @@ mod tests {
     fn a_barred_place_is_not_passed() {
         let tiny = of(&[PUSH, NOP, NOP, RET]);
         assert!(leads(&tiny, 0, 2));
-        assert!(!with(&tiny, |f| f.leads(VirtAddr(CODE), VirtAddr(CODE + 2), |_| false, &mut 1)), "out of budget");
+        assert!(
+            !with(&tiny, |f| f.leads(VirtAddr(CODE), VirtAddr(CODE + 2), |_| false, &mut 1).is_some()),
+            "out of budget"
+        );
         let barred = |at: VirtAddr| at.0 == CODE + 1;
-        assert!(!with(&tiny, |f| f.leads(VirtAddr(CODE), VirtAddr(CODE + 2), barred, &mut 100)));
+        assert!(!with(&tiny, |f| f.leads(VirtAddr(CODE), VirtAddr(CODE + 2), barred, &mut 100).is_some()));
     }
 }

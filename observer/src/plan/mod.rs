@@ -10,14 +10,17 @@ mod function;
 #[cfg(test)]
 mod fuzz;
 mod imports;
+mod own_id;
 mod place;
 mod roles;
 mod slow;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::model::{AttachPoint, IdPlaces, ImagePlan, MintRegister, PanicPlaces, Role, TaskType, Unprobed, VirtAddr};
-use crate::runtime::{BirthSite, IdCounter, MintSite, Raises, RuntimeImage};
+use crate::model::{
+    AttachPoint, CellLayout, IdPlaces, ImagePlan, MintRegister, PanicPlaces, Role, TaskType, Unprobed, VirtAddr,
+};
+use crate::runtime::{IdCounter, MintSite, Raises, RuntimeImage};
 use crate::symbols::Image;
 
 pub use choice::{Chosen, choose, choose_spawns, watches_polls};
@@ -26,12 +29,12 @@ pub use place::instruction_text;
 pub use slow::{Pace, Slow, is_hot_and_slow, pace};
 
 use function::Functions;
-use place::{Place, Refused};
+use place::{Birth, BornId, Place, Refused};
 
 /// Plans the points for all events, and for who wants to know who spawns.
 pub fn plan(image: &Image<'_>, runtime: &RuntimeImage) -> ImagePlan {
     let mut draft = Draft { image, functions: Functions::new(image), points: Vec::new(), refused: BTreeMap::new() };
-    draft.births(&runtime.births, &runtime.mints);
+    draft.births(runtime);
     for role in roles::OF_VTABLES {
         draft.entries(role, &runtime.types);
     }
@@ -78,8 +81,9 @@ impl<'i, 'd> Draft<'i, 'd> {
     /// One point at the exact entry of each distinct function: a return probe elsewhere would corrupt the stack.
     fn entries(&mut self, role: Role, types: &[TaskType]) {
         // Who is not seen born with an id is met at a poll, which must be reported then.
-        let with_id = self.points.iter().any(|point| point.role == Role::Mint);
-        let born: HashSet<VirtAddr> = self.points.iter().filter(|_| with_id).filter_map(|point| point.vtable).collect();
+        let minted = self.points.iter().any(|point| point.role == Role::Mint);
+        let with_id = self.points.iter().filter(|point| minted || point.register.is_some());
+        let born: HashSet<VirtAddr> = with_id.filter_map(|point| point.vtable).collect();
         let mut words: BTreeMap<VirtAddr, (BTreeSet<u8>, BTreeSet<u8>)> = BTreeMap::new();
         for task in types {
             let Some(at) = roles::function(role, &task.functions) else { continue };
@@ -102,14 +106,31 @@ impl<'i, 'd> Draft<'i, 'd> {
         }
     }
 
-    fn births(&mut self, births: &[BirthSite], mints: &[MintSite]) {
-        let mut taken = HashSet::new();
-        for birth in births {
-            let place = place::of_birth(self.image, &mut self.functions, birth, mints);
-            taken.extend(place.as_ref().ok().map(|p| p.at));
-            self.point(place, Wanted { vtable: Some(birth.vtable), ..Wanted::of(Role::Birth) });
+    /// One hit a birth tells the id as well, where the births of this image can. Else two do, in all of it: an id that was minted for
+    /// a birth that knows its own would be taken for that of the next birth that does not.
+    fn births(&mut self, runtime: &RuntimeImage) {
+        let layouts: HashMap<VirtAddr, &CellLayout> = runtime.types.iter().map(|t| (t.vtable, &t.layout)).collect();
+        let mut births = Vec::new();
+        for birth in &runtime.births {
+            let Some(layout) = layouts.get(&birth.vtable) else { continue };
+            births.push((birth, place::of_birth(self.image, &mut self.functions, birth, layout, &runtime.mints)));
         }
-        self.mints(Role::Mint, mints, &taken);
+        let tell = births_tell_ids(births.iter().filter_map(|(_, born)| Some(born.as_ref().ok()?.id)));
+        let mut taken = HashSet::new();
+        for (birth, born) in births {
+            let wanted = Wanted { vtable: Some(birth.vtable), ..Wanted::of(Role::Birth) };
+            let (place, spot) = match born {
+                Ok(Birth { place, id: BornId::At(spot) }) if tell => (Ok(place), Some(spot)),
+                Ok(_) if tell => (Err(Refused { at: birth.at, reason: NOT_WRITTEN }), None),
+                born => (born.map(|born| born.place), None),
+            };
+            taken.extend(place.as_ref().ok().map(|p| p.at));
+            let (register, far) = (spot.map(|spot| spot.register), spot.map_or(0, |spot| spot.word));
+            self.point(place, Wanted { register, far, ..wanted });
+        }
+        if !tell {
+            self.mints(Role::Mint, &runtime.mints, &taken);
+        }
     }
 
     fn mints(&mut self, role: Role, mints: &[MintSite], births: &HashSet<VirtAddr>) {
@@ -137,6 +158,25 @@ impl<'i, 'd> Draft<'i, 'd> {
     }
 }
 
+/// Why a birth is left out where others tell their ids.
+const NOT_WRITTEN: &str = "the address of the task's vtable is taken there, but is not seen to be written to a task, so that it may be \
+                           taken once for several tasks";
+/// Of so many births that tell their ids one may be left out for that.
+const TELLING_FOR_ONE: usize = 8;
+
+/// Whether the births of an image are to tell ids themselves.
+fn births_tell_ids(births: impl Iterator<Item = BornId>) -> bool {
+    let (mut telling, mut unwritten) = (0, 0);
+    for id in births {
+        match id {
+            BornId::At(_) => telling += 1,
+            BornId::NotWritten => unwritten += 1,
+            BornId::Minted => return false,
+        }
+    }
+    unwritten * TELLING_FOR_ONE < telling
+}
+
 /// What a point is for, as [`AttachPoint`] has it.
 struct Wanted {
     role: Role,
@@ -155,6 +195,7 @@ impl Wanted {
 
 #[cfg(test)]
 mod tests {
+    use super::own_id::IdSpot;
     use super::*;
     use crate::model::{EventSet, ProcAddr};
     use crate::symbols::own;
@@ -231,6 +272,18 @@ mod tests {
             assert!(points.iter().all(|p| (p.role == Role::Birth) == p.vtable.is_some()));
             assert!(points.iter().all(|p| (p.role == Role::Mint) == p.register.is_some()));
         });
+    }
+
+    #[test]
+    fn births_tell_ids_where_all_can_but_for_few_that_are_left_out() {
+        let at = BornId::At(IdSpot { register: MintRegister(1), word: 0 });
+        let tell = |ids: &[(BornId, usize)]| {
+            births_tell_ids(ids.iter().flat_map(|(id, times)| std::iter::repeat_n(*id, *times)))
+        };
+        assert!(tell(&[(at, 1)]) && tell(&[(at, 9), (BornId::NotWritten, 1)]));
+        assert!(!tell(&[(at, 8), (BornId::NotWritten, 1)]), "too many would be left out");
+        assert!(!tell(&[(at, 99), (BornId::Minted, 1)]), "one that needs its mint");
+        assert!(!tell(&[(BornId::NotWritten, 3)]) && !tell(&[]), "a debug build");
     }
 
     #[test]

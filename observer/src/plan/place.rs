@@ -8,7 +8,8 @@ use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mne
 
 use super::class::class;
 use super::function::Functions;
-use crate::model::{AttachPoint, Cost, FileOffset, VirtAddr};
+use super::own_id::{IdSpot, Writing};
+use crate::model::{AttachPoint, CellLayout, Cost, FileOffset, VirtAddr};
 use crate::runtime::{BirthSite, MintSite, RaiseSite};
 use crate::symbols::{Image, decode};
 
@@ -46,34 +47,70 @@ impl Place {
     }
 }
 
+/// Where a birth is probed.
+#[derive(Debug)]
+pub(super) struct Birth {
+    pub(super) place: Place,
+    /// What tells the id there.
+    pub(super) id: BornId,
+}
+
+/// What tells the id of a task at its birth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BornId {
+    /// What is there.
+    At(IdSpot),
+    /// The mint before it: at the place the id is not, or not where a cookie can say.
+    Minted,
+    /// The mint before it, as far as there is one: the vtable's address is not seen to be written to a task, so that it may be
+    /// taken once for many tasks, or for none.
+    NotWritten,
+}
+
 /// For a birth: on the line from the instruction that takes the vtable's address. Where the task's id is minted on that
 /// very line, behind the mint, so that the id is known when the birth is seen. Else before it, where everything that
-/// comes by becomes a birth.
+/// comes by becomes a birth. Of the cheap places the first at which the id is known, if there is one.
 pub(super) fn of_birth(
     image: &Image<'_>,
     functions: &mut Functions<'_, '_>,
     birth: &BirthSite,
+    layout: &CellLayout,
     mints: &[MintSite],
-) -> Result<Place, Refused> {
-    let Some(function) = functions.around(birth.at) else { return Place::exactly(image, birth.at) };
+) -> Result<Birth, Refused> {
+    let not_written = |place| Birth { place, id: BornId::NotWritten };
+    let Some(function) = functions.around(birth.at) else { return Place::exactly(image, birth.at).map(not_written) };
+    let writing = Writing::of(image, &function, birth, layout);
+    let otherwise = if writing.is_some() { BornId::Minted } else { BornId::NotWritten };
+    let at = |place: Place, between: &[VirtAddr]| {
+        let id = writing.as_ref().and_then(|writing| writing.id_at(image, place.at, between));
+        Birth { place, id: id.map_or(otherwise, BornId::At) }
+    };
     let line: Vec<VirtAddr> = function.line(birth.at).iter().map(|step| step.at).collect();
     let minted = line.iter().rposition(|&at| is_mint(mints, at));
     // The instruction right behind the addition is the mint's own place, should it need one.
     let rest = minted.map_or(line.as_slice(), |n| line.get(n + 2..).unwrap_or_default());
-    if let Some(place) = Place::cheap(image, rest.iter().copied()) {
-        return Ok(place);
-    }
-    if minted.is_some() {
-        let reason = "the task's id is minted right before the task is handed on";
-        let behind = rest.first().ok_or(Refused { at: birth.at, reason })?;
-        return Place::exactly(image, *behind);
-    }
-    let mut earlier = function.before(birth.at).filter_map(|at| Place::cheap(image, [at]));
+    let behind = rest.iter().filter_map(|&place| Place::cheap(image, [place])).map(|place| at(place, &[]));
     let budget = &mut functions.budget;
-    match earlier.find(|place| function.leads(place.at, birth.at, |at| is_mint(mints, at), budget)) {
-        Some(place) => Ok(place),
-        None => Place::exactly(image, birth.at),
+    // Where the id is minted on the line nothing before it will do.
+    let before = function.before(birth.at).take_while(|_| minted.is_none());
+    let before = before.filter_map(|place| {
+        let place = Place::cheap(image, [place])?;
+        let between = function.leads(place.at, birth.at, |at| is_mint(mints, at), budget)?;
+        Some(at(place, &between))
+    });
+    let mut first = None;
+    for found in behind.chain(before) {
+        if matches!(found.id, BornId::At(_)) || writing.is_none() {
+            return Ok(found);
+        }
+        first.get_or_insert(found);
     }
+    if let Some(first) = first {
+        return Ok(first);
+    }
+    let reason = "the task's id is minted right before the task is handed on";
+    let exactly = if minted.is_some() { rest.first().ok_or(Refused { at: birth.at, reason })? } else { &birth.at };
+    Ok(at(Place::exactly(image, *exactly)?, &[]))
 }
 
 /// For a mint: on the line behind the addition, as long as the register keeps the id, and before any birth.
@@ -190,7 +227,7 @@ mod tests {
         let bytes = Tiny::new(&code.concat(), &[0; 8]).build();
         let image = Image::parse(&bytes).expect("tiny images are images");
         let mut functions = Functions::new(&image);
-        let born = of_birth(&image, &mut functions, birth, mints).expect("a place");
+        let born = of_birth(&image, &mut functions, birth, &CellLayout::sample(), mints).expect("a place").place;
         let taken = HashSet::from([born.at]);
         let minted = mints.iter().map(|m| of_mint(&image, &mut functions, m, &taken).expect("a place").at.0 - CODE);
         (born.at.0 - CODE, minted.collect())
@@ -215,7 +252,7 @@ mod tests {
     fn a_birth_that_cannot_come_behind_its_mint_is_refused() {
         let bytes = Tiny::new(&[&LEA[..], &ADD, &CALL, &RET].concat(), &[0; 8]).build();
         let image = Image::parse(&bytes).expect("tiny images are images");
-        let place = of_birth(&image, &mut Functions::new(&image), &birth(0), &[mint(7)]);
+        let place = of_birth(&image, &mut Functions::new(&image), &birth(0), &CellLayout::sample(), &[mint(7)]);
         assert!(place.is_err(), "with the id of the task before it, it would be another task's: {place:?}");
     }
 
@@ -261,7 +298,8 @@ mod tests {
         tiny.functions.clear();
         let bytes = tiny.build();
         let image = Image::parse(&bytes).expect("tiny images are images");
-        let place = of_birth(&image, &mut Functions::new(&image), &birth(0), &[]).expect("a place");
+        let layout = CellLayout::sample();
+        let place = of_birth(&image, &mut Functions::new(&image), &birth(0), &layout, &[]).expect("a place").place;
         assert_eq!((place.at, place.cost, place.bytes), (VirtAddr(CODE), Cost::SingleStepped, LEA.to_vec()));
     }
 

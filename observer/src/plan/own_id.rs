@@ -1,0 +1,343 @@
+//! Where a task's id is when the task is born: in what is written to the id's place in the new cell, or in that place.
+//!
+//! Whoever takes the vtable's address writes it into a cell, and the id beside it; what is written there is the id by what
+//! the cell is. So a birth's own hit can tell the id, and none is needed where it was minted.
+//!
+//! Does not know: where ids come from.
+
+use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+
+use super::function::Function;
+use crate::model::{CellLayout, MintRegister, VirtAddr};
+use crate::runtime::BirthSite;
+use crate::symbols::{Image, decode};
+
+/// Registers that a called function may overwrite: all but rbx, rsp, rbp and r12 to r15.
+const LOST_IN_CALLS: [usize; 9] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
+
+/// What the way on from a birth does with the new cell.
+#[derive(Debug)]
+pub(super) struct Writing {
+    /// The instructions that follow the one that takes the vtable's address, as they run.
+    way: Vec<Instruction>,
+    cell: Cell,
+    /// Which of them writes the id, and from which register; `None` where that is not seen.
+    id: Option<(usize, usize)>,
+    layout: CellLayout,
+}
+
+impl Writing {
+    /// Follows the birth; `None` where the vtable's address is not seen to be written to a cell.
+    pub(super) fn of(image: &Image<'_>, function: &Function, birth: &BirthSite, layout: &CellLayout) -> Option<Self> {
+        let way: Vec<Instruction> = function.way(birth.at).map_while(|at| decode(image, at)).collect();
+        let cell = cell(&way, layout)?;
+        let id = id_in(&way, &cell, layout);
+        Some(Self { way, cell, id, layout: *layout })
+    }
+
+    /// Where the id is before the instruction at this place runs. `between` are the instructions that may run after it and before the
+    /// birth's own, by place, where it stands before that.
+    pub(super) fn id_at(&self, image: &Image<'_>, place: VirtAddr, between: &[VirtAddr]) -> Option<IdSpot> {
+        let (written, register) = self.id?;
+        let there = self.way.iter().position(|step| step.ip() == place.0);
+        let value = match there {
+            Some(n) if n > written => self.value_behind(self.way.get(written..n)?, register)?,
+            Some(n) => self.value_before(self.way.get(n..written)?, Value::In(register))?,
+            None => {
+                let value = self.value_before(self.way.get(..written)?, Value::In(register))?;
+                let steps = [place].iter().chain(between).map(|&at| decode(image, at)).collect::<Option<Vec<_>>>()?;
+                if steps.iter().any(|step| step.flow_control() == FlowControl::ConditionalBranch || is_jump(step)) {
+                    // Who takes which way is not known: it must be there on all of them.
+                    let kept = matches!(value, Value::In(register) if keep(&steps, register));
+                    kept.then_some(value)?
+                } else {
+                    self.value_before(&steps, value)?
+                }
+            }
+        };
+        value.spot()
+    }
+
+    /// Where what is here after these instructions was before them.
+    fn value_before(&self, steps: &[Instruction], mut value: Value) -> Option<Value> {
+        let mut factory = InstructionInfoFactory::new();
+        for step in steps.iter().rev() {
+            value = match value {
+                Value::In(register) if writes(&mut factory, step, register) => moved(step, register)?,
+                Value::At(base, _) if writes(&mut factory, step, base.number()) => return None,
+                Value::At(base, at) if self.may_overwrite(&mut factory, step, base, at) => return None,
+                unchanged => unchanged,
+            };
+        }
+        Some(value)
+    }
+
+    /// Where the id is after these, of which the first writes it to the cell.
+    fn value_behind(&self, steps: &[Instruction], register: usize) -> Option<Value> {
+        if keep(steps, register) {
+            return Some(Value::In(register));
+        }
+        let Cell { base, .. } = self.cell;
+        keep(steps, base.number()).then(|| Value::At(base, self.cell.place_of(self.layout.id)))
+    }
+
+    /// Whether the instruction may write to the word of the stack, or whatever it is, at this place. To the cell is not to it: nobody
+    /// else has that yet.
+    fn may_overwrite(&self, factory: &mut InstructionInfoFactory, step: &Instruction, base: Register, at: u64) -> bool {
+        if step.mnemonic() == Mnemonic::Call {
+            return true;
+        }
+        let used = factory.info(step).used_memory();
+        used.iter().filter(|used| is_written(used.access())).any(|used| {
+            let plain = used.index() == Register::None;
+            let apart = plain && used.base() == base && !overlap(used.displacement(), used.memory_size().size(), at);
+            let to_cell = plain && base != self.cell.base && used.base() == self.cell.base;
+            !apart && !to_cell
+        })
+    }
+}
+
+/// Where a task's id is at a birth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IdSpot {
+    /// It is in this register,
+    pub(super) register: MintRegister,
+    /// or where this is not 0 in the word of memory so many words, less one, from where the register points to.
+    pub(super) word: u8,
+}
+
+/// Where something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Value {
+    /// In the register with this number.
+    In(usize),
+    /// In memory, so far from what this register holds.
+    At(Register, u64),
+}
+
+impl Value {
+    /// As far as a cookie can say it.
+    fn spot(self) -> Option<IdSpot> {
+        let register = |number: usize| u8::try_from(number).ok().map(MintRegister);
+        match self {
+            Self::In(number) => Some(IdSpot { register: register(number)?, word: 0 }),
+            Self::At(base, offset) if offset.is_multiple_of(8) => {
+                let word = u8::try_from(offset / 8).ok()?.checked_add(1)?;
+                Some(IdSpot { register: register(base.number())?, word })
+            }
+            Self::At(..) => None,
+        }
+    }
+}
+
+/// From where the instruction that writes this register takes what it writes.
+fn moved(step: &Instruction, register: usize) -> Option<Value> {
+    let whole = step.mnemonic() == Mnemonic::Mov
+        && step.op0_kind() == OpKind::Register
+        && step.op0_register().is_gpr64()
+        && step.op0_register().number() == register;
+    match step.op1_kind() {
+        OpKind::Register if whole => Some(Value::In(step.op1_register().number())),
+        OpKind::Memory if whole && is_plain(step) => Some(Value::At(step.memory_base(), step.memory_displacement64())),
+        _ => None,
+    }
+}
+
+/// Whether the memory operand is a word so far from what a register holds, of the thread's ordinary memory.
+fn is_plain(step: &Instruction) -> bool {
+    step.memory_size().size() == 8
+        && step.memory_base().is_gpr64()
+        && step.memory_index() == Register::None
+        && step.segment_prefix() == Register::None
+}
+
+/// Whether so many bytes from there on are a part of the word that is here.
+fn overlap(start: u64, size: usize, word: u64) -> bool {
+    let ahead = word.wrapping_sub(start).cast_signed();
+    ahead > -8 && ahead < (size as i64).max(1)
+}
+
+fn is_jump(step: &Instruction) -> bool {
+    step.flow_control() == FlowControl::UnconditionalBranch
+}
+
+fn is_written(access: OpAccess) -> bool {
+    !matches!(access, OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess | OpAccess::None)
+}
+
+/// A cell that is being written: its header is so far from what this register holds.
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    base: Register,
+    offset: u64,
+}
+
+impl Cell {
+    /// How far from what the register holds the word at this offset of the cell is.
+    fn place_of(&self, offset: u32) -> u64 {
+        self.offset.wrapping_add(u64::from(offset))
+    }
+
+    /// Whether the instruction writes all of the word at this offset of the cell, and nothing else, from a register.
+    fn is_written_at(&self, step: &Instruction, offset: u32) -> bool {
+        step.mnemonic() == Mnemonic::Mov
+            && step.op0_kind() == OpKind::Memory
+            && step.op1_kind() == OpKind::Register
+            && is_plain(step)
+            && step.memory_base() == self.base
+            && step.memory_displacement64() == self.place_of(offset)
+    }
+
+    /// Whether the instruction writes a part of that word, at least.
+    fn is_touched_at(&self, factory: &mut InstructionInfoFactory, step: &Instruction, offset: u32) -> bool {
+        let used = factory.info(step).used_memory();
+        used.iter().filter(|used| is_written(used.access()) && used.base() == self.base).any(|used| {
+            used.index() != Register::None
+                || overlap(used.displacement(), used.memory_size().size(), self.place_of(offset))
+        })
+    }
+}
+
+/// The cell that the vtable's address is written to, which the way's first instruction takes or writes.
+fn cell(way: &[Instruction], layout: &CellLayout) -> Option<Cell> {
+    let first = way.first()?;
+    let is_store =
+        |step: &Instruction| step.mnemonic() == Mnemonic::Mov && step.op0_kind() == OpKind::Memory && is_plain(step);
+    let store = if first.op0_kind() == OpKind::Memory {
+        first
+    } else {
+        let vtable = first.op0_register().full_register();
+        let number = vtable.is_gpr64().then(|| vtable.number())?;
+        let stored = |step: &Instruction| step.op1_kind() == OpKind::Register && step.op1_register() == vtable;
+        let n = way.iter().skip(1).position(|step| is_store(step) && stored(step))? + 1;
+        keep(way.get(1..n)?, number).then(|| way.get(n))??
+    };
+    let offset = store.memory_displacement64().wrapping_sub(u64::from(layout.vtable));
+    is_store(store).then(|| Cell { base: store.memory_base(), offset })
+}
+
+/// The one instruction that writes the id to the cell, and the register that it is in; `None` where it is not seen, or where something
+/// else is written there besides.
+fn id_in(way: &[Instruction], cell: &Cell, layout: &CellLayout) -> Option<(usize, usize)> {
+    let base = cell.base.number();
+    let mut factory = InstructionInfoFactory::new();
+    let mut found = None;
+    for (n, step) in way.iter().enumerate() {
+        if cell.is_written_at(step, layout.id) && found.is_none() {
+            found = Some((n, step.op1_register().number()));
+        } else if found.is_some() && cell.is_touched_at(&mut factory, step, layout.id) {
+            return None;
+        }
+        // From here on it may be another place.
+        if writes(&mut factory, step, base) {
+            break;
+        }
+    }
+    found
+}
+
+/// Whether the register holds the same after all of these.
+fn keep(steps: &[Instruction], register: usize) -> bool {
+    let mut factory = InstructionInfoFactory::new();
+    steps.iter().all(|step| !writes(&mut factory, step, register))
+}
+
+/// Whether the instruction may change the register with this number.
+fn writes(factory: &mut InstructionInfoFactory, step: &Instruction, register: usize) -> bool {
+    if step.mnemonic() == Mnemonic::Call {
+        // Its return address is gone from the stack again when it returns.
+        return LOST_IN_CALLS.contains(&register);
+    }
+    let used = factory.info(step).used_registers();
+    used.iter().any(|used| {
+        used.register().is_gpr() && used.register().full_register().number() == register && is_written(used.access())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::function::Functions;
+    use crate::symbols::Boundary;
+    use crate::symbols::tiny::{CODE, DATA, Tiny};
+
+    const LEA: &[u8] = &[0x48, 0x8d, 0x05, 0, 0, 0, 0]; // lea rax, [rip+0]
+    const VTABLE: &[u8] = &[0x48, 0x89, 0x43, 0x10]; // mov [rbx+0x10], rax
+    const ID: &[u8] = &[0x48, 0x89, 0x4b, 0x28]; // mov [rbx+0x28], rcx
+    const CLEAR: &[u8] = &[0x31, 0xc9]; // xor ecx, ecx
+    const NOP: &[u8] = &[0x90];
+    const RET: &[u8] = &[0xc3];
+
+    fn spot(register: u8, word: u8) -> Option<IdSpot> {
+        Some(IdSpot { register: MintRegister(register), word })
+    }
+
+    /// Where the id is before the instruction with the number `place` in this code, whose birth has the number `birth`.
+    fn id_at(code: &[&[u8]], birth: usize, place: usize) -> Option<IdSpot> {
+        let at = |n: usize| VirtAddr(CODE + code[..n].concat().len() as u64);
+        let bytes = Tiny::new(&code.concat(), &[0; 8]).build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let function = Functions::new(&image).around(VirtAddr(CODE)).expect("a function");
+        let site = BirthSite { at: at(birth), vtable: VirtAddr(DATA), boundary: Boundary::FromFunctionStart };
+        let writing = Writing::of(&image, &function, &site, &CellLayout::sample())?;
+        let between: Vec<VirtAddr> = (place + 1..birth).map(at).collect();
+        writing.id_at(&image, at(place), &between)
+    }
+
+    #[test]
+    fn the_id_is_in_the_register_that_is_written_to_its_place() {
+        let code = [LEA, VTABLE, ID, NOP, RET];
+        for place in 0..code.len() {
+            assert_eq!(id_at(&code, 0, place), spot(1, 0), "{place}");
+        }
+        let far: &[u8] = &[0x48, 0x89, 0x4b, 0x30]; // mov [rbx+0x30], rcx
+        assert_eq!(id_at(&[LEA, VTABLE, far, RET], 0, 3), None, "which is not at another place");
+        assert_eq!(id_at(&[LEA, ID, NOP, RET], 0, 2), None, "nor in another object");
+    }
+
+    #[test]
+    fn behind_a_register_s_next_use_the_id_is_in_the_cell() {
+        let code = [LEA, VTABLE, ID, CLEAR, NOP, RET];
+        assert_eq!((id_at(&code, 0, 3), id_at(&code, 0, 4)), (spot(1, 0), spot(3, 6)));
+        let moved: &[u8] = &[0x48, 0x89, 0xd3]; // mov rbx, rdx
+        assert_eq!(id_at(&[LEA, VTABLE, ID, CLEAR, moved, NOP, RET], 0, 5), None, "as long as that is known");
+        let reused: &[u8] = &[0x0f, 0x11, 0x43, 0x20]; // movups [rbx+0x20], xmm0
+        assert_eq!(id_at(&[LEA, VTABLE, ID, NOP, reused, RET], 0, 3), None, "and holds nothing else later");
+    }
+
+    #[test]
+    fn before_it_is_written_the_id_is_where_it_is_taken_from() {
+        let copied: &[u8] = &[0x48, 0x89, 0xd1]; // mov rcx, rdx
+        assert_eq!(id_at(&[LEA, copied, VTABLE, ID, RET], 0, 0), spot(2, 0));
+        let loaded: &[u8] = &[0x48, 0x8b, 0x4c, 0x24, 0x18]; // mov rcx, [rsp+0x18]
+        assert_eq!(id_at(&[LEA, VTABLE, loaded, ID, RET], 0, 0), spot(4, 4));
+        assert_eq!(id_at(&[NOP, LEA, VTABLE, loaded, ID, RET], 1, 0), spot(4, 4));
+        let spilled: &[u8] = &[0x48, 0x89, 0x54, 0x24, 0x18]; // mov [rsp+0x18], rdx
+        assert_eq!(id_at(&[LEA, spilled, loaded, VTABLE, ID, RET], 0, 0), None, "unless it is put there meanwhile");
+        assert_eq!(id_at(&[LEA, VTABLE, CLEAR, ID, RET], 0, 0), None, "or made there");
+    }
+
+    #[test]
+    fn where_ways_part_the_id_must_stay_in_its_register_on_all_of_them() {
+        let over: &[u8] = &[0x74, 0x02]; // je over two bytes
+        assert_eq!(id_at(&[over, &[0x31, 0xd2], LEA, VTABLE, ID, RET], 2, 0), spot(1, 0), "xor edx, edx");
+        assert_eq!(id_at(&[over, CLEAR, LEA, VTABLE, ID, RET], 2, 0), None);
+    }
+
+    #[test]
+    fn a_call_loses_what_calls_may_lose() {
+        let bytes = Tiny::new(&[0xff, 0x15, 0, 0, 0, 0, 0xc3], &[0; 8]).build(); // call [rip+0]
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let call = decode(&image, VirtAddr(CODE)).expect("a call");
+        let kept = (0..16).filter(|&register| keep(&[call], register));
+        assert_eq!(Vec::from_iter(kept), [3, 4, 5, 12, 13, 14, 15]);
+    }
+
+    #[test]
+    fn an_address_that_is_only_passed_on_is_written_to_no_cell() {
+        let passed: &[u8] = &[0x48, 0x89, 0xc7]; // mov rdi, rax
+        assert_eq!(id_at(&[LEA, passed, RET], 0, 0), None);
+        let other: &[u8] = &[0x31, 0xc0]; // xor eax, eax
+        assert_eq!(id_at(&[LEA, other, VTABLE, ID, RET], 0, 3), None, "what is written there is not the address");
+    }
+}
