@@ -1,5 +1,7 @@
 //! The attach cookie: 64 bits that the kernel hands to a probe and that name the point it sits on.
 
+use crate::HEAD_WORDS;
+
 /// Which general register holds a freshly minted task id at a mint point, in x86-64 encoding order
 /// (0 rax, 1 rcx, 2 rdx, 3 rbx, 4 rsp, 5 rbp, 6 rsi, 7 rdi, 8 r8 .. 15 r15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +15,7 @@ pub struct Cookie {
     /// Index into slots, or [`Cookie::BY_PROCESS`].
     pub target: u16,
     /// Register to read where a task id is taken; at a birth that where the id is, or [`Cookie::NO_REGISTER`]; at a poll the word from the header on that tells one task from another
-    /// (its id, where the head holds it), 0 where none does; 0 elsewhere.
+    /// (its id, where the head holds it), 0 where none does; [`Cookie::RELEASES`] where a reference is let go of; 0 elsewhere.
     pub register: u8,
     /// Which word from the header on to report as `Record::far`; 0 for none: the head holds what is needed. At a birth the id is in
     /// the word of memory so many words, less one, from where the register points to; with 0 it is in the register itself.
@@ -23,10 +25,19 @@ pub struct Cookie {
 impl Cookie {
     /// As `register` at a birth: the id is the one that the thread minted last.
     pub const NO_REGISTER: u8 = u8::MAX;
+    /// As `register`: the function lets go of the reference that its caller has, come what may.
+    pub const RELEASES: u8 = u8::MAX - 1;
     /// As `point`: the probe sits at many points, and the address of each hit tells which.
     pub const BY_ADDRESS: u32 = u32::MAX;
     /// As `target`: the point is every process's, and the record's `tgid` tells whose hit it is.
     pub const BY_PROCESS: u16 = u16::MAX;
+
+    /// At a poll, the word from the header on that tells one task from another.
+    #[inline(always)]
+    pub const fn telling(self) -> Option<usize> {
+        let word = self.register as usize;
+        if word > 0 && word < HEAD_WORDS { Some(word) } else { None }
+    }
 
     /// As the kernel carries it.
     pub const fn to_u64(self) -> u64 {

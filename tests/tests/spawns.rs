@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use observer::model::{Caller, CopyEnd, Pid, SpawnSeen, Trigger, Untold, UnwindEnd, first_own};
-use observer::session::{Born, SpawnOptions, Spawns};
+use observer::session::{Born, Slow, SpawnOptions, Spawns};
 use observer::target::Process;
 use tests::chains::{self, Told};
 use tests::fixture::{Fixture, Scratch};
@@ -31,7 +31,9 @@ fn run(cell: &str) -> Run {
     assert_eq!(unsafe { libc::geteuid() }, 0, "live tests run as root: sudo, or `cargo xtask test`");
     let mut fixture = Fixture::start(cell, "chains", &[]);
     let process = Arc::new(Process::open(Pid(fixture.pid())).expect("it runs"));
-    let mut spawns = Spawns::start(&[process], &SpawnOptions::default(), &|_| ()).expect("its spawn sites are found");
+    // A debug build takes ids where the kernel must single-step.
+    let options = SpawnOptions { slow: Slow::Allowed, ..SpawnOptions::default() };
+    let mut spawns = Spawns::start(&[process], &options, &|_| ()).expect("its spawn sites are found");
     assert_eq!(spawns.missing(), []);
     fixture.release();
     let mut seen = Vec::new();
@@ -153,6 +155,17 @@ fn spawns_of_a_small_build_are_seen_with_their_makers() {
 #[test]
 fn spawns_of_a_debug_build_are_seen_with_their_makers() {
     check("newest-dev", true);
+}
+
+#[test]
+fn slow_places_tell_who_spawns_only_where_that_is_allowed() {
+    let fixture = Fixture::start("newest-dev", "chains", &[]);
+    let process = Arc::new(Process::open(Pid(fixture.pid())).expect("it runs"));
+    let spawns = Spawns::start(&[process], &SpawnOptions::default(), &|_| ()).expect("its image is analysed");
+    let [missing] = &spawns.missing()[..] else { panic!("one thing is missing: {:?}", spawns.missing()) };
+    assert!(missing.event == "spawns" && missing.reason.contains("--allow-slow"), "{missing:?}");
+    let points: usize = spawns.catalog().images().map(|image| image.points.len()).sum();
+    assert!(points == 0 && missing.reason.starts_with("1 of 1 places"), "{points} points, {missing:?}");
 }
 
 /// The whole zoo, where tasks end in every way and at once: what is said of a spawner is true, and it is said of every spawn that

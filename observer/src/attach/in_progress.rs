@@ -71,7 +71,8 @@ impl Probes {
         let all = self.object().quiet() == Quiet::Reported;
         kernel_maps::each(self.object().rows()?, |key, row: &OpenCall| {
             if row.record.entry.ts != 0 {
-                let will_be_reported = all || row.loud != 0 || Cookie::from_u64(row.record.cookie()).register == 0;
+                let will_be_reported =
+                    all || row.loud != 0 || Cookie::from_u64(row.record.cookie()).telling().is_none();
                 found.push(Amid { key, record: row.record, will_be_reported });
             }
         })

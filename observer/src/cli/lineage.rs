@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::session::{Bound, Options, Output, Slow, Work, trace};
+use crate::session::{Bound, Options, Output, Work, trace};
 use crate::sink::{Lineage, Lineages, Sink};
 
 use super::args::{Ps, Tier};
 use super::sampled::INTERVAL;
-use super::{Failure, Opened, manner, open};
+use super::{Failure, Opened, manner, open, slow};
 
 /// As the live stream has them.
 const RING_PAGES: usize = 1024;
@@ -27,7 +27,7 @@ pub(super) fn run(args: &Ps, what: Lineages) -> Result<ExitCode, Failure> {
     let options = Options {
         selection,
         events: Tier::Polls.events(),
-        slow: if args.lineage.allow_slow { Slow::Allowed } else { Slow::LeftOut },
+        slow: slow(args.lineage.allow_slow),
         sums: Some(INTERVAL),
         stacks: false,
         governed: None,

@@ -76,7 +76,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
     let options = Options {
         selection,
         events,
-        slow: if args.allow_slow { Slow::Allowed } else { Slow::LeftOut },
+        slow: slow(args.allow_slow),
         sums,
         stacks: args.stacks,
         governed,
@@ -120,6 +120,11 @@ fn run_dump(args: &Dump) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether hot points are planted where the kernel must single-step.
+fn slow(allowed: bool) -> Slow {
+    if allowed { Slow::Allowed } else { Slow::LeftOut }
+}
+
 fn run_sweep(args: &Sweep) -> Result<ExitCode, Failure> {
     let course = match &args.every {
         Some(step) => Course::Every { step: step.0, duration: args.duration.map(|duration| duration.0) },
@@ -133,6 +138,7 @@ fn run_sweep(args: &Sweep) -> Result<ExitCode, Failure> {
         warm_up: args.warm_up.0,
         waits: !args.no_waits,
         trace_spawns: args.trace_spawns,
+        slow: slow(args.allow_slow),
     };
     let found = sweep(&options, sites_output(&args.common, Shows::Findings)?)?;
     let fails = args.fail_on.as_ref().is_some_and(|list| list.0.iter().any(|verdict| found.contains(verdict)));

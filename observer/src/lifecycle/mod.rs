@@ -6,6 +6,7 @@
 mod resources;
 mod outcome;
 mod reconcile;
+mod slots;
 mod table;
 mod task;
 mod thread;

@@ -15,7 +15,7 @@
 use crate::model::{AsyncId, Event, EventKind, LiveTask, Ns, Outcome, ProcAddr, Resource, TargetId, TaskId, Tid};
 
 use super::resources::{Moment, Resources};
-use super::table::Key;
+use super::slots::Key;
 use super::task::Task;
 
 /// From a birth to the task's place in its list at most, a thread that is kept from running included.

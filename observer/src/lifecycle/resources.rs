@@ -12,7 +12,8 @@ use crate::model::{
 
 use super::Rules;
 use super::outcome::{Ending, Verdict, outcome};
-use super::table::{Key, Mint, Table};
+use super::slots::Key;
+use super::table::{Mint, Table};
 use super::task::Task;
 use super::thread::{Span, Thread};
 

@@ -4,16 +4,10 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::model::{AsyncId, ProcAddr, QuickMap, QuickSet, TaskId};
+use crate::model::{AsyncId, ProcAddr, QuickMap, QuickSet};
 
+use super::slots::{Key, Slots};
 use super::task::Task;
-
-/// A task's identity in its process. The id alone is not enough: two copies of tokio in one process count apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) vtable: ProcAddr,
-    pub(super) id: TaskId,
-}
 
 /// Where async ids come from: one for all processes of a session.
 #[derive(Clone, Debug, Default)]
@@ -31,9 +25,7 @@ impl Mint {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     mint: Mint,
-    tasks: QuickMap<AsyncId, Task>,
-    by_key: QuickMap<Key, AsyncId>,
-    by_header: QuickMap<ProcAddr, AsyncId>,
+    tasks: Slots,
     /// Births whose mint was not seen, oldest first, until the task's first sight gives them their id.
     unidentified: QuickMap<ProcAddr, VecDeque<AsyncId>>,
     /// Running at the attach, on a thread that the census could not tell.
@@ -50,11 +42,8 @@ impl Table {
     /// Takes a resource in and mints its id.
     pub(super) fn add(&mut self, task: Task) -> AsyncId {
         let id = self.mint.next();
-        match task.task_id() {
-            Some(task_id) => {
-                self.by_key.insert(Key { vtable: task.vtable, id: task_id }, id);
-            }
-            None => self.unidentified.entry(task.vtable).or_default().push_back(id),
+        if task.task_id().is_none() {
+            self.unidentified.entry(task.vtable).or_default().push_back(id);
         }
         self.tasks.insert(id, task);
         id
@@ -63,25 +52,23 @@ impl Table {
     /// This resource was led to by that one. A root that has ended still is one.
     pub(super) fn descend(&mut self, id: AsyncId, from: AsyncId) {
         let root = self.root(from);
-        if let Some(task) = self.tasks.get_mut(&id) {
+        if let Some(task) = self.tasks.get_mut(id) {
             task.descends(root, id);
         }
     }
 
     /// The root of a resource; its own of one that is not there.
     pub(super) fn root(&self, id: AsyncId) -> AsyncId {
-        self.tasks.get(&id).map_or(id, |task| task.root(id))
+        self.tasks.get(id).map_or(id, |task| task.root(id))
     }
 
     /// Ends a resource.
     pub(super) fn remove(&mut self, id: AsyncId) {
-        let Some(task) = self.tasks.remove(&id) else { return };
+        let Some(task) = self.tasks.remove(id) else { return };
         match task.task_id() {
             Some(task_id) => {
-                let key = Key { vtable: task.vtable, id: task_id };
-                self.by_key.remove(&key);
                 if let Some(buried) = &mut self.buried {
-                    buried.insert(key);
+                    buried.insert(Key { vtable: task.vtable, id: task_id });
                 }
             }
             None => {
@@ -90,48 +77,37 @@ impl Table {
                 }
             }
         }
-        if let Some(header) = task.header()
-            && self.by_header.get(&header) == Some(&id)
-        {
-            self.by_header.remove(&header);
-        }
         self.unplaced.remove(&id);
     }
 
     pub(super) fn get(&self, id: AsyncId) -> Option<&Task> {
-        self.tasks.get(&id)
+        self.tasks.get(id)
     }
 
     pub(super) fn get_mut(&mut self, id: AsyncId) -> Option<&mut Task> {
-        self.tasks.get_mut(&id)
+        self.tasks.get_mut(id)
     }
 
     pub(super) fn find(&self, key: &Key) -> Option<AsyncId> {
-        self.by_key.get(key).copied()
+        self.tasks.find(key)
     }
 
     /// Who was last seen at this header.
     pub(super) fn at(&self, header: ProcAddr) -> Option<AsyncId> {
-        self.by_header.get(&header).copied()
+        self.tasks.at(header)
     }
 
     /// Gives the oldest birth of this type that waits for its id this one.
     pub(super) fn identify(&mut self, key: &Key) -> Option<AsyncId> {
         let id = self.unidentified.get_mut(&key.vtable)?.pop_front()?;
-        if let Some(task) = self.tasks.get_mut(&id) {
-            task.identify(key.id);
-        }
-        self.by_key.insert(*key, id);
+        self.tasks.identify(id, key.id);
         Some(id)
     }
 
     /// The resource is at this header. Gives another one that was there and so must be gone.
     pub(super) fn settle(&mut self, id: AsyncId, header: ProcAddr) -> Option<AsyncId> {
         self.unplaced.remove(&id);
-        if let Some(task) = self.tasks.get_mut(&id) {
-            task.place(header);
-        }
-        self.by_header.insert(header, id).filter(|other| *other != id)
+        self.tasks.place(id, header)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -139,7 +115,7 @@ impl Table {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (AsyncId, &Task)> {
-        self.tasks.iter().map(|(id, task)| (*id, task))
+        self.tasks.iter()
     }
 
     /// Notes that this one was running at the attach, nobody knows where.

@@ -4,7 +4,7 @@
 //! Does not know: how the points were found.
 
 use super::roles::Roles;
-use super::slow::{Slow, leave_out};
+use super::slow::{Slow, leave_out, leave_out_spawns};
 use crate::model::{AttachPoint, EventSet, IdPlaces, ImagePlan, Missing, PanicPlaces, Role, TaskType, Unprobed};
 
 /// What the wanted events need of an image.
@@ -28,9 +28,13 @@ pub fn choose(plan: &ImagePlan, types: &[TaskType], wanted: EventSet, slow: Slow
 }
 
 /// Chooses the points that tell who spawns: one wherever a task takes its id, and nothing else.
-pub fn choose_spawns(plan: &ImagePlan) -> Chosen {
-    let points = plan.points.iter().filter(|point| point.role == Role::Spawn).cloned().collect();
-    Chosen { points, missing: missing_spawns(plan) }
+pub fn choose_spawns(plan: &ImagePlan, slow: Slow) -> Chosen {
+    let mut points = plan.points.iter().filter(|point| point.role == Role::Spawn).cloned().collect();
+    let mut missing = missing_spawns(plan);
+    if slow == Slow::LeftOut {
+        missing.extend(leave_out_spawns(&mut points));
+    }
+    Chosen { points, missing }
 }
 
 /// Whether the wanted events need the polls to be watched: without that no trigger is known.

@@ -291,14 +291,14 @@ mod tests {
         with_own(|image, mut runtime| {
             let IdCounter::At(counter) = runtime.ids else { panic!("{:?}", runtime.ids) };
             let mints = runtime.mints.iter().filter(|mint| mint.counter == counter).count();
-            let Chosen { points, missing } = choose_spawns(&plan(image, &runtime));
+            let Chosen { points, missing } = choose_spawns(&plan(image, &runtime), Slow::Allowed);
             assert_eq!((points.len(), missing), (mints, vec![]));
             assert!(points.iter().all(|p| p.role == Role::Spawn && p.register.is_some() && p.vtable.is_none()));
             let places: HashSet<VirtAddr> = points.iter().map(|p| p.at).collect();
             assert_eq!(places.len(), mints, "each at a place of its own");
             for (ids, word) in [(IdCounter::NotFound, "not found"), (IdCounter::Several(2), "2 counters")] {
                 runtime.ids = ids;
-                let Chosen { points, missing } = choose_spawns(&plan(image, &runtime));
+                let Chosen { points, missing } = choose_spawns(&plan(image, &runtime), Slow::Allowed);
                 assert_eq!(points, []);
                 let [crate::model::Missing { event: "spawns", reason }] = &missing[..] else {
                     panic!("one thing is missing")

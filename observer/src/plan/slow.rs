@@ -34,8 +34,7 @@ const PACES: [(Role, Pace, bool); 9] = [
     (Role::Poll, Pace::EachPoll, true),
     (Role::Mint, Pace::EachSpawn, true),
     (Role::Birth, Pace::EachSpawn, true),
-    // Planted only for who asks for spawners, and is told there what it costs.
-    (Role::Spawn, Pace::EachSpawn, false),
+    (Role::Spawn, Pace::EachSpawn, true),
     (Role::DropJoinHandle, Pace::EachSpawn, false),
     (Role::Shutdown, Pace::Seldom, false),
     (Role::DropAbortHandle, Pace::Seldom, false),
@@ -93,6 +92,19 @@ pub(super) fn leave_out(points: &mut Vec<AttachPoint>, types: &[TaskType], wante
         report_first_polls(points, types, mints > 0);
     }
     missing
+}
+
+/// Takes hot and slow points out that tell who spawns, and says so. Each of them stands for itself: what is spawned elsewhere is told as before.
+pub(super) fn leave_out_spawns(points: &mut Vec<AttachPoint>) -> Option<Missing> {
+    let all = points.len();
+    points.retain(|point| !is_hot_and_slow(point));
+    let slow = all - points.len();
+    (slow > 0).then(|| Missing {
+        event: "spawns",
+        reason: format!(
+            "{slow} of {all} places where task ids are taken {STEPPED}: who spawns there is not told; --allow-slow plants them"
+        ),
+    })
 }
 
 /// Who is not seen born with an id is met at a poll: none of those may go unsaid.
@@ -203,6 +215,16 @@ mod tests {
         points.push(AttachPoint { cost: Cost::SingleStepped, ..AttachPoint::sample(Role::DropAbortHandle) });
         assert_eq!(leave_out(&mut points, &types, EventSet::ALL), []);
         assert_eq!(points.len(), 4);
+    }
+
+    #[test]
+    fn of_the_places_that_tell_who_spawns_only_the_slow_ones_are_left_out() {
+        let spawn = |at, cost| AttachPoint { at: VirtAddr(at), cost, ..AttachPoint::sample(Role::Spawn) };
+        let mut points = vec![spawn(1, Cost::Emulated), spawn(2, Cost::SingleStepped), spawn(3, Cost::Emulated)];
+        let missing = leave_out_spawns(&mut points).expect("it is said");
+        assert_eq!(left(&points), [(Role::Spawn, 1, 0), (Role::Spawn, 3, 0)]);
+        assert!(missing.reason.starts_with("1 of 3") && missing.reason.contains("--allow-slow"), "{missing:?}");
+        assert_eq!(leave_out_spawns(&mut points), None);
     }
 
     #[test]

@@ -153,7 +153,7 @@ fn verified_points(
     candidates: &mut [Candidate<'_>],
 ) -> Result<Option<Vec<AttachPoint>>, SessionError> {
     let Chosen { mut points, missing } = match looking.spawners {
-        true => choose_spawns(&facts.plan),
+        true => choose_spawns(&facts.plan, looking.slow),
         false => choose(&facts.plan, &facts.types, looking.events, looking.slow),
     };
     // Where nothing was planned, what is missing says why.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::census::Waits;
 use crate::model::{Ns, Pid, Site};
+use crate::plan::Slow;
 use crate::sink::{News, Report, SpawnsWatched};
 use crate::target::monotonic_now;
 use crate::verdict::{Finding, Rules, Verdict};
@@ -39,6 +40,8 @@ pub struct SweepOptions {
     pub waits: bool,
     /// Probes where ids are taken tell where tasks born from now on come from.
     pub trace_spawns: bool,
+    /// What becomes of those of them where the kernel must single-step the instruction.
+    pub slow: Slow,
 }
 
 /// When readings are taken.
@@ -66,7 +69,7 @@ pub fn sweep(options: &SweepOptions, output: SitesOutput) -> Result<Found, Sessi
     let say = progress(options.inspection.verbosity);
     keep(if options.trace_spawns { Stage::Attaching } else { Stage::Reading }, &say);
     let mut inspection = Inspection::open(&options.inspection, &say, output, options.samples)?;
-    let spawns = if options.trace_spawns { Some(watch(&mut inspection, &say)?) } else { None };
+    let spawns = if options.trace_spawns { Some(watch(&mut inspection, options.slow, &say)?) } else { None };
     let mut sweeping = Sweeping {
         options,
         inspection,
@@ -265,9 +268,10 @@ impl Sweeping<'_> {
 }
 
 /// Puts probes where tasks of the processes take their ids.
-fn watch(inspection: &mut Inspection<'_>, say: &dyn Fn(u8, &str)) -> Result<Watching, SessionError> {
+fn watch(inspection: &mut Inspection<'_>, slow: Slow, say: &dyn Fn(u8, &str)) -> Result<Watching, SessionError> {
     let processes: Vec<_> = inspection.targets.iter().map(|target| Arc::clone(&target.process)).collect();
-    let spawns = Spawns::of_images(&processes, &SpawnOptions::default(), &mut inspection.images)?;
+    let spawns =
+        Spawns::of_images(&processes, &SpawnOptions { slow, ..SpawnOptions::default() }, &mut inspection.images)?;
     // The thread that reads the rings takes over what this one has.
     keep(Stage::Attached(spawns.mechanism()), say);
     let points: usize = spawns.catalog().images().map(|image| image.points.len()).sum();

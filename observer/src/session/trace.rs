@@ -179,7 +179,8 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
 
 /// Probes where the tasks of these processes take their ids, for the stacks that they are spawned through.
 fn spawns(options: &Options, processes: &[Arc<Process>], images: &mut Images<'_>) -> Result<Spawns, SessionError> {
-    let wanted = SpawnOptions { mechanism: options.mechanism, caps: LongStacks::caps(), ..SpawnOptions::default() };
+    let (mechanism, slow) = (options.mechanism, options.slow);
+    let wanted = SpawnOptions { mechanism, slow, caps: LongStacks::caps(), ..SpawnOptions::default() };
     Spawns::of_images(processes, &wanted, images)
 }
 
@@ -188,6 +189,8 @@ fn quiet(options: &Options) -> Quiet {
     match options.events {
         _ if options.governed.is_some_and(|governed| governed.top == Tier::Full) => Quiet::Governed,
         _ if options.sums.is_some() => Quiet::Summed,
+        // None is seen, so that births need not make any loud.
+        events if !watches_polls(events) => Quiet::Reported,
         EventSet { before: false, after: false, .. } => Quiet::Unsaid,
         _ => Quiet::Reported,
     }

@@ -149,6 +149,10 @@ pub(in crate::cli) struct Sweep {
     #[arg(long)]
     pub(in crate::cli) trace_spawns: bool,
 
+    /// With --trace-spawns: put probes also where the kernel must single-step the instruction: see trace
+    #[arg(long, requires = "trace_spawns")]
+    pub(in crate::cli) allow_slow: bool,
+
     /// Exit with 10 if one of these was found: stuck,leaking,suspect
     #[arg(long, value_name = "LIST")]
     pub(in crate::cli) fail_on: Option<VerdictList>,

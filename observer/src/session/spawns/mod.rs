@@ -49,12 +49,14 @@ pub struct SpawnOptions {
     pub ring_pages: usize,
     /// How much is kept.
     pub caps: Caps,
+    /// What becomes of places where the kernel must single-step the instruction.
+    pub slow: Slow,
 }
 
 impl Default for SpawnOptions {
     /// Room for 512 spawns a CPU between two looks, with pages of 4 KiB.
     fn default() -> Self {
-        Self { mechanism: None, ring_pages: 2048, caps: Caps::default() }
+        Self { mechanism: None, ring_pages: 2048, caps: Caps::default(), slow: Slow::LeftOut }
     }
 }
 
@@ -121,7 +123,7 @@ impl Spawns {
     ) -> Result<Self, SessionError> {
         let events = EventSet::NONE;
         let Setup { catalog, attachments, targets, mut polls } =
-            set_up(processes, images, Looking { events, slow: Slow::Allowed, spawners: true })?;
+            set_up(processes, images, Looking { events, slow: options.slow, spawners: true })?;
         let targets = processes.iter().zip(targets).map(|(process, target)| {
             let polls = polls.remove(&target).unwrap_or_default();
             let mut code = Code::new(Arc::clone(process), images.names().clone());

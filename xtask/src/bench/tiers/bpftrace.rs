@@ -1,20 +1,63 @@
-//! bpftrace doing the same job: entry and return of every poll function, polls counted by task, durations in a histogram.
+//! bpftrace doing the same job: at entry and return of every poll function.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 
 use super::points::FileOffset;
 use super::process::Pid;
-use super::watcher::{Ending, Peer};
+use super::watcher::{Ended, Ending, Peer, Watcher};
 
 /// What a machine without it should do.
 pub(super) const INSTALL: &str = "apt-get install bpftrace";
 /// It counts by task: more than any load has at a time, and than the addresses that tasks of the loads had one after the other.
 const TASKS: &str = "1100000";
+
+/// What it is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Job {
+    /// Polls counted by task, the time of all in one histogram: the least that says something.
+    Counts,
+    /// What the tier `polls` tells: of each task how many, how long together, the longest, and a histogram.
+    Sums,
+    /// What the tier `full` tells of polls: each entry and each return, with its time, thread and task.
+    Events,
+}
+
+impl Job {
+    /// What is done at the entry and at the return.
+    fn actions(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Counts => (
+                "@start[tid] = nsecs; @count[arg0] = count();",
+                "@dur = hist(nsecs - @start[tid]); delete(@start[tid]);",
+            ),
+            Self::Sums => (
+                "@start[tid] = nsecs; @task[tid] = arg0;",
+                "$d = nsecs - @start[tid]; $t = @task[tid]; @polls[$t] = count(); @busy[$t] = sum($d); @longest[$t] = max($d); \
+                 @dur[$t] = hist($d); delete(@start[tid]); delete(@task[tid]);",
+            ),
+            Self::Events => (
+                r#"@start[tid] = arg0; printf("%lld %d B %lx\n", nsecs, tid, arg0);"#,
+                r#"printf("%lld %d A %lx\n", nsecs, tid, @start[tid]); delete(@start[tid]);"#,
+            ),
+        }
+    }
+
+    /// What the table says of it.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Counts => "polls counted by task, the time of all in one histogram",
+            Self::Sums => "of each task count, sum, longest and histogram, as `polls` tells",
+            Self::Events => "each entry and return printed with time, thread and task, as `full` tells of polls",
+        }
+    }
+}
 
 /// The version that is here.
 pub(super) fn version() -> Option<String> {
@@ -23,32 +66,56 @@ pub(super) fn version() -> Option<String> {
 }
 
 /// Attaches it to a process of this program.
-pub(super) fn attach(target: Pid, program: &Path, functions: &BTreeSet<FileOffset>) -> Result<Peer> {
+pub(super) fn attach(job: Job, target: Pid, program: &Path, functions: &BTreeSet<FileOffset>) -> Result<Tracing> {
     let mut command = Command::new("bpftrace");
     // A program without symbols has no boundaries that it could check: where functions begin we know.
-    command.args(["--unsafe", "-p", &target.0.to_string(), "-e", &script(program, functions)]);
-    command.env("BPFTRACE_MAP_KEYS_MAX", TASKS).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(["--unsafe", "-p", &target.0.to_string(), "-e", &script(job, program, functions)]);
+    command.env("BPFTRACE_MAP_KEYS_MAX", TASKS).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Ending(command.spawn().context("starting bpftrace")?);
     let says = child.0.stdout.take().context("is piped")?;
-    Peer::attached("bpftrace", child, says, |line| line.trim() == READY)
+    let complaints = child.0.stderr.take().context("is piped")?;
+    let lost = std::thread::spawn(move || lost(complaints));
+    Ok(Tracing { peer: Peer::attached("bpftrace", child, says, |line| line.trim() == READY)?, lost })
+}
+
+/// It, attached.
+pub(super) struct Tracing {
+    peer: Peer,
+    lost: JoinHandle<u64>,
+}
+
+impl Watcher for Tracing {
+    fn pid(&self) -> Pid {
+        self.peer.pid()
+    }
+
+    fn end(self: Box<Self>) -> Result<Ended> {
+        let Self { peer, lost } = *self;
+        let ended = Box::new(peer).end()?;
+        let lost = lost.join().map_err(|_| anyhow::anyhow!("what bpftrace complained of was not read"))?;
+        Ok(Ended { lost: Some(lost), ..ended })
+    }
+}
+
+/// What it says that it lost, in all.
+fn lost(complaints: impl Read) -> u64 {
+    let lines = BufReader::new(complaints).lines().map_while(Result::ok);
+    lines.filter_map(|line| line.strip_prefix("Lost ")?.split(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 const READY: &str = "attached";
 
 /// The program in bpftrace's language. Of a program without symbols it takes the number for a place in the file.
-fn script(program: &Path, functions: &BTreeSet<FileOffset>) -> String {
+fn script(job: Job, program: &Path, functions: &BTreeSet<FileOffset>) -> String {
     let places = |kind: &str| {
         let places: Vec<String> = functions.iter().map(|at| format!("{kind}:{}:{}", program.display(), at.0)).collect();
         places.join(",")
     };
     let mut script = format!("BEGIN {{ printf(\"{READY}\\n\"); }}\n");
     // Infallible: a String takes all.
-    let _ = writeln!(script, "{} {{ @start[tid] = nsecs; @count[arg0] = count(); }}", places("uprobe"));
-    let _ = writeln!(
-        script,
-        "{} /@start[tid]/ {{ @dur = hist(nsecs - @start[tid]); delete(@start[tid]); }}",
-        places("uretprobe")
-    );
+    let (enter, leave) = job.actions();
+    let _ = writeln!(script, "{} {{ {enter} }}", places("uprobe"));
+    let _ = writeln!(script, "{} /@start[tid]/ {{ {leave} }}", places("uretprobe"));
     script
 }
 
@@ -59,11 +126,16 @@ mod tests {
     #[test]
     fn every_poll_function_is_entered_and_returned_from() {
         let functions = [FileOffset(16), FileOffset(32)].into_iter().collect();
-        let script = script(Path::new("/p"), &functions);
+        let script = script(Job::Counts, Path::new("/p"), &functions);
         assert!(
             script.contains("uprobe:/p:16,uprobe:/p:32 { @start[tid] = nsecs; @count[arg0] = count(); }"),
             "{script}"
         );
         assert!(script.contains("uretprobe:/p:16,uretprobe:/p:32 /@start[tid]/"), "{script}");
+    }
+
+    #[test]
+    fn what_it_lost_is_added_up() {
+        assert_eq!(lost("Lost 12 events\nWARNING: no\nLost 30 events\n".as_bytes()), 42);
     }
 }

@@ -171,7 +171,7 @@ impl Measured {
 /// Where the poll functions of the loads stand, if anybody wants to be told.
 fn poll_functions(root: &Path, rows: &[Measured], loads: &[Load]) -> Result<PollFunctions> {
     let mut functions = PollFunctions::new();
-    if rows.iter().any(|measured| matches!(measured.who, Presence::Bpftrace(_))) {
+    if rows.iter().any(|measured| matches!(measured.who, Presence::Bpftrace(..))) {
         for &load in loads {
             let target = Steered::start(root, load)?;
             functions.insert(load, points::poll_functions(root, target.pid())?);

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use super::bpftrace::Job;
 use super::rebuilt::Rebuilt;
 use super::row::How;
 use super::{bpftrace, strace};
@@ -17,8 +18,8 @@ pub(super) enum Presence {
     Bare,
     /// Our binary with these arguments.
     Ours(&'static [&'static str]),
-    /// bpftrace of this version.
-    Bpftrace(String),
+    /// bpftrace, what it is told to do, and its version.
+    Bpftrace(Job, String),
     /// strace of this version.
     Strace(String),
     /// A rebuilt program, with or without a client.
@@ -33,7 +34,9 @@ impl Presence {
         Ok(match how {
             How::Bare => Self::Bare,
             How::Ours(lines) => ours(root, lines)?,
-            How::Bpftrace => installed(bpftrace::version().map(Self::Bpftrace), bpftrace::INSTALL),
+            How::Bpftrace(job) => {
+                installed(bpftrace::version().map(|version| Self::Bpftrace(job, version)), bpftrace::INSTALL)
+            }
             How::Strace => installed(strace::version().map(Self::Strace), strace::INSTALL),
             How::Console { client } => rebuilt(root, Rebuilt::Console, client),
             How::Dial9 => rebuilt(root, Rebuilt::Dial9, false),
@@ -46,10 +49,8 @@ impl Presence {
         match self {
             Self::Bare => "nobody looks".to_owned(),
             Self::Ours(line) => format!("`async-observer {}`", line.join(" ")),
-            Self::Bpftrace(version) => {
-                format!(
-                    "{version}: entry and return of the same poll functions, `@start[tid]`, `@count[arg0]`, `@dur` as a histogram"
-                )
+            Self::Bpftrace(job, version) => {
+                format!("{version}: entry and return of the same poll functions, {}", job.text())
             }
             Self::Strace(version) => format!("{version}: `strace -c -f -p PID`"),
             Self::Rebuilt { peer, client: false } => peer.text().to_owned(),

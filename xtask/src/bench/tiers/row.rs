@@ -1,5 +1,7 @@
 //! Who looks at the loads: one row of the table each. A tier or a peer is added here, and nowhere else.
 
+use super::bpftrace::Job;
+
 /// A row.
 pub(super) struct Row {
     /// What the table and the goals call it.
@@ -22,8 +24,8 @@ pub(super) enum How {
     Bare,
     /// Our own binary: the first of these command lines that it accepts. What is older stands last.
     Ours(&'static [&'static [&'static str]]),
-    /// bpftrace: entry and return of every poll function, counts and durations per task.
-    Bpftrace,
+    /// bpftrace: entry and return of every poll function.
+    Bpftrace(Job),
     /// strace, which stops the process at every system call: a mark on the scale.
     Strace,
     /// tokio-console's subscriber, in a rebuilt program, with or without a client that listens.
@@ -44,7 +46,9 @@ pub(super) const SAMPLED: &str = "sampled";
 pub(super) const LIFECYCLE: &str = "lifecycle";
 pub(super) const POLLS: &str = "polls";
 pub(super) const FULL: &str = "full";
-pub(super) const BPFTRACE: &str = "bpftrace";
+
+pub(super) const BPFTRACE_SUMS: &str = "bpftrace, sums by task";
+pub(super) const BPFTRACE_EVENTS: &str = "bpftrace, every event";
 pub(super) const CONSOLE: &str = "console-subscriber";
 
 /// All of them, in the table's order.
@@ -61,7 +65,9 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row { name: POLLS, how: How::Ours(&[&["trace", "--tier", "polls"]]) },
     Row { name: FULL, how: How::Ours(&[&["trace", "--tier", "full"], &["trace"]]) },
-    Row { name: BPFTRACE, how: How::Bpftrace },
+    Row { name: "bpftrace, counts", how: How::Bpftrace(Job::Counts) },
+    Row { name: BPFTRACE_SUMS, how: How::Bpftrace(Job::Sums) },
+    Row { name: BPFTRACE_EVENTS, how: How::Bpftrace(Job::Events) },
     Row { name: CONSOLE, how: How::Console { client: false } },
     Row { name: "console-subscriber, a client", how: How::Console { client: true } },
     Row { name: "dial9", how: How::Dial9 },

@@ -65,9 +65,9 @@ pub(super) fn take(root: &Path, who: &Presence, load: Load, functions: &PollFunc
         Ok(match who {
             Presence::Bare | Presence::Missing(_) | Presence::Rebuilt { client: false, .. } => None,
             Presence::Ours(arguments) => Some(Box::new(Ours::attach(root, pid, arguments)?)),
-            Presence::Bpftrace(_) => {
+            Presence::Bpftrace(job, _) => {
                 let functions = functions.get(&load).context("its poll functions are known")?;
-                Some(Box::new(bpftrace::attach(pid, &load.program(root), functions)?))
+                Some(Box::new(bpftrace::attach(*job, pid, &load.program(root), functions)?))
             }
             Presence::Strace(_) => Some(Box::new(strace::attach(pid)?)),
             Presence::Rebuilt { client: true, .. } => Some(Box::new(Client::attach(root, port)?)),
