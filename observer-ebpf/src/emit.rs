@@ -67,7 +67,20 @@ impl Hit {
             return None;
         }
         maps::count(counter);
-        Some(Self {
+        Some(Self::uncounted(ctx, regs, pid_tgid))
+    }
+
+    /// A hit of the observer itself, whoever is to be reported.
+    #[inline(always)]
+    pub fn of_own<C: EbpfContext>(ctx: &C, regs: *const pt_regs) -> Self {
+        let pid_tgid = bpf_get_current_pid_tgid();
+        maps::count(Counter::Hits);
+        Self::uncounted(ctx, regs, pid_tgid)
+    }
+
+    #[inline(always)]
+    fn uncounted<C: EbpfContext>(ctx: &C, regs: *const pt_regs, pid_tgid: u64) -> Self {
+        Self {
             ts: 0,
             // SAFETY: the program's own context.
             cookie: unsafe { bpf_get_attach_cookie(ctx.as_ptr()) },
@@ -76,7 +89,7 @@ impl Hit {
             pid_tgid,
             // SAFETY: the program's own context, which is the registers.
             sp: unsafe { (*regs).rsp },
-        })
+        }
     }
 
     /// The same hit, with the time now. A program can be preempted between its first instruction and its reading of

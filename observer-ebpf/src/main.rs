@@ -18,6 +18,7 @@ mod maps;
 mod nothing;
 mod open_calls;
 mod panic;
+mod pretend;
 mod quiet;
 mod rows;
 mod spawn;

@@ -162,7 +162,7 @@ fn slow_places_tell_who_spawns_only_where_that_is_allowed() {
     let fixture = Fixture::start("newest-dev", "chains", &[]);
     let process = Arc::new(Process::open(Pid(fixture.pid())).expect("it runs"));
     let spawns = Spawns::start(&[process], &SpawnOptions::default(), &|_| ()).expect("its image is analysed");
-    let [missing] = &spawns.missing()[..] else { panic!("one thing is missing: {:?}", spawns.missing()) };
+    let [missing] = spawns.missing() else { panic!("one thing is missing: {:?}", spawns.missing()) };
     assert!(missing.event == "spawns" && missing.reason.contains("--allow-slow"), "{missing:?}");
     let points: usize = spawns.catalog().images().map(|image| image.points.len()).sum();
     assert!(points == 0 && missing.reason.starts_with("1 of 1 places"), "{points} points, {missing:?}");

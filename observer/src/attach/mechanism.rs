@@ -2,7 +2,6 @@
 //!
 //! Does not know the points of a session.
 
-use std::arch::naked_asm;
 use std::collections::HashMap;
 use std::fs;
 use std::hint::black_box;
@@ -10,7 +9,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread;
-use std::time::Instant;
 
 use observer_common::{Counter, MintRegister};
 
@@ -18,6 +16,7 @@ use super::AttachError;
 use super::kernel::AttachedBy;
 use super::links::{Links, Way};
 use super::object::{Bound, Object};
+use super::price::Price;
 use super::sites::{ImageRequest, Scope};
 use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, Program, Role, VirtAddr};
 
@@ -56,8 +55,8 @@ pub(super) enum Trial {
         /// What it was tried with. Taking it out waits for the kernel, as long as all that is done before the first event: so
         /// that is left for the end.
         links: Links,
-        /// What a hit costs whose program does nothing, nanoseconds.
-        hit_ns: f64,
+        /// What hits cost.
+        price: Price,
     },
     /// The kernel has none of it, or one that misses the threads beside the first (6.6 to 6.9, before the repair).
     Lacks(io::Error),
@@ -90,16 +89,16 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
     if thread::spawn(|| trodden(1)).join().is_err() || hits()? == before {
         return Ok(Trial::Lacks(io::Error::from_raw_os_error(libc::ENODEV)));
     }
-    let (idle, hit_ns) = price(&bound, pushing, CALLS)?;
-    let links = Links::together([links, idle]);
+    let (priced, price) = Price::find_out(object, &bound)?;
+    let links = Links::together([links, priced]);
     Ok(match try_session(&bound, &own)? {
         Some((program, link)) => {
             programs.insert(Program::Enter, program);
-            Trial::Works { programs, sessions: true, links: Links::together([links, link]), hit_ns }
+            Trial::Works { programs, sessions: true, links: Links::together([links, link]), price }
         }
         None => {
             programs.extend(bound.load(AttachedBy::Multi, is_of_calls)?);
-            Trial::Works { programs, sessions: false, links, hit_ns }
+            Trial::Works { programs, sessions: false, links, price }
         }
     })
 }
@@ -117,49 +116,8 @@ fn try_session(bound: &Bound<'_>, own: &OwnPlace) -> Result<Option<(OwnedFd, Lin
     }
 }
 
-/// What a hit costs here whose instruction the kernel must single-step, and whose program does nothing, nanoseconds.
-pub(super) fn price_of_stepping(object: &Object) -> Result<f64, AttachError> {
-    Ok(price(&object.bind()?, moving, FEW_CALLS)?.1)
-}
-
-/// What a hit of this function costs, a naked one of ours, if the program does nothing. It was never seen to differ from a
-/// target's by more than the noise: it is the same trap, into the same kernel.
-fn price(bound: &Bound<'_>, priced: extern "C" fn(), calls: u64) -> Result<(Links, f64), AttachError> {
-    let program = bound.load_idle(AttachedBy::Multi)?;
-    let own = own_file("/proc/self/exe", priced as *const () as usize)?;
-    let point = own_point(own.offset);
-    let request = request(&own, &point);
-    let links = Links::attach(&HashMap::from([(Program::Mint, program)]), &Way::Multi { sessions: false }, &[request])?;
-    let batch = || {
-        let began = Instant::now();
-        (0..calls).for_each(|_| priced());
-        began.elapsed().as_nanos() as f64 / calls as f64
-    };
-    // The least of them: whatever else happens in a batch makes it longer.
-    Ok((links, (0..BATCHES).map(|_| batch()).fold(f64::INFINITY, f64::min)))
-}
-
-/// Batches of calls that are timed, and calls in each: half a millisecond in all.
-const BATCHES: u32 = 8;
-const CALLS: u64 = 128;
-/// Where each costs tens of times as much.
-const FEW_CALLS: u64 = 16;
-
-/// The function whose probe is timed. Its first instruction is one that the kernel emulates, as most probed ones are: what the
-/// compiler begins a function with may be single-stepped, which costs many times as much.
-#[unsafe(naked)]
-extern "C" fn pushing() {
-    naked_asm!(".cfi_startproc", "push rbp", "pop rbp", "ret", ".cfi_endproc")
-}
-
-/// Another, whose first instruction is one that the kernel must single-step.
-#[unsafe(naked)]
-extern "C" fn moving() {
-    naked_asm!(".cfi_startproc", "mov rax, rdi", "ret", ".cfi_endproc")
-}
-
 /// A point at a place of this process. A mint writes no record: nothing of the trial is seen but its hit in the counter.
-fn own_point(offset: FileOffset) -> AttachPoint {
+pub(super) fn own_point(offset: FileOffset) -> AttachPoint {
     AttachPoint {
         role: Role::Mint,
         at: VirtAddr(0),
@@ -173,7 +131,7 @@ fn own_point(offset: FileOffset) -> AttachPoint {
     }
 }
 
-fn request<'a>(own: &OwnPlace, point: &'a AttachPoint) -> ImageRequest<'a> {
+pub(super) fn request<'a>(own: &OwnPlace, point: &'a AttachPoint) -> ImageRequest<'a> {
     ImageRequest {
         scope: Scope::Process { pid: Pid(std::process::id()), target: 0 },
         path: Path::new(own.path),

@@ -249,9 +249,9 @@ impl Bound<'_> {
         programs.map(|program| Ok((program, load(&self.bound, name(program, work, calls), by)?))).collect()
     }
 
-    /// Loads the program that does nothing.
-    pub(super) fn load_idle(&self, by: AttachedBy) -> Result<OwnedFd, AttachError> {
-        load(&self.bound, name(Program::Mint, Work::Nothing, self.object.calls), by)
+    /// Loads a program whose hits are to be priced.
+    pub(super) fn load_pretence(&self, pretence: Pretence, by: AttachedBy) -> Result<OwnedFd, AttachError> {
+        load(&self.bound, pretence.name(), by)
     }
 
     /// Loads the one program for both moments of a call; `None` where it is not wanted, or where the kernel has no such
@@ -278,6 +278,28 @@ fn load(object: &aya_obj::Object, name: &'static str, by: AttachedBy) -> Result<
             AttachError::refused("load programs", rejected.source)
         }
     })
+}
+
+/// A program for pricing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pretence {
+    /// It does nothing.
+    Nothing,
+    /// It does what ours do.
+    Work,
+    /// And writes a record.
+    WorkAndRecord,
+}
+
+impl Pretence {
+    /// What the kernel side calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Work => "pretend",
+            Self::WorkAndRecord => "pretend_and_write",
+        }
+    }
 }
 
 /// Every program, in the order in which they may be attached: a mint is worth nothing without the birth that asks for
@@ -346,6 +368,7 @@ mod tests {
         let ways = [(Work::Report, Calls::Twice), (Work::Report, Calls::Once), (Work::Nothing, Calls::Twice)];
         let names = |(work, calls)| PROGRAMS.map(|program| name(program, work, calls));
         let mut expected: Vec<&str> = ways.into_iter().flat_map(names).chain([WHOLE_CALL]).collect();
+        expected.extend([Pretence::Nothing, Pretence::Work, Pretence::WorkAndRecord].map(Pretence::name));
         found.sort();
         expected.sort();
         expected.dedup();

@@ -15,6 +15,7 @@ use super::kernel_maps;
 use super::links::Way;
 use super::mechanism::{Trial, try_multi};
 use super::object::{Calls, Object, Sessions, Spawners, Work};
+use super::price::Price;
 use super::tracefs::Tracefs;
 use super::{AttachError, Audience, ImageRequest, Links, Mechanism, Rings};
 use crate::model::{Pid, PointIndex, Program, Spot};
@@ -101,9 +102,10 @@ pub struct Probes {
     rings: Rings,
     ring_pages: usize,
     log: Option<KernelLog>,
-    hit_ns: Option<f64>,
-    /// Hits of our own trial, which are nobody's business.
+    price: Option<Price>,
+    /// Hits of our own trial, which are nobody's business, and its records.
     own_hits: u64,
+    own_lost: u64,
     own_foreign: u64,
     /// Held for its drop.
     _trial: Links,
@@ -118,13 +120,13 @@ impl Probes {
             wanted => {
                 let mut object = Object::load(options, Mechanism::UprobeMulti, log.as_ref())?;
                 match try_multi(&object)? {
-                    Trial::Works { programs, sessions, links, hit_ns } if options.work == Work::Report => {
-                        Some((object, programs, Way::Multi { sessions }, (links, Some(hit_ns))))
+                    Trial::Works { programs, sessions, links, price } if options.work == Work::Report => {
+                        Some((object, programs, Way::Multi { sessions }, (links, Some(price))))
                     }
-                    Trial::Works { links, hit_ns, .. } => {
+                    Trial::Works { links, price, .. } => {
                         object.set_work(options.work);
                         let programs = object.load_programs(AttachedBy::Multi)?;
-                        Some((object, programs, Way::Multi { sessions: false }, (links, Some(hit_ns))))
+                        Some((object, programs, Way::Multi { sessions: false }, (links, Some(price))))
                     }
                     Trial::Lacks(source) if wanted == Some(Mechanism::UprobeMulti) => {
                         return Err(AttachError::KernelCannot { what: "attach uprobe_multi links", source });
@@ -133,7 +135,7 @@ impl Probes {
                 }
             }
         };
-        let (object, programs, way, (trial, hit_ns)) = match found {
+        let (object, programs, way, (trial, price)) = match found {
             Some(found) => found,
             None => {
                 let tracefs = Tracefs::open()?;
@@ -144,7 +146,8 @@ impl Probes {
             }
         };
         let (rings, ring_pages) = open_rings(&object, options.ring_pages)?;
-        let (own_hits, own_foreign) = (object.counter(Counter::Hits)?, object.counter(Counter::Foreign)?);
+        let (own_hits, own_lost) = (object.counter(Counter::Hits)?, object.counter(Counter::Lost)?);
+        let own_foreign = object.counter(Counter::Foreign)?;
         let probes = Self {
             object,
             programs,
@@ -153,8 +156,9 @@ impl Probes {
             rings: Rings::of(rings),
             ring_pages,
             log,
-            hit_ns,
+            price,
             own_hits,
+            own_lost,
             own_foreign,
             _trial: trial,
         };
@@ -231,7 +235,7 @@ impl Probes {
     pub fn counters(&self) -> Result<Counters, AttachError> {
         let returns = self.object.counter(Counter::Returns)?;
         Ok(Counters {
-            lost: self.object.counter(Counter::Lost)?,
+            lost: self.object.counter(Counter::Lost)?.saturating_sub(self.own_lost),
             hits: self.object.counter(Counter::Hits)?.saturating_sub(self.own_hits) + returns,
             returns,
             entries_forgotten: self.object.counter(Counter::EntriesForgotten)?,
@@ -239,10 +243,9 @@ impl Probes {
         })
     }
 
-    /// What a hit on an emulated instruction costs a thread here if the program does nothing, nanoseconds, as it was measured on
-    /// ourselves. `None` where it was not.
-    pub fn hit_ns(&self) -> Option<f64> {
-        self.hit_ns
+    /// What hits cost a thread here, as it was measured on ourselves. `None` where it was not.
+    pub fn price(&self) -> Option<Price> {
+        self.price
     }
 
     pub(super) fn audience(&self) -> Audience {

@@ -14,8 +14,9 @@ use observer_common::Counter;
 use super::filtered::{Fate, Filtered};
 use super::kernel::AttachedBy;
 use super::links::{Links, Way};
-use super::mechanism::{Trial, own_file, price_of_stepping, try_multi};
+use super::mechanism::{Trial, own_file, try_multi};
 use super::object::{Object, Spawners};
+use super::price::{Price, price_of_stepping};
 use super::sites::{ImageRequest, Scope};
 use super::tracefs::Tracefs;
 use super::{AttachError, Mechanism, Options};
@@ -67,12 +68,12 @@ pub struct Trials {
     pub sampling: Tried,
 }
 
-/// What a hit costs a thread here if the program does nothing, nanoseconds, by the instruction that the breakpoint is on.
+/// What hits cost a thread here, by the instruction that the breakpoint is on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prices {
-    /// One that the kernel emulates.
-    pub emulated: f64,
-    /// One that it single-steps.
+    /// On one that the kernel emulates.
+    pub price: Price,
+    /// On one that it single-steps, if the program does nothing, nanoseconds.
     pub stepped: f64,
 }
 
@@ -132,11 +133,11 @@ impl<T> Tried<T> {
 /// What needs maps: programs, and both ways of attaching them.
 fn programs(object: Object, none: Trials) -> Trials {
     let multi = match try_multi(&object) {
-        Ok(Trial::Works { programs, hit_ns, .. }) => {
+        Ok(Trial::Works { programs, price, .. }) => {
             // What is not measured is not said: nothing hangs on it.
             let stepped = price_of_stepping(&object).ok();
             return Trials {
-                prices: stepped.map(|stepped| Prices { emulated: hit_ns, stepped }),
+                prices: stepped.map(|stepped| Prices { price, stepped }),
                 programs: Tried::Works(()),
                 multi: Tried::Works(()),
                 events: Tried::NotNeeded,

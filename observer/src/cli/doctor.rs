@@ -57,7 +57,7 @@ fn say(diagnosis: &Diagnosis, exit: u8, sink: &mut dyn DoctorSink, out: &mut dyn
             points: &points,
             factor,
             cost: &cost,
-            hit_ns: machine.prices.map(|prices| (prices.emulated, prices.stepped)),
+            hit_ns: machine.prices.map(|prices| (prices.price.hit, prices.stepped)),
             slow: &slow,
             expected: &expected,
         };

@@ -41,6 +41,20 @@ fn parse_cpus(text: &str) -> Option<Vec<u32>> {
     Some(cpus)
 }
 
+/// Keeps the calling thread on the CPU that it runs on, for good, and gives that.
+pub fn keep_here() -> io::Result<u32> {
+    // SAFETY: no arguments.
+    let here = unsafe { libc::sched_getcpu() };
+    let cpu = usize::try_from(here).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: all zeroes is an empty set, which the macro checks its index against; the call reads one set of the size given.
+    let kept = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &raw const set)
+    };
+    if kept == 0 { Ok(here as u32) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -12,7 +12,7 @@ mod ring;
 mod tick;
 mod waiting;
 
-pub use cpus::{more_cpus_may_come, online_cpus};
+pub use cpus::{keep_here, more_cpus_may_come, online_cpus};
 pub use entry::{Entry, Kind};
 pub use error::PerfError;
 pub use event::{Sampling, Source};

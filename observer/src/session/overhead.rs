@@ -1,20 +1,12 @@
 //! What observing costs while it runs: the target's time by hits and what they cost here, our own by the kernel's count.
 //!
-//! Pure but for the clock of our own process. The hits are exact; what each costs is measured on ourselves at the start
-//! (`attach`), and what our programs add to an empty hit is a row of figures.
+//! Pure but for the clock of our own process. The hits are exact; what each costs is measured on ourselves at the start (`attach`).
 
-use crate::attach::Counters;
+use crate::attach::{Counters, Price};
 use crate::model::{Catalog, Ns};
 use crate::plan::is_hot_and_slow;
 use crate::sink::Overhead;
 use crate::target::{own_cpu, own_memory};
-
-/// Costs in hits of an empty program at an emulated entry, as `cargo xtask bench` measures them on Linux 6.18: an entry and a return
-/// with our programs are 2.2, and hardly more with a record, where the sums of the others are kept instead; an id taken and a birth
-/// 3.0. What is nearest to all of these.
-pub(super) const ENTRY: f64 = 1.27;
-pub(super) const RETURN: f64 = 0.82;
-pub(super) const RECORD: f64 = 0.20;
 
 /// What a sample of a thread costs it, nanoseconds: an interrupt that copies registers and stack. On Linux 6.18 in a virtual machine a
 /// program that reads the clock without end lost 6000 to one with a short stack, and 10 000 to one with 28 KiB.
@@ -34,8 +26,8 @@ struct Used {
 #[derive(Debug)]
 pub(super) struct Costs {
     every: Ns,
-    /// What an empty hit costs, nanoseconds, if it was measured.
-    hit_ns: Option<f64>,
+    /// What hits cost, if it was measured.
+    price: Option<Price>,
     samples: u64,
     began: Used,
     last: Used,
@@ -43,9 +35,9 @@ pub(super) struct Costs {
 
 impl Costs {
     /// From this moment on, with a report every so often.
-    pub(super) fn new(now: Ns, every: Ns, hit_ns: Option<f64>) -> Self {
+    pub(super) fn new(now: Ns, every: Ns, price: Option<Price>) -> Self {
         let began = Used { at: now, counters: Counters::default(), records: 0, samples: 0, own_cpu: own_cpu() };
-        Self { every, hit_ns, samples: 0, began, last: began }
+        Self { every, price, samples: 0, began, last: began }
     }
 
     /// So many samples were taken in the whole session.
@@ -73,7 +65,7 @@ impl Costs {
     /// CPU time that was added to the targets in the whole session; `None` where no hit was measured.
     pub(super) fn added(&self, counters: Counters, records: u64) -> Option<Ns> {
         let sampled = SAMPLE * self.samples;
-        self.hit_ns.map(|hit| Ns(added(hit, counters.hits, counters.returns, records + counters.lost).0 + sampled))
+        self.price.map(|price| Ns(added(price, counters.hits, counters.returns, records + counters.lost).0 + sampled))
     }
 
     fn between(&self, from: &Used, to: &Used) -> Overhead {
@@ -87,10 +79,10 @@ impl Costs {
             records: since(|used| used.records),
             lost: since(|used| used.counters.lost),
             foreign: since(|used| used.counters.foreign),
-            hit_ns: self.hit_ns,
+            hit_ns: self.price.map(|price| price.hit),
             added: self
-                .hit_ns
-                .map(|hit| Ns(added(hit, hits, returns, written).0 + SAMPLE * since(|used| used.samples))),
+                .price
+                .map(|price| Ns(added(price, hits, returns, written).0 + SAMPLE * since(|used| used.samples))),
             own_cpu: Ns(since(|used| used.own_cpu.0)),
             own_memory: own_memory(),
         }
@@ -104,38 +96,41 @@ pub(super) fn as_far_as_known(overhead: Overhead, catalog: &Catalog) -> Overhead
     Overhead { added: overhead.added.filter(|_| !slow), ..overhead }
 }
 
-fn added(hit_ns: f64, hits: u64, returns: u64, written: u64) -> Ns {
-    let entries = hits.saturating_sub(returns) as f64;
-    Ns((hit_ns * (ENTRY * entries + RETURN * returns as f64 + RECORD * written as f64)).round() as u64)
+fn added(price: Price, hits: u64, returns: u64, written: u64) -> Ns {
+    Ns(price.of(hits.saturating_sub(returns), returns, written).round() as u64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn costs_of(entries: u64, returns: u64, records: u64) -> Option<Ns> {
+        Some(Ns(Price::sample().of(entries, returns, records).round() as u64))
+    }
+
     #[test]
     fn reports_are_of_what_came_since_the_last_and_all_is_of_all() {
-        let mut costs = Costs::new(Ns(1000), Ns(500), Some(100.0));
+        let mut costs = Costs::new(Ns(1000), Ns(500), Some(Price::sample()));
         assert!(!costs.is_due(Ns(1400)) && costs.is_due(Ns(1500)));
         let polled = |polls: u64| Counters { hits: 2 * polls, returns: polls, ..Counters::default() };
         let first = costs.report(Ns(1500), polled(10), 10);
-        assert_eq!((first.during, first.hits, first.records, first.added), (Ns(500), 20, 10, Some(Ns(2290))));
+        assert_eq!((first.during, first.hits, first.records, first.added), (Ns(500), 20, 10, costs_of(10, 10, 10)));
         let second = costs.report(Ns(2500), polled(15), 12);
-        assert_eq!((second.during, second.hits, second.records, second.added), (Ns(1000), 10, 2, Some(Ns(1085))));
+        assert_eq!((second.during, second.hits, second.records, second.added), (Ns(1000), 10, 2, costs_of(5, 5, 2)));
         let all = costs.all(Ns(2500), polled(15), 12);
-        assert_eq!((all.during, all.hits, all.records, all.added), (Ns(1500), 30, 12, Some(Ns(3375))));
+        assert_eq!((all.during, all.hits, all.records, all.added), (Ns(1500), 30, 12, costs_of(15, 15, 12)));
     }
 
     #[test]
     fn a_record_that_found_no_room_has_cost_its_writer_as_much() {
-        let mut costs = Costs::new(Ns(0), Ns(1), Some(100.0));
+        let mut costs = Costs::new(Ns(0), Ns(1), Some(Price::sample()));
         let lost = costs.report(Ns(10), Counters { hits: 2, returns: 1, lost: 1, ..Counters::default() }, 0);
-        assert_eq!((lost.added, lost.lost), (Some(Ns(229)), 1));
+        assert_eq!((lost.added, lost.lost), (costs_of(1, 1, 1), 1));
     }
 
     #[test]
     fn samples_cost_whom_they_were_taken_of() {
-        let mut costs = Costs::new(Ns(0), Ns(1), Some(100.0));
+        let mut costs = Costs::new(Ns(0), Ns(1), Some(Price::sample()));
         costs.sampled(3);
         assert_eq!(costs.report(Ns(10), Counters::default(), 0).added, Some(Ns(3 * SAMPLE)));
         costs.sampled(5);
@@ -147,7 +142,7 @@ mod tests {
     #[test]
     fn with_slow_points_planted_nothing_is_said_of_the_target() {
         use crate::model::{AttachPoint, Cost, ImageEntry, Role};
-        let mut costs = Costs::new(Ns(0), Ns(1), Some(100.0));
+        let mut costs = Costs::new(Ns(0), Ns(1), Some(Price::sample()));
         let overhead = costs.report(Ns(10), Counters { hits: 2, ..Counters::default() }, 0);
         let with = |cost| {
             let mut catalog = Catalog::default();
@@ -155,7 +150,7 @@ mod tests {
             catalog.add_image(ImageEntry { points, ..ImageEntry::sample(Vec::new()) });
             as_far_as_known(overhead, &catalog).added
         };
-        assert_eq!((with(Cost::SingleStepped), with(Cost::Emulated)), (None, Some(Ns(254))));
+        assert_eq!((with(Cost::SingleStepped), with(Cost::Emulated)), (None, costs_of(2, 0, 0)));
     }
 
     #[test]

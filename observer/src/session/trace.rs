@@ -66,7 +66,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         kernel_log: options.verbosity >= 3,
         ..attach::Options::default()
     })?;
-    if options.governed.is_some() && probes.hit_ns().is_none() {
+    if options.governed.is_some() && probes.price().is_none() {
         return Err(SessionError::CostUnknown);
     }
     let (mut attached, held) = Attached::new(named, &mut probes, &catalog)?;
@@ -123,7 +123,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     }
     attached.say_start(&mut stream, &probes, &follower)?;
     let every = Ns::of(options.overhead_every);
-    let mut costs = Costs::new(attached.at, every, probes.hit_ns());
+    let mut costs = Costs::new(attached.at, every, probes.price());
     let catalog = stream.population.catalog();
     let mut governing = options.governed.map(|governed| Governing::new(governed, sampler, attached.at, catalog));
     let mut censuses = Censuses::new(options.bound);

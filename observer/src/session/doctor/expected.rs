@@ -6,7 +6,6 @@
 use crate::attach::Prices;
 use crate::model::{AttachPoint, Cost, EventSet, ImageFacts, Program, Role};
 use crate::plan::{Pace, Slow, choose, is_hot_and_slow, pace};
-use crate::session::overhead::{ENTRY, RECORD, RETURN};
 
 /// The tiers that plant probes: their word, their events, whether each poll writes a record.
 const TIERS: [(&str, EventSet, bool); 4] = [
@@ -62,15 +61,14 @@ pub(super) fn expected(images: &[&ImageFacts], prices: Prices) -> Vec<Expected> 
 
 /// What a hit of this point costs, the return with it where there is one, nanoseconds. `unsaid`: no record is written.
 pub(super) fn cost_of(point: &AttachPoint, unsaid: bool, prices: Prices) -> f64 {
-    let trap = match point.cost {
-        Cost::Emulated => prices.emulated,
-        Cost::SingleStepped => prices.stepped,
+    let Prices { price, stepped } = prices;
+    let dearer = match point.cost {
+        Cost::Emulated => 0.0,
+        Cost::SingleStepped => stepped - price.hit,
     };
     let returns = point.role.programs().contains(&Program::Leave);
-    let work = ENTRY - 1.0
-        + if returns { RETURN } else { 0.0 }
-        + if unsaid || point.role == Role::Mint { 0.0 } else { RECORD };
-    trap + work * prices.emulated
+    let written = !unsaid && point.role != Role::Mint;
+    dearer + price.of(1, returns.into(), written.into())
 }
 
 fn span(points: &[AttachPoint], role: Role, unsaid: bool, prices: Prices) -> Option<Span> {
@@ -92,9 +90,16 @@ impl Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attach::Price;
     use crate::model::BuildId;
 
-    const PRICES: Prices = Prices { emulated: 100.0, stepped: 3500.0 };
+    /// 3400 ns more than a hit that is emulated.
+    const STEPPED: f64 = 3500.0;
+
+    /// What so many hits, returns and records cost, whole nanoseconds.
+    fn of(entries: u64, returns: u64, records: u64) -> u64 {
+        Price::sample().of(entries, returns, records).round() as u64
+    }
 
     fn facts(points: &[(Role, Cost)]) -> ImageFacts {
         let mut facts = ImageFacts::sample(BuildId::Content(1), Vec::new());
@@ -109,17 +114,22 @@ mod tests {
     /// Tier, with slow points, what it adds to a poll and to a spawn.
     fn said(facts: &ImageFacts) -> Vec<(&'static str, bool, Whole, Whole)> {
         let whole = |span: Option<Span>| span.map(|span| [span.least, span.most].map(|ns| ns.round() as u64));
-        expected(&[facts], PRICES).iter().map(|of| (of.tier, of.slow, whole(of.poll), whole(of.spawn))).collect()
+        expected(&[facts], Prices { price: Price::sample(), stepped: STEPPED })
+            .iter()
+            .map(|of| (of.tier, of.slow, whole(of.poll), whole(of.spawn)))
+            .collect()
     }
 
     #[test]
     fn tiers_cost_what_their_points_cost() {
         let roles = [Role::Mint, Role::Birth, Role::Poll, Role::DropJoinHandle];
+        let (unsaid, said_at_once) = (of(1, 1, 0), of(1, 1, 1));
+        let (spawn, life) = (of(1, 0, 0) + of(1, 0, 1), of(1, 0, 0) + of(1, 0, 1) + of(1, 1, 1));
         let expected = [
-            ("full", false, Some([229, 229]), Some([127 + 147 + 229; 2])),
-            ("polls", false, Some([209, 209]), Some([127 + 147 + 229; 2])),
-            ("lifecycle", false, Some([209, 209]), Some([127 + 147 + 229; 2])),
-            ("spawns", false, Some([0, 0]), Some([127 + 147; 2])),
+            ("full", false, Some([said_at_once; 2]), Some([life; 2])),
+            ("polls", false, Some([unsaid; 2]), Some([life; 2])),
+            ("lifecycle", false, Some([unsaid; 2]), Some([life; 2])),
+            ("spawns", false, Some([0; 2]), Some([spawn; 2])),
         ];
         assert_eq!(said(&facts(&roles.map(|role| (role, Cost::Emulated)))), expected);
     }
@@ -129,13 +139,15 @@ mod tests {
         let cheap = Cost::Emulated;
         let points = [(Role::Birth, cheap), (Role::Birth, Cost::SingleStepped), (Role::Poll, cheap)];
         let said = said(&facts(&points));
-        assert_eq!((said[0].3, said[4]), (Some([147, 147]), ("full", true, Some([229, 229]), Some([147, 3547]))));
+        let (birth, poll) = (of(1, 0, 1), of(1, 1, 1));
+        let dearer = [birth, birth + 3400];
+        assert_eq!((said[0].3, said[4]), (Some([birth; 2]), ("full", true, Some([poll; 2]), Some(dearer))));
     }
 
     #[test]
     fn where_polls_are_slow_and_left_out_nothing_is_expected_of_tiers_that_need_them() {
         let said = said(&facts(&[(Role::Poll, Cost::SingleStepped), (Role::Birth, Cost::Emulated)]));
-        assert_eq!((said[0].2, said[0].3, said[3].3), (None, None, Some([147, 147])));
-        assert_eq!(said[4].2, Some([3629, 3629]));
+        assert_eq!((said[0].2, said[0].3, said[3].3), (None, None, Some([of(1, 0, 1); 2])));
+        assert_eq!(said[4].2, Some([of(1, 1, 1) + 3400; 2]));
     }
 }
