@@ -204,9 +204,14 @@ impl Code {
         let mut by_module: HashMap<usize, Vec<Asked>> = HashMap::new();
         let addresses =
             stacks.iter().enumerate().flat_map(|(of, stack)| stack.iter().enumerate().map(move |one| (of, one)));
-        for (of, (n, address)) in addresses {
-            // A return address may stand behind the caller's last instruction: the call is the one before.
-            let place = ProcAddr(address.0.wrapping_sub(u64::from(n > 0)));
+        // A return address may stand behind the caller's last instruction: the call is the one before.
+        let places = addresses.map(|(of, (n, address))| (of, n, address, address.0.wrapping_sub(u64::from(n > 0))));
+        let places: Vec<_> = places.map(|(of, n, address, place)| (of, n, address, ProcAddr(place))).collect();
+        // Modules may be listed anew for any of them, which gives them other numbers: only then are numbers taken.
+        for (.., place) in &places {
+            self.executing(*place);
+        }
+        for (of, n, address, place) in places {
             let Some(index) = self.executing(place) else { continue };
             let path = self.modules[index].0.path.clone();
             let Some(read) = self.read(index) else { continue };
@@ -263,8 +268,8 @@ impl Code {
             return false;
         }
         self.listed = true;
-        // Of a process that is gone the old list is the best there is.
-        let Ok(modules) = self.process.modules() else { return false };
+        // Of a process that is gone the old list is the best there is; one that is about to go maps nothing any more.
+        let Some(modules) = self.process.modules().ok().filter(|modules| !modules.is_empty()) else { return false };
         let mut known = std::mem::take(&mut self.modules);
         let place = |module: &Module| (module.file, module.mappings.first().map(|mapping| mapping.range));
         self.modules = modules
@@ -302,4 +307,37 @@ fn read(module: &Module, file: Option<File>) -> Option<Read> {
     let image = Image::parse(&bytes).ok()?;
     let segments: Vec<LoadSegment> = image.segments().iter().map(Segment::load).collect();
     Some(Read { bias: module.bias(&segments)?, table: UnwindTable::of(&image), file })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::sleeper::Sleeper;
+
+    /// Where the program's own code begins, and where nothing is mapped.
+    fn places(process: &Process) -> [ProcAddr; 2] {
+        let modules = process.modules().expect("it lives");
+        let exe = modules.iter().find(|module| module.is_exe).expect("it runs a program");
+        let code = exe.mappings.iter().find(|mapping| mapping.permissions.execute).expect("which has code");
+        [code.range.start, ProcAddr(8)]
+    }
+
+    #[test]
+    fn what_was_mapped_is_known_when_the_process_is_about_to_go() {
+        let mut sleeper = Sleeper::start();
+        let process = Arc::new(sleeper.process());
+        let [inside, outside] = places(&process);
+        let mut code = Code::new(Arc::clone(&process), Names::Unwanted);
+        let opened = code.open(256);
+        assert!(opened > 0);
+        // It stays a zombie, which maps nothing.
+        sleeper.kill();
+        while process.modules().is_ok_and(|modules| !modules.is_empty()) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        code.look_anew();
+        // The one that is not known makes it look again.
+        let [known, unknown] = &code.callers_of(&[&[inside], &[outside]])[..] else { panic!("two stacks") };
+        assert!(known[0].image.is_some() && unknown[0].image.is_none(), "{known:?} {unknown:?}");
+    }
 }
