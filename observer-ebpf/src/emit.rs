@@ -7,12 +7,13 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::{BPF_F_CURRENT_CPU, pt_regs};
 use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_perf_event_output};
+use aya_ebpf::maps::PerfEventByteArray;
 use aya_ebpf::{EbpfContext, Global};
 use observer_common::{Cookie, Counter, FLAG_BY_ADDRESS, Record, RecordKind};
 
 use crate::audience;
 use crate::header::{Head, Stage};
-use crate::maps::{self, RECORDS};
+use crate::maps::{self, PRICED, RECORDS};
 
 /// Not zero where one probe sits at many points, so that records must say the address. Constant once the programs are
 /// loaded.
@@ -70,12 +71,10 @@ impl Hit {
         Some(Self::uncounted(ctx, regs, pid_tgid))
     }
 
-    /// A hit of the observer itself, whoever is to be reported.
+    /// A hit of the observer itself, whoever is to be reported: it is nobody's business.
     #[inline(always)]
     pub fn of_own<C: EbpfContext>(ctx: &C, regs: *const pt_regs) -> Self {
-        let pid_tgid = bpf_get_current_pid_tgid();
-        maps::count(Counter::Hits);
-        Self::uncounted(ctx, regs, pid_tgid)
+        Self::uncounted(ctx, regs, bpf_get_current_pid_tgid())
     }
 
     #[inline(always)]
@@ -180,6 +179,14 @@ impl Draft {
         // SAFETY: LEN bytes of this draft.
         unsafe { send(ctx, self.record().cast(), LEN as u64) }
     }
+
+    /// The same, for pricing: nobody reads it, and whether there was room does not matter.
+    #[inline(always)]
+    pub fn send_priced<const LEN: usize, C: EbpfContext>(&mut self, ctx: &C) {
+        const { assert!(LEN <= size_of::<Record>()) };
+        // SAFETY: as above.
+        let _ = unsafe { put(ctx, &PRICED, self.record().cast(), LEN as u64) };
+    }
 }
 
 /// Fills in the bare part of a record.
@@ -209,18 +216,28 @@ pub unsafe fn describe(record: *mut Record, hit: &Hit, kind: RecordKind, flags: 
 /// `bytes` must point to `len` written bytes of the program's own.
 #[inline(always)]
 pub unsafe fn send<C: EbpfContext>(ctx: &C, bytes: *mut c_void, len: u64) {
+    // SAFETY: the caller's promise.
+    if !unsafe { put(ctx, &RECORDS, bytes, len) } {
+        maps::count(Counter::Lost);
+    }
+}
+
+/// Puts a record into one of these rings, this CPU's; whether there was room.
+///
+/// # Safety
+/// As for [`send`].
+#[inline(always)]
+unsafe fn put<C: EbpfContext>(ctx: &C, rings: &'static PerfEventByteArray, bytes: *mut c_void, len: u64) -> bool {
     // SAFETY: a map made for it, and the caller's promise. The helper is called directly, because
     // `PerfEventByteArray::output` keeps its result to itself, and a lost record must be counted.
     let sent = unsafe {
         bpf_perf_event_output(
             ctx.as_ptr(),
-            (&raw const RECORDS).cast_mut().cast(),
+            (&raw const *rings).cast_mut().cast(),
             u64::from(BPF_F_CURRENT_CPU as u32),
             bytes,
             len,
         )
     };
-    if sent != 0 {
-        maps::count(Counter::Lost);
-    }
+    sent == 0
 }

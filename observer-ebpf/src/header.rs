@@ -100,14 +100,6 @@ pub fn is_complete(head: *const Head) -> bool {
     state & COMPLETE != 0 && is_alive(state)
 }
 
-/// Whether the head, just copied, is that of a completed task that nobody has but one.
-#[inline(always)]
-pub fn is_complete_and_last(head: *const Head) -> bool {
-    // SAFETY: as above.
-    let state = unsafe { (*head)[0] };
-    state & COMPLETE != 0 && state >> REFERENCES_FROM == 1
-}
-
 /// Whether the head, just copied, is that of a task that lives and has neither an outcome nor been told to end.
 #[inline(always)]
 pub fn goes_on(head: *const Head) -> bool {

@@ -13,6 +13,11 @@ use observer_common::{Counter, OpenCall, PollSum, SpawnRecord, TaskKey};
 #[map]
 pub static RECORDS: PerfEventByteArray = PerfEventByteArray::new(0);
 
+/// The ring that records for pricing go to, while that is done. Not one of those above: the observer may price a second time, in the same
+/// place, while the first programs are still there.
+#[map]
+pub static PRICED: PerfEventByteArray = PerfEventByteArray::new(0);
+
 /// Thread to the task id it minted last, until its next birth asks for it. Least recently used, so that ended threads cannot
 /// fill it; no larger than that, because creating it is part of every start.
 #[map]

@@ -26,7 +26,7 @@ pub fn pretend_and_write(ctx: ProbeContext) -> u32 {
     let subject = first_argument(&ctx);
     work(&mut draft, &hit, subject);
     draft.describe(&hit.dated_now(), RecordKind::Enter, 0, hit.sp, subject, 0);
-    draft.send::<RECORD_WITH_HEAD, _>(&ctx);
+    draft.send_priced::<RECORD_WITH_HEAD, _>(&ctx);
     0
 }
 

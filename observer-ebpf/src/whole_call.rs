@@ -10,9 +10,7 @@ use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
-use observer_common::{
-    CALL_FULL, CALL_WITH_HEAD, Cookie, Counter, FLAG_SUBJECT_UNKNOWN, RECORD_WITH_HEAD, Record, RecordKind,
-};
+use observer_common::{CALL_FULL, CALL_WITH_HEAD, Counter, FLAG_SUBJECT_UNKNOWN, RECORD_WITH_HEAD, Record, RecordKind};
 
 use crate::call::{RETURN_ADDRESS, first_argument, report_entry};
 use crate::emit::{self, Hit};
@@ -26,7 +24,7 @@ const UNWANTED: u32 = 1;
 /// Remembers what there is to report.
 #[uprobe]
 pub fn begin_call(ctx: ProbeContext) -> u32 {
-    begin(&ctx, false);
+    begin(&ctx);
     0
 }
 
@@ -47,15 +45,14 @@ extern "C" fn whole_call(ctx: *mut c_void) -> u32 {
     // SAFETY: the program's own context, which is the registers.
     let (begins, is_at) = unsafe { (bpf_get_func_ip(ctx.as_ptr()), (*ctx.regs).rip) };
     if begins == is_at {
-        return begin(&ctx, true);
+        return begin(&ctx);
     }
     end(&ctx, ctx.regs);
     WANTED
 }
 
-/// `may_end` is whether no return is needed where the entry tells how the call will end.
 #[inline(always)]
-fn begin(ctx: &ProbeContext, may_end: bool) -> u32 {
+fn begin(ctx: &ProbeContext) -> u32 {
     let Some(hit) = Hit::take(ctx, ctx.regs) else { return UNWANTED };
     let subject = first_argument(ctx);
     let Some(row) = Row::to_begin(&hit) else {
@@ -72,21 +69,6 @@ fn begin(ctx: &ProbeContext, may_end: bool) -> u32 {
         }
         (*record).entry.far = header::far_word(subject, hit.far());
         (*record).entry.flags = u64::from(flags);
-        // The last reference of a completed task is let go of: the call frees the cell. There is nothing to see at its return, and to be
-        // there would cost the target half as much as to be here.
-        if may_end
-            && hit.register() == Cookie::RELEASES
-            && flags == 0
-            && header::is_complete_and_last(&raw const (*record).entry.head)
-        {
-            let hit = hit.dated_now();
-            header::clear_head(&raw mut (*record).head);
-            emit::describe(record.cast(), &hit, RecordKind::Call, 0, hit.sp, subject, 0);
-            row.open(hit.ts);
-            emit::send(ctx, record.cast(), CALL_WITH_HEAD as u64);
-            row.close();
-            return UNWANTED;
-        }
         (*record).name(hit.cookie, hit.sp, subject, hit.tid(), hit.tgid());
     }
     row.open(hit.dated_now().ts);

@@ -55,8 +55,8 @@ pub(super) enum Trial {
         /// What it was tried with. Taking it out waits for the kernel, as long as all that is done before the first event: so
         /// that is left for the end.
         links: Links,
-        /// What hits cost.
-        price: Price,
+        /// What hits cost; `None` where it could not be measured.
+        price: Option<Price>,
     },
     /// The kernel has none of it, or one that misses the threads beside the first (6.6 to 6.9, before the repair).
     Lacks(io::Error),
@@ -89,8 +89,11 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
     if thread::spawn(|| trodden(1)).join().is_err() || hits()? == before {
         return Ok(Trial::Lacks(io::Error::from_raw_os_error(libc::ENODEV)));
     }
-    let (priced, price) = Price::find_out(object, &bound)?;
-    let links = Links::together([links, priced]);
+    // Nothing hangs on it but what is said of costs, and that is then said not to be known.
+    let (links, price) = match Price::find_out(object, &bound) {
+        Ok((priced, price)) => (Links::together([links, priced]), Some(price)),
+        Err(_) => (links, None),
+    };
     Ok(match try_session(&bound, &own)? {
         Some((program, link)) => {
             programs.insert(Program::Enter, program);

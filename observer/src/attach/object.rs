@@ -21,6 +21,7 @@ pub(super) static BYTES: &[u8] =
 
 /// Names the kernel side gives to what this side must find.
 const RECORDS: &str = "RECORDS";
+const PRICED: &str = "PRICED";
 const SCRATCH: &str = "SCRATCH";
 const SPOTS: &str = "SPOTS";
 const COUNTERS: &str = "COUNTERS";
@@ -162,6 +163,11 @@ impl Object {
     /// The perf event array that programs write their records to.
     pub(super) fn records(&self) -> Result<BorrowedFd<'_>, AttachError> {
         self.map(RECORDS)
+    }
+
+    /// The perf event array that records for pricing go to.
+    pub(super) fn priced(&self) -> Result<BorrowedFd<'_>, AttachError> {
+        self.map(PRICED)
     }
 
     /// Where births look for their spawners' headers.

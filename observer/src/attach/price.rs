@@ -54,26 +54,24 @@ impl Price {
         (traps * self.hit + work) * ELSEWHERE
     }
 
-    /// Measures. Nothing is taken out yet: that waits for the kernel.
+    /// Measures, on one CPU: there are machines whose CPUs differ. Nothing is taken out yet: that waits for the kernel.
     pub(super) fn find_out(object: &Object, bound: &Bound<'_>) -> Result<(Links, Self), AttachError> {
-        let pretend = |pretence, function| price(bound, pretence, function, CALLS);
-        let (idle, hit) = pretend(Pretence::Nothing, pushing as Priced)?;
-        let (working, worked) = pretend(Pretence::Work, pushing_too as Priced)?;
-        // The ring is this CPU's, and no program of the session's writes to it.
-        let (writing, wrote) = thread::scope(|scope| {
-            let measure = || {
-                let cpu = keep_here().map_err(|source| AttachError::System { what: "stay on a CPU", source })?;
-                let (rings, _) = Ring::open_each(Source::BpfOutput, &[cpu], RING)?;
-                for ring in &rings {
-                    kernel_maps::update(object.records()?, ring.cpu(), ring.as_raw_fd() as u32)
-                        .map_err(|source| AttachError::refused("hand a ring to the programs", source))?;
-                }
-                pretend(Pretence::WorkAndRecord, pushing_as_well as Priced)
-            };
-            scope.spawn(measure).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })?;
-        let (work, record) = ((worked - hit).max(0.0), (wrote - worked).max(0.0));
-        Ok((Links::together([idle, working, writing]), Self { hit, work, record }))
+        let measure = || {
+            let cpu = keep_here().map_err(|source| AttachError::System { what: "stay on a CPU", source })?;
+            let (idle, hit) = price(bound, Pretence::Nothing, pushing, CALLS)?;
+            let (working, worked) = price(bound, Pretence::Work, pushing_too, CALLS)?;
+            let (rings, _) = Ring::open_each(Source::BpfOutput, &[cpu], RING)?;
+            let failed = |source| AttachError::refused("hand a ring to the programs", source);
+            for ring in &rings {
+                kernel_maps::update(object.priced()?, cpu, ring.as_raw_fd() as u32).map_err(failed)?;
+            }
+            let (writing, wrote) = price(bound, Pretence::WorkAndRecord, pushing_as_well, CALLS)?;
+            kernel_maps::remove(object.priced()?, cpu).map_err(failed)?;
+            let (work, record) = ((worked - hit).max(0.0), (wrote - worked).max(0.0));
+            Ok((Links::together([idle, working, writing]), Self { hit, work, record }))
+        };
+        let measured = thread::scope(|scope| scope.spawn(measure).join());
+        measured.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -158,8 +156,8 @@ mod tests {
         let Ok(bound) = object.bind() else { panic!("the programs are bound") };
         match Price::find_out(&object, &bound) {
             Ok((_links, price)) => {
-                let all = [price.hit, price.work, price.record];
-                assert!(all.into_iter().all(|part| part > 0.0 && part.is_finite()), "{price:?}");
+                assert!(price.hit > 0.0 && price.of(1, 1, 1) > price.of(1, 0, 0), "{price:?}");
+                assert!(price.work + price.record > 0.0 && price.record.is_finite(), "{price:?}");
             }
             Err(AttachError::KernelCannot { .. }) => {}
             Err(other) => panic!("{other}"),

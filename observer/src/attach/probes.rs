@@ -103,9 +103,8 @@ pub struct Probes {
     ring_pages: usize,
     log: Option<KernelLog>,
     price: Option<Price>,
-    /// Hits of our own trial, which are nobody's business, and its records.
+    /// Hits of our own trial, which are nobody's business.
     own_hits: u64,
-    own_lost: u64,
     own_foreign: u64,
     /// Held for its drop.
     _trial: Links,
@@ -121,12 +120,12 @@ impl Probes {
                 let mut object = Object::load(options, Mechanism::UprobeMulti, log.as_ref())?;
                 match try_multi(&object)? {
                     Trial::Works { programs, sessions, links, price } if options.work == Work::Report => {
-                        Some((object, programs, Way::Multi { sessions }, (links, Some(price))))
+                        Some((object, programs, Way::Multi { sessions }, (links, price)))
                     }
                     Trial::Works { links, price, .. } => {
                         object.set_work(options.work);
                         let programs = object.load_programs(AttachedBy::Multi)?;
-                        Some((object, programs, Way::Multi { sessions: false }, (links, Some(price))))
+                        Some((object, programs, Way::Multi { sessions: false }, (links, price)))
                     }
                     Trial::Lacks(source) if wanted == Some(Mechanism::UprobeMulti) => {
                         return Err(AttachError::KernelCannot { what: "attach uprobe_multi links", source });
@@ -146,8 +145,7 @@ impl Probes {
             }
         };
         let (rings, ring_pages) = open_rings(&object, options.ring_pages)?;
-        let (own_hits, own_lost) = (object.counter(Counter::Hits)?, object.counter(Counter::Lost)?);
-        let own_foreign = object.counter(Counter::Foreign)?;
+        let (own_hits, own_foreign) = (object.counter(Counter::Hits)?, object.counter(Counter::Foreign)?);
         let probes = Self {
             object,
             programs,
@@ -158,7 +156,6 @@ impl Probes {
             log,
             price,
             own_hits,
-            own_lost,
             own_foreign,
             _trial: trial,
         };
@@ -235,7 +232,7 @@ impl Probes {
     pub fn counters(&self) -> Result<Counters, AttachError> {
         let returns = self.object.counter(Counter::Returns)?;
         Ok(Counters {
-            lost: self.object.counter(Counter::Lost)?.saturating_sub(self.own_lost),
+            lost: self.object.counter(Counter::Lost)?,
             hits: self.object.counter(Counter::Hits)?.saturating_sub(self.own_hits) + returns,
             returns,
             entries_forgotten: self.object.counter(Counter::EntriesForgotten)?,

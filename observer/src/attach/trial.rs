@@ -137,7 +137,7 @@ fn programs(object: Object, none: Trials) -> Trials {
             // What is not measured is not said: nothing hangs on it.
             let stepped = price_of_stepping(&object).ok();
             return Trials {
-                prices: stepped.map(|stepped| Prices { price, stepped }),
+                prices: price.zip(stepped).map(|(price, stepped)| Prices { price, stepped }),
                 programs: Tried::Works(()),
                 multi: Tried::Works(()),
                 events: Tried::NotNeeded,

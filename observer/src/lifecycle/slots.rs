@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_takes_seven_words_and_its_ways_little_more() {
+    fn a_resource_takes_seven_words() {
         assert_eq!(size_of::<Option<Slot>>(), 56);
     }
 

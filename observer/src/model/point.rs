@@ -148,7 +148,6 @@ impl AttachPoint {
         let register = match self.register {
             Some(register) => register.0,
             None if self.role == Role::Birth => Cookie::NO_REGISTER,
-            None if self.role == Role::DropJoinHandle => Cookie::RELEASES,
             None => self.telling,
         };
         Cookie { point: index.0, target, register, far: self.far }

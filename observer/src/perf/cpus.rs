@@ -46,6 +46,9 @@ pub fn keep_here() -> io::Result<u32> {
     // SAFETY: no arguments.
     let here = unsafe { libc::sched_getcpu() };
     let cpu = usize::try_from(here).map_err(|_| io::Error::last_os_error())?;
+    if cpu >= 8 * size_of::<libc::cpu_set_t>() {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     // SAFETY: all zeroes is an empty set, which the macro checks its index against; the call reads one set of the size given.
     let kept = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();

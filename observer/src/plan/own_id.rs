@@ -5,6 +5,8 @@
 //!
 //! Does not know: where ids come from.
 
+use std::ops::Range;
+
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
 use super::function::Function;
@@ -26,6 +28,15 @@ pub(super) struct Writing {
     layout: CellLayout,
 }
 
+/// Where a place stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stands<'s> {
+    /// On the way: the birth's own instruction, or one behind it.
+    Behind,
+    /// Before it, and these instructions, by place, may run after it and before the birth's own.
+    Before(&'s [VirtAddr]),
+}
+
 impl Writing {
     /// Follows the birth; `None` where the vtable's address is not seen to be written to a cell.
     pub(super) fn of(image: &Image<'_>, function: &Function, birth: &BirthSite, layout: &CellLayout) -> Option<Self> {
@@ -35,37 +46,54 @@ impl Writing {
         Some(Self { way, cell, id, layout: *layout })
     }
 
-    /// Where the id is before the instruction at this place runs. `between` are the instructions that may run after it and before the
-    /// birth's own, by place, where it stands before that.
-    pub(super) fn id_at(&self, image: &Image<'_>, place: VirtAddr, between: &[VirtAddr]) -> Option<IdSpot> {
+    /// Whether it is seen where the id is written.
+    pub(super) fn tells(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// Where the id is before the instruction at this place runs. `budget` is how many more instructions are looked at.
+    pub(super) fn id_at(
+        &self,
+        image: &Image<'_>,
+        place: VirtAddr,
+        stands: Stands<'_>,
+        budget: &mut usize,
+    ) -> Option<IdSpot> {
+        *budget = budget.checked_sub(self.way.len())?;
         let (written, register) = self.id?;
-        let there = self.way.iter().position(|step| step.ip() == place.0);
-        let value = match there {
-            Some(n) if n > written => self.value_behind(self.way.get(written..n)?, register)?,
-            Some(n) => self.value_before(self.way.get(n..written)?, Value::In(register))?,
-            None => {
-                let value = self.value_before(self.way.get(..written)?, Value::In(register))?;
+        let value = match stands {
+            Stands::Behind => {
+                let n = self.way.iter().position(|step| step.ip() == place.0)?;
+                match n > written {
+                    true => self.value_behind(self.way.get(written..n)?, register)?,
+                    false => self.value_before(n, self.way.get(n..written)?, Value::In(register))?,
+                }
+            }
+            Stands::Before(between) => {
+                let value = self.value_before(0, self.way.get(..written)?, Value::In(register))?;
                 let steps = [place].iter().chain(between).map(|&at| decode(image, at)).collect::<Option<Vec<_>>>()?;
-                if steps.iter().any(|step| step.flow_control() == FlowControl::ConditionalBranch || is_jump(step)) {
+                if steps.iter().any(parts) {
                     // Who takes which way is not known: it must be there on all of them.
                     let kept = matches!(value, Value::In(register) if keep(&steps, register));
                     kept.then_some(value)?
                 } else {
-                    self.value_before(&steps, value)?
+                    self.value_before(NOT_ON_THE_WAY, &steps, value)?
                 }
             }
         };
         value.spot()
     }
 
-    /// Where what is here after these instructions was before them.
-    fn value_before(&self, steps: &[Instruction], mut value: Value) -> Option<Value> {
+    /// Where what is here after these instructions was before them. `from` is the number of the first on the way.
+    fn value_before(&self, from: usize, steps: &[Instruction], mut value: Value) -> Option<Value> {
         let mut factory = InstructionInfoFactory::new();
-        for step in steps.iter().rev() {
+        for (n, step) in steps.iter().enumerate().rev() {
             value = match value {
                 Value::In(register) if writes(&mut factory, step, register) => moved(step, register)?,
                 Value::At(base, _) if writes(&mut factory, step, base.number()) => return None,
-                Value::At(base, at) if self.may_overwrite(&mut factory, step, base, at) => return None,
+                Value::At(base, at) if self.may_overwrite(&mut factory, from.saturating_add(n), step, base, at) => {
+                    return None;
+                }
                 unchanged => unchanged,
             };
         }
@@ -77,25 +105,40 @@ impl Writing {
         if keep(steps, register) {
             return Some(Value::In(register));
         }
-        let Cell { base, .. } = self.cell;
+        let base = self.cell.base;
         keep(steps, base.number()).then(|| Value::At(base, self.cell.place_of(self.layout.id)))
     }
 
-    /// Whether the instruction may write to the word of the stack, or whatever it is, at this place. To the cell is not to it: nobody
-    /// else has that yet.
-    fn may_overwrite(&self, factory: &mut InstructionInfoFactory, step: &Instruction, base: Register, at: u64) -> bool {
+    /// Whether the instruction with this number may write to the word at this place. To the cell is not to it: nobody else has that yet.
+    fn may_overwrite(
+        &self,
+        factory: &mut InstructionInfoFactory,
+        n: usize,
+        step: &Instruction,
+        base: Register,
+        at: u64,
+    ) -> bool {
         if step.mnemonic() == Mnemonic::Call {
             return true;
         }
         let used = factory.info(step).used_memory();
         used.iter().filter(|used| is_written(used.access())).any(|used| {
-            let plain = used.index() == Register::None;
+            let plain =
+                used.index() == Register::None && used.segment() != Register::FS && used.segment() != Register::GS;
             let apart = plain && used.base() == base && !overlap(used.displacement(), used.memory_size().size(), at);
-            let to_cell = plain && base != self.cell.base && used.base() == self.cell.base;
+            let into = used.displacement().wrapping_sub(self.cell.offset);
+            let to_cell = plain
+                && self.cell.is_there(n)
+                && used.base() == self.cell.base
+                && base != self.cell.base
+                && into < u64::from(self.layout.trailer);
             !apart && !to_cell
         })
     }
 }
+
+/// The number of an instruction that stands before the way.
+const NOT_ON_THE_WAY: usize = usize::MAX;
 
 /// Where a task's id is at a birth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +180,7 @@ fn moved(step: &Instruction, register: usize) -> Option<Value> {
         && step.op0_register().is_gpr64()
         && step.op0_register().number() == register;
     match step.op1_kind() {
-        OpKind::Register if whole => Some(Value::In(step.op1_register().number())),
+        OpKind::Register if whole && step.op1_register().is_gpr64() => Some(Value::In(step.op1_register().number())),
         OpKind::Memory if whole && is_plain(step) => Some(Value::At(step.memory_base(), step.memory_displacement64())),
         _ => None,
     }
@@ -157,8 +200,9 @@ fn overlap(start: u64, size: usize, word: u64) -> bool {
     ahead > -8 && ahead < (size as i64).max(1)
 }
 
-fn is_jump(step: &Instruction) -> bool {
-    step.flow_control() == FlowControl::UnconditionalBranch
+/// Whether control may go on in two ways behind it, or elsewhere than to what stands next.
+fn parts(step: &Instruction) -> bool {
+    matches!(step.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch)
 }
 
 fn is_written(access: OpAccess) -> bool {
@@ -166,10 +210,12 @@ fn is_written(access: OpAccess) -> bool {
 }
 
 /// A cell that is being written: its header is so far from what this register holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Cell {
     base: Register,
     offset: u64,
+    /// While these instructions of the way run the register holds the same.
+    held: Range<usize>,
 }
 
 impl Cell {
@@ -178,14 +224,14 @@ impl Cell {
         self.offset.wrapping_add(u64::from(offset))
     }
 
-    /// Whether the instruction writes all of the word at this offset of the cell, and nothing else, from a register.
+    /// Whether the register points to it when the instruction with this number runs.
+    fn is_there(&self, n: usize) -> bool {
+        self.held.contains(&n)
+    }
+
+    /// Whether the instruction writes all of the word at this offset of the cell, and nothing else.
     fn is_written_at(&self, step: &Instruction, offset: u32) -> bool {
-        step.mnemonic() == Mnemonic::Mov
-            && step.op0_kind() == OpKind::Memory
-            && step.op1_kind() == OpKind::Register
-            && is_plain(step)
-            && step.memory_base() == self.base
-            && step.memory_displacement64() == self.place_of(offset)
+        is_store(step) && step.memory_base() == self.base && step.memory_displacement64() == self.place_of(offset)
     }
 
     /// Whether the instruction writes a part of that word, at least.
@@ -196,41 +242,82 @@ impl Cell {
                 || overlap(used.displacement(), used.memory_size().size(), self.place_of(offset))
         })
     }
+
+    /// Whether it is a cell that is written there, and not the vtable's address alone, which may be put aside anywhere. A fresh cell has
+    /// no owner; who schedules it stands behind that; behind the id its stage begins, with a number, or is copied to. Two of these are asked for, as
+    /// compilers leave one out or write it elsewhere, and one of them with a number: registers that are put aside have none.
+    fn is_one(&self, way: &[Instruction], layout: &CellLayout) -> bool {
+        let Some(held) = way.get(self.held.clone()) else { return false };
+        let mut factory = InstructionInfoFactory::new();
+        let mut touched = |offset: u32, how: &dyn Fn(&Instruction) -> bool| {
+            held.iter().any(|step| how(step) && self.is_touched_at(&mut factory, step, offset))
+        };
+        let is_number = |step: &Instruction| step.mnemonic() == Mnemonic::Mov && is_immediate(step.op1_kind());
+        let is_zero = |step: &Instruction| is_number(step) && step.immediate(1) == 0;
+        // Behind the id, or a word further, where the future asks for that alignment.
+        let stage = touched(layout.id + 8, &is_number) || touched(layout.id + 16, &is_number);
+        let numbers = [touched(layout.owner, &is_zero), stage];
+        let copied = held.iter().any(|step| {
+            let to = [layout.id + 8, layout.id + 16].map(|offset| self.place_of(offset));
+            step.mnemonic() == Mnemonic::Lea
+                && step.memory_base() == self.base
+                && step.memory_index() == Register::None
+                && to.contains(&step.memory_displacement64())
+        });
+        let scheduled = layout.scheduler < layout.id && touched(layout.scheduler, &is_store);
+        let others = [touched(layout.owner, &is_vector), scheduled, copied];
+        let count = |found: &[bool]| found.iter().filter(|found| **found).count();
+        count(&numbers) > 0 && count(&numbers) + count(&others) > 1
+    }
+}
+
+fn is_immediate(kind: OpKind) -> bool {
+    use OpKind::{Immediate8, Immediate16, Immediate32, Immediate32to64};
+    matches!(kind, Immediate8 | Immediate16 | Immediate32 | Immediate32to64)
+}
+
+fn is_vector(step: &Instruction) -> bool {
+    step.op1_kind() == OpKind::Register && step.op1_register().is_vector_register()
+}
+
+/// A plain store of a word.
+fn is_store(step: &Instruction) -> bool {
+    step.mnemonic() == Mnemonic::Mov && step.op0_kind() == OpKind::Memory && is_plain(step)
 }
 
 /// The cell that the vtable's address is written to, which the way's first instruction takes or writes.
 fn cell(way: &[Instruction], layout: &CellLayout) -> Option<Cell> {
     let first = way.first()?;
-    let is_store =
-        |step: &Instruction| step.mnemonic() == Mnemonic::Mov && step.op0_kind() == OpKind::Memory && is_plain(step);
-    let store = if first.op0_kind() == OpKind::Memory {
-        first
+    let n = if first.op0_kind() == OpKind::Memory {
+        0
     } else {
         let vtable = first.op0_register().full_register();
         let number = vtable.is_gpr64().then(|| vtable.number())?;
         let stored = |step: &Instruction| step.op1_kind() == OpKind::Register && step.op1_register() == vtable;
         let n = way.iter().skip(1).position(|step| is_store(step) && stored(step))? + 1;
-        keep(way.get(1..n)?, number).then(|| way.get(n))??
+        keep(way.get(1..n)?, number).then_some(n)?
     };
+    let store = way.get(n).filter(|store| is_store(store))?;
+    let base = store.memory_base();
+    let mut factory = InstructionInfoFactory::new();
+    let mut changed = |step: &Instruction| writes(&mut factory, step, base.number());
+    let from = way.get(..n)?.iter().rposition(&mut changed).map_or(0, |before| before + 1);
+    let to = way.get(n..)?.iter().position(&mut changed).map_or(way.len(), |behind| n + behind);
     let offset = store.memory_displacement64().wrapping_sub(u64::from(layout.vtable));
-    is_store(store).then(|| Cell { base: store.memory_base(), offset })
+    let cell = Cell { base, offset, held: from..to };
+    cell.is_one(way, layout).then_some(cell)
 }
 
 /// The one instruction that writes the id to the cell, and the register that it is in; `None` where it is not seen, or where something
 /// else is written there besides.
 fn id_in(way: &[Instruction], cell: &Cell, layout: &CellLayout) -> Option<(usize, usize)> {
-    let base = cell.base.number();
     let mut factory = InstructionInfoFactory::new();
     let mut found = None;
-    for (n, step) in way.iter().enumerate() {
-        if cell.is_written_at(step, layout.id) && found.is_none() {
+    for (n, step) in way.iter().enumerate().skip(cell.held.start).take(cell.held.len()) {
+        if cell.is_written_at(step, layout.id) && step.op1_kind() == OpKind::Register && found.is_none() {
             found = Some((n, step.op1_register().number()));
         } else if found.is_some() && cell.is_touched_at(&mut factory, step, layout.id) {
             return None;
-        }
-        // From here on it may be another place.
-        if writes(&mut factory, step, base) {
-            break;
         }
     }
     found
@@ -264,6 +351,8 @@ mod tests {
     const LEA: &[u8] = &[0x48, 0x8d, 0x05, 0, 0, 0, 0]; // lea rax, [rip+0]
     const VTABLE: &[u8] = &[0x48, 0x89, 0x43, 0x10]; // mov [rbx+0x10], rax
     const ID: &[u8] = &[0x48, 0x89, 0x4b, 0x28]; // mov [rbx+0x28], rcx
+    const FREE: &[u8] = &[0x48, 0xc7, 0x43, 0x18, 0, 0, 0, 0]; // mov qword [rbx+0x18], 0
+    const SCHEDULER: &[u8] = &[0x48, 0x89, 0x73, 0x20]; // mov [rbx+0x20], rsi
     const CLEAR: &[u8] = &[0x31, 0xc9]; // xor ecx, ecx
     const NOP: &[u8] = &[0x90];
     const RET: &[u8] = &[0xc3];
@@ -281,47 +370,64 @@ mod tests {
         let site = BirthSite { at: at(birth), vtable: VirtAddr(DATA), boundary: Boundary::FromFunctionStart };
         let writing = Writing::of(&image, &function, &site, &CellLayout::sample())?;
         let between: Vec<VirtAddr> = (place + 1..birth).map(at).collect();
-        writing.id_at(&image, at(place), &between)
+        let stands = if place < birth { Stands::Before(&between) } else { Stands::Behind };
+        writing.id_at(&image, at(place), stands, &mut 1000)
     }
 
     #[test]
     fn the_id_is_in_the_register_that_is_written_to_its_place() {
-        let code = [LEA, VTABLE, ID, NOP, RET];
+        let code = [LEA, VTABLE, FREE, SCHEDULER, ID, NOP, RET];
         for place in 0..code.len() {
             assert_eq!(id_at(&code, 0, place), spot(1, 0), "{place}");
         }
         let far: &[u8] = &[0x48, 0x89, 0x4b, 0x30]; // mov [rbx+0x30], rcx
-        assert_eq!(id_at(&[LEA, VTABLE, far, RET], 0, 3), None, "which is not at another place");
-        assert_eq!(id_at(&[LEA, ID, NOP, RET], 0, 2), None, "nor in another object");
+        assert_eq!(id_at(&[LEA, VTABLE, FREE, SCHEDULER, far, RET], 0, 5), None, "which is not at another place");
+        assert_eq!(id_at(&[LEA, FREE, SCHEDULER, ID, NOP, RET], 0, 4), None, "nor in another object");
     }
 
     #[test]
     fn behind_a_register_s_next_use_the_id_is_in_the_cell() {
-        let code = [LEA, VTABLE, ID, CLEAR, NOP, RET];
-        assert_eq!((id_at(&code, 0, 3), id_at(&code, 0, 4)), (spot(1, 0), spot(3, 6)));
+        let code = [LEA, VTABLE, FREE, SCHEDULER, ID, CLEAR, NOP, RET];
+        assert_eq!((id_at(&code, 0, 5), id_at(&code, 0, 6)), (spot(1, 0), spot(3, 6)));
         let moved: &[u8] = &[0x48, 0x89, 0xd3]; // mov rbx, rdx
-        assert_eq!(id_at(&[LEA, VTABLE, ID, CLEAR, moved, NOP, RET], 0, 5), None, "as long as that is known");
+        assert_eq!(
+            id_at(&[LEA, VTABLE, FREE, SCHEDULER, ID, CLEAR, moved, NOP, RET], 0, 7),
+            None,
+            "as long as that is known"
+        );
         let reused: &[u8] = &[0x0f, 0x11, 0x43, 0x20]; // movups [rbx+0x20], xmm0
-        assert_eq!(id_at(&[LEA, VTABLE, ID, NOP, reused, RET], 0, 3), None, "and holds nothing else later");
+        assert_eq!(
+            id_at(&[LEA, VTABLE, FREE, SCHEDULER, ID, NOP, reused, RET], 0, 5),
+            None,
+            "and holds nothing else later"
+        );
     }
 
     #[test]
     fn before_it_is_written_the_id_is_where_it_is_taken_from() {
         let copied: &[u8] = &[0x48, 0x89, 0xd1]; // mov rcx, rdx
-        assert_eq!(id_at(&[LEA, copied, VTABLE, ID, RET], 0, 0), spot(2, 0));
+        assert_eq!(id_at(&[LEA, copied, VTABLE, FREE, SCHEDULER, ID, RET], 0, 0), spot(2, 0));
         let loaded: &[u8] = &[0x48, 0x8b, 0x4c, 0x24, 0x18]; // mov rcx, [rsp+0x18]
-        assert_eq!(id_at(&[LEA, VTABLE, loaded, ID, RET], 0, 0), spot(4, 4));
-        assert_eq!(id_at(&[NOP, LEA, VTABLE, loaded, ID, RET], 1, 0), spot(4, 4));
+        assert_eq!(id_at(&[LEA, VTABLE, FREE, SCHEDULER, loaded, ID, RET], 0, 0), spot(4, 4));
+        assert_eq!(id_at(&[NOP, LEA, VTABLE, FREE, SCHEDULER, loaded, ID, RET], 1, 0), spot(4, 4));
         let spilled: &[u8] = &[0x48, 0x89, 0x54, 0x24, 0x18]; // mov [rsp+0x18], rdx
-        assert_eq!(id_at(&[LEA, spilled, loaded, VTABLE, ID, RET], 0, 0), None, "unless it is put there meanwhile");
-        assert_eq!(id_at(&[LEA, VTABLE, CLEAR, ID, RET], 0, 0), None, "or made there");
+        assert_eq!(
+            id_at(&[LEA, spilled, loaded, VTABLE, FREE, SCHEDULER, ID, RET], 0, 0),
+            None,
+            "unless it is put there meanwhile"
+        );
+        assert_eq!(id_at(&[LEA, VTABLE, FREE, SCHEDULER, CLEAR, ID, RET], 0, 0), None, "or made there");
     }
 
     #[test]
     fn where_ways_part_the_id_must_stay_in_its_register_on_all_of_them() {
         let over: &[u8] = &[0x74, 0x02]; // je over two bytes
-        assert_eq!(id_at(&[over, &[0x31, 0xd2], LEA, VTABLE, ID, RET], 2, 0), spot(1, 0), "xor edx, edx");
-        assert_eq!(id_at(&[over, CLEAR, LEA, VTABLE, ID, RET], 2, 0), None);
+        assert_eq!(
+            id_at(&[over, &[0x31, 0xd2], LEA, VTABLE, FREE, SCHEDULER, ID, RET], 2, 0),
+            spot(1, 0),
+            "xor edx, edx"
+        );
+        assert_eq!(id_at(&[over, CLEAR, LEA, VTABLE, FREE, SCHEDULER, ID, RET], 2, 0), None);
     }
 
     #[test]
@@ -338,6 +444,28 @@ mod tests {
         let passed: &[u8] = &[0x48, 0x89, 0xc7]; // mov rdi, rax
         assert_eq!(id_at(&[LEA, passed, RET], 0, 0), None);
         let other: &[u8] = &[0x31, 0xc0]; // xor eax, eax
-        assert_eq!(id_at(&[LEA, other, VTABLE, ID, RET], 0, 3), None, "what is written there is not the address");
+        let code = [LEA, other, VTABLE, FREE, SCHEDULER, ID, RET];
+        assert_eq!(id_at(&code, 0, 5), None, "what is written there is not the address");
+    }
+
+    #[test]
+    fn an_address_that_is_put_aside_makes_no_cell_of_what_lies_beside_it() {
+        // mov [rbx+0x30], rdi
+        assert_eq!(id_at(&[LEA, VTABLE, SCHEDULER, ID, &[0x48, 0x89, 0x7b, 0x30], NOP, RET], 0, 5), None, "registers");
+        assert_eq!(id_at(&[LEA, VTABLE, FREE, ID, NOP, RET], 0, 4), None, "one number");
+        let stage: &[u8] = &[0xc7, 0x43, 0x30, 0, 0, 0, 0]; // mov dword [rbx+0x30], 0
+        assert_eq!(id_at(&[LEA, VTABLE, SCHEDULER, ID, stage, NOP, RET], 0, 5), spot(1, 0));
+        assert_eq!(id_at(&[LEA, VTABLE, FREE, ID, stage, NOP, RET], 0, 5), spot(1, 0));
+    }
+
+    #[test]
+    fn what_the_register_pointed_to_before_was_no_cell() {
+        let moved: &[u8] = &[0x4c, 0x89, 0xe3]; // mov rbx, r12
+        let id: &[u8] = &[0x4c, 0x89, 0x6b, 0x28]; // mov [rbx+0x28], r13
+        assert_eq!(id_at(&[LEA, ID, moved, VTABLE, FREE, SCHEDULER, id, NOP, RET], 0, 7), spot(13, 0));
+        // mov [rbx+8], rdx: into what may be the stack's word that the id is loaded from.
+        let loaded: &[u8] = &[0x48, 0x8b, 0x4c, 0x24, 0x18]; // mov rcx, [rsp+0x18]
+        let before = [LEA, &[0x48, 0x89, 0x53, 8], moved, VTABLE, FREE, SCHEDULER, loaded, ID, RET];
+        assert_eq!((id_at(&before, 0, 0), id_at(&before, 0, 2)), (None, spot(4, 4)));
     }
 }

@@ -8,7 +8,7 @@ use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mne
 
 use super::class::class;
 use super::function::Functions;
-use super::own_id::{IdSpot, Writing};
+use super::own_id::{IdSpot, Stands, Writing};
 use crate::model::{AttachPoint, CellLayout, Cost, FileOffset, VirtAddr};
 use crate::runtime::{BirthSite, MintSite, RaiseSite};
 use crate::symbols::{Image, decode};
@@ -81,26 +81,32 @@ pub(super) fn of_birth(
     let Some(function) = functions.around(birth.at) else { return Place::exactly(image, birth.at).map(not_written) };
     let writing = Writing::of(image, &function, birth, layout);
     let otherwise = if writing.is_some() { BornId::Minted } else { BornId::NotWritten };
-    let at = |place: Place, between: &[VirtAddr]| {
-        let id = writing.as_ref().and_then(|writing| writing.id_at(image, place.at, between));
+    let at = |place: Place, stands: Stands<'_>, budget: &mut usize| {
+        let id = writing.as_ref().and_then(|writing| writing.id_at(image, place.at, stands, budget));
         Birth { place, id: id.map_or(otherwise, BornId::At) }
     };
     let line: Vec<VirtAddr> = function.line(birth.at).iter().map(|step| step.at).collect();
     let minted = line.iter().rposition(|&at| is_mint(mints, at));
     // The instruction right behind the addition is the mint's own place, should it need one.
     let rest = minted.map_or(line.as_slice(), |n| line.get(n + 2..).unwrap_or_default());
-    let behind = rest.iter().filter_map(|&place| Place::cheap(image, [place])).map(|place| at(place, &[]));
     let budget = &mut functions.budget;
-    // Where the id is minted on the line nothing before it will do.
-    let before = function.before(birth.at).take_while(|_| minted.is_none());
-    let before = before.filter_map(|place| {
-        let place = Place::cheap(image, [place])?;
-        let between = function.leads(place.at, birth.at, |at| is_mint(mints, at), budget)?;
-        Some(at(place, &between))
-    });
+    // Where it is not seen how the id is written no place is better than the first.
+    let any_will_do = !writing.as_ref().is_some_and(Writing::tells);
+    let is_best = |found: &Birth| matches!(found.id, BornId::At(_)) || any_will_do;
     let mut first = None;
-    for found in behind.chain(before) {
-        if matches!(found.id, BornId::At(_)) || writing.is_none() {
+    for place in rest.iter().filter_map(|&place| Place::cheap(image, [place])) {
+        let found = at(place, Stands::Behind, budget);
+        if is_best(&found) {
+            return Ok(found);
+        }
+        first.get_or_insert(found);
+    }
+    // Where the id is minted on the line nothing before it will do.
+    for place in function.before(birth.at).take_while(|_| minted.is_none()) {
+        let Some(place) = Place::cheap(image, [place]) else { continue };
+        let Some(between) = function.leads(place.at, birth.at, |at| is_mint(mints, at), budget) else { continue };
+        let found = at(place, Stands::Before(&between), budget);
+        if is_best(&found) {
             return Ok(found);
         }
         first.get_or_insert(found);
@@ -110,7 +116,7 @@ pub(super) fn of_birth(
     }
     let reason = "the task's id is minted right before the task is handed on";
     let exactly = if minted.is_some() { rest.first().ok_or(Refused { at: birth.at, reason })? } else { &birth.at };
-    Ok(at(Place::exactly(image, *exactly)?, &[]))
+    Ok(at(Place::exactly(image, *exactly)?, Stands::Behind, budget))
 }
 
 /// For a mint: on the line behind the addition, as long as the register keeps the id, and before any birth.

@@ -58,7 +58,7 @@ pub fn is_hot_and_slow(point: &AttachPoint) -> bool {
 /// |---|---|---|
 /// | a poll | all points of the image | births would have no triggers, and tasks no ends, without it being known of which |
 /// | a mint | all mints | a thread's latest id would be another task's |
-/// | a birth | - | its tasks are met at their first poll, which must be reported then |
+/// | a birth | the other births of its type | its tasks are met at their first poll, which must be reported then |
 pub(super) fn leave_out(points: &mut Vec<AttachPoint>, types: &[TaskType], wanted: EventSet) -> Vec<Missing> {
     let of = |points: &[AttachPoint], role| {
         let slow = points.iter().filter(|point| point.role == role && is_hot_and_slow(point)).count();
@@ -81,7 +81,11 @@ pub(super) fn leave_out(points: &mut Vec<AttachPoint>, types: &[TaskType], wante
     }
     let (births, all) = of(points, Role::Birth);
     if births > 0 {
-        points.retain(|point| point.role != Role::Birth || !is_hot_and_slow(point));
+        // A type is seen born at all of its sites or at none.
+        let slow = points.iter().filter(|point| point.role == Role::Birth && is_hot_and_slow(point));
+        let unseen: HashSet<VirtAddr> = slow.filter_map(|point| point.vtable).collect();
+        let is_seen = |point: &AttachPoint| point.vtable.is_none_or(|vtable| !unseen.contains(&vtable));
+        points.retain(|point| point.role != Role::Birth || !is_hot_and_slow(point) && is_seen(point));
         let polled = points.iter().any(|point| point.role == Role::Poll);
         let instead =
             if polled { "the init of their tasks is inferred at the first poll" } else { "their tasks are not seen" };
@@ -176,6 +180,17 @@ mod tests {
         let [Missing { event: "init", reason }] = &missing[..] else { panic!("one thing is missing: {missing:?}") };
         assert!(reason.starts_with("1 of 2 spawn sites") && reason.contains("first poll"), "{reason}");
         assert!(reason.contains("--allow-slow"), "the next step: {reason}");
+    }
+
+    #[test]
+    fn a_type_with_a_slow_birth_is_seen_born_nowhere() {
+        let (mut points, types) = image();
+        let vtable = Some(VirtAddr(0x20));
+        points.push(AttachPoint { at: VirtAddr(9), vtable, ..AttachPoint::sample(Role::Birth) });
+        leave_out(&mut points, &types, EventSet::ALL);
+        let births: Vec<_> = points.iter().filter(|point| point.role == Role::Birth).map(|point| point.at.0).collect();
+        assert_eq!(births, [3], "who is born at the other place is met at a poll, as all of the type");
+        assert_eq!(points.iter().find(|point| point.at.0 == POLL.0 + 1).map(|point| point.telling), Some(0));
     }
 
     #[test]

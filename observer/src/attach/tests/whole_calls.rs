@@ -81,36 +81,6 @@ fn a_call_is_reported_once_with_what_its_entry_and_its_return_saw() {
 }
 
 #[test]
-fn the_release_of_the_last_reference_of_a_completed_task_needs_no_return() {
-    let Some(_alone) = live() else { return };
-    for mut probes in once(64) {
-        let saves = probes.has_sessions();
-        let points = [point(Role::DropJoinHandle, polled as *const () as usize)];
-        let _links = probes.attach(&requests(&points)).unwrap();
-        let (one, two) = (1 << 6, 2 << 6);
-        let mut returns = 0;
-        for (state, is_freed) in [(one | COMPLETE | 8, true), (two | COMPLETE | 8, false), (one | 8, false)] {
-            let mut cell = Cell::new(state);
-            polled(&mut cell, state);
-            let (seen, _) = drain(&mut probes);
-            let [call] = &seen[..] else { panic!("{seen:?}") };
-            assert_eq!((call.kind, call.flags, call.subject), (Some(RecordKind::Call), 0, cell.address()));
-            let (entry, words) = call.words.split_at(BARE + HEAD_WORDS);
-            assert_eq!(entry[BARE..], cell.head, "{state:x}");
-            if saves && is_freed {
-                assert_eq!((words, entry[0]), (&[0; HEAD_WORDS][..], call.ts), "nothing is left of it");
-            } else {
-                assert_eq!(words[..HEAD_WORDS], cell.head, "what stands there at the return");
-                returns += 1;
-            }
-            assert_eq!(call.sp % 16, 8, "as the ABI has it at an entry");
-            assert!(begun(&probes).is_empty());
-            assert_eq!(probes.counters().unwrap().returns, returns);
-        }
-    }
-}
-
-#[test]
 fn a_call_in_progress_is_handed_out_as_the_record_that_its_entry_would_have_made() {
     let Some(_alone) = live() else { return };
     let points = [point(Role::Poll, stays as *const () as usize)];

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 
 use super::points::FileOffset;
 use super::process::Pid;
-use super::watcher::{Ended, Ending, Peer, Watcher};
+use super::watcher::{Ending, Peer};
 
 /// What a machine without it should do.
 pub(super) const INSTALL: &str = "apt-get install bpftrace";
@@ -54,7 +52,9 @@ impl Job {
         match self {
             Self::Counts => "polls counted by task, the time of all in one histogram",
             Self::Sums => "of each task count, sum, longest and histogram, as `polls` tells",
-            Self::Events => "each entry and return printed with time, thread and task, as `full` tells of polls",
+            Self::Events => {
+                "each entry and return printed with time, thread and task, as `full` tells of polls (what it loses is not counted)"
+            }
         }
     }
 }
@@ -66,41 +66,14 @@ pub(super) fn version() -> Option<String> {
 }
 
 /// Attaches it to a process of this program.
-pub(super) fn attach(job: Job, target: Pid, program: &Path, functions: &BTreeSet<FileOffset>) -> Result<Tracing> {
+pub(super) fn attach(job: Job, target: Pid, program: &Path, functions: &BTreeSet<FileOffset>) -> Result<Peer> {
     let mut command = Command::new("bpftrace");
     // A program without symbols has no boundaries that it could check: where functions begin we know.
     command.args(["--unsafe", "-p", &target.0.to_string(), "-e", &script(job, program, functions)]);
-    command.env("BPFTRACE_MAP_KEYS_MAX", TASKS).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("BPFTRACE_MAP_KEYS_MAX", TASKS).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = Ending(command.spawn().context("starting bpftrace")?);
     let says = child.0.stdout.take().context("is piped")?;
-    let complaints = child.0.stderr.take().context("is piped")?;
-    let lost = std::thread::spawn(move || lost(complaints));
-    Ok(Tracing { peer: Peer::attached("bpftrace", child, says, |line| line.trim() == READY)?, lost })
-}
-
-/// It, attached.
-pub(super) struct Tracing {
-    peer: Peer,
-    lost: JoinHandle<u64>,
-}
-
-impl Watcher for Tracing {
-    fn pid(&self) -> Pid {
-        self.peer.pid()
-    }
-
-    fn end(self: Box<Self>) -> Result<Ended> {
-        let Self { peer, lost } = *self;
-        let ended = Box::new(peer).end()?;
-        let lost = lost.join().map_err(|_| anyhow::anyhow!("what bpftrace complained of was not read"))?;
-        Ok(Ended { lost: Some(lost), ..ended })
-    }
-}
-
-/// What it says that it lost, in all.
-fn lost(complaints: impl Read) -> u64 {
-    let lines = BufReader::new(complaints).lines().map_while(Result::ok);
-    lines.filter_map(|line| line.strip_prefix("Lost ")?.split(' ').next()?.parse::<u64>().ok()).sum()
+    Peer::attached("bpftrace", child, says, |line| line.trim() == READY)
 }
 
 const READY: &str = "attached";
@@ -132,10 +105,5 @@ mod tests {
             "{script}"
         );
         assert!(script.contains("uretprobe:/p:16,uretprobe:/p:32 /@start[tid]/"), "{script}");
-    }
-
-    #[test]
-    fn what_it_lost_is_added_up() {
-        assert_eq!(lost("Lost 12 events\nWARNING: no\nLost 30 events\n".as_bytes()), 42);
     }
 }
