@@ -14,6 +14,7 @@ use crate::session::images::Images;
 use crate::session::machine::{self, Machine};
 use crate::session::roster::Resident;
 use crate::session::{Within, progress};
+use crate::sink::LostNews;
 use crate::target::{Process, monotonic_now};
 
 use super::SampledOptions;
@@ -64,6 +65,8 @@ pub(super) struct Crowd {
     lives: Option<Lives>,
     missing: Vec<Missing>,
     due: HashMap<Pid, Due>,
+    /// What was lost of the news and not said yet.
+    lost: Option<LostNews>,
     machine: Look,
     asks: Sender<Ask>,
     answers: Receiver<Answer>,
@@ -135,7 +138,16 @@ impl Crowd {
         };
         let thread = std::thread::Builder::new().name("images".to_owned()).spawn(work);
         thread.map_err(|source| SessionError::System { what: "start a thread", source })?;
-        Ok(Self { whom, lives: lives.ok(), missing, due: HashMap::new(), machine: Look::Idle, asks, answers })
+        Ok(Self {
+            whom,
+            lives: lives.ok(),
+            missing,
+            due: HashMap::new(),
+            lost: None,
+            machine: Look::Idle,
+            asks,
+            answers,
+        })
     }
 
     /// Begins to look at those who are there. A program that was launched for it begins in this moment.
@@ -157,7 +169,7 @@ impl Crowd {
     /// Who joins now, and how each came to run what it runs.
     pub(super) fn tend(&mut self, is_sampled: impl Fn(Pid) -> bool) -> Vec<(Subject, &'static str)> {
         let heard = self.lives.as_mut().map(|lives| lives.hear(Ns(u64::MAX))).unwrap_or_default();
-        let lost = heard.lost() > 0 || heard.malformed > 0;
+        let lost = heard.lost() + heard.malformed;
         for News { at, change } in heard.news {
             match change {
                 // A child runs what its parent runs, for as long as it begins no other program.
@@ -170,8 +182,12 @@ impl Crowd {
                 Change::Forked { .. } | Change::Exited { .. } | Change::Lost { .. } => {}
             }
         }
-        if lost && matches!(self.whom, Whom::Everyone(_)) {
-            self.look_at_machine();
+        if lost > 0 {
+            let looks_again = matches!(self.whom, Whom::Everyone(_));
+            self.lost = Some(LostNews { at: monotonic_now(), count: Some(lost), looks_again });
+            if looks_again {
+                self.look_at_machine();
+            }
         }
         let now = monotonic_now();
         let due: Vec<(Pid, Due)> = self.due.extract_if(|_, due| due.at <= now).collect();
@@ -193,6 +209,11 @@ impl Crowd {
             }
         }
         joining
+    }
+
+    /// News that were lost at the last look, if that was not said yet.
+    pub(super) fn take_lost(&mut self) -> Option<LostNews> {
+        self.lost.take()
     }
 
     /// Something was heard of a process: it is looked at when nothing more is for a while. How it began says more than what it

@@ -137,6 +137,8 @@ impl SampledSink for BetweenEvents {
             | SampledReport::Target { .. }
             | SampledReport::Ended { .. }
             | SampledReport::Lost { .. }
+            // The stream that this is a part of hears them, too, and says so.
+            | SampledReport::LostNews(_)
             | SampledReport::End(_) => Ok(()),
         }
     }

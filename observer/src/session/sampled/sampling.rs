@@ -198,7 +198,11 @@ impl Sampled {
             self.due = (self.due + Duration::from_nanos(self.interval.0)).max(now);
         }
         self.end_gone(is_due)?;
-        let joining = crowd.map_or_else(Vec::new, |crowd| crowd.tend(|pid| self.has(pid)));
+        let Some(crowd) = crowd else { return Ok(()) };
+        let joining = crowd.tend(|pid| self.has(pid));
+        if let Some(lost) = crowd.take_lost() {
+            self.output.say(&SampledReport::LostNews(lost))?;
+        }
         joining.into_iter().try_for_each(|(subject, why)| self.join(subject, why))
     }
 

@@ -77,7 +77,7 @@ impl Sink for Json {
     }
 
     fn lost_news(&mut self, lost: &LostNews, out: &mut dyn Write) -> io::Result<()> {
-        line(out, "lostNews", lost.at, LostNewsObject { count: lost.count.map(Integer), looks_again: lost.looks_again })
+        line(out, "lostNews", lost.at, LostNewsObject::new(lost))
     }
 
     fn stepped(&mut self, stepped: &Stepped, out: &mut dyn Write) -> io::Result<()> {
@@ -262,9 +262,15 @@ struct DegradedObject<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct LostNewsObject {
+pub(in crate::sink) struct LostNewsObject {
     count: Option<Integer>,
     looks_again: bool,
+}
+
+impl LostNewsObject {
+    pub(in crate::sink) fn new(lost: &LostNews) -> Self {
+        Self { count: lost.count.map(Integer), looks_again: lost.looks_again }
+    }
 }
 
 #[derive(Serialize)]

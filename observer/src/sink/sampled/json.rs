@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::model::TypeEntry;
-use crate::sink::json::{ChangedTarget, Integer, LostObject, TargetObject, line, milliseconds};
+use crate::sink::json::{ChangedTarget, Integer, LostNewsObject, LostObject, TargetObject, line, milliseconds};
 use crate::sink::sites::json::origin::CallObject;
 
 use super::{Blocking, Busy, How, Interval, SampledEnd, SampledReport, SampledSink, SampledStart};
@@ -32,6 +32,7 @@ impl SampledSink for SampledJson {
             SampledReport::Lost { at, count } => {
                 line(out, "lost", *at, LostObject { pid: None, count: Integer(*count) })
             }
+            SampledReport::LostNews(lost) => line(out, "lostNews", lost.at, LostNewsObject::new(lost)),
             SampledReport::End(end) => line(out, "end", end.at, EndObject::new(end)),
         }
     }

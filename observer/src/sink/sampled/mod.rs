@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use crate::model::{Caller, Estimate, Missing, Ns, Pid, TargetEntry, TaskId, Tid, TypeEntry};
 
-use super::EndReason;
+use super::{EndReason, LostNews};
 
 pub use json::SampledJson;
 pub use text::SampledText;
@@ -53,6 +53,8 @@ pub enum SampledReport<'a> {
         /// How many since the last such report.
         count: u64,
     },
+    /// News of processes that were not heard.
+    LostNews(LostNews),
     /// Last of all.
     End(SampledEnd),
 }

@@ -7,7 +7,7 @@ use anstyle::AnsiColor;
 use crate::model::{Missing, Ns, TargetEntry, TypeEntry};
 use crate::sink::image_lines::write_image;
 use crate::sink::sites::origin::calls;
-use crate::sink::text::{enclosure, future_label};
+use crate::sink::text::{enclosure, future_label, lost_news};
 use crate::sink::{Manner, Spelling};
 
 use super::{Blocking, Busy, How, Interval, SampledEnd, SampledReport, SampledSink, SampledStart};
@@ -163,6 +163,10 @@ impl SampledSink for SampledText {
             SampledReport::Lost { at, count } => {
                 let word = self.manner.paint(AnsiColor::Red, "lost");
                 writeln!(out, "{:.3} s  {word}  {count} samples: figures are now \"at least\"", self.seconds(*at))
+            }
+            SampledReport::LostNews(lost) => {
+                let word = self.manner.paint(AnsiColor::Red, "lost");
+                writeln!(out, "{:.3} s  {word}  {}", self.seconds(lost.at), lost_news(lost))
             }
             SampledReport::End(end) => self.end(end, out),
         }
