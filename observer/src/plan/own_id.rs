@@ -243,9 +243,10 @@ impl Cell {
         })
     }
 
-    /// Whether it is a cell that is written there, and not the vtable's address alone, which may be put aside anywhere. A fresh cell has
-    /// no owner; who schedules it stands behind that; behind the id its stage begins, with a number, or is copied to. Two of these are asked for, as
-    /// compilers leave one out or write it elsewhere, and one of them with a number: registers that are put aside have none.
+    /// Whether it is a cell that is written there, and not the vtable's address alone, which may be put aside anywhere. A fresh
+    /// cell has no owner; who schedules it stands behind that; behind the id its stage begins, with a number, or is copied to. Two
+    /// of these are asked for, as compilers leave one out or write it elsewhere, and one of them with a number: registers that are
+    /// put aside have none.
     fn is_one(&self, way: &[Instruction], layout: &CellLayout) -> bool {
         let Some(held) = way.get(self.held.clone()) else { return false };
         let mut factory = InstructionInfoFactory::new();
