@@ -59,7 +59,7 @@ impl Slots {
 
     /// Takes a resource out.
     pub(super) fn remove(&mut self, id: AsyncId) -> Option<Task> {
-        let at = self.by_id.find(&id, &self.slots, |slot| Some(slot.id))?;
+        let at = self.place_of(id)?;
         let slot = self.slots[at as usize].as_ref()?;
         let (key, header) = (slot.key(), slot.task.header());
         self.by_id.forget(&id, at);
@@ -73,13 +73,18 @@ impl Slots {
         self.slots[at as usize].take().map(|slot| slot.task)
     }
 
+    /// The number of a resource's slot.
+    fn place_of(&self, id: AsyncId) -> Option<u32> {
+        self.by_id.find(&id, &self.slots, |slot| Some(slot.id))
+    }
+
     pub(super) fn get(&self, id: AsyncId) -> Option<&Task> {
-        let at = self.by_id.find(&id, &self.slots, |slot| Some(slot.id))?;
+        let at = self.place_of(id)?;
         self.slots[at as usize].as_ref().map(|slot| &slot.task)
     }
 
     pub(super) fn get_mut(&mut self, id: AsyncId) -> Option<&mut Task> {
-        let at = self.by_id.find(&id, &self.slots, |slot| Some(slot.id))?;
+        let at = self.place_of(id)?;
         self.slots[at as usize].as_mut().map(|slot| &mut slot.task)
     }
 
@@ -97,7 +102,7 @@ impl Slots {
 
     /// A resource's id is known from now on.
     pub(super) fn identify(&mut self, id: AsyncId, task_id: TaskId) {
-        let Some(at) = self.by_id.find(&id, &self.slots, |slot| Some(slot.id)) else { return };
+        let Some(at) = self.place_of(id) else { return };
         let Some(slot) = &mut self.slots[at as usize] else { return };
         if let Some(key) = slot.key() {
             self.by_key.forget(&key, at);
@@ -109,7 +114,7 @@ impl Slots {
 
     /// A resource is at this header. Gives another one that was last seen there.
     pub(super) fn place(&mut self, id: AsyncId, header: ProcAddr) -> Option<AsyncId> {
-        let at = self.by_id.find(&id, &self.slots, |slot| Some(slot.id))?;
+        let at = self.place_of(id)?;
         let slot = self.slots[at as usize].as_mut()?;
         let had = slot.task.header();
         if had == Some(header) && self.by_header.leads_to(&header, at) {

@@ -7,15 +7,12 @@
 
 use std::ops::Range;
 
-use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 
 use super::function::Function;
 use crate::model::{CellLayout, MintRegister, VirtAddr};
 use crate::runtime::BirthSite;
-use crate::symbols::{Image, decode};
-
-/// Registers that a called function may overwrite: all but rbx, rsp, rbp and r12 to r15.
-const LOST_IN_CALLS: [usize; 9] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
+use crate::symbols::{Image, LOST_IN_CALLS, decode, is_written};
 
 /// What the way on from a birth does with the new cell.
 #[derive(Debug)]
@@ -203,10 +200,6 @@ fn overlap(start: u64, size: usize, word: u64) -> bool {
 /// Whether control may go on in two ways behind it, or elsewhere than to what stands next.
 fn parts(step: &Instruction) -> bool {
     matches!(step.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch)
-}
-
-fn is_written(access: OpAccess) -> bool {
-    !matches!(access, OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess | OpAccess::None)
 }
 
 /// A cell that is being written: its header is so far from what this register holds.

@@ -4,14 +4,14 @@
 
 use std::collections::HashSet;
 
-use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess};
+use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic};
 
 use super::class::class;
 use super::function::Functions;
 use super::own_id::{IdSpot, Stands, Writing};
 use crate::model::{AttachPoint, CellLayout, Cost, FileOffset, VirtAddr};
 use crate::runtime::{BirthSite, MintSite, RaiseSite};
-use crate::symbols::{Image, decode};
+use crate::symbols::{Image, LOST_IN_CALLS, decode, is_written};
 
 /// A verified place: an instruction's start, its bytes in the file and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,9 +182,8 @@ impl IdInRegister {
 
     /// Whether the register holds the id behind the instruction, too, and its task cannot have been born by then.
     fn is_kept_by(&mut self, instruction: &Instruction, calls_image: bool) -> bool {
-        // A call keeps rbx, rsp, rbp and r12 to r15.
-        let survives_calls = matches!(self.number, 3..=5 | 12..=15);
-        if instruction.mnemonic() == Mnemonic::Call && !survives_calls || calls_image && !self.unread {
+        let lost = LOST_IN_CALLS.contains(&self.number);
+        if instruction.mnemonic() == Mnemonic::Call && lost || calls_image && !self.unread {
             return false;
         }
         let number = self.number;
@@ -197,7 +196,7 @@ impl IdInRegister {
         let compared = matches!(instruction.mnemonic(), Mnemonic::Test | Mnemonic::Cmp);
         mine.all(|used| {
             self.unread &= compared;
-            matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess)
+            !is_written(used.access())
         })
     }
 }

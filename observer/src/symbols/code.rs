@@ -4,13 +4,22 @@
 
 use std::ops::Range;
 
-use iced_x86::{Decoder, DecoderOptions, Instruction};
+use iced_x86::{Decoder, DecoderOptions, Instruction, OpAccess};
 
 use super::Image;
 use crate::model::VirtAddr;
 
 /// Longest x86-64 instruction.
 const LONGEST: usize = 15;
+
+/// Registers that a called function may overwrite, by the System V calling convention: all but rbx, rsp, rbp and r12 to r15.
+pub const LOST_IN_CALLS: [usize; 9] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
+
+/// Whether a register or memory that is used in this way may be something else afterwards.
+pub fn is_written(access: OpAccess) -> bool {
+    use OpAccess::{CondWrite, ReadCondWrite, ReadWrite, Write};
+    matches!(access, Write | CondWrite | ReadWrite | ReadCondWrite)
+}
 
 /// The instruction that starts at `at`; `None` where no code is or where the bytes are no instruction.
 pub fn decode(image: &Image<'_>, at: VirtAddr) -> Option<Instruction> {

@@ -35,7 +35,7 @@ mod unwind_table;
 
 pub use callers::Callers;
 pub use calls::{Call, Calls};
-pub use code::{Sweep, decode};
+pub use code::{LOST_IN_CALLS, Sweep, decode, is_written};
 pub use debug_link::DebugLink;
 pub use dwarf::{Debug, Declaration};
 pub use frame_names::{Named, name_frames};

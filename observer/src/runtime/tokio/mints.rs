@@ -7,12 +7,12 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 use memchr::memmem;
 
 use crate::model::{MintRegister, VirtAddr};
 use crate::runtime::MintSite;
-use crate::symbols::{Boundary, Callers, Functions, Image, Sweep, Targets, references};
+use crate::symbols::{Boundary, Callers, Functions, Image, LOST_IN_CALLS, Sweep, Targets, is_written, references};
 
 /// Every mint of the image that is inlined, by place.
 pub(super) fn find_inlined(image: &Image<'_>, functions: &Functions) -> Vec<MintSite> {
@@ -202,8 +202,7 @@ impl Registers {
                 return;
             }
             Mnemonic::Call => {
-                // The System V calling convention keeps rbx, rsp, rbp and r12 to r15.
-                for n in [0, 1, 2, 6, 7, 8, 9, 10, 11] {
+                for n in LOST_IN_CALLS {
                     self.values[n] = Value::Unknown;
                 }
                 return;
@@ -211,11 +210,7 @@ impl Registers {
             _ => Value::Unknown,
         };
         for used in factory.info(instruction).used_registers() {
-            let written = matches!(
-                used.access(),
-                OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
-            );
-            if let Some(n) = slot(used.register()).filter(|_| written) {
+            if let Some(n) = slot(used.register()).filter(|_| is_written(used.access())) {
                 let whole = used.register().full_register() == instruction.op0_register().full_register();
                 self.values[n] = if whole { value } else { Value::Unknown };
             }
