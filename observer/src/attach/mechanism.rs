@@ -62,8 +62,8 @@ pub(super) enum Trial {
     Lacks(io::Error),
 }
 
-/// Tries. The error is one that would meet trace events, too.
-pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
+/// Tries, and measures what hits cost if that is wanted. The error is one that would meet trace events, too.
+pub(super) fn try_multi(object: &Object, priced: bool) -> Result<Trial, AttachError> {
     let bound = object.bind()?;
     let is_of_calls = |program| matches!(program, Program::Enter | Program::Leave);
     let mut programs = match bound.load(AttachedBy::Multi, |program| !is_of_calls(program)) {
@@ -90,9 +90,9 @@ pub(super) fn try_multi(object: &Object) -> Result<Trial, AttachError> {
         return Ok(Trial::Lacks(io::Error::from_raw_os_error(libc::ENODEV)));
     }
     // Nothing hangs on it but what is said of costs, and that is then said not to be known.
-    let (links, price) = match Price::find_out(object, &bound) {
-        Ok((priced, price)) => (Links::together([links, priced]), Some(price)),
-        Err(_) => (links, None),
+    let (links, price) = match priced.then(|| Price::find_out(object, &bound)) {
+        Some(Ok((priced, price))) => (Links::together([links, priced]), Some(price)),
+        Some(Err(_)) | None => (links, None),
     };
     Ok(match try_session(&bound, &own)? {
         Some((program, link)) => {

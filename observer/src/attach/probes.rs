@@ -45,6 +45,8 @@ pub struct Options {
     pub quiet: Quiet,
     /// Whether ids can be reported with those who take them.
     pub spawners: Spawners,
+    /// Whether it is measured what hits cost, see [`Probes::price`].
+    pub priced: bool,
     /// Let the kernel side speak, see [`Probes::kernel_log`].
     pub kernel_log: bool,
 }
@@ -63,6 +65,7 @@ impl Default for Options {
             sessions: Sessions::IfThere,
             quiet: Quiet::Reported,
             spawners: Spawners::Unseen,
+            priced: true,
             kernel_log: false,
         }
     }
@@ -118,7 +121,7 @@ impl Probes {
             Some(Mechanism::Tracefs) => None,
             wanted => {
                 let mut object = Object::load(options, Mechanism::UprobeMulti, log.as_ref())?;
-                match try_multi(&object)? {
+                match try_multi(&object, options.priced)? {
                     Trial::Works { programs, sessions, links, price } if options.work == Work::Report => {
                         Some((object, programs, Way::Multi { sessions }, (links, price)))
                     }
@@ -240,7 +243,7 @@ impl Probes {
         })
     }
 
-    /// What hits cost a thread here, as it was measured on ourselves. `None` where it was not.
+    /// What hits cost a thread here, as it was measured on ourselves. `None` where it was not, or could not be.
     pub fn price(&self) -> Option<Price> {
         self.price
     }

@@ -132,7 +132,7 @@ impl<T> Tried<T> {
 
 /// What needs maps: programs, and both ways of attaching them.
 fn programs(object: Object, none: Trials) -> Trials {
-    let multi = match try_multi(&object) {
+    let multi = match try_multi(&object, true) {
         Ok(Trial::Works { programs, price, .. }) => {
             // What is not measured is not said: nothing hangs on it.
             let stepped = price_of_stepping(&object).ok();

@@ -137,6 +137,8 @@ impl Spawns {
             mechanism: options.mechanism,
             ring_pages: options.ring_pages,
             spawners: Spawners::Reported,
+            // Nobody asks for it: what a session costs its own probes tell.
+            priced: false,
             ..attach::Options::default()
         })?;
         let requests: Vec<ImageRequest<'_>> = attachments.iter().flat_map(Attachment::requests).collect();
