@@ -14,9 +14,21 @@ pub enum Counter {
     Foreign = 3,
     /// Hits at returns, but for foreign ones.
     Returns = 4,
+    /// Hits, returns with them, of which it was timed how long the program took: a few of all.
+    Timed = 5,
+    /// What those took, nanoseconds: from when a hit is counted to the program's end.
+    Took = 6,
+    /// Entries of calls among them.
+    EntriesTimed = 7,
+    /// What those took until the call was remembered, nanoseconds.
+    EntriesTook = 8,
+    /// Records that those hits wrote.
+    RecordsTimed = 9,
+    /// What writing them took, nanoseconds.
+    RecordsTook = 10,
 }
 
 impl Counter {
     /// How many rows the array has.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 11;
 }

@@ -9,7 +9,7 @@ use observer_common::{Counter, FLAG_SUBJECT_UNKNOWN, RECORD_FULL, RECORD_WITH_HE
 
 use crate::emit::{Draft, Hit, by_address};
 use crate::maps::{self, Entered};
-use crate::{header, open_calls};
+use crate::{header, lap, open_calls};
 
 /// Bytes that a return has popped when its probe is hit: the return address.
 pub const RETURN_ADDRESS: u64 = 8;
@@ -23,6 +23,7 @@ pub fn enter(ctx: ProbeContext) -> u32 {
     if !open_calls::open(&hit, subject) {
         maps::count(Counter::EntriesForgotten);
     }
+    lap::end(&hit);
     0
 }
 
@@ -30,7 +31,7 @@ pub fn enter(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn enter_only(ctx: ProbeContext) -> u32 {
     let Some(hit) = Hit::take(&ctx, ctx.regs) else { return 0 };
-    report_entry(&ctx, hit, first_argument(&ctx));
+    lap::end(&report_entry(&ctx, hit, first_argument(&ctx)));
     0
 }
 
@@ -39,16 +40,24 @@ pub fn enter_only(ctx: ProbeContext) -> u32 {
 #[uretprobe]
 pub fn leave(ctx: RetProbeContext) -> u32 {
     let Some(hit) = Hit::take_return(&ctx, ctx.regs) else { return 0 };
+    report_return(&ctx, hit);
+    lap::end(&hit);
+    0
+}
+
+#[inline(always)]
+fn report_return(ctx: &RetProbeContext, hit: Hit) {
     let sp = hit.sp.wrapping_sub(RETURN_ADDRESS);
     let Some(Entered { subject, at, .. }) = open_calls::close(&hit, sp) else {
         if !by_address() {
             let mut draft = Draft::new();
             header::clear_head(draft.head());
-            draft.describe(&hit.dated_now(), RecordKind::Leave, FLAG_SUBJECT_UNKNOWN, sp, 0, 0);
-            draft.send::<RECORD_WITH_HEAD, _>(&ctx);
+            let hit = hit.dated_now();
+            draft.describe(&hit, RecordKind::Leave, FLAG_SUBJECT_UNKNOWN, sp, 0, 0);
+            draft.send::<RECORD_WITH_HEAD, _>(ctx, &hit);
         }
         // Else nobody knows which function has returned, and there is nothing to say.
-        return 0;
+        return;
     };
     let hit = Hit { at, ..hit };
     let mut draft = Draft::new();
@@ -57,13 +66,14 @@ pub fn leave(ctx: RetProbeContext) -> u32 {
     let flags = header::copy_head(draft.head(), subject);
     if flags == 0 && header::is_complete(draft.head()) {
         let flags = header::copy_stage(draft.stage(), draft.head(), subject);
-        draft.describe(&hit.dated_now(), RecordKind::Leave, flags, sp, subject, far);
-        draft.send::<RECORD_FULL, _>(&ctx);
+        let hit = hit.dated_now();
+        draft.describe(&hit, RecordKind::Leave, flags, sp, subject, far);
+        draft.send::<RECORD_FULL, _>(ctx, &hit);
     } else {
-        draft.describe(&hit.dated_now(), RecordKind::Leave, flags, sp, subject, far);
-        draft.send::<RECORD_WITH_HEAD, _>(&ctx);
+        let hit = hit.dated_now();
+        draft.describe(&hit, RecordKind::Leave, flags, sp, subject, far);
+        draft.send::<RECORD_WITH_HEAD, _>(ctx, &hit);
     }
-    0
 }
 
 /// What the function was given first: a header.
@@ -83,7 +93,8 @@ pub fn report_entry<C: EbpfContext>(ctx: &C, hit: Hit, subject: u64) -> Hit {
     }
     let far = header::far_word(subject, hit.far());
     let hit = hit.dated_now();
+    lap::entry(&hit);
     draft.describe(&hit, RecordKind::Enter, flags, hit.sp, subject, far);
-    draft.send::<RECORD_WITH_HEAD, _>(ctx);
+    draft.send::<RECORD_WITH_HEAD, _>(ctx, &hit);
     hit
 }

@@ -11,9 +11,9 @@ use aya_ebpf::maps::PerfEventByteArray;
 use aya_ebpf::{EbpfContext, Global};
 use observer_common::{Cookie, Counter, FLAG_BY_ADDRESS, Record, RecordKind};
 
-use crate::audience;
 use crate::header::{Head, Stage};
 use crate::maps::{self, PRICED, RECORDS};
+use crate::{audience, lap};
 
 /// Not zero where one probe sits at many points, so that records must say the address. Constant once the programs are
 /// loaded.
@@ -45,6 +45,8 @@ pub struct Hit {
     pub pid_tgid: u64,
     /// Stack pointer now.
     pub sp: u64,
+    /// When its program began, of the few that are timed; else 0.
+    pub began: u64,
 }
 
 impl Hit {
@@ -67,18 +69,18 @@ impl Hit {
         if !audience::admits(pid_tgid) {
             return None;
         }
-        maps::count(counter);
-        Some(Self::uncounted(ctx, regs, pid_tgid))
+        let began = lap::begin(lap::is_timed(maps::count(counter)));
+        Some(Self::uncounted(ctx, regs, pid_tgid, began))
     }
 
     /// A hit of the observer itself, whoever is to be reported: it is nobody's business.
     #[inline(always)]
-    pub fn of_own<C: EbpfContext>(ctx: &C, regs: *const pt_regs) -> Self {
-        Self::uncounted(ctx, regs, bpf_get_current_pid_tgid())
+    pub fn of_own<C: EbpfContext>(ctx: &C, regs: *const pt_regs, timed: bool) -> Self {
+        Self::uncounted(ctx, regs, bpf_get_current_pid_tgid(), lap::begin(timed))
     }
 
     #[inline(always)]
-    fn uncounted<C: EbpfContext>(ctx: &C, regs: *const pt_regs, pid_tgid: u64) -> Self {
+    fn uncounted<C: EbpfContext>(ctx: &C, regs: *const pt_regs, pid_tgid: u64, began: u64) -> Self {
         Self {
             ts: 0,
             // SAFETY: the program's own context.
@@ -88,6 +90,7 @@ impl Hit {
             pid_tgid,
             // SAFETY: the program's own context, which is the registers.
             sp: unsafe { (*regs).rsp },
+            began,
         }
     }
 
@@ -172,20 +175,22 @@ impl Draft {
     }
 
     /// Sends the first `LEN` bytes, all of which must be written by now (the verifier checks it on kernels that
-    /// forbid reading a stack's leftovers).
+    /// forbid reading a stack's leftovers). The hit is dated.
     #[inline(always)]
-    pub fn send<const LEN: usize, C: EbpfContext>(&mut self, ctx: &C) {
+    pub fn send<const LEN: usize, C: EbpfContext>(&mut self, ctx: &C, hit: &Hit) {
         const { assert!(LEN <= size_of::<Record>()) };
         // SAFETY: LEN bytes of this draft.
         unsafe { send(ctx, self.record().cast(), LEN as u64) }
+        lap::record(hit);
     }
 
     /// The same, for pricing: nobody reads it, and whether there was room does not matter.
     #[inline(always)]
-    pub fn send_priced<const LEN: usize, C: EbpfContext>(&mut self, ctx: &C) {
+    pub fn send_priced<const LEN: usize, C: EbpfContext>(&mut self, ctx: &C, hit: &Hit) {
         const { assert!(LEN <= size_of::<Record>()) };
         // SAFETY: as above.
         let _ = unsafe { put(ctx, &PRICED, self.record().cast(), LEN as u64) };
+        lap::record(hit);
     }
 }
 

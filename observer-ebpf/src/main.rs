@@ -14,6 +14,7 @@ mod audience;
 mod call;
 mod emit;
 mod header;
+mod lap;
 mod maps;
 mod nothing;
 mod open_calls;

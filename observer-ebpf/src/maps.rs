@@ -103,12 +103,20 @@ pub struct Entered {
     pub ts: u64,
 }
 
-/// Adds one. Atomic although the row is this CPU's own: a uprobe's program can be preempted by another thread's. In
-/// assembly, because this target has no compare-and-swap and therefore none of `AtomicU64`'s arithmetic.
+/// Adds one; how many there are then on this CPU, or one less or more if another thread counts at the same moment.
 #[inline(always)]
-pub fn count(counter: Counter) {
-    if let Some(row) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: the verifier has seen the null check; the row is 8 bytes, aligned, and lives as long as the program.
-        unsafe { asm!("lock *(u64 *)({row} + 0) += {one}", row = in(reg) row, one = in(reg) 1u64) };
+pub fn count(counter: Counter) -> u64 {
+    add_at(counter as u32, 1)
+}
+
+/// Adds so many to the counter of this row; how many there are then. Atomic although the row is this CPU's own: a uprobe's program can be preempted by another
+/// thread's. In assembly, because this target has no compare-and-swap and therefore none of `AtomicU64`'s arithmetic.
+#[inline(always)]
+pub fn add_at(row: u32, more: u64) -> u64 {
+    let Some(row) = COUNTERS.get_ptr_mut(row) else { return 0 };
+    // SAFETY: the verifier has seen the null check; the row is 8 bytes, aligned, and lives as long as the program.
+    unsafe {
+        asm!("lock *(u64 *)({row} + 0) += {more}", row = in(reg) row, more = in(reg) more);
+        row.read_volatile()
     }
 }

@@ -7,7 +7,7 @@ use aya_ebpf::programs::ProbeContext;
 use observer_common::{RECORD_BARE, RecordKind};
 
 use crate::emit::{Draft, Hit};
-use crate::quiet;
+use crate::{lap, quiet};
 
 /// Reports it.
 #[uprobe]
@@ -16,6 +16,7 @@ pub fn raise(ctx: ProbeContext) -> u32 {
     quiet::disturb(&hit);
     let mut draft = Draft::new();
     draft.describe(&hit, RecordKind::Raise, 0, hit.sp, 0, 0);
-    draft.send::<RECORD_BARE, _>(&ctx);
+    draft.send::<RECORD_BARE, _>(&ctx, &hit);
+    lap::end(&hit);
     0
 }

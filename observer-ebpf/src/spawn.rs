@@ -15,7 +15,7 @@ use observer_common::{Cookie, Counter, RECORD_BARE, RecordKind};
 use crate::audience;
 use crate::emit::{Draft, Hit};
 use crate::maps::{self, MINTED};
-use crate::{header, quiet};
+use crate::{header, lap, quiet};
 
 /// Remembers the id that the cookie's register holds, for this thread's next birth.
 #[uprobe]
@@ -24,13 +24,14 @@ pub fn mint(ctx: ProbeContext) -> u32 {
     if !audience::admits(thread) {
         return 0;
     }
-    maps::count(Counter::Hits);
+    let began = lap::begin(lap::is_timed(maps::count(Counter::Hits)));
     // SAFETY: the program's own context.
     let cookie = Cookie::from_u64(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
     if let Some(id) = register(ctx.regs, cookie.register) {
         // A full map evicts the thread that minted longest ago, so this cannot fail for want of room.
         let _ = MINTED.insert(thread, id, u64::from(BPF_ANY));
     }
+    lap::since(began);
     0
 }
 
@@ -48,7 +49,8 @@ pub fn birth(ctx: ProbeContext) -> u32 {
         (Some(from), word) => header::word_at(from.wrapping_add(8 * u64::from(word - 1))),
     };
     draft.describe(&hit, RecordKind::Birth, 0, hit.sp, id, 0);
-    draft.send::<RECORD_BARE, _>(&ctx);
+    draft.send::<RECORD_BARE, _>(&ctx, &hit);
+    lap::end(&hit);
     0
 }
 

@@ -15,6 +15,7 @@ use observer_common::{
 };
 
 use crate::emit::{self, Hit};
+use crate::lap;
 use crate::maps::{SCRATCH, SCRATCH_ROWS, SCRATCH_TAKEN, SPOTS};
 use crate::spawn::register;
 
@@ -45,6 +46,7 @@ pub fn spawn(ctx: ProbeContext) -> u32 {
         }
         // It is this program's own: removing cannot fail.
         let _ = SCRATCH_TAKEN.remove(claim);
+        lap::end(&hit);
         return 0;
     }
     let mut bare = Bare { record: [0; _], registers: registers(ctx.regs), spawner: 0, head: [0; _] };
@@ -53,6 +55,7 @@ pub fn spawn(ctx: ProbeContext) -> u32 {
         emit::describe((&raw mut bare).cast(), &hit, RecordKind::Spawn, FLAG_NO_SCRATCH, hit.sp, subject, 0);
         emit::send(&ctx, (&raw mut bare).cast(), SPAWN_BARE as u64);
     }
+    lap::end(&hit);
     0
 }
 

@@ -15,7 +15,7 @@ use observer_common::{CALL_FULL, CALL_WITH_HEAD, Counter, FLAG_SUBJECT_UNKNOWN, 
 use crate::call::{RETURN_ADDRESS, first_argument, report_entry};
 use crate::emit::{self, Hit};
 use crate::rows::Row;
-use crate::{header, maps, quiet};
+use crate::{header, lap, maps, quiet};
 
 /// What a program of a session says at an entry: the return is wanted, or it is not.
 const WANTED: u32 = 0;
@@ -54,11 +54,18 @@ extern "C" fn whole_call(ctx: *mut c_void) -> u32 {
 #[inline(always)]
 fn begin(ctx: &ProbeContext) -> u32 {
     let Some(hit) = Hit::take(ctx, ctx.regs) else { return UNWANTED };
+    remember(ctx, hit);
+    lap::end(&hit);
+    WANTED
+}
+
+#[inline(always)]
+fn remember(ctx: &ProbeContext, hit: Hit) {
     let subject = first_argument(ctx);
     let Some(row) = Row::to_begin(&hit) else {
         maps::count(Counter::EntriesForgotten);
         report_entry(ctx, hit, subject);
-        return WANTED;
+        return;
     };
     let record = row.record();
     // SAFETY: the row is this thread's own, and over.
@@ -71,13 +78,20 @@ fn begin(ctx: &ProbeContext) -> u32 {
         (*record).entry.flags = u64::from(flags);
         (*record).name(hit.cookie, hit.sp, subject, hit.tid(), hit.tgid());
     }
-    row.open(hit.dated_now().ts);
-    WANTED
+    let hit = hit.dated_now();
+    row.open(hit.ts);
+    lap::entry(&hit);
 }
 
 #[inline(always)]
 fn end<C: EbpfContext>(ctx: &C, regs: *const pt_regs) {
     let Some(hit) = Hit::take_return(ctx, regs) else { return };
+    report(ctx, hit);
+    lap::end(&hit);
+}
+
+#[inline(always)]
+fn report<C: EbpfContext>(ctx: &C, hit: Hit) {
     let sp = hit.sp.wrapping_sub(RETURN_ADDRESS);
     let Some(row) = Row::that_ends(&hit, sp) else {
         let mut record = MaybeUninit::<Record>::uninit();
@@ -111,6 +125,7 @@ fn end<C: EbpfContext>(ctx: &C, regs: *const pt_regs) {
         emit::describe(record.cast(), &hit, RecordKind::Call, flags, sp, subject, far);
         let len = if is_full { CALL_FULL } else { CALL_WITH_HEAD };
         emit::send(ctx, record.cast(), len as u64);
+        lap::record(&hit);
     }
     // After it was reported: who reads the calls in progress first and the records then misses none.
     row.close();

@@ -15,6 +15,7 @@ use observer_common::HEAD_WORDS;
 use super::AttachError;
 use super::kernel::AttachedBy;
 use super::kernel_maps;
+use super::laps::Laps;
 use super::links::{Links, Way};
 use super::mechanism::{own_file, own_point, request};
 use super::object::{Bound, Object, Pretence};
@@ -26,8 +27,10 @@ const BATCHES: u32 = 8;
 const CALLS: u64 = 64;
 /// Where each costs tens of times as much.
 const FEW_CALLS: u64 = 16;
+/// Calls of which parts are timed.
+const TIMED: u64 = 256;
 /// A ring for all records of those, pages.
-const RING: usize = 32;
+const RING: usize = 64;
 
 /// What hits cost, nanoseconds of the thread that runs into them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,20 +41,34 @@ pub struct Price {
     pub work: f64,
     /// What a record adds to that.
     pub record: f64,
+    /// How long parts of our programs took meanwhile, where hit follows hit and all is in the caches.
+    pub laps: Laps,
 }
 
 /// What the return of a call costs whose entry is trapped as well, in hits: measured by `cargo xtask bench` on two machines.
 const RETURN: f64 = 0.5;
-/// Where other things are in the caches a hit takes longer than here, where hit follows hit: up to 1.4 times in an HTTP server, not at
-/// all where little else is done. Between the two, and nearer to who does nothing but poll: more would be said to cost what does not.
-const ELSEWHERE: f64 = 1.1;
 
 impl Price {
-    /// Of so many hits at entries and other instructions, at returns, and of so many records.
+    /// Of so many hits at entries and other instructions, at returns, and of so many records, where all is in the caches.
     pub fn of(&self, entries: u64, returns: u64, records: u64) -> f64 {
-        let traps = entries as f64 + RETURN * returns as f64;
-        let work = (entries + returns) as f64 * self.work + records as f64 * self.record;
-        (traps * self.hit + work) * ELSEWHERE
+        self.traps(entries, returns) + self.programs(entries, returns, records)
+    }
+
+    /// The same, where programs were timed as these: what they take is known then. The trap cannot be timed from within: it is the same
+    /// kernel's code, so it takes as many times longer than here as parts of the programs do that are the same here and there, and
+    /// never less: here hit follows hit. What too few tell is said as here.
+    pub fn where_timed(&self, entries: u64, returns: u64, records: u64, laps: &Laps) -> f64 {
+        let slower = laps.in_proportion_to(&self.laps).map_or(1.0, |slower| slower.max(1.0));
+        let programs = laps.program().map(|each| (entries + returns) as f64 * each);
+        self.traps(entries, returns) * slower + programs.unwrap_or_else(|| self.programs(entries, returns, records))
+    }
+
+    fn traps(&self, entries: u64, returns: u64) -> f64 {
+        (entries as f64 + RETURN * returns as f64) * self.hit
+    }
+
+    fn programs(&self, entries: u64, returns: u64, records: u64) -> f64 {
+        (entries + returns) as f64 * self.work + records as f64 * self.record
     }
 
     /// Measures, on one CPU: there are machines whose CPUs differ. Nothing is taken out yet: that waits for the kernel.
@@ -65,10 +82,14 @@ impl Price {
             for ring in &rings {
                 kernel_maps::update(object.priced()?, cpu, ring.as_raw_fd() as u32).map_err(failed)?;
             }
+            let before = Laps::read(object)?;
             let (writing, wrote) = price(bound, Pretence::WorkAndRecord, pushing_as_well, CALLS)?;
+            let head = black_box(EMPTY);
+            (0..TIMED).for_each(|_| pushing_as_well(&raw const head, true));
+            let laps = Laps::read(object)?.since(&before);
             kernel_maps::remove(object.priced()?, cpu).map_err(failed)?;
             let (work, record) = ((worked - hit).max(0.0), (wrote - worked).max(0.0));
-            Ok((Links::together([idle, working, writing]), Self { hit, work, record }))
+            Ok((Links::together([idle, working, writing]), Self { hit, work, record, laps }))
         };
         let measured = thread::scope(|scope| scope.spawn(measure).join());
         measured.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -80,8 +101,11 @@ pub(super) fn price_of_stepping(object: &Object) -> Result<f64, AttachError> {
     Ok(price(&object.bind()?, Pretence::Nothing, moving, FEW_CALLS)?.1)
 }
 
-/// A function that is called to be probed, with what our programs would copy.
-type Priced = extern "C" fn(*const [u64; HEAD_WORDS]);
+/// A function that is called to be probed, with what our programs would copy, and whether parts of them are timed.
+type Priced = extern "C" fn(*const [u64; HEAD_WORDS], bool);
+
+/// What they copy.
+const EMPTY: [u64; HEAD_WORDS] = [1; HEAD_WORDS];
 
 /// What a hit of this function costs, a naked one of ours. It was never seen to differ from a target's by more than the noise, where
 /// the program does nothing: it is the same trap, into the same kernel.
@@ -91,10 +115,10 @@ fn price(bound: &Bound<'_>, pretence: Pretence, priced: Priced, calls: u64) -> R
     let point = own_point(own.offset);
     let request = request(&own, &point);
     let links = Links::attach(&HashMap::from([(Program::Mint, program)]), &Way::Multi { sessions: false }, &[request])?;
-    let head = black_box([1u64; HEAD_WORDS]);
+    let head = black_box(EMPTY);
     let batch = || {
         let began = Instant::now();
-        (0..calls).for_each(|_| priced(&raw const head));
+        (0..calls).for_each(|_| priced(&raw const head, false));
         began.elapsed().as_nanos() as f64 / calls as f64
     };
     // The least of them: whatever else happens in a batch makes it longer.
@@ -104,25 +128,25 @@ fn price(bound: &Bound<'_>, pretence: Pretence, priced: Priced, calls: u64) -> R
 /// The functions whose probes are timed, one each, for a probe is taken out late. Their first instruction is one that the kernel
 /// emulates, as most probed ones are: what the compiler begins a function with may be single-stepped, which costs many times as much.
 #[unsafe(naked)]
-extern "C" fn pushing(_: *const [u64; HEAD_WORDS]) {
+extern "C" fn pushing(_: *const [u64; HEAD_WORDS], _: bool) {
     naked_asm!(".cfi_startproc", "push rbp", "pop rbp", "ret", ".cfi_endproc")
 }
 
 /// The second: not the same code, or the linker might fold both into one.
 #[unsafe(naked)]
-extern "C" fn pushing_too(_: *const [u64; HEAD_WORDS]) {
+extern "C" fn pushing_too(_: *const [u64; HEAD_WORDS], _: bool) {
     naked_asm!(".cfi_startproc", "push rbx", "pop rbx", "ret", ".cfi_endproc")
 }
 
 /// The third.
 #[unsafe(naked)]
-extern "C" fn pushing_as_well(_: *const [u64; HEAD_WORDS]) {
+extern "C" fn pushing_as_well(_: *const [u64; HEAD_WORDS], _: bool) {
     naked_asm!(".cfi_startproc", "push rdx", "pop rdx", "ret", ".cfi_endproc")
 }
 
 /// Another, whose first instruction is one that the kernel must single-step.
 #[unsafe(naked)]
-extern "C" fn moving(_: *const [u64; HEAD_WORDS]) {
+extern "C" fn moving(_: *const [u64; HEAD_WORDS], _: bool) {
     naked_asm!(".cfi_startproc", "mov rax, rdi", "ret", ".cfi_endproc")
 }
 
@@ -130,7 +154,7 @@ extern "C" fn moving(_: *const [u64; HEAD_WORDS]) {
 impl Price {
     /// Whole numbers.
     pub(crate) fn sample() -> Self {
-        Self { hit: 100.0, work: 40.0, record: 20.0 }
+        Self { hit: 100.0, work: 40.0, record: 20.0, laps: Laps::sample((100, 30), (100, 20)) }
     }
 }
 
@@ -144,9 +168,17 @@ mod tests {
     #[test]
     fn traps_are_paid_once_and_a_half_and_work_at_both_moments() {
         let price = Price::sample();
-        assert_eq!(price.of(1, 1, 0), ELSEWHERE * (150.0 + 80.0));
-        assert_eq!(price.of(3, 0, 2), ELSEWHERE * (300.0 + 160.0));
+        assert_eq!(price.of(1, 1, 0), 150.0 + 80.0);
+        assert_eq!(price.of(3, 0, 2), 300.0 + 160.0);
         assert_eq!(price.of(0, 0, 0), 0.0);
+    }
+
+    #[test]
+    fn traps_are_dearer_by_as_much_as_parts_of_programs_are_and_programs_as_they_were_timed() {
+        let price = Price::sample();
+        let twice = Laps::sample((100, 60), (0, 0)).with_programs(100, 70);
+        assert_eq!(price.where_timed(2, 2, 2, &twice), 2.0 * 300.0 + 4.0 * 70.0);
+        assert_eq!(price.where_timed(2, 2, 2, &Laps::default()), price.of(2, 2, 2));
     }
 
     #[test]
@@ -158,6 +190,8 @@ mod tests {
             Ok((_links, price)) => {
                 assert!(price.hit > 0.0 && price.of(1, 1, 1) > price.of(1, 0, 0), "{price:?}");
                 assert!(price.work + price.record > 0.0 && price.record.is_finite(), "{price:?}");
+                let there = price.where_timed(100, 100, 100, &price.laps);
+                assert!((there / price.of(100, 100, 100) - 1.0).abs() < 1e-9, "{price:?}");
             }
             Err(AttachError::KernelCannot { .. }) => {}
             Err(other) => panic!("{other}"),

@@ -12,6 +12,7 @@ use observer_common::{Counter, Quiet};
 use super::kernel::AttachedBy;
 use super::kernel_log::KernelLog;
 use super::kernel_maps;
+use super::laps::Laps;
 use super::links::Way;
 use super::mechanism::{Trial, try_multi};
 use super::object::{Calls, Object, Sessions, Spawners, Work};
@@ -94,6 +95,8 @@ pub struct Counters {
     pub entries_forgotten: u64,
     /// Hits by processes that are not to be reported.
     pub foreign: u64,
+    /// How long parts of some hits took.
+    pub laps: Laps,
 }
 
 /// The kernel side, loaded, with its rings open. Dropping it unloads what no [`Links`] holds any more.
@@ -109,6 +112,7 @@ pub struct Probes {
     /// Hits of our own trial, which are nobody's business.
     own_hits: u64,
     own_foreign: u64,
+    own_laps: Laps,
     /// Held for its drop.
     _trial: Links,
 }
@@ -149,6 +153,7 @@ impl Probes {
         };
         let (rings, ring_pages) = open_rings(&object, options.ring_pages)?;
         let (own_hits, own_foreign) = (object.counter(Counter::Hits)?, object.counter(Counter::Foreign)?);
+        let own_laps = Laps::read(&object)?;
         let probes = Self {
             object,
             programs,
@@ -160,6 +165,7 @@ impl Probes {
             price,
             own_hits,
             own_foreign,
+            own_laps,
             _trial: trial,
         };
         if options.audience == Audience::NotExcluded {
@@ -240,6 +246,7 @@ impl Probes {
             returns,
             entries_forgotten: self.object.counter(Counter::EntriesForgotten)?,
             foreign: self.object.counter(Counter::Foreign)?.saturating_sub(self.own_foreign),
+            laps: Laps::read(&self.object)?.since(&self.own_laps),
         })
     }
 

@@ -1,6 +1,7 @@
 //! What observing costs while it runs: the target's time by hits and what they cost here, our own by the kernel's count.
 //!
-//! Pure but for the clock of our own process. The hits are exact; what each costs is measured on ourselves at the start (`attach`).
+//! Pure but for the clock of our own process. The hits are exact; what each costs is measured on ourselves at the start (`attach`), and how
+//! much longer it takes where the targets are, on a few of theirs.
 
 use crate::attach::{Counters, Price};
 use crate::model::{Catalog, Ns};
@@ -64,25 +65,33 @@ impl Costs {
 
     /// CPU time that was added to the targets in the whole session; `None` where no hit was measured.
     pub(super) fn added(&self, counters: Counters, records: u64) -> Option<Ns> {
-        let sampled = SAMPLE * self.samples;
-        self.price.map(|price| Ns(added(price, counters.hits, counters.returns, records + counters.lost).0 + sampled))
+        let used = Used { at: Ns(0), counters, records, samples: self.samples, own_cpu: Ns(0) };
+        self.added_between(&self.began, &used)
+    }
+
+    fn added_between(&self, from: &Used, to: &Used) -> Option<Ns> {
+        let price = self.price?;
+        let since = |of: fn(&Used) -> u64| of(to).saturating_sub(of(from));
+        let returns = since(|used| used.counters.returns);
+        let entries = since(|used| used.counters.hits).saturating_sub(returns);
+        let written = since(|used| used.records + used.counters.lost);
+        // Where few were timed since then, as all that were.
+        let new = to.counters.laps.since(&from.counters.laps);
+        let laps = if new.program().is_some() { new } else { to.counters.laps };
+        let hits = price.where_timed(entries, returns, written, &laps);
+        Some(Ns(hits.round() as u64 + SAMPLE * since(|used| used.samples)))
     }
 
     fn between(&self, from: &Used, to: &Used) -> Overhead {
         let since = |of: fn(&Used) -> u64| of(to).saturating_sub(of(from));
-        let hits = since(|used| used.counters.hits);
-        let returns = since(|used| used.counters.returns);
-        let written = since(|used| used.records + used.counters.lost);
         Overhead {
             during: to.at.since(from.at),
-            hits,
+            hits: since(|used| used.counters.hits),
             records: since(|used| used.records),
             lost: since(|used| used.counters.lost),
             foreign: since(|used| used.counters.foreign),
             hit_ns: self.price.map(|price| price.hit),
-            added: self
-                .price
-                .map(|price| Ns(added(price, hits, returns, written).0 + SAMPLE * since(|used| used.samples))),
+            added: self.added_between(from, to),
             own_cpu: Ns(since(|used| used.own_cpu.0)),
             own_memory: own_memory(),
         }
@@ -96,13 +105,10 @@ pub(super) fn as_far_as_known(overhead: Overhead, catalog: &Catalog) -> Overhead
     Overhead { added: overhead.added.filter(|_| !slow), ..overhead }
 }
 
-fn added(price: Price, hits: u64, returns: u64, written: u64) -> Ns {
-    Ns(price.of(hits.saturating_sub(returns), returns, written).round() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attach::Laps;
 
     fn costs_of(entries: u64, returns: u64, records: u64) -> Option<Ns> {
         Some(Ns(Price::sample().of(entries, returns, records).round() as u64))
@@ -126,6 +132,19 @@ mod tests {
         let mut costs = Costs::new(Ns(0), Ns(1), Some(Price::sample()));
         let lost = costs.report(Ns(10), Counters { hits: 2, returns: 1, lost: 1, ..Counters::default() }, 0);
         assert_eq!((lost.added, lost.lost), (costs_of(1, 1, 1), 1));
+    }
+
+    #[test]
+    fn hits_cost_what_programs_were_timed_to_take_since_the_last_report_or_else_ever() {
+        let mut costs = Costs::new(Ns(0), Ns(1), Some(Price::sample()));
+        let hit = |hits, laps| Counters { hits, laps, ..Counters::default() };
+        let few = costs.report(Ns(10), hit(100, Laps::default().with_programs(1, 70)), 0);
+        assert_eq!(few.added, costs_of(100, 0, 0));
+        let timed = Laps::default().with_programs(101, 70);
+        let dear = Some(Ns(100 * (100 + 70)));
+        assert_eq!(costs.report(Ns(20), hit(200, timed), 0).added, dear);
+        // Since then none was timed.
+        assert_eq!(costs.report(Ns(30), hit(300, timed), 0).added, dear);
     }
 
     #[test]

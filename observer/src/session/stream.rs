@@ -386,7 +386,12 @@ impl Stream {
     pub(super) fn counters(&self, probes: &Probes) -> Result<Counters, SessionError> {
         let events = probes.counters()?;
         let stacks = self.stacks.as_ref().map_or(Ok(Counters::default()), LongStacks::counters)?;
-        Ok(Counters { hits: events.hits + stacks.hits, foreign: events.foreign + stacks.foreign, ..events })
+        Ok(Counters {
+            hits: events.hits + stacks.hits,
+            foreign: events.foreign + stacks.foreign,
+            laps: events.laps.and(&stacks.laps),
+            ..events
+        })
     }
 
     /// What was in the rings at this moment has been read.

@@ -199,7 +199,7 @@ fn two_capabilities_are_enough_for_uprobe_multi() {
         let _links = probes.attach(&requests(&points)).unwrap();
         polled(&mut Cell::new(LIVE), LIVE);
         assert_eq!(drain(&mut probes).1.records, 2);
-        probes.counters().unwrap()
+        counted(&probes)
     });
     assert_eq!(counters, Counters { lost: 0, hits: 2, returns: 1, ..Counters::default() });
 }

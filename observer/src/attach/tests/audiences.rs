@@ -50,7 +50,7 @@ fn one_link_reports_every_process_of_an_image_by_its_number() {
         let (seen, _) = drain(&mut probes);
         assert_eq!(tally(&seen), sorted(vec![(pids.0, 6), (pids.1, 10), (std::process::id(), 2)]), "{mechanism:?}");
         assert!(seen.iter().all(|record| record.cookie.target == Cookie::BY_PROCESS));
-        assert_eq!(probes.counters().unwrap(), Counters { hits: 18, returns: 9, ..Counters::default() });
+        assert_eq!(counted(&probes), Counters { hits: 18, returns: 9, ..Counters::default() });
     }
 }
 
@@ -68,7 +68,7 @@ fn only_those_who_are_listed_are_reported_and_the_others_are_counted() {
         probes.forget(&[(Pid(children[2].pid()), Ns(now()))]).unwrap();
         children.into_iter().for_each(|child| child.run());
         assert_eq!(tally(&drain(&mut probes).0), [(listed, 10)], "{mechanism:?}");
-        assert_eq!(probes.counters().unwrap(), Counters { hits: 10, returns: 5, foreign: 20, ..Counters::default() });
+        assert_eq!(counted(&probes), Counters { hits: 10, returns: 5, foreign: 20, ..Counters::default() });
     }
 }
 
@@ -87,7 +87,7 @@ fn all_are_reported_but_those_excluded_and_ourselves() {
         // SAFETY: it saves what it must and returns.
         unsafe { async_observer_test_registers() };
         assert_eq!(tally(&drain(&mut probes).0), sorted(vec![(pids[0], 6), (pids[2], 14)]), "{mechanism:?}");
-        assert_eq!(probes.counters().unwrap(), Counters { hits: 20, returns: 10, foreign: 13, ..Counters::default() });
+        assert_eq!(counted(&probes), Counters { hits: 20, returns: 10, foreign: 13, ..Counters::default() });
     }
 }
 
@@ -113,7 +113,7 @@ fn a_link_for_one_process_does_not_see_its_siblings() {
         let (seen, _) = drain(&mut probes);
         assert_eq!(tally(&seen), [(pid, 6)], "{mechanism:?}");
         assert_eq!(seen[0].cookie.target, 4);
-        assert_eq!(probes.counters().unwrap(), Counters { hits: 6, returns: 3, ..Counters::default() });
+        assert_eq!(counted(&probes), Counters { hits: 6, returns: 3, ..Counters::default() });
     }
 }
 
@@ -176,7 +176,7 @@ fn killed_in_calls(probes: &mut Probes, times: usize, forget: bool) -> Counters 
             probes.forget(&[(pid, Ns(now()))]).unwrap();
         }
     }
-    probes.counters().unwrap()
+    counted(probes)
 }
 
 #[test]

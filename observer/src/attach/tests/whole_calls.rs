@@ -76,7 +76,31 @@ fn a_call_is_reported_once_with_what_its_entry_and_its_return_saw() {
             assert_eq!(call.sp % 16, 8, "as the ABI has it at an entry");
             assert!(begun(&probes).is_empty());
         }
-        assert_eq!(probes.counters().unwrap(), Counters { hits: 4, returns: 2, ..Counters::default() });
+        assert_eq!(counted(&probes), Counters { hits: 4, returns: 2, ..Counters::default() });
+    }
+}
+
+#[test]
+fn one_hit_in_sixty_four_is_timed_and_takes_a_part_of_what_the_call_takes() {
+    let Some(_alone) = live() else { return };
+    const CALLS: u64 = 6400;
+    for mut probes in once(64).chain(std::iter::once_with(|| best(64))) {
+        let points = [point(Role::Poll, busy as *const () as usize)];
+        let _links = probes.attach(&requests(&points)).unwrap();
+        let (cell, before) = (Cell::new(LIVE), now());
+        (0..CALLS).for_each(|_| {
+            busy(&cell);
+        });
+        let each = (now() - before) as f64 / (2 * CALLS) as f64;
+        let laps = probes.counters().unwrap().laps;
+        let [programs, entries, _] = laps.timed();
+        assert!(programs <= 210 && entries <= 105, "{laps:?}");
+        // What takes longer than 65 us is taken to have been preempted: where all takes so long none is left.
+        if each < 30_000.0 {
+            assert!(programs >= 150 && entries >= 75, "{laps:?}");
+            let program = laps.program().unwrap();
+            assert!(0.0 < program && program < each, "{program} of {each}");
+        }
     }
 }
 
