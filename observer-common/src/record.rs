@@ -43,6 +43,9 @@ pub enum RecordKind {
     /// A function of a task's vtable was entered and has returned: an [`RecordKind::Enter`] and its [`RecordKind::Leave`]
     /// in one, see [`CallRecord`].
     Call = 6,
+    /// A Rust panic is about to be told to the program's panic hook: `subject` and `far` are the third and fourth arguments of the
+    /// function that does it, one of which points to the panic's `Location`.
+    Hook = 7,
 }
 
 impl RecordKind {
@@ -55,6 +58,7 @@ impl RecordKind {
             4 => Self::Raise,
             5 => Self::Spawn,
             6 => Self::Call,
+            7 => Self::Hook,
             _ => return None,
         })
     }

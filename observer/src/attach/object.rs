@@ -313,8 +313,16 @@ impl Pretence {
 ///
 /// Births last: who was seen born while the ways to end were not watched yet would live for ever. Mints before births,
 /// and returns before entries. Probes are taken out in the reverse order, so births go first.
-pub(super) const PROGRAMS: [Program; 7] =
-    [Program::Leave, Program::Enter, Program::EnterOnly, Program::Raise, Program::Mint, Program::Birth, Program::Spawn];
+pub(super) const PROGRAMS: [Program; 8] = [
+    Program::Leave,
+    Program::Enter,
+    Program::EnterOnly,
+    Program::Raise,
+    Program::Hook,
+    Program::Mint,
+    Program::Birth,
+    Program::Spawn,
+];
 
 /// What the kernel side calls the one program for both moments of a call.
 const WHOLE_CALL: &str = "whole_call";
@@ -332,6 +340,7 @@ fn name(program: Program, work: Work, calls: Calls) -> &'static str {
         (Program::Enter, _) => "enter",
         (Program::Leave, _) => "leave",
         (Program::Raise, _) => "raise",
+        (Program::Hook, _) => "hook",
         (Program::EnterOnly, _) => "enter_only",
     }
 }

@@ -179,6 +179,7 @@ pub(super) fn role(role: Role) -> (&'static str, &'static str) {
         Role::DropAbortHandle => ("dropAbortHandle", "where an abort handle is dropped"),
         Role::Dealloc => ("dealloc", "where a task's memory is freed"),
         Role::Raise => ("raise", "where a panic begins"),
+        Role::Hook => ("hook", "where a panic is told to the program's hook"),
     }
 }
 

@@ -121,6 +121,7 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
             Seen::Birth { vtable, minted: (subject != 0).then_some(TaskId(subject)) }
         }
         RecordKind::Raise => Seen::Raise,
+        RecordKind::Hook => Seen::Hook([ProcAddr(subject), ProcAddr(far)]),
         RecordKind::Enter | RecordKind::Leave => {
             if !role.enters() {
                 return Err(Malformed::RoleMismatch);

@@ -16,7 +16,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::model::{Event, EventKind, Ns, Observation, QuickMap, Sight, TargetEntry, TargetId, Tid};
+use crate::model::{Event, EventKind, Ns, Observation, Place, QuickMap, Sight, TargetEntry, TargetId, Tid};
 
 pub use reconcile::{Census, KnownCell};
 
@@ -129,9 +129,16 @@ impl Lifecycle {
         }
     }
 
+    /// Takes in that a panic is told to the program's hook ([`crate::model::Seen::Hook`]), with its place where that could be read.
+    pub fn panics(&mut self, seen: &Observation, at: Option<Arc<Place>>) {
+        if let Some(resources) = self.targets.get_mut(&seen.target) {
+            resources.panics(seen, at);
+        }
+    }
+
     /// Says that `count` records found no room.
     pub fn lost(&mut self, at: Ns, count: u64, out: &mut Vec<Event>) {
-        self.targets.values_mut().for_each(|resources| resources.lossy = true);
+        self.targets.values_mut().for_each(Resources::lost);
         // The rings are shared: with several targets nobody can tell whose records were lost.
         let only = if self.targets.len() == 1 && !self.rules.others { self.targets.values().next() } else { None };
         let pid = only.map(|resources| resources.entry.pid);

@@ -174,7 +174,7 @@ impl Resources {
     fn conclude_resolve(&mut self, census: &Census, id: AsyncId, out: &mut Vec<Event>) {
         let first = self.table.get_mut(id).is_some_and(|task| !std::mem::replace(&mut task.resolved, true));
         if first {
-            out.push(self.concluded(census, true, EventKind::Resolve(id, Outcome::Unknown)));
+            out.push(self.concluded(census, true, EventKind::Resolve(id, Outcome::Unknown, None)));
         }
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::model::{
-    AsyncId, Cell, CellWords, Event, EventKind, Frame, Naming, Ns, Observation, Outcome, PanicSight, ProcAddr,
+    AsyncId, Cell, CellWords, Event, EventKind, Frame, Naming, Ns, Observation, Outcome, PanicSight, Place, ProcAddr,
     QuickMap, Resource, ResourceFacts, Role, Seen, Sight, StageWords, TargetEntry, TaskId, TaskState, Tid, Unnamed,
 };
 
@@ -117,8 +117,23 @@ impl Resources {
             Seen::Leave { role, frame, header, cell, stage } => {
                 self.left(moment, (role, frame, header), cell, stage, out);
             }
+            // What it says must be read first, see `panics`.
+            Seen::Hook(_) => {}
             Seen::Raise => self.thread(moment).raised(),
         }
+    }
+
+    /// See [`super::Lifecycle::panics`].
+    pub(super) fn panics(&mut self, seen: &Observation, at: Option<Arc<Place>>) {
+        if self.rules.sight >= Sight::All {
+            self.thread(Moment { at: seen.at, tid: seen.tid }).hooked(at);
+        }
+    }
+
+    /// See [`super::Lifecycle::lost`].
+    pub(super) fn lost(&mut self) {
+        self.lossy = true;
+        self.threads.values_mut().for_each(|thread| thread.hooked(None));
     }
 
     fn born(&mut self, moment: Moment, vtable: ProcAddr, minted: Option<TaskId>, out: &mut Vec<Event>) {
@@ -172,7 +187,7 @@ impl Resources {
         task.doubtful = false;
         task.notice(words.state);
         if words.state.is_complete() && task.missed_its_end() {
-            self.resolve(moment, id, Outcome::Unknown, true, out);
+            self.resolve(moment, id, (Outcome::Unknown, None), true, out);
         }
         let Some(task) = self.table.get_mut(id) else { return };
         if role == Role::Dealloc {
@@ -214,7 +229,7 @@ impl Resources {
         if cell == Cell::Unsaid || (header.is_none() && span.is_stale()) {
             return self.ended_unseen(moment, span.span, out);
         }
-        let raised = self.thread(moment).take_raised();
+        let (raised, panicked_at) = self.thread(moment).take_raised();
         let Some(task) = self.table.get_mut(span.span.id) else { return };
         let contested = task.is_contested();
         task.leave(role, span.span.entered);
@@ -257,7 +272,8 @@ impl Resources {
         };
         let id = span.span.id;
         if let Verdict::Resolved { outcome, inferred } = verdict {
-            self.resolve(moment, id, outcome, inferred, out);
+            let panicked_at = panicked_at.filter(|_| outcome == Outcome::Panicked);
+            self.resolve(moment, id, (outcome, panicked_at), inferred, out);
         }
         if role == Role::Poll {
             out.push(self.event(moment, false, EventKind::After(id)));
@@ -308,10 +324,17 @@ impl Resources {
         Some(id)
     }
 
-    fn resolve(&mut self, moment: Moment, id: AsyncId, outcome: Outcome, inferred: bool, out: &mut Vec<Event>) {
+    fn resolve(
+        &mut self,
+        moment: Moment,
+        id: AsyncId,
+        (outcome, panicked_at): (Outcome, Option<Arc<Place>>),
+        inferred: bool,
+        out: &mut Vec<Event>,
+    ) {
         let first = self.table.get_mut(id).is_some_and(|task| !std::mem::replace(&mut task.resolved, true));
         if first {
-            out.push(self.event(moment, inferred, EventKind::Resolve(id, outcome)));
+            out.push(self.event(moment, inferred, EventKind::Resolve(id, outcome, panicked_at)));
         }
     }
 
@@ -339,7 +362,7 @@ impl Resources {
         if task.is_done() {
             let resolved = task.resolved;
             if !resolved {
-                self.resolve(moment, id, Outcome::Unknown, true, out);
+                self.resolve(moment, id, (Outcome::Unknown, None), true, out);
             }
             out.push(self.event(moment, true, EventKind::Destroy(id)));
             self.table.remove(id);

@@ -63,7 +63,10 @@ impl Story {
                 }
                 EventKind::Before(id) => format!("before{mark} {id}"),
                 EventKind::After(id) => format!("after{mark} {id}"),
-                EventKind::Resolve(id, outcome) => format!("resolve{mark} {id} {}", outcome.as_str()),
+                EventKind::Resolve(id, outcome, at) => {
+                    let at = at.map_or(String::new(), |place| format!(" at {place}"));
+                    format!("resolve{mark} {id} {}{at}", outcome.as_str())
+                }
                 EventKind::Destroy(id) => format!("destroy{mark} {id}"),
                 EventKind::Lost { count } => format!("lost {count}"),
             });

@@ -10,7 +10,9 @@
 //!
 //! So a lost record costs what it told, and the next one puts the stack right again.
 
-use crate::model::{AsyncId, Frame, ProcAddr, Role, TaskState};
+use std::sync::Arc;
+
+use crate::model::{AsyncId, Frame, Place, ProcAddr, Role, TaskState};
 
 /// One call of a vtable function that began.
 #[derive(Clone, Copy, Debug)]
@@ -27,11 +29,12 @@ pub(super) struct Span {
 }
 
 /// A span on its stack.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Open {
     pub(super) span: Span,
     worker: bool,
     raised: u32,
+    panicked_at: Option<Arc<Place>>,
     /// It began before calls went out of sight: it may be over.
     stale: bool,
 }
@@ -46,8 +49,12 @@ impl Open {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Thread {
     open: Vec<Open>,
+    /// Where the panic is that was told to the hook and has not begun to unwind.
+    hooked: Option<Arc<Place>>,
     /// Panics that began in the call that was popped last.
     raised: u32,
+    /// Where the last of them was.
+    panicked_at: Option<Arc<Place>>,
     /// What it was running at the attach, by the census. Holds until the thread begins another poll of a task.
     attached_in: Option<AsyncId>,
     /// A poll was seen here, or the census placed one: what the thread runs is known from then on.
@@ -64,7 +71,7 @@ impl Thread {
             self.attached_in = None;
             self.known = true;
         }
-        self.open.push(Open { span, worker, raised: 0, stale: false });
+        self.open.push(Open { span, worker, raised: 0, panicked_at: None, stale: false });
         ended
     }
 
@@ -78,21 +85,30 @@ impl Thread {
         let another = |span: &Span| span.role != role || header.is_some_and(|header| header != span.header);
         let ended = self.cut(|open| open.span.frame < frame || (open.span.frame == frame && another(&open.span)));
         let returns = self.open.last().is_some_and(|open| open.span.frame == frame);
-        let left = if returns { self.open.pop() } else { None };
-        self.raised = left.map_or(0, |open| open.raised);
+        let mut left = if returns { self.open.pop() } else { None };
+        self.raised = left.as_ref().map_or(0, |open| open.raised);
+        self.panicked_at = left.as_mut().and_then(|open| open.panicked_at.take());
         (ended, left)
     }
 
-    /// A panic begins in the innermost call.
+    /// A panic is told to the hook, with its place where that can be read; or one that was may have gone its way unseen.
+    pub(super) fn hooked(&mut self, at: Option<Arc<Place>>) {
+        self.hooked = at;
+    }
+
+    /// A panic begins in the innermost call. One that was not told to the hook goes on where it was caught before: its place is
+    /// not known.
     pub(super) fn raised(&mut self) {
+        let at = self.hooked.take();
         if let Some(open) = self.open.last_mut() {
             open.raised += 1;
+            open.panicked_at = at;
         }
     }
 
-    /// Whether a panic began in the call that was popped last.
-    pub(super) fn take_raised(&mut self) -> bool {
-        std::mem::take(&mut self.raised) > 0
+    /// Whether a panic began in the call that was popped last, and where the last one was.
+    pub(super) fn take_raised(&mut self) -> (bool, Option<Arc<Place>>) {
+        (std::mem::take(&mut self.raised) > 0, self.panicked_at.take())
     }
 
     /// The census found this thread inside a task.
@@ -105,7 +121,7 @@ impl Thread {
 
     /// Calls go out of sight, or come back into it: what is open may be over, and something else may have begun.
     pub(super) fn lose_sight(&mut self) {
-        (self.attached_in, self.known, self.doubtful) = (None, false, false);
+        (self.attached_in, self.known, self.doubtful, self.hooked) = (None, false, false, None);
         self.open.iter_mut().for_each(|open| open.stale = true);
     }
 
@@ -141,5 +157,51 @@ impl Thread {
             ended.extend(self.open.pop().map(|open| open.span));
         }
         ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(line: u32) -> Arc<Place> {
+        Arc::new(Place { file: "a.rs".into(), line, column: Some(1), certain: true })
+    }
+
+    /// The line where the last panic of a call was, of those told to the hook at these lines (0: at none that is known) and of those
+    /// that went on without being told.
+    fn last(panics: &[Option<u32>]) -> (bool, Option<u32>) {
+        let mut thread = Thread::default();
+        let state = TaskState(0);
+        let id = AsyncId(1);
+        let span = Span { id, role: Role::Poll, frame: Frame(100), header: ProcAddr(8), serial: 1, entered: state };
+        thread.push(span, false);
+        for panic in panics {
+            if let Some(line) = panic {
+                thread.hooked((*line > 0).then(|| place(*line)));
+            }
+            thread.raised();
+        }
+        thread.pop(Role::Poll, Frame(100), Some(ProcAddr(8)));
+        let (raised, at) = thread.take_raised();
+        assert_eq!(thread.take_raised(), (false, None), "of one call, once");
+        (raised, at.map(|place| place.line))
+    }
+
+    #[test]
+    fn of_several_panics_in_a_call_the_last_leaves_it_and_one_that_was_told_to_no_hook_has_no_place() {
+        assert_eq!(last(&[]), (false, None));
+        assert_eq!(last(&[Some(3)]), (true, Some(3)));
+        assert_eq!(last(&[Some(3), Some(7)]), (true, Some(7)));
+        assert_eq!(last(&[Some(3), None]), (true, None));
+        assert_eq!(last(&[Some(3), Some(0)]), (true, None));
+    }
+
+    #[test]
+    fn a_place_whose_panic_may_have_gone_on_unseen_is_no_later_panic_s() {
+        let mut thread = Thread::default();
+        thread.hooked(Some(place(3)));
+        thread.lose_sight();
+        assert_eq!(thread.hooked, None);
     }
 }

@@ -1,5 +1,7 @@
 //! What the life cycle says: the events of async_hooks, for one resource each.
 
+use std::sync::Arc;
+
 use super::{AsyncId, Naming, Ns, Pid, Place, ProcAddr, Resource, TaskId, Tid, TypeId};
 
 /// One event.
@@ -38,8 +40,8 @@ pub enum EventKind {
     Before(AsyncId),
     /// A poll ends.
     After(AsyncId),
-    /// Output, panic or cancellation is stored.
-    Resolve(AsyncId, Outcome),
+    /// Output, panic or cancellation is stored; of a panic, where its message says that it was, if that is known.
+    Resolve(AsyncId, Outcome, Option<Arc<Place>>),
     /// The memory is freed, exactly once.
     Destroy(AsyncId),
     /// Records found no room.
@@ -53,7 +55,7 @@ impl EventKind {
     /// The resource it is of.
     pub fn id(&self) -> Option<AsyncId> {
         match self {
-            Self::Init { id, .. } | Self::Before(id) | Self::After(id) | Self::Resolve(id, _) | Self::Destroy(id) => {
+            Self::Init { id, .. } | Self::Before(id) | Self::After(id) | Self::Resolve(id, ..) | Self::Destroy(id) => {
                 Some(*id)
             }
             Self::Lost { .. } => None,

@@ -49,6 +49,8 @@ pub enum Seen {
         /// The stage, where the task is complete.
         stage: Option<StageWords>,
     },
+    /// A panic is told to the program's hook: one of these, the first that can be, is the address of its `Location`.
+    Hook([ProcAddr; 2]),
     /// A panic begins to unwind.
     Raise,
 }

@@ -27,6 +27,8 @@ pub enum Role {
     Dealloc,
     /// A Rust panic begins to unwind on this thread.
     Raise,
+    /// Before that, it is told to the program's panic hook, with its place.
+    Hook,
 }
 
 /// Which kernel program a point needs.
@@ -44,6 +46,8 @@ pub enum Program {
     Leave,
     /// Reports a panic.
     Raise,
+    /// Reports where a panic was.
+    Hook,
     /// Reports the entry of a vtable function that needs no return.
     EnterOnly,
 }
@@ -122,7 +126,7 @@ impl Role {
         match self {
             Self::Mint | Self::Birth | Self::Spawn => "init",
             Self::Poll => "before",
-            Self::Shutdown | Self::Raise => "resolve",
+            Self::Shutdown | Self::Raise | Self::Hook => "resolve",
             Self::DropJoinHandle | Self::DropAbortHandle | Self::Dealloc => "destroy",
         }
     }
@@ -138,6 +142,7 @@ impl Role {
             }
             Self::Dealloc => &[Program::EnterOnly],
             Self::Raise => &[Program::Raise],
+            Self::Hook => &[Program::Hook],
         }
     }
 }

@@ -12,6 +12,7 @@ enum Writer {
     Birth,
     Call,
     Raise,
+    Hook,
 }
 
 /// An image's points by link-time address.
@@ -42,6 +43,7 @@ impl Writer {
             RecordKind::Birth | RecordKind::Spawn => Self::Birth,
             RecordKind::Enter | RecordKind::Leave | RecordKind::Call => Self::Call,
             RecordKind::Raise => Self::Raise,
+            RecordKind::Hook => Self::Hook,
         }
     }
 
@@ -53,6 +55,7 @@ impl Writer {
                 Some(Self::Call)
             }
             Role::Raise => Some(Self::Raise),
+            Role::Hook => Some(Self::Hook),
         }
     }
 }

@@ -70,6 +70,7 @@ fn missing(plan: &ImagePlan, wanted: EventSet) -> Vec<Missing> {
     }
     if wanted.resolve {
         missing.extend(panics(&plan.panics));
+        missing.extend(hooks(plan));
     }
     missing.extend(plan.unprobed.iter().filter(|unprobed| roles.has(unprobed.role)).map(unprobed_role));
     missing
@@ -117,6 +118,17 @@ fn panics(places: &PanicPlaces) -> Option<Missing> {
     Some(Missing { event: "outcome", reason })
 }
 
+fn hooks(plan: &ImagePlan) -> Option<Missing> {
+    let known = plan.points.iter().any(|point| point.role == Role::Hook)
+        || plan.unprobed.iter().any(|unprobed| unprobed.role == Role::Hook);
+    (plan.panics == PanicPlaces::Found && !known).then(|| Missing {
+        event: "panickedAt",
+        reason: "the place where panics are told to the program's hook was not found: where a task panicked is not said; its own \
+                 message is"
+            .to_owned(),
+    })
+}
+
 /// Points of one role that cannot be attached.
 fn unprobed_role(unprobed: &Unprobed) -> Missing {
     let (event, what) = match unprobed.role {
@@ -129,6 +141,7 @@ fn unprobed_role(unprobed: &Unprobed) -> Missing {
         Role::DropAbortHandle => ("destroy", "abort handle functions"),
         Role::Dealloc => ("destroy", "dealloc functions"),
         Role::Raise => ("outcome", "beginnings of panics"),
+        Role::Hook => ("panickedAt", "places where panics are told to the program's hook"),
     };
     let Unprobed { places, first, reason, .. } = unprobed;
     Missing { event, reason: format!("{places} {what} cannot be probed, the first at {first}: {reason}") }

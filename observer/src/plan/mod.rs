@@ -43,6 +43,7 @@ pub fn plan(image: &Image<'_>, runtime: &RuntimeImage) -> ImagePlan {
         draft.mints(Role::Spawn, &of_ids, &HashSet::new());
     }
     draft.raises(runtime);
+    draft.hooks(runtime);
     let Draft { mut points, refused, .. } = draft;
     points.sort_by_key(|p| (p.at, p.role, p.vtable));
     let unprobed = refused.into_iter().filter_map(|(role, places)| {
@@ -159,6 +160,13 @@ impl<'i, 'd> Draft<'i, 'd> {
         }
     }
 
+    fn hooks(&mut self, runtime: &RuntimeImage) {
+        for at in &runtime.hooks {
+            // What the arguments are is known nowhere else.
+            self.point(Place::exactly(self.image, *at), Wanted::of(Role::Hook));
+        }
+    }
+
     fn point(&mut self, place: Result<Place, Refused>, wanted: Wanted) {
         let Wanted { role, vtable, register, far, telling } = wanted;
         match place {
@@ -261,7 +269,7 @@ mod tests {
 
     #[test]
     fn only_what_the_wanted_events_need_is_planned() {
-        use Role::{Birth, Dealloc, DropAbortHandle, DropJoinHandle, Mint, Poll, Raise, Shutdown};
+        use Role::{Birth, Dealloc, DropAbortHandle, DropJoinHandle, Hook, Mint, Poll, Raise, Shutdown};
         with_own(|image, runtime| {
             let none = EventSet::NONE;
             let of = |wanted| roles(&chosen(image, &runtime, wanted));
@@ -272,9 +280,9 @@ mod tests {
             assert_eq!(of(EventSet { before: true, ..none }), [Poll]);
             assert_eq!(of(EventSet { after: true, ..none }), [Poll]);
             let ends = [Poll, Shutdown, DropJoinHandle, DropAbortHandle];
-            assert_eq!(of(EventSet { resolve: true, ..none }), [&ends[..], &[Raise]].concat());
+            assert_eq!(of(EventSet { resolve: true, ..none }), [&ends[..], &[Raise, Hook]].concat());
             assert_eq!(of(EventSet { destroy: true, ..none }), [&ends[..], &[Dealloc]].concat());
-            let all = [born, &ends, &[Dealloc, Raise]].concat();
+            let all = [born, &ends, &[Dealloc, Raise, Hook]].concat();
             assert_eq!(of(EventSet::ALL), all);
         });
     }

@@ -17,7 +17,7 @@ impl Roles {
     /// |---|---|
     /// | init | Mint, Birth |
     /// | before, after | Poll |
-    /// | resolve | Poll, Shutdown, DropJoinHandle, DropAbortHandle (they tell of cancellation), Raise |
+    /// | resolve | Poll, Shutdown, DropJoinHandle, DropAbortHandle (they tell of cancellation), Raise, Hook |
     /// | destroy | Poll, Shutdown, DropJoinHandle, DropAbortHandle, Dealloc: each may free the cell |
     pub(super) fn for_events(wanted: EventSet) -> Self {
         Self(wanted)
@@ -32,7 +32,7 @@ impl Roles {
             Role::Poll => before || after || resolve || destroy,
             Role::Shutdown | Role::DropJoinHandle | Role::DropAbortHandle => resolve || destroy,
             Role::Dealloc => destroy,
-            Role::Raise => resolve,
+            Role::Raise | Role::Hook => resolve,
         }
     }
 }
@@ -45,6 +45,6 @@ pub(super) fn function(role: Role, functions: &TaskFunctions) -> Option<VirtAddr
         Role::DropJoinHandle => Some(functions.drop_join_handle_slow),
         Role::DropAbortHandle => Some(functions.drop_abort_handle),
         Role::Dealloc => Some(functions.dealloc),
-        Role::Mint | Role::Birth | Role::Spawn | Role::Raise => None,
+        Role::Mint | Role::Birth | Role::Spawn | Role::Raise | Role::Hook => None,
     }
 }

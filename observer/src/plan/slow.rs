@@ -30,7 +30,7 @@ pub enum Pace {
 
 /// Of each role, how often it is hit, and whether it is *hot*: left out where it is slow, unless that is allowed. The release of
 /// a join handle is not: without it ends would go unseen, and where it is slow all polls are.
-const PACES: [(Role, Pace, bool); 9] = [
+const PACES: [(Role, Pace, bool); 10] = [
     (Role::Poll, Pace::EachPoll, true),
     (Role::Mint, Pace::EachSpawn, true),
     (Role::Birth, Pace::EachSpawn, true),
@@ -40,6 +40,7 @@ const PACES: [(Role, Pace, bool); 9] = [
     (Role::DropAbortHandle, Pace::Seldom, false),
     (Role::Dealloc, Pace::Seldom, false),
     (Role::Raise, Pace::Seldom, false),
+    (Role::Hook, Pace::Seldom, false),
 ];
 
 /// How often points of this role are hit.

@@ -4,7 +4,9 @@
 //! what it knows of versions are rows of tables.
 
 mod machinery;
+mod panic_hooks;
 mod panics;
+mod printing;
 mod polls;
 mod tokio;
 
@@ -50,6 +52,8 @@ pub struct RuntimeImage {
     pub ids: IdCounter,
     /// Where panics begin to unwind.
     pub raises: Raises,
+    /// Functions that tell a panic to the program's hook, each with the panic's place as its third or fourth argument.
+    pub hooks: Vec<VirtAddr>,
 }
 
 /// A version and what tells it.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::census::{Bounds, CellTypes, Census, Doubt, High, How, ImageSpan, Series, Unlisted, Waits, spawn_location};
+use crate::census::{Bounds, CellTypes, Census, Doubt, High, How, ImageSpan, Series, Unlisted, Waits, location};
 use crate::model::{
     Bias, EventSet, ImageFacts, LiveTask, MappedImage, Ns, Pid, Place, ProcAddr, Site, TargetEntry, TaskType, VirtAddr,
 };
@@ -170,7 +170,7 @@ impl Inspected {
     fn locate(&mut self, tasks: &[LiveTask]) {
         let memory = self.process.memory();
         for at in tasks.iter().filter_map(|task| task.spawn_location) {
-            self.spawned_at.entry(at).or_insert_with(|| spawn_location(&memory, at));
+            self.spawned_at.entry(at).or_insert_with(|| location(&memory, at));
         }
     }
 }

@@ -32,6 +32,7 @@ mod origins;
 mod outlet;
 mod overhead;
 mod pace;
+mod panic_places;
 mod population;
 mod privileges;
 mod probing;

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use crate::attach::{AttachError, Counters, Probes};
 use crate::decode::{CallParts, Malformed, Merger, decode, image_of};
 use crate::lifecycle::{Census, Left, Lifecycle};
-use crate::model::{Event, EventKind, Ns, Pid, TargetId};
+use crate::model::{Event, EventKind, Ns, Observation, Pid, Seen, TargetId};
 use crate::sink::{Gone, Sink, Spawned, Totals};
 
 use super::budget::Level;
@@ -17,6 +17,7 @@ use super::long_stacks::LongStacks;
 use super::marks::{Mark, Marks};
 use super::outlet::{Left as Unwritten, Outlet};
 use super::overhead::{Costs, as_far_as_known};
+use super::panic_places::PanicPlaces;
 use super::population::{Beginning, Change, Ending, Population};
 use super::reader::Reader;
 use super::said_polls::SaidPolls;
@@ -73,6 +74,7 @@ pub(super) struct Stream {
     sums: Option<Sums>,
     /// `None` where it does not change which polls are said.
     said_polls: Option<SaidPolls>,
+    panic_places: PanicPlaces,
     /// `None` where nobody asked for them.
     stacks: Option<LongStacks>,
 }
@@ -108,6 +110,7 @@ impl Stream {
             changes: Vec::new(),
             sums,
             said_polls: None,
+            panic_places: PanicPlaces::default(),
             stacks: None,
         }
     }
@@ -293,7 +296,7 @@ impl Stream {
 
     /// A target begins, changes or ends.
     fn change(&mut self, at: Ns, change: Change) -> io::Result<()> {
-        let Self { population, lifecycle, sink, out, totals, sums, said_polls, stacks, .. } = self;
+        let Self { population, lifecycle, sink, out, totals, sums, said_polls, panic_places, stacks, .. } = self;
         match change {
             Change::Begins { id, why } => {
                 let Some(entry) = population.catalog().target(id) else { return Ok(()) };
@@ -315,6 +318,7 @@ impl Stream {
                 if let Some(stacks) = stacks {
                     stacks.process_ended(pid);
                 }
+                panic_places.target_ended(id);
                 let Left { live, unsure } = lifecycle.target_ended(id);
                 totals.ended_with_process += live;
                 sink.gone(&Gone { at, pid, why: why.as_str(), live, unsure }, out)?;
@@ -332,7 +336,7 @@ impl Stream {
         while let Some((at, bytes)) = self.merger.pop(horizon) {
             taken += 1;
             match decode(&bytes, self.population.catalog()) {
-                Ok(seen) => self.lifecycle.observe(&seen, &mut self.events),
+                Ok(seen) => self.observe(&seen),
                 Err(Malformed::Process(pid)) => self.of_nobody(at, pid, &bytes)?,
                 Err(reason) => self.malformed(reason),
             }
@@ -353,11 +357,21 @@ impl Stream {
             self.change(at, change)?;
         }
         match decode(bytes, self.population.catalog()) {
-            Ok(seen) => self.lifecycle.observe(&seen, &mut self.events),
+            Ok(seen) => self.observe(&seen),
             Err(Malformed::Process(_)) => self.totals.unplaced += 1,
             Err(reason) => self.malformed(reason),
         }
         Ok(())
+    }
+
+    fn observe(&mut self, seen: &Observation) {
+        if let Seen::Hook(addresses) = seen.seen {
+            let entry = self.population.catalog().target(seen.target);
+            let at = entry.and_then(|entry| self.panic_places.read(seen.target, entry, addresses));
+            self.lifecycle.panics(seen, at);
+        } else {
+            self.lifecycle.observe(seen, &mut self.events);
+        }
     }
 
     fn malformed(&mut self, reason: Malformed) {

@@ -187,8 +187,9 @@ impl Sink for Text {
                     .map_or(String::new(), |began| format!("  after {:.3} ms", event.at.since(began).0 as f64 / 1e6));
                 format!("{}  #{id}  {}{thread}{took}", self.paint("after"), self.label(*id))
             }
-            EventKind::Resolve(id, outcome) => {
-                format!("{}  #{id}  {}  {}", self.paint("resolve"), self.label(*id), outcome.as_str())
+            EventKind::Resolve(id, outcome, panicked_at) => {
+                let at = panicked_at.as_ref().map_or(String::new(), |place| format!(" at {place}"));
+                format!("{}  #{id}  {}  {}{at}", self.paint("resolve"), self.label(*id), outcome.as_str())
             }
             EventKind::Destroy(id) => {
                 let said = format!("{}  #{id}  {}", self.paint("destroy"), self.label(*id));

@@ -18,7 +18,7 @@ pub use shapes::shapes;
 
 use std::cell::LazyCell;
 
-use super::{Found, IdCounter, RuntimeImage, panics};
+use super::{Found, IdCounter, RuntimeImage, panic_hooks, panics};
 use crate::symbols::{Callers, Functions, Image};
 
 /// Looks for tokio's task vtables, and for its version where there are none.
@@ -47,7 +47,9 @@ pub(super) fn analyse(image: &Image<'_>) -> Found {
         mints.sort_by_key(|mint| mint.at);
         ids = ids::find(image, &functions, &callers, &births, &mints);
     }
-    Found::Runtime(RuntimeImage { version, unstable, types, births, mints, ids, raises: panics::raises(image) })
+    let raises = panics::raises(image);
+    let hooks = if raises.sites().is_empty() { Vec::new() } else { panic_hooks::hooks(image) };
+    Found::Runtime(RuntimeImage { version, unstable, types, births, mints, ids, raises, hooks })
 }
 
 #[cfg(test)]

@@ -11,11 +11,11 @@
 //! Types may share a place: a generic body stands once for all its types, and what only wraps a body has that body's.
 
 use std::collections::{HashMap, HashSet};
-
-use memchr::memmem;
+use std::ops::Range;
 
 use crate::model::{Place, Resource, TaskType, VirtAddr};
-use crate::symbols::{Calls, Image, Location, SymbolIndex, Targets, references};
+use crate::runtime::printing::printing;
+use crate::symbols::{Calls, Image, Location, SymbolIndex};
 
 /// Calls between poll and the body.
 const DEPTH: usize = 3;
@@ -23,8 +23,6 @@ const DEPTH: usize = 3;
 const MOST_FUNCTIONS: usize = 400;
 /// The panics themselves are this long at most; what is longer only has their text, too.
 const LONGEST_PANIC: u64 = 256;
-/// Most copies of one panic's text that are looked at.
-const MOST_TEXTS: usize = 64;
 
 /// What the two panics are called, and what they print.
 const RETURNED: (&str, &[u8]) = ("panic_const_async_fn_resumed", b"`async fn` resumed after completion");
@@ -131,8 +129,9 @@ impl Panics {
         };
         let mut panics = Self { returned: named(RETURNED.0), panicked: named(PANICKED.0) };
         if panics.returned.is_empty() && panics.panicked.is_empty() {
-            let printing = printing(image, [RETURNED.1, PANICKED.1]);
-            [panics.returned, panics.panicked] = printing;
+            let short = |function: &Range<VirtAddr>| function.end.0 - function.start.0 <= LONGEST_PANIC;
+            [panics.returned, panics.panicked] = printing(image, [RETURNED.1, PANICKED.1])
+                .map(|functions| functions.into_iter().filter(short).map(|function| function.start).collect());
         }
         panics
     }
@@ -170,29 +169,6 @@ impl Panics {
         }
         Vec::new()
     }
-}
-
-/// The short functions that name each text, directly or through a pointer to it.
-fn printing(image: &Image<'_>, texts: [&[u8]; 2]) -> [HashSet<VirtAddr>; 2] {
-    let named = texts.map(|text| {
-        let finder = memmem::Finder::new(text);
-        let mut at: HashSet<VirtAddr> = HashSet::new();
-        for segment in image.segments() {
-            let bytes = image.bytes().get(segment.file()).unwrap_or_default();
-            let places = finder.find_iter(bytes).take(MOST_TEXTS);
-            at.extend(places.filter_map(|n| Some(VirtAddr(segment.start().0.checked_add(n as u64)?))));
-        }
-        let slots: Vec<VirtAddr> =
-            image.pointers().as_slice().iter().filter(|p| at.contains(&p.to)).map(|p| p.at).take(MOST_TEXTS).collect();
-        at.extend(slots);
-        at
-    });
-    let found = references(image, &Targets::new(named.iter().flatten().copied()));
-    named.map(|named| {
-        let naming = found.iter().filter(|r| named.contains(&r.target));
-        let functions = naming.filter_map(|r| image.functions().containing(r.at));
-        functions.filter(|f| f.end.0 - f.start.0 <= LONGEST_PANIC).map(|f| f.start).collect()
-    })
 }
 
 /// Neither the standard library's nor tokio's own source.

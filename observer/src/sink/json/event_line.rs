@@ -1,7 +1,7 @@
 //! The lines of events, put together by hand: there are a million of them a second, and a serializer takes half of the time
 //! that one has. Byte for byte what serde makes of the same objects, which a test holds it to.
 
-use crate::model::{AsyncId, Event, EventKind, Naming, Place, QuickMap, Resource, ResourceFacts, TypeId};
+use crate::model::{AsyncId, Event, EventKind, Naming, Outcome, Place, QuickMap, Resource, ResourceFacts, TypeId};
 
 use super::line::{Integer, VERSION};
 
@@ -40,9 +40,14 @@ impl EventLine {
             EventKind::Before(id) => self.begin("before", event, *id),
             EventKind::After(id) => self.begin("after", event, *id),
             EventKind::Destroy(id) => self.begin("destroy", event, *id),
-            EventKind::Resolve(id, outcome) => {
+            EventKind::Resolve(id, outcome, panicked_at) => {
                 self.begin("resolve", event, *id);
                 self.word(",\"outcome\":\"", outcome.as_str());
+                if *outcome == Outcome::Panicked {
+                    self.put(",\"panickedAt\":");
+                    let place = panicked_at.as_ref().map(ToString::to_string);
+                    self.put(&serde_json::Value::from(place).to_string());
+                }
             }
             EventKind::Lost { .. } => return None,
         }
@@ -185,10 +190,12 @@ fn hexadecimal(number: u64, to: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
     use serde::Serialize;
 
-    use crate::model::{BuildId, Ns, Outcome, Pid, ProcAddr, TaskId, Tid, Unnamed, VirtAddr};
+    use crate::model::{BuildId, Ns, Pid, ProcAddr, TaskId, Tid, Unnamed, VirtAddr};
 
     use super::*;
 
@@ -236,6 +243,8 @@ mod tests {
         #[serde(flatten)]
         on: OnResource,
         outcome: &'a str,
+        #[serde(rename = "panickedAt", skip_serializing_if = "Option::is_none")]
+        panicked_at: Option<Option<String>>,
     }
 
     fn by_serde(event: &Event) -> String {
@@ -272,9 +281,11 @@ mod tests {
             EventKind::Before(id) => serde_json::to_string(&on("before", id)),
             EventKind::After(id) => serde_json::to_string(&on("after", id)),
             EventKind::Destroy(id) => serde_json::to_string(&on("destroy", id)),
-            EventKind::Resolve(id, outcome) => {
-                serde_json::to_string(&ResolveObject { on: on("resolve", id), outcome: outcome.as_str() })
-            }
+            EventKind::Resolve(id, outcome, at) => serde_json::to_string(&ResolveObject {
+                on: on("resolve", id),
+                outcome: outcome.as_str(),
+                panicked_at: (*outcome == Outcome::Panicked).then(|| at.as_ref().map(ToString::to_string)),
+            }),
             EventKind::Lost { .. } => unreachable!("none is made here"),
         };
         text.unwrap() + "\n"
@@ -338,7 +349,8 @@ mod tests {
             number().prop_map(|id| EventKind::Before(AsyncId(id))),
             number().prop_map(|id| EventKind::After(AsyncId(id))),
             number().prop_map(|id| EventKind::Destroy(AsyncId(id))),
-            (number(), outcome).prop_map(|(id, outcome)| EventKind::Resolve(AsyncId(id), outcome)),
+            (number(), outcome, proptest::option::of(place().prop_map(Arc::new)))
+                .prop_map(|(id, outcome, at)| EventKind::Resolve(AsyncId(id), outcome, at)),
         ];
         let who = (proptest::option::of(any::<u32>()), proptest::option::of(any::<u32>()));
         (number(), who, any::<bool>(), kind, proptest::option::of(number())).prop_map(

@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn an_outcome_is_a_word() {
-        assert_eq!(rendered(EventKind::Resolve(AsyncId(1), Outcome::Cancelled))["outcome"], json!("cancelled"));
+        assert_eq!(rendered(EventKind::Resolve(AsyncId(1), Outcome::Cancelled, None))["outcome"], json!("cancelled"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The `&'static Location` that a task of a `tokio_unstable` build names: where it was spawned.
+//! A `&'static Location` in a process: where a task of a `tokio_unstable` build was spawned, where a panic was.
 //!
 //! Does not know: whose it is. Mirrors the layout of `core::panic::Location`, rustc 1.50 to 1.97: file pointer, file
 //! length, line, column.
@@ -13,7 +13,7 @@ const LONGEST_PATH: usize = 4096;
 const LAST: u32 = 1 << 20;
 
 /// Reads it; `None` if what is there cannot be one.
-pub fn spawn_location(memory: &Memory<'_>, at: ProcAddr) -> Option<Place> {
+pub fn location(memory: &Memory<'_>, at: ProcAddr) -> Option<Place> {
     let mut bytes = [0; 24];
     memory.read_exact(at, &mut bytes).ok()?;
     let (file, length) = (word_at(&bytes, 0)?, usize::try_from(word_at(&bytes, 8)?).ok()?);
@@ -43,8 +43,8 @@ mod tests {
         let here: &'static Location<'static> = Location::caller();
         let truth = Place { file: file!().into(), line: here.line(), column: Some(here.column()), certain: true };
         let at = |what: *const u8| ProcAddr(what as u64);
-        assert_eq!(spawn_location(&memory, at(std::ptr::from_ref(here).cast())), Some(truth));
-        assert_eq!(spawn_location(&memory, at([0xffu8; 32].as_ptr())), None);
-        assert_eq!(spawn_location(&memory, ProcAddr(8)), None);
+        assert_eq!(location(&memory, at(std::ptr::from_ref(here).cast())), Some(truth));
+        assert_eq!(location(&memory, at([0xffu8; 32].as_ptr())), None);
+        assert_eq!(location(&memory, ProcAddr(8)), None);
     }
 }
