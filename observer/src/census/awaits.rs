@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::cell::word_at;
+use super::pages::Pages;
 use crate::model::{
     Awaiting, Bias, CellLayout, LiveTask, Part, Phase, Place, Polled, ProcAddr, ShapeId, ShapeKind, Shapes, Standing,
     Suspension, TaskState, Unfollowed,
@@ -23,6 +24,8 @@ const MOST_VALUES: u32 = 1 << 16;
 /// Most bytes of one task that are read, and of one value.
 const MOST_READ: usize = 16 << 20;
 const LONGEST: u64 = 4 << 20;
+/// Bytes of several tasks that are held to be read again.
+const MOST_HELD: usize = 16 << 20;
 /// Most values in a row that are looked into.
 const MOST_ELEMENTS: u64 = 1 << 10;
 /// Values that are looked through for a future that another variant would hold.
@@ -55,42 +58,109 @@ pub trait Source {
     fn read(&mut self, at: ProcAddr, to: &mut [u8]) -> bool;
 }
 
+impl<S: Source + ?Sized> Source for &mut S {
+    fn read(&mut self, at: ProcAddr, to: &mut [u8]) -> bool {
+        (**self).read(at, to)
+    }
+}
+
 impl Source for crate::target::Memory<'_> {
     fn read(&mut self, at: ProcAddr, to: &mut [u8]) -> bool {
         self.read_exact(at, to).is_ok()
     }
 }
 
-/// The await stack of a task, by the shapes of its image, which is loaded so far from its own addresses. `stage` is what
-/// it has its future in.
-pub fn awaits(
-    source: &mut dyn Source,
-    task: &LiveTask,
-    layout: &CellLayout,
-    (shapes, stage, bias): (&Shapes, ShapeId, Bias),
-) -> Result<Awaiting, NoAwaits> {
+/// A task with what is known of its future.
+#[derive(Clone, Copy)]
+pub struct Awaiter<'a> {
+    /// The task.
+    pub task: &'a LiveTask,
+    /// How its cell lies in memory.
+    pub layout: &'a CellLayout,
+    /// The shapes of its image.
+    pub shapes: &'a Shapes,
+    /// What it has its future in.
+    pub stage: ShapeId,
+    /// How far from its own addresses the image is loaded.
+    pub bias: Bias,
+}
+
+/// Read once, and to be found the same again.
+struct Draft {
+    before: TaskState,
+    found: Option<Awaiting>,
+    read: Vec<(ProcAddr, Rc<[u8]>)>,
+}
+
+/// The await stacks of these tasks, in their order. They lie close together: so memory is read by pages, of as many tasks as fit into a
+/// bound, and then all of those pages again. What was not the same the second time is read anew by itself.
+pub fn awaits(source: &mut dyn Source, tasks: &[Awaiter<'_>]) -> Vec<Result<Awaiting, NoAwaits>> {
+    let mut by_place: Vec<usize> = (0..tasks.len()).collect();
+    by_place.sort_unstable_by_key(|n| tasks[*n].task.header);
+    let mut told: Vec<Result<Awaiting, NoAwaits>> = vec![Err(NoAwaits::Changing); tasks.len()];
+    let mut left = &by_place[..];
+    while !left.is_empty() {
+        let (mut drafts, mut held, mut first) = (Vec::new(), 0, Pages::of(&mut *source));
+        while let [next, rest @ ..] = left
+            && held + first.held() < MOST_HELD
+        {
+            let draft = read(&mut first, &tasks[*next]);
+            held += draft.iter().flat_map(|draft| &draft.read).map(|(_, bytes)| bytes.len()).sum::<usize>();
+            drafts.push((*next, draft));
+            left = rest;
+        }
+        let mut again = Pages::of(&mut *source);
+        let confirmed =
+            drafts.into_iter().map(|(n, draft)| (n, draft.map(|draft| draft.confirmed(&mut again, &tasks[n]))));
+        for (n, found) in confirmed.collect::<Vec<_>>() {
+            told[n] = match found {
+                Ok(Ok(Some(found))) => Ok(found),
+                Ok(Ok(None)) => by_itself(source, &tasks[n]),
+                Ok(Err(why)) | Err(why) => Err(why),
+            };
+        }
+    }
+    told
+}
+
+fn by_itself(source: &mut dyn Source, of: &Awaiter<'_>) -> Result<Awaiting, NoAwaits> {
+    for _ in 0..TRIES {
+        if let Some(found) = read(source, of)?.confirmed(source, of)? {
+            return Ok(found);
+        }
+    }
+    Err(NoAwaits::Changing)
+}
+
+fn read(source: &mut dyn Source, of: &Awaiter<'_>) -> Result<Draft, NoAwaits> {
+    let Awaiter { task, layout, shapes, stage, bias } = *of;
     let shape = shapes.get(stage).ok_or(NoAwaits::Undescribed)?;
     let ShapeKind::Choice(_, variants) = &shape.kind else { return Err(NoAwaits::Undescribed) };
     let running = variants.get(FIRST_VARIANT).ok_or(NoAwaits::Undescribed)?.part.shape;
     let after = u64::from(layout.stage());
     let at = task.header.0.checked_add(after.next_multiple_of(shape.align.max(1))).ok_or(NoAwaits::Unreadable)?;
-    for _ in 0..TRIES {
-        let before = state(source, task, layout)?;
-        let mut reading =
-            Reading { shapes, bias, source: &mut *source, read: Vec::new(), bytes: 0, values: 0, told: 0 };
-        let Some(bytes) = reading.block(ProcAddr(at), shape.size) else { return Err(NoAwaits::Unreadable) };
-        let found = match reading.variant(stage, &bytes) {
-            Some(part) if part.shape == running => reading.own(part, &bytes),
-            // It has ended, or is being cancelled: the state says so soon.
-            _ => None,
-        };
-        let same = reading.is_as_it_was();
-        let after = state(source, task, layout)?;
-        if let Some(found) = found.filter(|_| same && before == after) {
-            return Ok(found);
-        }
+    let before = state(source, task, layout)?;
+    let mut reading = Reading { shapes, bias, source, read: Vec::new(), bytes: 0, values: 0, told: 0 };
+    let Some(bytes) = reading.block(ProcAddr(at), shape.size) else { return Err(NoAwaits::Unreadable) };
+    let found = match reading.variant(stage, &bytes) {
+        Some(part) if part.shape == running => reading.own(part, &bytes),
+        // It has ended, or is being cancelled: the state says so soon.
+        _ => None,
+    };
+    Ok(Draft { before, found, read: reading.read })
+}
+
+impl Draft {
+    /// What was found, if all of it is as it was; what is read now must be newer than all that was read before.
+    fn confirmed(self, source: &mut dyn Source, of: &Awaiter<'_>) -> Result<Option<Awaiting>, NoAwaits> {
+        let mut now = Vec::new();
+        let same = self.read.iter().all(|(at, bytes)| {
+            now.resize(bytes.len(), 0);
+            bytes.is_empty() || source.read(*at, &mut now) && now[..] == bytes[..]
+        });
+        let after = state(source, of.task, of.layout)?;
+        Ok(self.found.filter(|_| same && self.before == after))
     }
-    Err(NoAwaits::Changing)
 }
 
 /// The task's state, if its future may be read in it.
@@ -133,15 +203,6 @@ impl Reading<'_> {
         let bytes: Rc<[u8]> = Rc::from(bytes);
         self.read.push((at, Rc::clone(&bytes)));
         Some(bytes)
-    }
-
-    /// Whether all that was read is still there.
-    fn is_as_it_was(&mut self) -> bool {
-        let mut now = Vec::new();
-        self.read.iter().all(|(at, bytes)| {
-            now.resize(bytes.len(), 0);
-            bytes.is_empty() || self.source.read(*at, &mut now) && now[..] == bytes[..]
-        })
     }
 
     /// The task's own future; `None` where it has none to wait in.

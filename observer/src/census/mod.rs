@@ -23,6 +23,7 @@ mod links;
 mod location;
 mod listing;
 mod look;
+mod pages;
 mod pieces;
 mod places;
 mod rejection;
@@ -40,7 +41,7 @@ mod walk;
 mod walking;
 
 pub use allowance::Allowance;
-pub use awaits::{NoAwaits, awaits};
+pub use awaits::{Awaiter, NoAwaits, awaits};
 pub use bounds::{Bounds, High, Unbounded};
 pub use cell_types::{CellType, CellTypes, ImageIndex};
 pub use location::location;

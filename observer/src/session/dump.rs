@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::census::{NoAwaits, Waits, awaits};
+use crate::census::{Awaiter, NoAwaits, Waits, awaits};
 use crate::model::{Awaiting, Bias, FileId, LiveTask, Resource, Shapes, Site, TaskId, TaskType};
 use crate::runtime;
 use crate::sink::{AwaitFrame, Report, Unstacked};
@@ -42,7 +42,7 @@ type Known = HashMap<FileId, Option<Arc<Shapes>>>;
 type Loaded = (Bias, Option<Arc<Shapes>>);
 
 /// Those that are told together: of one site, and wait in the same way; or each by itself.
-type Group = (Site, Result<Awaiting, NoAwaits>, Option<TaskId>);
+type Group<'a> = (Site, &'a Result<Awaiting, NoAwaits>, Option<TaskId>);
 
 /// Says how the tasks of the processes wait.
 pub fn dump(options: &DumpOptions, output: SitesOutput) -> Result<(), SessionError> {
@@ -53,12 +53,9 @@ pub fn dump(options: &DumpOptions, output: SitesOutput) -> Result<(), SessionErr
     let looked = event_loop()?.block_on(async {
         let mut pace = Pace::new(None).map_err(|source| SessionError::System { what: "watch signals", source })?;
         for mut target in std::mem::take(&mut inspection.targets) {
-            match look(options, &mut target, &mut pace).await {
-                Ok(Ok((taken, waits))) => match images(&target, &mut known, &options.inspection.names, &say) {
-                    Ok(images) => show(options, &target, (&taken, &waits), &images, &mut inspection)?,
-                    // It has ended: the others are there.
-                    Err(error) => inspection.refuse(target.pid(), error)?,
-                },
+            match look(options, &mut target, &mut known, &mut pace, &say).await {
+                Ok(Ok(looked)) => show(options, &target, &looked, &mut inspection)?,
+                // It has ended: the others are there.
                 Ok(Err(error)) => inspection.refuse(target.pid(), error)?,
                 Err(Interrupted::Signal | Interrupted::Over) => break,
             }
@@ -68,20 +65,42 @@ pub fn dump(options: &DumpOptions, output: SitesOutput) -> Result<(), SessionErr
     looked.and_then(|()| inspection.end(None, (0, 0), None)).or_else(SessionError::unless_nobody_reads)
 }
 
+/// What was seen of a process.
+struct Looked {
+    taken: Taken,
+    waits: Waits,
+    images: Vec<Loaded>,
+    /// Of each task that is wanted, by its place among the target's.
+    stacks: Vec<(usize, Result<Awaiting, NoAwaits>)>,
+}
+
 async fn look(
     options: &DumpOptions,
     target: &mut Inspected,
+    known: &mut Known,
     pace: &mut Pace,
-) -> Result<Result<(Taken, Waits), SessionError>, Interrupted> {
+    say: &dyn Fn(u8, &str),
+) -> Result<Result<Looked, SessionError>, Interrupted> {
     let taken = match target.read(pace, options.inspection.bound).await? {
         Ok(taken) => taken,
         Err(error) => return Ok(Err(error)),
     };
-    let waits = match options.waits {
-        true => target.waits(pace).await?,
-        false => Ok(Waits::default()),
+    let target = &*target;
+    let waits = async {
+        match options.waits {
+            true => target.waits(pace).await,
+            false => Ok(Ok(Waits::default())),
+        }
     };
-    Ok(waits.map(|waits| (taken, waits)))
+    let stacks = async {
+        let images = images(target, known, &options.inspection.names, say)?;
+        let stacks = stacks_of(target, &options.view, &images);
+        Ok((images, stacks))
+    };
+    // The one on a thread of its own, the other here meanwhile: each takes half of the time.
+    let (waits, stacks) = tokio::join!(waits, stacks);
+    let looked = |waits, (images, stacks)| Looked { taken, waits, images, stacks };
+    Ok(waits?.and_then(|waits| stacks.map(|stacks| looked(waits, stacks))))
 }
 
 /// The images of a process whose tasks are there.
@@ -126,20 +145,16 @@ fn shapes(module: &Module, types: &[TaskType], names: &Names, say: &dyn Fn(u8, &
 fn show(
     options: &DumpOptions,
     target: &Inspected,
-    (taken, waits): (&Taken, &Waits),
-    images: &[Loaded],
+    looked: &Looked,
     inspection: &mut Inspection<'_>,
 ) -> Result<(), SessionError> {
+    let Looked { taken, waits, images, stacks } = looked;
     inspection.count_one();
     inspection.say(&Report::Census(target.report(taken)))?;
-    let mut groups: BTreeMap<Group, Vec<&LiveTask>> = BTreeMap::new();
-    for task in &target.tasks {
-        let site = Site::of(task);
-        if !target.site(site).is_some_and(|of| options.view.wants(&of)) {
-            continue;
-        }
-        let stack = stack_of(target, task, images);
-        groups.entry((site, stack, options.tasks.then_some(task.id))).or_default().push(task);
+    let mut groups: BTreeMap<Group<'_>, Vec<&LiveTask>> = BTreeMap::new();
+    for (index, stack) in stacks {
+        let task = &target.tasks[*index];
+        groups.entry((Site::of(task), stack, options.tasks.then_some(task.id))).or_default().push(task);
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, tasks)| Reverse(tasks.len()));
@@ -167,7 +182,18 @@ fn show(
     inspection.say(&Report::Left { at: taken.at, sites: left.len() as u64, tasks })
 }
 
-fn stack_of(target: &Inspected, task: &LiveTask, images: &[Loaded]) -> Result<Awaiting, NoAwaits> {
+/// How the tasks wait whose sites are wanted, each with its place among the target's.
+fn stacks_of(target: &Inspected, view: &View, images: &[Loaded]) -> Vec<(usize, Result<Awaiting, NoAwaits>)> {
+    let is_wanted = |task: &LiveTask| target.site(Site::of(task)).is_some_and(|of| view.wants(&of));
+    let wanted = target.tasks.iter().enumerate().filter(|(_, task)| is_wanted(task));
+    let known: Vec<_> = wanted.map(|(index, task)| (index, awaiter(target, task, images))).collect();
+    let awaiters: Vec<Awaiter<'_>> = known.iter().filter_map(|(_, known)| known.ok()).collect();
+    let mut read = awaits(&mut target.process.memory(), &awaiters).into_iter();
+    let mut stack = |known: Result<_, _>| known.and_then(|_| read.next().unwrap_or(Err(NoAwaits::Undescribed)));
+    known.into_iter().map(|(index, known)| (index, stack(known))).collect()
+}
+
+fn awaiter<'a>(target: &'a Inspected, task: &'a LiveTask, images: &'a [Loaded]) -> Result<Awaiter<'a>, NoAwaits> {
     let (mapped, entry) = target.entry.holder_of(task.vtable).ok_or(NoAwaits::Undescribed)?;
     if entry.task.resource != Resource::Task {
         return Err(NoAwaits::Closure);
@@ -179,7 +205,7 @@ fn stack_of(target: &Inspected, task: &LiveTask, images: &[Loaded]) -> Result<Aw
         Some(None) => return Err(NoAwaits::Shared),
         None => return Err(NoAwaits::Undescribed),
     };
-    awaits(&mut target.process.memory(), task, &entry.task.layout, (shapes, stage, *bias))
+    Ok(Awaiter { task, layout: &entry.task.layout, shapes, stage, bias: *bias })
 }
 
 /// Each future before those that it waits for.

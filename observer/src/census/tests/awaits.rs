@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::awaits::{NoAwaits, Source, awaits};
+use super::super::awaits::{Awaiter, NoAwaits, Source, awaits};
 use crate::model::{
     Awaiting, Bias, BodyState, CellLayout, LiveTask, Part, Phase, Polled, ProcAddr, Shape, ShapeId, ShapeKind, Shapes,
     Standing, Tag, TaskId, TaskState, Unfollowed, Variant,
@@ -29,9 +29,14 @@ impl Made {
 
 impl Source for Made {
     fn read(&mut self, at: ProcAddr, to: &mut [u8]) -> bool {
+        // Memory is readable by pages.
+        let is_there = |page: u64| self.bytes.keys().any(|at| at / 4096 == page);
+        let last = at.0.saturating_add(to.len() as u64 - 1);
+        if !(at.0 / 4096..=last / 4096).all(is_there) {
+            return false;
+        }
         for (n, byte) in to.iter_mut().enumerate() {
-            let Some(known) = self.bytes.get(&(at.0 + n as u64)) else { return false };
-            *byte = *known;
+            *byte = self.bytes.get(&(at.0 + n as u64)).copied().unwrap_or(0);
         }
         if let Some(moving) = self.moves.filter(|moving| (at.0..at.0 + to.len() as u64).contains(moving)) {
             self.bytes.entry(moving).and_modify(|byte| *byte = byte.wrapping_add(1));
@@ -100,7 +105,9 @@ fn read(made: &mut Made, shapes: &Shapes) -> Result<Awaiting, NoAwaits> {
         spawn_location: None,
         running_on: None,
     };
-    awaits(made, &task, &CellLayout::sample(), (shapes, ShapeId(0), Bias(0)))
+    let (layout, stage, bias) = (CellLayout::sample(), ShapeId(0), Bias(0));
+    let mut told = awaits(made, &[Awaiter { task: &task, layout: &layout, shapes, stage, bias }]);
+    told.pop().expect("one was asked for")
 }
 
 fn awaiting(future: &str, standing: Standing, on: Vec<Awaiting>) -> Awaiting {

@@ -3,30 +3,52 @@
 //! Does not know: why it is looked at. Only memory of the process's own is read: what is mapped from elsewhere (a device)
 //! may not like it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::queue::{BLOCK, Block};
+use crate::census::awaits::Source;
 use crate::census::cell::word_at;
+use crate::census::pages::{PAGE, Pages};
 use crate::model::ProcAddr;
 use crate::target::{Mapping, Memory, MemoryError};
 
 /// Blocks that are remembered: 64 MB.
 const MAX_BLOCKS: usize = 1 << 18;
+/// Bytes of whole pages that are.
+const MAX_PAGES: usize = 16 << 20;
 
 /// Memory by blocks.
 pub struct Blocks<'a> {
     memory: &'a Memory<'a>,
     maps: &'a [Mapping],
     known: RefCell<HashMap<u64, Option<Block>>>,
-    /// The first read that failed; what comes after it is not worth much.
-    failed: Cell<Option<MemoryError>>,
+    pages: RefCell<Pages<Noting<'a>>>,
+}
+
+/// Memory, with what reading it last failed with; what comes after that is not worth much.
+struct Noting<'a> {
+    memory: &'a Memory<'a>,
+    failed: Option<MemoryError>,
+}
+
+impl Source for Noting<'_> {
+    fn read(&mut self, at: ProcAddr, to: &mut [u8]) -> bool {
+        match self.memory.read(at, to) {
+            Ok(read) => read == to.len(),
+            Err(error) => {
+                self.failed = Some(error);
+                false
+            }
+        }
+    }
 }
 
 impl<'a> Blocks<'a> {
     /// Of this memory with these mappings, in order of address.
     pub fn new(memory: &'a Memory<'a>, maps: &'a [Mapping]) -> Self {
-        Self { memory, maps, known: RefCell::default(), failed: Cell::new(None) }
+        let pages = RefCell::new(Pages::of(Noting { memory, failed: None }));
+        Self { memory, maps, known: RefCell::default(), pages }
     }
 
     /// Reads what stands at these addresses, so that [`Blocks::get`] need not.
@@ -52,22 +74,33 @@ impl<'a> Blocks<'a> {
         if let Some(known) = self.known.borrow().get(&at) {
             return *known;
         }
-        let mut bytes = [0; 8 * BLOCK];
-        let read = match self.is_own(at) {
-            true => self.memory.read(ProcAddr(at), &mut bytes).unwrap_or_else(|error| {
-                self.failed.set(Some(error));
-                0
-            }),
-            false => 0,
-        };
-        let block = (read >= 8).then(|| block_of(&bytes));
+        let block = self.is_own(at).then(|| self.read(at)).flatten();
         self.known.borrow_mut().insert(at, block);
         block
     }
 
+    /// From whole pages: who asks for one address after another, along a list, asks for many of one page.
+    fn read(&self, at: u64) -> Option<Block> {
+        let mut bytes = [0; 8 * BLOCK];
+        let mut pages = self.pages.borrow_mut();
+        if pages.held() > MAX_PAGES {
+            pages.forget();
+        }
+        let mut had = 0;
+        // What lies on the next page may not be there.
+        for to in [PAGE - at % PAGE, 8 * BLOCK as u64].map(|to| (to as usize).min(8 * BLOCK)) {
+            let read = pages.read(ProcAddr(at + had as u64), &mut bytes[had..to]);
+            if !read {
+                break;
+            }
+            had = to;
+        }
+        (had >= 8).then(|| block_of(&bytes))
+    }
+
     /// Why something could not be read, if the reading itself failed.
     pub fn finish(self) -> Result<(), MemoryError> {
-        self.failed.take().map_or(Ok(()), Err)
+        self.pages.into_inner().source().failed.map_or(Ok(()), Err)
     }
 
     fn is_own(&self, at: u64) -> bool {

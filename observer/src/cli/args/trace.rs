@@ -43,7 +43,7 @@ pub(in crate::cli) struct Trace {
 
     /// Say with each birth the calls that spawned it, and those that spawned its spawner, and so on to the first. Each different stack is
     /// said once, as soon as its names are read. Takes one more probe at each place where a task takes its id, which copies up to
-    /// 16 KiB of stack at each spawn: 2 to 6 us of the program's time. Places where the kernel must single-step are left out without
+    /// 28 KiB of stack at each spawn: 2 to 6 us of the program's time. Places where the kernel must single-step are left out without
     /// --allow-slow. Needs births, and polls to tell the spawner; images that are
     /// loaded later bring none. Example: async-observer trace --pid 4711 --tier lifecycle --stacks
     #[arg(long, conflicts_with_all = ["all", "command", "max_overhead", "empty_probes"])]

@@ -58,6 +58,7 @@ pub(super) const ROWS: &[Row] = &[
     Row { name: FLOOR, how: How::Ours(&[&["trace", "--empty-probes"]]) },
     Row { name: CENSUS, how: How::Ours(&[&["trace", "--tier", "census"], &["sweep", "--quiet", "--every", "1s"]]) },
     Row { name: SPAWNS, how: How::Ours(&[&["trace", "--tier", "spawns"], &["trace", "--events", "init"]]) },
+    Row { name: "spawns, stacks", how: How::Ours(&[&["trace", "--tier", "spawns", "--stacks"]]) },
     Row { name: SAMPLED, how: How::Ours(&[&["trace", "--tier", "sampled"]]) },
     Row {
         name: LIFECYCLE,
