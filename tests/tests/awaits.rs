@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
-use tests::fixture::{Fixture, cells};
+use tests::fixture::{Fixture, Scratch, cells};
 use tests::look::Look;
 use tests::observer::Observer;
 use tests::score;
@@ -172,6 +172,42 @@ fn debug_information_in_a_file_of_its_own_tells_as_much_and_that_of_another_buil
     let said = ended.stderr.join("\n");
     assert!(said.contains("of-another/awaits.debug is not used: it is of another program"), "{said}");
     assert!(undescribed(&Look::parse(&ended.stdout).expect("lines")) >= 28, "what is another's is not believed");
+}
+
+/// What builds and copies leave behind: the right file comes last, and everything before it is said.
+#[test]
+fn files_that_are_not_the_program_s_are_passed_over_each_with_its_reason_until_one_is() {
+    let fixture = start("awaits-apart");
+    let place = Scratch::new("awaits-passed-over");
+    let of = |name: &str| tests::fixture::path("awaits-apart", name);
+    let whole = std::fs::read(of("debug/awaits.debug")).expect("it is there");
+    let stripped = std::fs::read(of("awaits")).expect("it is there");
+    let made = [("hostile", &whole[whole.len() / 2..]), ("cut-short", &whole[..whole.len() / 2]), ("empty", &stripped)];
+    for (name, bytes) in made {
+        std::fs::create_dir(place.path().join(name)).expect("it is ours");
+        std::fs::write(place.path().join(name).join("awaits.debug"), bytes).expect("it is ours");
+    }
+    let folders = [of("of-another")].into_iter().chain(made.map(|(name, _)| place.path().join(name)));
+    let folders = folders.chain([of("debug")]).map(|folder| folder.into_os_string().into_string().expect("a path"));
+    let mut words = vec!["dump".to_owned(), "--json".into(), "--no-waits".into()];
+    words.extend(folders.flat_map(|folder| ["--debug-dir".to_owned(), folder]));
+    words.extend(["--pid".to_owned(), fixture.pid().to_string()]);
+    let mut dumped = Observer::run(words.iter());
+    let ended = dumped.ended();
+    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+    assert_eq!(faults(&fixture, &ended.look()), [""; 0]);
+    for (name, why) in [
+        ("of-another", "it is of another program"),
+        ("hostile", "it cannot be read"),
+        ("cut-short", "it cannot be read"),
+        ("empty", "it has neither symbols nor debug information"),
+    ] {
+        let said = format!("{name}/awaits.debug is not used: {why}");
+        assert!(ended.stderr.iter().any(|line| line.contains(&said)), "`{said}` is not in {:?}", ended.stderr);
+    }
+    let stacks = ended.look();
+    let mut named = stacks.of("stack", fixture.pid()).filter(|stack| stack["type"] == "TOKIO_TASK");
+    assert!(named.all(|stack| stack["futureCertain"] == true), "types are named, too");
 }
 
 /// The bodies of the program itself on the way to each innermost future, outermost first, and the lines on which they await.

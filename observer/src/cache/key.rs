@@ -24,8 +24,9 @@ pub struct Key {
     pub(super) headers: u64,
     /// Its types were to be named.
     named: bool,
-    /// The file that its debug information was read from, where that is another one.
-    debug: Option<Apart>,
+    /// The other files that its debug information may be in, in the order that they are tried: which of them is used, and what it
+    /// tells, changes with no others.
+    debug: Vec<Apart>,
 }
 
 /// A file as it was last changed.
@@ -55,7 +56,7 @@ impl Apart {
 
 impl Key {
     /// Of an image by a glance at it and by what the file system says of its file.
-    pub fn of(glance: &Glance, file: &Metadata, named: bool, debug: Option<&Metadata>) -> Self {
+    pub fn of(glance: &Glance, file: &Metadata, named: bool, debug: &[&Metadata]) -> Self {
         let identity = match &glance.build_id {
             Some(BuildId::Gnu(id)) => Identity::Build(id.clone()),
             Some(BuildId::Content(_)) | None => Identity::File {
@@ -65,7 +66,8 @@ impl Key {
                 changed: (file.ctime(), file.ctime_nsec()),
             },
         };
-        Self { identity, size: file.size(), headers: glance.headers, named, debug: debug.map(Apart::of) }
+        let debug = debug.iter().map(|file| Apart::of(file)).collect();
+        Self { identity, size: file.size(), headers: glance.headers, named, debug }
     }
 
     /// Whether a later change of the file would show in the key. A build id is compared with the file as it is read, so
@@ -96,7 +98,7 @@ impl Key {
 #[cfg(test)]
 impl Key {
     pub(super) fn by_build(id: &[u8], size: u64, headers: u64, named: bool) -> Self {
-        Self { identity: Identity::Build(id.to_vec()), size, headers, named, debug: None }
+        Self { identity: Identity::Build(id.to_vec()), size, headers, named, debug: Vec::new() }
     }
 
     pub(super) fn by_file(inode: u64, seconds: i64, size: u64) -> Self {
@@ -105,7 +107,7 @@ impl Key {
             size,
             headers: 0,
             named: false,
-            debug: None,
+            debug: Vec::new(),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Debug information that lies apart from its image: where packages and builds put it, found by build id and debuglink.
 //!
-//! Does not know: what is in it. A file that is not the image's is passed over, with a word about it.
+//! Does not know: what is in it, and so which of several files is the image's own.
 
+use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::model::BuildId;
@@ -14,6 +16,8 @@ use crate::target::Module;
 const INSTALLED: &str = "/usr/lib/debug";
 /// A larger file is not read.
 const LARGEST: u64 = 4 << 30;
+/// So many files are looked into, until one is the image's.
+const MOST: usize = 64;
 
 /// Whether future types are named, and where debug information is looked for besides the usual places.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ impl Names {
     }
 }
 
-/// A file of debug information.
+/// A file that debug information may be in.
 #[derive(Debug)]
 pub(super) struct DebugFile {
     pub(super) path: PathBuf,
@@ -39,20 +43,29 @@ pub(super) struct DebugFile {
 }
 
 impl DebugFile {
-    /// The file that may be the image's, by its build id and its debuglink; `None` where there is none, or none is wanted.
-    pub(super) fn find(names: &Names, module: &Module, id: Option<&BuildId>, link: Option<&DebugLink>) -> Option<Self> {
-        let Names::Wanted(folders) = names else { return None };
+    /// The files that may be the image's, by its build id and its debuglink, the likeliest first; none where none is wanted. Which of
+    /// them is its own tells their content.
+    pub(super) fn all(names: &Names, module: &Module, id: Option<&BuildId>, link: Option<&DebugLink>) -> Vec<Self> {
+        let Names::Wanted(folders) = names else { return Vec::new() };
         let id = match id {
             Some(BuildId::Gnu(id)) => Some(&id[..]),
             Some(BuildId::Content(_)) | None => None,
         };
         let linked = link.map(|link| link.name.as_str());
-        candidates(folders, Path::new(&module.path), &module.root(), id, linked).into_iter().find_map(|path| {
+        Self::there(candidates(folders, Path::new(&module.path), &module.root(), id, linked), module)
+    }
+
+    /// Those that are there, each once: the process sees most folders as we do.
+    fn there(paths: Vec<PathBuf>, module: &Module) -> Vec<Self> {
+        let mut met = HashSet::new();
+        let there = paths.into_iter().filter_map(|path| {
             let metadata = std::fs::metadata(&path).ok().filter(Metadata::is_file)?;
             // Where a link has the image's own name it may lead to the image.
             let is_itself = File::open(&path).is_ok_and(|file| module.is(&file));
-            (!is_itself).then_some(Self { path, metadata })
-        })
+            let is_new = !is_itself && met.insert((metadata.dev(), metadata.ino()));
+            is_new.then_some(Self { path, metadata })
+        });
+        there.take(MOST).collect()
     }
 
     /// Its content; an error in words.

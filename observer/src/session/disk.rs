@@ -54,7 +54,7 @@ impl Disk {
     }
 
     /// What the image is known by; `None` where nothing is kept.
-    pub(super) fn key(&self, glance: &Glance, file: &File, names: bool, debug: Option<&Metadata>) -> Option<Key> {
+    pub(super) fn key(&self, glance: &Glance, file: &File, names: bool, debug: &[&Metadata]) -> Option<Key> {
         match self {
             Self::Off => None,
             // A file that the kernel says nothing about is read whole, and that tells what is wrong.

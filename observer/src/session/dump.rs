@@ -12,9 +12,9 @@ use crate::symbols::Image;
 use crate::target::Module;
 use crate::verdict::count_waits;
 
+use super::apart::Apart;
 use super::debug_files::Names;
 use super::error::SessionError;
-use super::images::{find_debug, with_debug};
 use super::inspect::{Inspected, Taken};
 use super::inspection::{Inspection, InspectionOptions, SitesOutput};
 use super::pace::{Interrupted, Pace};
@@ -118,9 +118,8 @@ fn shapes(module: &Module, types: &[TaskType], names: &Names, say: &dyn Fn(u8, &
     };
     // That it is an image was seen before.
     let image = Image::parse(&bytes).ok()?;
-    let debug = find_debug(names, module, &image, say);
-    let apart = debug.as_ref().map(|(file, bytes)| (file, &bytes[..]));
-    runtime::shapes(&with_debug(image, apart, say), types)
+    let apart = Apart::of(names, module, &image, say);
+    runtime::shapes(&apart.given_to(image), types)
 }
 
 fn show(

@@ -4,6 +4,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::fs::Metadata;
 use std::sync::Arc;
 
 use crate::model::{
@@ -14,6 +15,7 @@ use crate::plan;
 use crate::symbols::{DebugLink, Glance, Image, ImageError};
 use crate::target::{Module, TargetError};
 
+use super::apart::Apart;
 use super::debug_files::{DebugFile, Names};
 use super::disk::{Caching, Disk, read_at};
 use super::error::{SessionError, Unsupported};
@@ -111,9 +113,10 @@ impl Look<'_> {
         };
         let id = glance.as_ref().and_then(|glance| glance.build_id.as_ref());
         let link = self.names.are_wanted().then(|| DebugLink::of(|range| read_at(&file, range))).flatten();
-        let debug = DebugFile::find(&self.names, module, id, link.as_ref());
-        let (names, apart) = (self.names.are_wanted(), debug.as_ref().map(|debug| &debug.metadata));
-        let key = glance.and_then(|glance| self.disk.key(&glance, &file, names, apart));
+        let debug = DebugFile::all(&self.names, module, id, link.as_ref());
+        let names = self.names.are_wanted();
+        let apart: Vec<&Metadata> = debug.iter().map(|debug| &debug.metadata).collect();
+        let key = glance.and_then(|glance| self.disk.key(&glance, &file, names, &apart));
         if let Some(analysis) = key.as_ref().and_then(|key| self.disk.find(key, &file, &module.path, self.say)) {
             (self.say)(2, &format!("{} is known from before", module.path));
             return Ok(Ok(analysis));
@@ -124,54 +127,17 @@ impl Look<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         (self.say)(2, &format!("analysing {} ({} MiB)", module.path, bytes.len() >> 20));
-        let mut analysis = plan::analyse(&image, names && debug.is_none());
+        let mut analysis = plan::analyse(&image, names && debug.is_empty());
         // Most images hold no runtime, and their debug information is large.
-        if let (Analysis::Runtime(_), Some(debug)) = (&analysis, &debug) {
-            let apart = debug_bytes(debug, self.say);
-            let apart = apart.as_deref().map(|bytes| (debug, bytes));
-            analysis = plan::analyse(&with_debug(image, apart, self.say), names);
+        if matches!(analysis, Analysis::Runtime(_)) && !debug.is_empty() {
+            let apart = Apart::among(debug, &image, self.say);
+            analysis = plan::analyse(&apart.given_to(image), names);
         }
         if let Some(key) = key {
             self.disk.keep(&key, &analysis, &bytes, self.say);
         }
         Ok(Ok(analysis))
     }
-}
-
-/// What the file holds; that it cannot be read is said.
-fn debug_bytes(debug: &DebugFile, say: &dyn Fn(u8, &str)) -> Option<Vec<u8>> {
-    let read = debug.read().map_err(|error| say(1, &format!("{} is not used: {error}", debug.path.display())));
-    read.ok()
-}
-
-/// The file of debug information that may be the image's, with what it holds.
-pub(super) fn find_debug(
-    names: &Names,
-    module: &Module,
-    image: &Image<'_>,
-    say: &dyn Fn(u8, &str),
-) -> Option<(DebugFile, Vec<u8>)> {
-    let debug = DebugFile::find(names, module, Some(image.build_id()), image.debug_link().as_ref())?;
-    let bytes = debug_bytes(&debug, say)?;
-    Some((debug, bytes))
-}
-
-/// The image with its debug information, where that lies apart.
-pub(super) fn with_debug<'d>(
-    mut image: Image<'d>,
-    apart: Option<(&DebugFile, &'d [u8])>,
-    say: &dyn Fn(u8, &str),
-) -> Image<'d> {
-    let Some((debug, bytes)) = apart else { return image };
-    let path = debug.path.display();
-    match image.take_debug_file(bytes) {
-        true => say(2, &format!("debug information from {path}")),
-        false => say(
-            1,
-            &format!("{path} is not used: it is of another program (by its build id or, without one, its checksum)"),
-        ),
-    }
-    image
 }
 
 impl Looked {

@@ -1,6 +1,7 @@
 //! Joins the arms: targets to a catalog and links, then rings to events, until something ends it.
 
 mod analyst;
+mod apart;
 mod arrivals;
 mod bell;
 mod budget;

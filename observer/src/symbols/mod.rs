@@ -41,7 +41,7 @@ pub use dwarf::{Debug, Declaration};
 pub use frame_names::{Named, name_frames};
 pub use functions::Functions;
 pub use glance::Glance;
-pub use image::{Image, ImageError};
+pub use image::{Image, ImageError, NotItsFile};
 pub use location::Location;
 pub use pointers::{Pointer, Pointers};
 pub use prologue::{ends_in_call, fixed_frame};
