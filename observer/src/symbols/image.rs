@@ -22,6 +22,8 @@ pub struct Image<'d> {
     bytes: &'d [u8],
     /// A file that has the symbols and the debug information, where that is another one.
     apart: Option<&'d [u8]>,
+    /// Files that have entries of its units.
+    split: Vec<&'d [u8]>,
     segments: Vec<Segment>,
     frozen: Range<VirtAddr>,
     pointers: Pointers,
@@ -84,6 +86,7 @@ impl<'d> Image<'d> {
         let mut image = Self {
             bytes,
             apart: None,
+            split: Vec::new(),
             headers,
             segments,
             frozen: frozen(headers),
@@ -127,6 +130,15 @@ impl<'d> Image<'d> {
     /// Takes symbols and debug information from another file, which was checked to be its own.
     pub fn take_debug_file(&mut self, bytes: &'d [u8]) {
         self.apart = Some(bytes);
+    }
+
+    /// Takes a file that has entries of its units, or of units of its debug file. Of what is in it only those are believed.
+    pub fn take_split_file(&mut self, bytes: &'d [u8]) {
+        self.split.push(bytes);
+    }
+
+    pub(super) fn split_bytes(&self) -> &[&'d [u8]] {
+        &self.split
     }
 
     /// The bytes of the file that debug information is in.
