@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BuildId, content_hash};
+use crate::model::{BuildId, FileState, content_hash};
 use crate::symbols::Glance;
 
 /// A file whose last change is younger than this may change again without the kernel's clock showing it.
@@ -26,16 +26,7 @@ pub struct Key {
     named: bool,
     /// The other files that its debug information may be in, in the order that they are tried: which of them is used, and what it
     /// tells, changes with no others.
-    debug: Vec<Apart>,
-}
-
-/// A file as it was last changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Apart {
-    device: u64,
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
+    debug: Vec<FileState>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,16 +38,9 @@ enum Identity {
     File { device: u64, inode: u64, changed: (i64, i64) },
 }
 
-impl Apart {
-    fn of(file: &Metadata) -> Self {
-        let changed = (file.ctime(), file.ctime_nsec());
-        Self { device: file.dev(), inode: file.ino(), size: file.size(), changed }
-    }
-}
-
 impl Key {
     /// Of an image by a glance at it and by what the file system says of its file.
-    pub fn of(glance: &Glance, file: &Metadata, named: bool, debug: &[&Metadata]) -> Self {
+    pub fn of(glance: &Glance, file: &Metadata, named: bool, debug: Vec<FileState>) -> Self {
         let identity = match &glance.build_id {
             Some(BuildId::Gnu(id)) => Identity::Build(id.clone()),
             Some(BuildId::Content(_)) | None => Identity::File {
@@ -66,7 +50,6 @@ impl Key {
                 changed: (file.ctime(), file.ctime_nsec()),
             },
         };
-        let debug = debug.iter().map(|file| Apart::of(file)).collect();
         Self { identity, size: file.size(), headers: glance.headers, named, debug }
     }
 

@@ -2,26 +2,43 @@
 //!
 //! Does not know: where such files may be, what is in them.
 
-use crate::symbols::Image;
+use crate::model::Missed;
+use crate::symbols::{Image, SplitUnit};
 use crate::target::Module;
 
 use super::debug_files::{DebugFile, Names};
+use super::split_files::SplitFiles;
+
+/// The files that may be an image's: what is known of it changes with no others.
+pub(super) struct Candidates {
+    /// With its symbols and debug information.
+    pub(super) debug: Vec<DebugFile>,
+    /// With the entries of its split units.
+    pub(super) packages: Vec<DebugFile>,
+}
 
 /// An image's symbols and debug information, where they lie apart.
 pub(super) struct Apart {
     debug: Option<Vec<u8>>,
+    split: SplitFiles,
 }
 
 impl Apart {
     /// Looks for them.
     pub(super) fn of(names: &Names, module: &Module, image: &Image<'_>, say: &dyn Fn(u8, &str)) -> Self {
-        let files = DebugFile::all(names, module, Some(image.build_id()), image.debug_link().as_ref());
-        Self::among(files, image, say)
+        let debug = DebugFile::all(names, module, Some(image.build_id()), image.debug_link().as_ref());
+        let packages = DebugFile::packages(names, module, &debug);
+        Self::among(Candidates { debug, packages }, (names, module), image, say)
     }
 
-    /// The first of these files that is the image's.
-    pub(super) fn among(files: Vec<DebugFile>, image: &Image<'_>, say: &dyn Fn(u8, &str)) -> Self {
-        let debug = files.into_iter().find_map(|file| {
+    /// The first of these files that is the image's; and what it, or the image itself, has in still others.
+    pub(super) fn among(
+        Candidates { debug, packages }: Candidates,
+        (names, module): (&Names, &Module),
+        image: &Image<'_>,
+        say: &dyn Fn(u8, &str),
+    ) -> Self {
+        let debug = debug.into_iter().find_map(|file| {
             let path = file.path.display();
             let checked = file.read().and_then(|bytes| {
                 image.check_debug_file(&bytes).map_err(|why| why.to_string())?;
@@ -39,7 +56,16 @@ impl Apart {
                 }
             }
         });
-        Self { debug }
+        let described = debug.as_deref().unwrap_or(image.bytes());
+        let units = match names {
+            Names::Wanted(_) => SplitUnit::all(described),
+            Names::Unwanted => Vec::new(),
+        };
+        // A package that an earlier build left behind is no loss to a program that has its debug information itself.
+        let is_whole = units.is_empty() && SplitUnit::is_described(described);
+        let packages = if is_whole { Vec::new() } else { packages };
+        let split = SplitFiles::find(units, packages, (names, module), say);
+        Self { debug, split }
     }
 
     /// The image with what was found.
@@ -47,6 +73,12 @@ impl Apart {
         if let Some(bytes) = &self.debug {
             image.take_debug_file(bytes);
         }
+        self.split.contents().for_each(|bytes| image.take_split_file(bytes));
         image
+    }
+
+    /// Where more was looked for; `None` if that is too much to be remembered, or may change without a trace.
+    pub(super) fn missed(&self) -> Option<Vec<Missed>> {
+        self.split.missed()
     }
 }

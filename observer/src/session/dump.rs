@@ -199,7 +199,7 @@ fn unstacked(why: NoAwaits) -> Unstacked<'static> {
         NoAwaits::Undescribed => (
             "undescribed",
             "nothing tells how this future lies in memory: that takes the debug information of its types (`debug = 2` in the build's \
-             profile), in the program, beside it, in /usr/lib/debug or a --debug-dir",
+             profile), in the program, beside it (.debug, .dwp, .dwo), in /usr/lib/debug or a --debug-dir",
         ),
         NoAwaits::Shared => {
             ("shared", "several types have the same poll function, so it is not known which future this is")

@@ -4,7 +4,6 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::fs::Metadata;
 use std::sync::Arc;
 
 use crate::model::{
@@ -12,13 +11,14 @@ use crate::model::{
     PointIndex, PointMap, TypeEntry, TypeId, VirtAddr,
 };
 use crate::plan;
-use crate::symbols::{DebugLink, Glance, Image, ImageError};
+use crate::symbols::{DebugLink, Glance, Image, ImageError, SplitUnit};
 use crate::target::{Module, TargetError};
 
-use super::apart::Apart;
+use super::apart::{Apart, Candidates};
 use super::debug_files::{DebugFile, Names};
 use super::disk::{Caching, Disk, read_at};
 use super::error::{SessionError, Unsupported};
+use super::split_files::is_still_missed;
 
 /// The outcome of looking at one image.
 #[derive(Clone, Debug)]
@@ -114,12 +114,17 @@ impl Look<'_> {
         let id = glance.as_ref().and_then(|glance| glance.build_id.as_ref());
         let link = self.names.are_wanted().then(|| DebugLink::of(|range| read_at(&file, range))).flatten();
         let debug = DebugFile::all(&self.names, module, id, link.as_ref());
+        let packages = DebugFile::packages(&self.names, module, &debug);
         let names = self.names.are_wanted();
-        let apart: Vec<&Metadata> = debug.iter().map(|debug| &debug.metadata).collect();
-        let key = glance.and_then(|glance| self.disk.key(&glance, &file, names, &apart));
+        let apart = debug.iter().chain(&packages).map(|file| file.state).collect();
+        let key = glance.and_then(|glance| self.disk.key(&glance, &file, names, apart));
         if let Some(analysis) = key.as_ref().and_then(|key| self.disk.find(key, &file, &module.path, self.say)) {
-            (self.say)(2, &format!("{} is known from before", module.path));
-            return Ok(Ok(analysis));
+            if self.is_all_that_can_be_known(&analysis, module) {
+                (self.say)(2, &format!("{} is known from before", module.path));
+                return Ok(Ok(analysis));
+            }
+            let why = "debug information that was missing may be there now";
+            (self.say)(2, &format!("what was known of {} is not used: {why}", module.path));
         }
         let bytes = module.read_file(&file)?;
         let image = match Image::parse(&bytes) {
@@ -127,16 +132,27 @@ impl Look<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         (self.say)(2, &format!("analysing {} ({} MiB)", module.path, bytes.len() >> 20));
-        let mut analysis = plan::analyse(&image, names && debug.is_empty());
+        let is_whole = debug.is_empty() && packages.is_empty() && !SplitUnit::may_be_in(&bytes);
+        let mut analysis = plan::analyse(&image, names && is_whole);
         // Most images hold no runtime, and their debug information is large.
-        if matches!(analysis, Analysis::Runtime(_)) && !debug.is_empty() {
-            let apart = Apart::among(debug, &image, self.say);
+        if matches!(analysis, Analysis::Runtime(_)) && names && !is_whole {
+            let apart = Apart::among(Candidates { debug, packages }, (&self.names, module), &image, self.say);
             analysis = plan::analyse(&apart.given_to(image), names);
+            let Some(missed) = apart.missed() else { return Ok(Ok(analysis)) };
+            if let Analysis::Runtime(facts) = &mut analysis {
+                facts.missed = missed;
+            }
         }
         if let Some(key) = key {
             self.disk.keep(&key, &analysis, &bytes, self.say);
         }
         Ok(Ok(analysis))
+    }
+
+    /// Whether nothing has come that would tell more.
+    fn is_all_that_can_be_known(&self, analysis: &Analysis, module: &Module) -> bool {
+        let Analysis::Runtime(facts) = analysis else { return true };
+        is_still_missed(&facts.missed, &self.names, module)
     }
 }
 

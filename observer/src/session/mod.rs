@@ -45,6 +45,7 @@ mod sampled;
 mod select;
 mod setup;
 mod spawns;
+mod split_files;
 mod stream;
 mod sums;
 mod sweep;
