@@ -14,6 +14,7 @@ pub mod stream;
 pub mod swap;
 
 pub mod look;
+pub mod awaiting;
 pub mod places;
 pub mod diagnosis;
 pub mod rights;

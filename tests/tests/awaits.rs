@@ -1,16 +1,15 @@
 //! `dump`: where tasks wait, future by future, against what the futures say of themselves when they are polled.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
-use tests::fixture::{Fixture, cells};
+use tests::awaiting::{UNTOLD, faults, path, stacks, truths};
+use tests::fixture::{Fixture, Scratch, cells};
 use tests::look::Look;
 use tests::observer::Observer;
 use tests::score;
 use tests::stream::{number, word};
 
-/// What a fault begins with where nothing is said, rightly or wrongly.
-const UNTOLD: &str = "no frames";
 /// Dumps of a program that moves all the time.
 const DUMPS: usize = 10;
 
@@ -21,68 +20,6 @@ fn start(cell: &str) -> Fixture {
 fn dump(fixture: &Fixture, more: &[&str]) -> Look {
     let pid = fixture.pid().to_string();
     Observer::run(["dump", "--json", "--pid", &pid].iter().chain(more)).look()
-}
-
-/// What was said of each task, by its id.
-fn stacks(look: &Look, pid: u32) -> HashMap<String, &Value> {
-    let ids = |stack: &Value| -> Vec<String> {
-        stack["taskIds"].as_array().expect("a list").iter().filter_map(|id| id.as_str().map(String::from)).collect()
-    };
-    look.of("stack", pid).flat_map(|stack| ids(stack).into_iter().map(move |id| (id, stack))).collect()
-}
-
-/// What the program says that starts with this member.
-fn truths(fixture: &Fixture, member: &str) -> Vec<Value> {
-    let said = fixture.said();
-    let lines = said.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line.get(member).is_some()).collect()
-}
-
-/// The path of a frame's type, without parameters; of an async body its function's.
-fn path(frame: &Value) -> String {
-    let raw = word(frame, "raw");
-    let raw = raw.split('<').next().unwrap_or(raw);
-    raw.trim_end_matches("::{async_fn_env#0}").to_owned()
-}
-
-/// What differs between a task's frames and what its futures said; none if nothing does.
-fn fault(truth: &Value, stack: &Value) -> Option<String> {
-    let Some(frames) = stack["frames"].as_array() else { return Some(format!("{UNTOLD}: {}", stack["reason"])) };
-    let steps = truth["stack"].as_array().expect("a list");
-    let open = truth["open"] == true;
-    if frames.len() < steps.len() || frames.len() > steps.len() && !open {
-        return Some(format!("{} futures, not {}", frames.len(), steps.len()));
-    }
-    for (step, frame) in steps.iter().zip(frames) {
-        let same = (number(step, "depth"), word(step, "future")) == (number(frame, "depth"), &*path(frame));
-        let is_body = word(step, "future").starts_with("awaits::");
-        let place = match step["line"].as_u64() {
-            // A macro awaits in it.
-            None if is_body => frame["within"].as_str().is_some_and(|place| place.contains("src/ways.rs:")),
-            None => frame["location"].is_null() && frame["state"] == "leaf",
-            Some(line) => {
-                let place = format!("src/ways.rs:{line}");
-                frame["location"].as_str().is_some_and(|at| at.ends_with(&place)) && frame["within"].is_null()
-            }
-        };
-        if !same || !place {
-            return Some(format!("{frame} is not {step}"));
-        }
-    }
-    None
-}
-
-/// What is wrong with what is told of each task.
-fn faults(fixture: &Fixture, look: &Look) -> Vec<String> {
-    let stacks = stacks(look, fixture.pid());
-    let truths = truths(fixture, "stack");
-    assert!(truths.len() >= 28, "it has many ways to wait");
-    let fault = |truth: &Value| {
-        let stack = stacks.get(word(truth, "task"));
-        let fault = stack.map_or_else(|| Some("it is not told".to_owned()), |stack| fault(truth, stack));
-        fault.map(|fault| format!("{}: {fault}", word(truth, "way")))
-    };
-    truths.iter().filter_map(fault).collect()
 }
 
 #[test]
@@ -172,6 +109,42 @@ fn debug_information_in_a_file_of_its_own_tells_as_much_and_that_of_another_buil
     let said = ended.stderr.join("\n");
     assert!(said.contains("of-another/awaits.debug is not used: it is of another program"), "{said}");
     assert!(undescribed(&Look::parse(&ended.stdout).expect("lines")) >= 28, "what is another's is not believed");
+}
+
+/// What builds and copies leave behind: the right file comes last, and everything before it is said.
+#[test]
+fn files_that_are_not_the_program_s_are_passed_over_each_with_its_reason_until_one_is() {
+    let fixture = start("awaits-apart");
+    let place = Scratch::new("awaits-passed-over");
+    let of = |name: &str| tests::fixture::path("awaits-apart", name);
+    let whole = std::fs::read(of("debug/awaits.debug")).expect("it is there");
+    let stripped = std::fs::read(of("awaits")).expect("it is there");
+    let made = [("hostile", &whole[whole.len() / 2..]), ("cut-short", &whole[..whole.len() / 2]), ("empty", &stripped)];
+    for (name, bytes) in made {
+        std::fs::create_dir(place.path().join(name)).expect("it is ours");
+        std::fs::write(place.path().join(name).join("awaits.debug"), bytes).expect("it is ours");
+    }
+    let folders = [of("of-another")].into_iter().chain(made.map(|(name, _)| place.path().join(name)));
+    let folders = folders.chain([of("debug")]).map(|folder| folder.into_os_string().into_string().expect("a path"));
+    let mut words = vec!["dump".to_owned(), "--json".into(), "--no-waits".into()];
+    words.extend(folders.flat_map(|folder| ["--debug-dir".to_owned(), folder]));
+    words.extend(["--pid".to_owned(), fixture.pid().to_string()]);
+    let mut dumped = Observer::run(words.iter());
+    let ended = dumped.ended();
+    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+    assert_eq!(faults(&fixture, &ended.look()), [""; 0]);
+    for (name, why) in [
+        ("of-another", "it is of another program"),
+        ("hostile", "it cannot be read"),
+        ("cut-short", "it cannot be read"),
+        ("empty", "it has neither symbols nor debug information"),
+    ] {
+        let said = format!("{name}/awaits.debug is not used: {why}");
+        assert!(ended.stderr.iter().any(|line| line.contains(&said)), "`{said}` is not in {:?}", ended.stderr);
+    }
+    let stacks = ended.look();
+    let mut named = stacks.of("stack", fixture.pid()).filter(|stack| stack["type"] == "TOKIO_TASK");
+    assert!(named.all(|stack| stack["futureCertain"] == true), "types are named, too");
 }
 
 /// The bodies of the program itself on the way to each innermost future, outermost first, and the lines on which they await.

@@ -173,6 +173,35 @@ fn a_program_that_was_changed_under_its_build_id_is_analysed_anew() {
 }
 
 #[test]
+fn the_right_debug_file_is_used_though_the_image_is_known_from_when_only_a_wrong_one_was_there() {
+    let place = Scratch::new("cache-debug-files");
+    let folder = |name: &str| {
+        let folder = place.path().join(name);
+        std::fs::create_dir_all(&folder).expect("it is ours");
+        folder.into_os_string().into_string().expect("a path")
+    };
+    let (wrong, right, cache) = (folder("wrong"), folder("right"), folder("cache"));
+    let of = |name: &str| path("awaits-apart", name);
+    std::fs::copy(of("of-another/awaits.debug"), format!("{wrong}/awaits.debug")).expect("it can be copied");
+    let fixture = Fixture::start("awaits-apart", "awaits", &[]);
+    let look = || {
+        let words = ["--cache-dir", &cache, "--debug-dir", &wrong, "--debug-dir", &right];
+        let ended = ps_with(fixture.pid(), &words);
+        let lines = ended.look().lines;
+        let sites: Vec<&Value> =
+            lines.iter().filter(|line| line["event"] == "site" && line["type"] == "TOKIO_TASK").collect();
+        let named = sites.iter().filter(|site| site["futureCertain"] == true).count();
+        (sites.len(), named, analysed(&ended).len())
+    };
+    let (all, named, _) = look();
+    assert!(all > 10 && named < all, "{named} of {all} are named by panics alone");
+    assert_eq!(look(), (all, named, 0), "it is known now");
+    std::fs::copy(of("debug/awaits.debug"), format!("{right}/awaits.debug")).expect("it can be copied");
+    assert_eq!(look(), (all, all, 1), "another file that may be its own is another image to the cache");
+    assert_eq!(look(), (all, all, 0));
+}
+
+#[test]
 fn a_folder_that_is_deleted_under_way_harms_nobody() {
     let (fixture, place) = (leaks(), Scratch::new("cache-deleted"));
     let folder = place.path().join("cache");

@@ -144,7 +144,9 @@ impl Job {
                 let built = target.join(if profile == "dev" { "debug" } else { profile });
                 programs.iter().try_for_each(|program| {
                     let library = program.ends_with(".so").then(|| format!("examples/lib{program}"));
-                    place(&built.join(library.as_ref().unwrap_or(program)), &destination.join(program))
+                    let from = built.join(library.as_ref().unwrap_or(program));
+                    split(&from, destination)?;
+                    place(&from, &destination.join(program))
                 })
             }
             What::Refused => {
@@ -187,6 +189,20 @@ fn jemalloc(root: &Path) -> Result<PathBuf> {
         place(&library, &kept)?;
     }
     Ok(kept.canonicalize()?)
+}
+
+/// Puts split debug information of a program beside it, too: what is tested is all in one folder, and may be moved.
+fn split(built: &Path, destination: &Path) -> Result<()> {
+    let package = built.with_added_extension("dwp");
+    let units = built.parent().map(|folder| folder.join("deps")).and_then(|folder| std::fs::read_dir(folder).ok());
+    let units = units.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let units = units.filter(|path| path.extension().is_some_and(|kind| kind == "dwo"));
+    for from in units.chain(package.exists().then_some(package)) {
+        if let Some(name) = from.file_name() {
+            place(&from, &destination.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// As distributions make packages of programs and of their debug information; that of another build lies there, too.

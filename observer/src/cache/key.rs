@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BuildId, content_hash};
+use crate::model::{BuildId, FileState, content_hash};
 use crate::symbols::Glance;
 
 /// A file whose last change is younger than this may change again without the kernel's clock showing it.
@@ -24,17 +24,9 @@ pub struct Key {
     pub(super) headers: u64,
     /// Its types were to be named.
     named: bool,
-    /// The file that its debug information was read from, where that is another one.
-    debug: Option<Apart>,
-}
-
-/// A file as it was last changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Apart {
-    device: u64,
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
+    /// The other files that its debug information may be in, in the order that they are tried: which of them is used, and what it
+    /// tells, changes with no others.
+    debug: Vec<FileState>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,16 +38,9 @@ enum Identity {
     File { device: u64, inode: u64, changed: (i64, i64) },
 }
 
-impl Apart {
-    fn of(file: &Metadata) -> Self {
-        let changed = (file.ctime(), file.ctime_nsec());
-        Self { device: file.dev(), inode: file.ino(), size: file.size(), changed }
-    }
-}
-
 impl Key {
     /// Of an image by a glance at it and by what the file system says of its file.
-    pub fn of(glance: &Glance, file: &Metadata, named: bool, debug: Option<&Metadata>) -> Self {
+    pub fn of(glance: &Glance, file: &Metadata, named: bool, debug: Vec<FileState>) -> Self {
         let identity = match &glance.build_id {
             Some(BuildId::Gnu(id)) => Identity::Build(id.clone()),
             Some(BuildId::Content(_)) | None => Identity::File {
@@ -65,7 +50,7 @@ impl Key {
                 changed: (file.ctime(), file.ctime_nsec()),
             },
         };
-        Self { identity, size: file.size(), headers: glance.headers, named, debug: debug.map(Apart::of) }
+        Self { identity, size: file.size(), headers: glance.headers, named, debug }
     }
 
     /// Whether a later change of the file would show in the key. A build id is compared with the file as it is read, so
@@ -96,7 +81,7 @@ impl Key {
 #[cfg(test)]
 impl Key {
     pub(super) fn by_build(id: &[u8], size: u64, headers: u64, named: bool) -> Self {
-        Self { identity: Identity::Build(id.to_vec()), size, headers, named, debug: None }
+        Self { identity: Identity::Build(id.to_vec()), size, headers, named, debug: Vec::new() }
     }
 
     pub(super) fn by_file(inode: u64, seconds: i64, size: u64) -> Self {
@@ -105,7 +90,7 @@ impl Key {
             size,
             headers: 0,
             named: false,
-            debug: None,
+            debug: Vec::new(),
         }
     }
 }

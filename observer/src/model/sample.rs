@@ -106,6 +106,7 @@ impl ImageFacts {
             counters: Vec::new(),
             plan,
             polls: Vec::new(),
+            missed: Vec::new(),
         }
     }
 }

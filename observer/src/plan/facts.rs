@@ -31,6 +31,7 @@ pub fn analyse(image: &Image<'_>, named: bool) -> Analysis {
         counters,
         plan: super::plan(image, &found),
         polls: runtime::poll_bodies(image, &found.types),
+        missed: Vec::new(),
         types: found.types,
     }))
 }

@@ -4,13 +4,13 @@
 //! Does not know: what is kept in it.
 
 use std::ffi::OsString;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::cache::{Cache, Key, Limits};
-use crate::model::Analysis;
+use crate::model::{Analysis, FileState};
 use crate::symbols::Glance;
 use crate::target::effective_user;
 
@@ -54,7 +54,7 @@ impl Disk {
     }
 
     /// What the image is known by; `None` where nothing is kept.
-    pub(super) fn key(&self, glance: &Glance, file: &File, names: bool, debug: Option<&Metadata>) -> Option<Key> {
+    pub(super) fn key(&self, glance: &Glance, file: &File, names: bool, debug: Vec<FileState>) -> Option<Key> {
         match self {
             Self::Off => None,
             // A file that the kernel says nothing about is read whole, and that tells what is wrong.

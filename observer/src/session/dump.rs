@@ -12,9 +12,9 @@ use crate::symbols::Image;
 use crate::target::Module;
 use crate::verdict::count_waits;
 
+use super::apart::Apart;
 use super::debug_files::Names;
 use super::error::SessionError;
-use super::images::{find_debug, with_debug};
 use super::inspect::{Inspected, Taken};
 use super::inspection::{Inspection, InspectionOptions, SitesOutput};
 use super::pace::{Interrupted, Pace};
@@ -137,9 +137,8 @@ fn shapes(module: &Module, types: &[TaskType], names: &Names, say: &dyn Fn(u8, &
     };
     // That it is an image was seen before.
     let image = Image::parse(&bytes).ok()?;
-    let debug = find_debug(names, module, &image, say);
-    let apart = debug.as_ref().map(|(file, bytes)| (file, &bytes[..]));
-    runtime::shapes(&with_debug(image, apart, say), types)
+    let apart = Apart::of(names, module, &image, say);
+    runtime::shapes(&apart.given_to(image), types)
 }
 
 fn show(
@@ -226,7 +225,7 @@ fn unstacked(why: NoAwaits) -> Unstacked<'static> {
         NoAwaits::Undescribed => (
             "undescribed",
             "nothing tells how this future lies in memory: that takes the debug information of its types (`debug = 2` in the build's \
-             profile), in the program, beside it, in /usr/lib/debug or a --debug-dir",
+             profile), in the program, beside it (.debug, .dwp, .dwo), in /usr/lib/debug or a --debug-dir",
         ),
         NoAwaits::Shared => {
             ("shared", "several types have the same poll function, so it is not known which future this is")

@@ -11,12 +11,14 @@ use crate::model::{
     PointIndex, PointMap, TypeEntry, TypeId, VirtAddr,
 };
 use crate::plan;
-use crate::symbols::{DebugLink, Glance, Image, ImageError};
+use crate::symbols::{DebugLink, Glance, Image, ImageError, SplitUnit};
 use crate::target::{Module, TargetError};
 
+use super::apart::{Apart, Candidates};
 use super::debug_files::{DebugFile, Names};
 use super::disk::{Caching, Disk, read_at};
 use super::error::{SessionError, Unsupported};
+use super::split_files::is_still_missed;
 
 /// The outcome of looking at one image.
 #[derive(Clone, Debug)]
@@ -111,12 +113,18 @@ impl Look<'_> {
         };
         let id = glance.as_ref().and_then(|glance| glance.build_id.as_ref());
         let link = self.names.are_wanted().then(|| DebugLink::of(|range| read_at(&file, range))).flatten();
-        let debug = DebugFile::find(&self.names, module, id, link.as_ref());
-        let (names, apart) = (self.names.are_wanted(), debug.as_ref().map(|debug| &debug.metadata));
+        let debug = DebugFile::all(&self.names, module, id, link.as_ref());
+        let packages = DebugFile::packages(&self.names, module, &debug);
+        let names = self.names.are_wanted();
+        let apart = debug.iter().chain(&packages).map(|file| file.state).collect();
         let key = glance.and_then(|glance| self.disk.key(&glance, &file, names, apart));
         if let Some(analysis) = key.as_ref().and_then(|key| self.disk.find(key, &file, &module.path, self.say)) {
-            (self.say)(2, &format!("{} is known from before", module.path));
-            return Ok(Ok(analysis));
+            if self.is_all_that_can_be_known(&analysis, module) {
+                (self.say)(2, &format!("{} is known from before", module.path));
+                return Ok(Ok(analysis));
+            }
+            let why = "debug information that was missing may be there now";
+            (self.say)(2, &format!("what was known of {} is not used: {why}", module.path));
         }
         let bytes = module.read_file(&file)?;
         let image = match Image::parse(&bytes) {
@@ -124,54 +132,28 @@ impl Look<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         (self.say)(2, &format!("analysing {} ({} MiB)", module.path, bytes.len() >> 20));
-        let mut analysis = plan::analyse(&image, names && debug.is_none());
+        let is_whole = debug.is_empty() && packages.is_empty() && !SplitUnit::may_be_in(&bytes);
+        let mut analysis = plan::analyse(&image, names && is_whole);
         // Most images hold no runtime, and their debug information is large.
-        if let (Analysis::Runtime(_), Some(debug)) = (&analysis, &debug) {
-            let apart = debug_bytes(debug, self.say);
-            let apart = apart.as_deref().map(|bytes| (debug, bytes));
-            analysis = plan::analyse(&with_debug(image, apart, self.say), names);
+        if matches!(analysis, Analysis::Runtime(_)) && names && !is_whole {
+            let apart = Apart::among(Candidates { debug, packages }, (&self.names, module), &image, self.say);
+            analysis = plan::analyse(&apart.given_to(image), names);
+            let Some(missed) = apart.missed() else { return Ok(Ok(analysis)) };
+            if let Analysis::Runtime(facts) = &mut analysis {
+                facts.missed = missed;
+            }
         }
         if let Some(key) = key {
             self.disk.keep(&key, &analysis, &bytes, self.say);
         }
         Ok(Ok(analysis))
     }
-}
 
-/// What the file holds; that it cannot be read is said.
-fn debug_bytes(debug: &DebugFile, say: &dyn Fn(u8, &str)) -> Option<Vec<u8>> {
-    let read = debug.read().map_err(|error| say(1, &format!("{} is not used: {error}", debug.path.display())));
-    read.ok()
-}
-
-/// The file of debug information that may be the image's, with what it holds.
-pub(super) fn find_debug(
-    names: &Names,
-    module: &Module,
-    image: &Image<'_>,
-    say: &dyn Fn(u8, &str),
-) -> Option<(DebugFile, Vec<u8>)> {
-    let debug = DebugFile::find(names, module, Some(image.build_id()), image.debug_link().as_ref())?;
-    let bytes = debug_bytes(&debug, say)?;
-    Some((debug, bytes))
-}
-
-/// The image with its debug information, where that lies apart.
-pub(super) fn with_debug<'d>(
-    mut image: Image<'d>,
-    apart: Option<(&DebugFile, &'d [u8])>,
-    say: &dyn Fn(u8, &str),
-) -> Image<'d> {
-    let Some((debug, bytes)) = apart else { return image };
-    let path = debug.path.display();
-    match image.take_debug_file(bytes) {
-        true => say(2, &format!("debug information from {path}")),
-        false => say(
-            1,
-            &format!("{path} is not used: it is of another program (by its build id or, without one, its checksum)"),
-        ),
+    /// Whether nothing has come that would tell more.
+    fn is_all_that_can_be_known(&self, analysis: &Analysis, module: &Module) -> bool {
+        let Analysis::Runtime(facts) = analysis else { return true };
+        is_still_missed(&facts.missed, &self.names, module)
     }
-    image
 }
 
 impl Looked {

@@ -1,6 +1,7 @@
 //! Joins the arms: targets to a catalog and links, then rings to events, until something ends it.
 
 mod analyst;
+mod apart;
 mod arrivals;
 mod bell;
 mod budget;
@@ -45,6 +46,7 @@ mod sampled;
 mod select;
 mod setup;
 mod spawns;
+mod split_files;
 mod stream;
 mod sums;
 mod sweep;

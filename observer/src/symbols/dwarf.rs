@@ -5,21 +5,21 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 
-use gimli::{Dwarf, DwarfSections, EndianSlice, LittleEndian, SectionId};
-use object::read::elf::ElfFile64;
-use object::{Object, ObjectSection};
+use gimli::{Dwarf, DwarfSections, EndianSlice, LittleEndian};
 
 use super::Image;
+use super::sections::{Room, Sections};
+use super::split::Split;
 use super::subprograms::{Bytes, Search};
+use super::units::Heads;
 use crate::model::VirtAddr;
-
-/// Most bytes that one compressed section may unfold to.
-const LONGEST_SECTION: u64 = 1 << 30;
 
 /// The debug information of an image.
 pub struct Debug<'d> {
     sections: DwarfSections<Cow<'d, [u8]>>,
+    pub(super) split: Split<'d>,
 }
 
 /// Where a body is declared.
@@ -36,21 +36,22 @@ pub struct Declaration {
 impl<'d> Debug<'d> {
     /// Finds the sections; `None` where the image has none that name functions.
     pub fn of(image: &Image<'d>) -> Option<Self> {
-        let file = ElfFile64::<object::LittleEndian>::parse(image.debug_bytes()).ok()?;
-        let load = |id: SectionId| -> Result<Cow<'d, [u8]>, std::convert::Infallible> {
-            let section = file.section_by_name(id.name()).and_then(|s| s.compressed_data().ok());
-            let section = section.filter(|s| s.uncompressed_size <= LONGEST_SECTION);
-            Ok(section.and_then(|s| s.decompress().ok()).unwrap_or_default())
-        };
-        let Ok(sections) = DwarfSections::load(load);
-        let debug = Self { sections };
+        Self::read(image.debug_bytes(), image.split_bytes())
+    }
+
+    /// The same of a file, and of files that have entries of its units.
+    pub(super) fn read(bytes: &'d [u8], split: &[&'d [u8]]) -> Option<Self> {
+        let room = Room::new();
+        let sections = Sections::of(bytes, &room)?;
+        let Ok::<_, Infallible>(sections) = DwarfSections::load(|id| Ok(sections.named(id.name())));
+        let debug = Self { sections, split: Split::read(split, &room) };
         let any = debug.dwarf().units().next().is_ok_and(|unit| unit.is_some());
         any.then_some(debug)
     }
 
     /// The full names, with their types, of the functions that start at these addresses.
     pub fn functions(&self, wanted: &HashSet<VirtAddr>) -> HashMap<VirtAddr, String> {
-        let search = Search::new(self.dwarf());
+        let search = self.search();
         let mut sorted: Vec<u64> = wanted.iter().map(|at| at.0).collect();
         sorted.sort_unstable();
         let mut found = HashMap::new();
@@ -60,7 +61,7 @@ impl<'d> Debug<'d> {
                 return true;
             }
             search.walk(unit, |scopes, function| {
-                let at = function.low_pc.and_then(|low| search.dwarf.attr_address(unit, low).ok()?).map(VirtAddr);
+                let at = function.low_pc.and_then(|low| unit.address(low));
                 if let Some(at) = at.filter(|at| wanted.contains(at)) {
                     match (function.name, function.origin(unit)) {
                         (Some(name), _) => found.extend(search.path(unit, scopes, name).map(|path| (at, path))),
@@ -89,7 +90,7 @@ impl<'d> Debug<'d> {
     /// The declarations of the bodies (`{async_fn#0}`, `{closure#1}`...) with these paths, which are without generic
     /// arguments: all instances of a generic body stand at one place.
     pub fn bodies(&self, wanted: &HashSet<String>) -> HashMap<String, Declaration> {
-        let search = Search::new(self.dwarf());
+        let search = self.search();
         let mut found: HashMap<String, Declaration> = HashMap::new();
         search.each_unit(|unit| {
             search.walk(unit, |scopes, function| {
@@ -110,11 +111,12 @@ impl<'d> Debug<'d> {
 
     /// Whether no entry of any unit lies deeper in others than this: whoever reads them by recursion may then do so.
     pub(super) fn is_shallow(&self, most: isize) -> bool {
-        let dwarf = self.dwarf();
-        let mut units = dwarf.units();
+        let heads = self.heads();
+        if !heads.are_all() {
+            return false;
+        }
         // What cannot be read on from is nobody's.
-        while let Ok(Some(header)) = units.next() {
-            let Ok(unit) = dwarf.unit(header) else { continue };
+        for unit in heads.as_slice().iter().filter_map(|head| heads.open(head)) {
             let Ok(mut entries) = unit.entries_raw(None) else { continue };
             while !entries.is_empty() {
                 if entries.next_depth() > most {
@@ -129,7 +131,15 @@ impl<'d> Debug<'d> {
         true
     }
 
-    pub(super) fn dwarf(&self) -> Dwarf<Bytes<'_>> {
+    pub(super) fn search(&self) -> Search<'_> {
+        Search::new(self.heads())
+    }
+
+    pub(super) fn heads(&self) -> Heads<'_> {
+        Heads::of(self.dwarf(), &self.split)
+    }
+
+    fn dwarf(&self) -> Dwarf<Bytes<'_>> {
         self.sections.borrow(|section| EndianSlice::new(section, LittleEndian))
     }
 }
@@ -138,7 +148,7 @@ impl<'d> Debug<'d> {
 mod tests {
     use super::*;
     use crate::symbols::frame_names;
-    use gimli::Section as _;
+    use gimli::{Section as _, SectionId};
     use proptest::prelude::*;
 
     fn own() -> Vec<u8> {
@@ -227,7 +237,7 @@ mod tests {
                 info[..4].copy_from_slice(&length.to_le_bytes());
             }
             let Ok(sections) = DwarfSections::load(|id| sections(id, &info));
-            let debug = Debug { sections };
+            let debug = Debug { sections, split: Split::read(&[], &Room::new()) };
             _ = debug.functions(&wanted);
             _ = debug.bodies(&keys);
             _ = debug.shapes(&wanted, "core::option::Option");

@@ -4,7 +4,11 @@
 //! Does not know: stacks, what a name means.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
+use addr2line::{LookupContinuation, LookupResult};
+
+use super::subprograms::Bytes;
 use super::{Debug, Image, SymbolIndex, demangle};
 use crate::model::{Place, VirtAddr};
 
@@ -50,14 +54,30 @@ pub fn name_frames(image: &Image<'_>, places: &[VirtAddr]) -> Vec<Vec<Named>> {
 
 /// One for each function at each place, with an empty name where there is a line only. Debug information that cannot be
 /// read names nothing.
-pub(super) fn by_debug_information(debug: &Debug<'_>, places: &[VirtAddr]) -> Vec<Vec<Named>> {
-    let lines = debug.is_shallow(DEEPEST).then(|| addr2line::Context::from_dwarf(debug.dwarf()).ok()).flatten();
-    places.iter().map(|at| lines.as_ref().map_or_else(Vec::new, |lines| functions_at(lines, *at))).collect()
+pub(super) fn by_debug_information<'d>(debug: &'d Debug<'_>, places: &[VirtAddr]) -> Vec<Vec<Named>> {
+    let (main, mut split) = debug.heads().into_parts();
+    let lines = debug.is_shallow(DEEPEST).then(|| addr2line::Context::from_arc_dwarf(main).ok()).flatten();
+    // Only units whose depth is known, and each once: a second time it would be for another skeleton.
+    let mut load = |load: addr2line::SplitDwarfLoad<Bytes<'d>>| {
+        let is_known = split.remove(&load.dwo_id.0);
+        is_known.then(|| debug.split.unit(load.dwo_id.0, &load.parent).map(Arc::new)).flatten()
+    };
+    places.iter().map(|at| lines.as_ref().map_or_else(Vec::new, |lines| functions_at(lines, *at, &mut load))).collect()
 }
 
-fn functions_at<R: gimli::Reader>(lines: &addr2line::Context<R>, at: VirtAddr) -> Vec<Named> {
+/// Gives the sections that the entries of a unit are in.
+type Load<'l, 'a> = &'l mut dyn FnMut(addr2line::SplitDwarfLoad<Bytes<'a>>) -> Option<Arc<gimli::Dwarf<Bytes<'a>>>>;
+
+fn functions_at<'a>(lines: &addr2line::Context<Bytes<'a>>, at: VirtAddr, load: Load<'_, 'a>) -> Vec<Named> {
     let mut found = Vec::new();
-    let Ok(mut frames) = lines.find_frames(at.0).skip_all_loads() else { return found };
+    let mut looked = lines.find_frames(at.0);
+    let frames = loop {
+        match looked {
+            LookupResult::Output(frames) => break frames,
+            LookupResult::Load { load: wanted, continuation } => looked = continuation.resume(load(wanted)),
+        }
+    };
+    let Ok(mut frames) = frames else { return found };
     while let Ok(Some(frame)) = frames.next() {
         if found.len() >= MOST_INLINED {
             break;

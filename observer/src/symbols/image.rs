@@ -22,6 +22,8 @@ pub struct Image<'d> {
     bytes: &'d [u8],
     /// A file that has the symbols and the debug information, where that is another one.
     apart: Option<&'d [u8]>,
+    /// Files that have entries of its units.
+    split: Vec<&'d [u8]>,
     segments: Vec<Segment>,
     frozen: Range<VirtAddr>,
     pointers: Pointers,
@@ -59,6 +61,20 @@ pub enum ImageError {
     Malformed(&'static str),
 }
 
+/// Why a file is not used for an image's symbols and debug information.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotItsFile {
+    /// No ELF file, or one that is cut short.
+    #[error("it cannot be read: it is no ELF file, or not a whole one")]
+    Unreadable,
+    /// Another build id; or another sum than the debuglink's.
+    #[error("it is of another program (by its build id or, without one, its checksum)")]
+    OfAnother,
+    /// Its own, and stripped as the image is.
+    #[error("it has neither symbols nor debug information")]
+    Empty,
+}
+
 impl<'d> Image<'d> {
     /// Reads the headers, relocations and function table. Linear in the size of the image.
     pub fn parse(bytes: &'d [u8]) -> Result<Self, ImageError> {
@@ -70,6 +86,7 @@ impl<'d> Image<'d> {
         let mut image = Self {
             bytes,
             apart: None,
+            split: Vec::new(),
             headers,
             segments,
             frozen: frozen(headers),
@@ -95,19 +112,33 @@ impl<'d> Image<'d> {
         DebugLink::of(part)
     }
 
-    /// Takes symbols and debug information from another file, if that is this image's: it has the same build id or, of an image that
-    /// has none, the sum that its debuglink tells. Whether it is.
-    pub fn take_debug_file(&mut self, bytes: &'d [u8]) -> bool {
-        let file = object::read::elf::ElfFile64::<LittleEndian>::parse(bytes);
-        let same = match (&self.build_id, file) {
-            (_, Err(_)) => false,
-            (BuildId::Gnu(own), Ok(file)) => file.build_id().ok().flatten() == Some(&own[..]),
-            (BuildId::Content(_), Ok(_)) => self.debug_link().is_some_and(|link| link.is_of(bytes)),
+    /// Whether another file has this image's symbols and debug information: it has the same build id or, of an image that has none,
+    /// the sum that its debuglink tells. Else why it is not used.
+    pub fn check_debug_file(&self, bytes: &[u8]) -> Result<(), NotItsFile> {
+        let file = object::read::elf::ElfFile64::<LittleEndian>::parse(bytes).map_err(|_| NotItsFile::Unreadable)?;
+        let same = match &self.build_id {
+            BuildId::Gnu(own) => file.build_id().ok().flatten() == Some(&own[..]),
+            BuildId::Content(_) => self.debug_link().is_some_and(|link| link.is_of(bytes)),
         };
-        if same {
-            self.apart = Some(bytes);
+        match () {
+            () if !same => Err(NotItsFile::OfAnother),
+            () if !file.has_debug_symbols() && symbol_table::open(bytes).is_none() => Err(NotItsFile::Empty),
+            () => Ok(()),
         }
-        same
+    }
+
+    /// Takes symbols and debug information from another file, which was checked to be its own.
+    pub fn take_debug_file(&mut self, bytes: &'d [u8]) {
+        self.apart = Some(bytes);
+    }
+
+    /// Takes a file that has entries of its units, or of units of its debug file. Of what is in it only those are believed.
+    pub fn take_split_file(&mut self, bytes: &'d [u8]) {
+        self.split.push(bytes);
+    }
+
+    pub(super) fn split_bytes(&self) -> &[&'d [u8]] {
+        &self.split
     }
 
     /// The bytes of the file that debug information is in.
@@ -285,6 +316,21 @@ mod tests {
         assert_eq!(with(18, 183), Err(ImageError::OtherMachine(183)));
         assert_eq!(with(16, 4), Err(ImageError::NotLoadable(4)));
         assert_eq!(Image::parse(&whole[..4096]).map(|_| ()), Err(ImageError::Truncated("segments")));
+    }
+
+    #[test]
+    fn a_debug_file_is_refused_with_the_reason_unless_it_is_the_image_s_own_and_tells_something() {
+        let (image, whole) = (own::image(), own::bytes());
+        assert_eq!(image.check_debug_file(whole), Ok(()));
+        for unreadable in [&b""[..], b"\x7fELF", &whole[..whole.len() / 2]] {
+            assert_eq!(image.check_debug_file(unreadable), Err(NotItsFile::Unreadable), "{} bytes", unreadable.len());
+        }
+        assert_eq!(image.check_debug_file(&Tiny::new(&[0xc3], &[0; 8]).build()), Err(NotItsFile::OfAnother));
+        // Without section headers: the build id is found by the program headers.
+        let mut bare = whole.to_vec();
+        bare[40..48].fill(0);
+        bare[60..64].fill(0);
+        assert_eq!(image.check_debug_file(&bare), Err(NotItsFile::Empty));
     }
 
     #[test]

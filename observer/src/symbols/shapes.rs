@@ -7,12 +7,13 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gimli::{AttributeValue, Unit, UnitOffset};
+use gimli::{AttributeValue, UnitOffset};
 
 use super::Debug;
 use super::subprograms::{Bytes, Search};
 use super::type_index::{Entry, TypeIndex, Wanted, pinned, target};
 use super::type_units::{Opened, Units};
+use super::units::Located;
 use crate::model::{BodyState, Part, Phase, Place, Shape, ShapeId, ShapeKind, Shapes, Tag, Variant, VirtAddr};
 
 /// Most types that are read.
@@ -29,7 +30,7 @@ const PIN: &str = "core::pin::Pin<";
 impl Debug<'_> {
     /// The shapes of what holds the first type parameter of each of these functions, by that holder's path.
     pub fn shapes(&self, functions: &HashSet<VirtAddr>, holder: &str) -> Shapes {
-        let search = Search::new(self.dwarf());
+        let search = self.search();
         let index = TypeIndex::read(&search, &Wanted { functions, holder });
         let mut shaping = Shaping::new(&search, &index.polled);
         index.pinned.iter().for_each(|entry| shaping.is_polled(*entry));
@@ -248,7 +249,7 @@ impl<'s, 'a> Shaping<'s, 'a> {
         }
     }
 
-    fn place(&mut self, unit: &Unit<Bytes<'a>>, file: u64, line: u32) -> Option<Arc<Place>> {
+    fn place(&mut self, unit: &Located<'a>, file: u64, line: u32) -> Option<Arc<Place>> {
         let file = self.units.search.file_name(unit, file)?;
         let key = (file, line);
         if let Some(place) = self.places.get(&key) {
@@ -266,7 +267,7 @@ impl<'s, 'a> Shaping<'s, 'a> {
         offset: UnitOffset,
     ) -> Option<(Vec<Member<'a>>, Option<Choosing<'a>>)> {
         let unit = &opened.unit;
-        let base = unit.header.offset().0;
+        let base = unit.base();
         let mut entries = unit.entries_raw(Some(offset)).ok()?;
         let (mut members, mut choosing): (Vec<Member<'a>>, Option<Choosing<'a>>) = (Vec::new(), None);
         // The entry itself.

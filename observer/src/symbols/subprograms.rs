@@ -4,11 +4,12 @@
 
 use std::cell::Cell;
 
-use gimli::{AttributeValue, Dwarf, EndianSlice, LittleEndian, Section, Unit, UnitOffset};
+use gimli::{AttributeValue, EndianSlice, LittleEndian};
 
-/// Most bytes of debug information, most units and most bytes of names that one search reads.
+use super::units::{Head, Heads, Located};
+
+/// Most bytes of debug information and most bytes of names that one search reads.
 const MOST_READ: usize = 512 << 20;
-const MOST_UNITS: usize = 1 << 17;
 const MOST_TEXT: usize = 512 << 20;
 /// Deepest nesting of namespaces that is followed.
 const DEEPEST: usize = 256;
@@ -33,17 +34,8 @@ pub(super) struct Function<'a> {
 
 impl Function<'_> {
     /// The entry that names what this one only refers to.
-    pub(super) fn origin(&self, unit: &Unit<Bytes<'_>>) -> Option<usize> {
-        referred(unit, self.refers?)
-    }
-}
-
-/// The entry that an attribute refers to, by its offset in all debug information.
-pub(super) fn referred(unit: &Unit<Bytes<'_>>, value: AttributeValue<Bytes<'_>>) -> Option<usize> {
-    match value {
-        AttributeValue::UnitRef(UnitOffset(offset)) => unit.header.offset().0.checked_add(offset),
-        AttributeValue::DebugInfoRef(offset) => Some(offset.0),
-        _ => None,
+    pub(super) fn origin(&self, unit: &Located<'_>) -> Option<usize> {
+        unit.referred(self.refers?)
     }
 }
 
@@ -55,31 +47,39 @@ pub(super) struct Scopes<'a> {
 
 /// One pass over the debug information, with what it may still cost.
 pub(super) struct Search<'a> {
-    pub(super) dwarf: Dwarf<Bytes<'a>>,
+    heads: Heads<'a>,
     text: Cell<usize>,
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(dwarf: Dwarf<Bytes<'a>>) -> Self {
-        Self { dwarf, text: Cell::new(MOST_TEXT) }
+    pub(super) fn new(heads: Heads<'a>) -> Self {
+        Self { heads, text: Cell::new(MOST_TEXT) }
+    }
+
+    /// All units, by the numbers of their entries.
+    pub(super) fn heads(&self) -> &[Head<'a>] {
+        self.heads.as_slice()
+    }
+
+    /// A unit that is to be read.
+    pub(super) fn open(&self, head: &Head<'a>) -> Option<Located<'a>> {
+        self.heads.open(head)
     }
 
     /// Every readable unit, until `each` says to stop or enough was read.
-    pub(super) fn each_unit(&self, mut each: impl FnMut(&Unit<Bytes<'a>>) -> bool) {
-        let mut units = self.dwarf.units();
+    pub(super) fn each_unit(&self, mut each: impl FnMut(&Located<'a>) -> bool) {
         let mut read = 0usize;
-        for _ in 0..MOST_UNITS {
-            let Ok(Some(header)) = units.next() else { return };
-            read = read.saturating_add(header.length_including_self());
-            if read > MOST_READ || self.dwarf.unit(header).is_ok_and(|unit| !each(&unit)) {
+        for head in self.heads() {
+            read = read.saturating_add(head.length());
+            if read > MOST_READ || self.open(head).is_some_and(|unit| !each(&unit)) {
                 return;
             }
         }
     }
 
     /// Whether the unit can hold one of the addresses; one that does not say which it holds can.
-    pub(super) fn covers(&self, unit: &Unit<Bytes<'a>>, sorted: &[u64]) -> bool {
-        let Ok(mut ranges) = self.dwarf.unit_ranges(unit) else { return true };
+    pub(super) fn covers(&self, unit: &Located<'a>, sorted: &[u64]) -> bool {
+        let Some(mut ranges) = unit.ranges() else { return true };
         let mut any = false;
         while let Ok(Some(range)) = ranges.next() {
             any = true;
@@ -91,9 +91,9 @@ impl<'a> Search<'a> {
     }
 
     /// Calls `each` with every subprogram of the unit and the scopes it stands in; ends at the first unreadable entry.
-    pub(super) fn walk(&self, unit: &Unit<Bytes<'a>>, mut each: impl FnMut(&Scopes<'a>, &Function<'a>)) -> Option<()> {
+    pub(super) fn walk(&self, unit: &Located<'a>, mut each: impl FnMut(&Scopes<'a>, &Function<'a>)) -> Option<()> {
         let mut entries = unit.entries_raw(None).ok()?;
-        let base = unit.header.offset().0;
+        let base = unit.base();
         let mut scopes = Scopes::default();
         while !entries.is_empty() {
             let depth = entries.next_depth();
@@ -138,7 +138,7 @@ impl<'a> Search<'a> {
     /// The path of an entry of this name in these scopes.
     pub(super) fn path(
         &self,
-        unit: &Unit<Bytes<'a>>,
+        unit: &Located<'a>,
         scopes: &Scopes<'a>,
         name: AttributeValue<Bytes<'a>>,
     ) -> Option<String> {
@@ -152,7 +152,7 @@ impl<'a> Search<'a> {
     }
 
     /// The same without generic arguments.
-    pub(super) fn key(&self, unit: &Unit<Bytes<'a>>, scopes: &Scopes<'a>, name: &str) -> Option<String> {
+    pub(super) fn key(&self, unit: &Located<'a>, scopes: &Scopes<'a>, name: &str) -> Option<String> {
         let bare = |name: &'a str| name.split_once('<').map_or(name, |(bare, _)| bare);
         let mut key = String::new();
         for (_, scope) in &scopes.open {
@@ -165,11 +165,12 @@ impl<'a> Search<'a> {
 
     /// The path of a file of the unit as the compiler was given it. DWARF makes paths relative to where the compiler ran;
     /// for the own code that is how cargo gives them, for a dependency's it is not.
-    pub(super) fn file_name(&self, unit: &Unit<Bytes<'a>>, index: u64) -> Option<String> {
+    pub(super) fn file_name(&self, unit: &Located<'a>, index: u64) -> Option<String> {
         let header = unit.line_program.as_ref()?.header();
+        let text = |value| self.read(unit.text_of_lines(value)?);
         let file = header.file(index)?;
-        let name = self.text(unit, file.path_name())?;
-        let directory = file.directory(header).and_then(|d| self.text(unit, d)).unwrap_or_default();
+        let name = text(file.path_name())?;
+        let directory = file.directory(header).and_then(text).unwrap_or_default();
         let ran_in = unit.comp_dir.and_then(|ran_in| std::str::from_utf8(ran_in.slice()).ok()).unwrap_or_default();
         let dependency = DEPENDENCIES.iter().any(|folder| ran_in.contains(folder));
         let parts = [if dependency { ran_in } else { "" }, directory, name];
@@ -178,17 +179,12 @@ impl<'a> Search<'a> {
         Some(parts.join("/"))
     }
 
-    pub(super) fn text(&self, unit: &Unit<Bytes<'a>>, value: AttributeValue<Bytes<'a>>) -> Option<&'a str> {
-        let (section, offset) = match value {
-            AttributeValue::String(text) => (text, 0),
-            AttributeValue::DebugStrRef(offset) => (*self.dwarf.debug_str.reader(), offset.0),
-            AttributeValue::DebugLineStrRef(offset) => (*self.dwarf.debug_line_str.reader(), offset.0),
-            AttributeValue::DebugStrOffsetsIndex(index) => {
-                (*self.dwarf.debug_str.reader(), self.dwarf.string_offset(unit, index).ok()?.0)
-            }
-            _ => return None,
-        };
-        let bytes = section.slice().get(offset..)?;
+    pub(super) fn text(&self, unit: &Located<'a>, value: AttributeValue<Bytes<'a>>) -> Option<&'a str> {
+        self.read(unit.text(value)?)
+    }
+
+    /// The text at the beginning of these bytes.
+    fn read(&self, bytes: &'a [u8]) -> Option<&'a str> {
         let bytes = bytes.get(..bytes.len().min(LONGEST))?;
         let bytes = memchr::memchr(0, bytes).and_then(|end| bytes.get(..end)).unwrap_or(bytes);
         self.text.set(self.text.get().checked_sub(bytes.len())?);

@@ -4,9 +4,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use gimli::{AttributeValue, EntriesRaw, Operation, Unit, UnitOffset};
+use gimli::{AttributeValue, EntriesRaw, UnitOffset};
 
-use super::subprograms::{Bytes, Search, referred};
+use super::subprograms::{Bytes, Search};
+use super::units::Located;
 use crate::model::VirtAddr;
 
 /// The end of the name that a table of functions has.
@@ -17,7 +18,7 @@ const PINNED: &str = "Pin<&mut ";
 /// Most entries that are remembered.
 const MOST: usize = 1 << 20;
 
-/// An entry, by its offset in all debug information.
+/// An entry, by its number among those of all units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Entry(pub(super) usize);
 
@@ -80,13 +81,13 @@ impl TypeIndex {
     fn read_unit<'a>(
         &mut self,
         search: &Search<'a>,
-        unit: &Unit<Bytes<'a>>,
+        unit: &Located<'a>,
         wanted: &Wanted<'_>,
         generic: &mut HashMap<Entry, Entry>,
         instances: &mut Vec<(VirtAddr, Entry)>,
     ) -> Option<()> {
         let mut entries = unit.entries_raw(None).ok()?;
-        let base = unit.header.offset().0;
+        let base = unit.base();
         let (mut function, mut holder): (Option<Function>, Option<(isize, Entry)>) = (None, None);
         while !entries.is_empty() {
             let (depth, entry) = (entries.next_depth(), Entry(base.checked_add(entries.next_offset().0)?));
@@ -97,7 +98,7 @@ impl TypeIndex {
             match abbreviation.tag() {
                 gimli::DW_TAG_subprogram => {
                     let found = attributes(&mut entries, abbreviation)?;
-                    let at = found.low_pc.and_then(|low| search.dwarf.attr_address(unit, low).ok()?).map(VirtAddr);
+                    let at = found.low_pc.and_then(|low| unit.address(low));
                     let at = at.filter(|at| wanted.functions.contains(at));
                     let name = found.name.and_then(|name| search.text(unit, name));
                     let polls = name.is_some_and(|name| name.split('<').next() == Some(POLL));
@@ -149,7 +150,7 @@ impl TypeIndex {
                     if !name.is_some_and(|name| name.ends_with(TABLE)) || self.tables.len() >= MOST {
                         continue;
                     }
-                    let at = found.location.and_then(|location| address(unit, location));
+                    let at = found.location.and_then(|location| unit.place(location));
                     let of = found.of.and_then(|to| target(unit, to));
                     self.tables.extend(at.zip(of));
                 }
@@ -191,23 +192,13 @@ fn attributes<'a>(
 }
 
 /// The entry that an attribute refers to.
-pub(super) fn target(unit: &Unit<Bytes<'_>>, value: AttributeValue<Bytes<'_>>) -> Option<Entry> {
-    referred(unit, value).map(Entry)
+pub(super) fn target<'a>(unit: &Located<'a>, value: AttributeValue<Bytes<'a>>) -> Option<Entry> {
+    unit.referred(value).map(Entry)
 }
 
 /// The full name of the type that a pinned reference refers to, by the entry of the reference's type.
-pub(super) fn pinned<'a>(search: &Search<'a>, unit: &Unit<Bytes<'a>>, at: UnitOffset) -> Option<String> {
+pub(super) fn pinned<'a>(search: &Search<'a>, unit: &Located<'a>, at: UnitOffset) -> Option<String> {
     let name = unit.entry(at).ok()?.attr_value(gimli::DW_AT_name)?;
     let name = search.text(unit, name)?.strip_prefix(PINNED)?.strip_suffix('>')?;
     Some(name.to_owned())
-}
-
-/// The one address that a variable has.
-fn address(unit: &Unit<Bytes<'_>>, location: AttributeValue<Bytes<'_>>) -> Option<VirtAddr> {
-    let expression = location.exprloc_value()?;
-    let mut operations = expression.operations(unit.encoding());
-    match (operations.next().ok()?, operations.next().ok()?) {
-        (Some(Operation::Address { address }), None) => Some(VirtAddr(address)),
-        _ => None,
-    }
 }

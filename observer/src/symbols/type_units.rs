@@ -5,47 +5,43 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use gimli::{Unit, UnitHeader, UnitOffset};
+use gimli::UnitOffset;
 
-use super::subprograms::{Bytes, Search};
+use super::subprograms::Search;
 use super::type_index::Entry;
+use super::units::Located;
 
 /// Deepest nesting of namespaces that is followed.
 const DEEPEST: usize = 256;
 
 /// One unit, with the scopes of its types.
 pub(super) struct Opened<'a> {
-    pub(super) unit: Unit<Bytes<'a>>,
+    pub(super) unit: Located<'a>,
     scopes: HashMap<usize, Rc<str>>,
 }
 
 /// All of them.
 pub(super) struct Units<'s, 'a> {
     pub(super) search: &'s Search<'a>,
-    headers: Vec<UnitHeader<Bytes<'a>>>,
     opened: HashMap<usize, Option<Rc<Opened<'a>>>>,
 }
 
 impl<'s, 'a> Units<'s, 'a> {
     /// None is opened yet.
     pub(super) fn new(search: &'s Search<'a>) -> Self {
-        let mut headers = Vec::new();
-        let mut units = search.dwarf.units();
-        while let Ok(Some(header)) = units.next() {
-            headers.push(header);
-        }
-        Self { search, headers, opened: HashMap::new() }
+        Self { search, opened: HashMap::new() }
     }
 
     /// The unit of an entry, and the entry's offset there.
     pub(super) fn open(&mut self, entry: Entry) -> Option<(Rc<Opened<'a>>, UnitOffset)> {
-        let n = self.headers.partition_point(|header| header.offset().0 <= entry.0).checked_sub(1)?;
-        let header = self.headers.get(n)?;
-        let offset = UnitOffset(entry.0.checked_sub(header.offset().0)?);
+        let heads = self.search.heads();
+        let n = heads.partition_point(|head| head.base() <= entry.0).checked_sub(1)?;
+        let head = heads.get(n)?;
+        let offset = UnitOffset(entry.0.checked_sub(head.base())?);
         let opened = match self.opened.get(&n) {
             Some(opened) => opened.clone(),
             None => {
-                let unit = self.search.dwarf.unit(*header).ok();
+                let unit = self.search.open(head);
                 let opened = unit.map(|unit| Rc::new(Opened { scopes: scopes(self.search, &unit), unit }));
                 self.opened.insert(n, opened.clone());
                 opened
@@ -64,14 +60,14 @@ impl<'s, 'a> Units<'s, 'a> {
 }
 
 /// The paths of namespaces and types around each type of a unit, by the type's offset.
-fn scopes<'a>(search: &Search<'a>, unit: &Unit<Bytes<'a>>) -> HashMap<usize, Rc<str>> {
+fn scopes<'a>(search: &Search<'a>, unit: &Located<'a>) -> HashMap<usize, Rc<str>> {
     let mut found = HashMap::new();
     // What cannot be read on from has no scopes.
     let _ = read_scopes(search, unit, &mut found);
     found
 }
 
-fn read_scopes<'a>(search: &Search<'a>, unit: &Unit<Bytes<'a>>, found: &mut HashMap<usize, Rc<str>>) -> Option<()> {
+fn read_scopes<'a>(search: &Search<'a>, unit: &Located<'a>, found: &mut HashMap<usize, Rc<str>>) -> Option<()> {
     let mut entries = unit.entries_raw(None).ok()?;
     let mut open: Vec<(isize, Rc<str>)> = Vec::new();
     while !entries.is_empty() {

@@ -46,7 +46,8 @@ pub(in crate::cli) struct Common {
     pub(in crate::cli) no_names: bool,
 
     /// Look for debug information that lies apart from its program or library in this folder, too (repeatable): as
-    /// .build-id/xx/yyyy.debug or NAME.debug. It is found by itself beside the program, and in /usr/lib/debug
+    /// .build-id/xx/yyyy.debug, NAME.debug, NAME.dwp or .dwo files. It is found by itself beside the program, in /usr/lib/debug, and
+    /// where the compiler wrote it
     #[arg(long, value_name = "DIR", conflicts_with = "no_names")]
     pub(in crate::cli) debug_dir: Vec<PathBuf>,
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::model::{Bias, Caller, Cfa, FunctionName, ImagePlace, LoadSegment, NoRule, ProcAddr, UnwindRule, VirtAddr};
 use crate::runtime::is_machinery;
 use crate::session::Names;
-use crate::session::images::{find_debug, with_debug};
+use crate::session::apart::Apart;
 use crate::symbols::{Image, Segment, UnwindTable, ends_in_call, fixed_frame, name_frames};
 use crate::target::{Backing, Module, Process};
 
@@ -229,9 +229,8 @@ impl Code {
             let Ok(image) = Image::parse(&bytes) else { continue };
             // Which file it is, or that it is another build's, is said where types are named.
             let quietly = |_, _: &str| ();
-            let debug = find_debug(&self.names, module, &image, &quietly);
-            let apart = debug.as_ref().map(|(file, bytes)| (file, &bytes[..]));
-            let image = with_debug(image, apart, &quietly);
+            let apart = Apart::of(&self.names, module, &image, &quietly);
+            let image = apart.given_to(image);
             let asked: Vec<VirtAddr> = places.iter().map(|asked| asked.inside).collect();
             for (Asked { of, n, .. }, functions) in places.into_iter().zip(name_frames(&image, &asked)) {
                 let functions = functions.into_iter().map(|named| FunctionName {

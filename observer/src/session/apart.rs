@@ -1,0 +1,84 @@
+//! What of an image lies in other files: the first that is its own is read, and each that is passed over is said, with the reason.
+//!
+//! Does not know: where such files may be, what is in them.
+
+use crate::model::Missed;
+use crate::symbols::{Image, SplitUnit};
+use crate::target::Module;
+
+use super::debug_files::{DebugFile, Names};
+use super::split_files::SplitFiles;
+
+/// The files that may be an image's: what is known of it changes with no others.
+pub(super) struct Candidates {
+    /// With its symbols and debug information.
+    pub(super) debug: Vec<DebugFile>,
+    /// With the entries of its split units.
+    pub(super) packages: Vec<DebugFile>,
+}
+
+/// An image's symbols and debug information, where they lie apart.
+pub(super) struct Apart {
+    debug: Option<Vec<u8>>,
+    split: SplitFiles,
+}
+
+impl Apart {
+    /// Looks for them.
+    pub(super) fn of(names: &Names, module: &Module, image: &Image<'_>, say: &dyn Fn(u8, &str)) -> Self {
+        let debug = DebugFile::all(names, module, Some(image.build_id()), image.debug_link().as_ref());
+        let packages = DebugFile::packages(names, module, &debug);
+        Self::among(Candidates { debug, packages }, (names, module), image, say)
+    }
+
+    /// The first of these files that is the image's; and what it, or the image itself, has in still others.
+    pub(super) fn among(
+        Candidates { debug, packages }: Candidates,
+        (names, module): (&Names, &Module),
+        image: &Image<'_>,
+        say: &dyn Fn(u8, &str),
+    ) -> Self {
+        let debug = debug.into_iter().find_map(|file| {
+            let path = file.path.display();
+            let checked = file.read().and_then(|bytes| {
+                image.check_debug_file(&bytes).map_err(|why| why.to_string())?;
+                Ok(bytes)
+            });
+            match checked {
+                Ok(bytes) => {
+                    say(2, &format!("debug information from {path}"));
+                    Some(bytes)
+                }
+                // Another, further on, may be the image's.
+                Err(why) => {
+                    say(1, &format!("{path} is not used: {why}"));
+                    None
+                }
+            }
+        });
+        let described = debug.as_deref().unwrap_or(image.bytes());
+        let units = match names {
+            Names::Wanted(_) => SplitUnit::all(described),
+            Names::Unwanted => Vec::new(),
+        };
+        // A package that an earlier build left behind is no loss to a program that has its debug information itself.
+        let is_whole = units.is_empty() && SplitUnit::is_described(described);
+        let packages = if is_whole { Vec::new() } else { packages };
+        let split = SplitFiles::find(units, packages, (names, module), say);
+        Self { debug, split }
+    }
+
+    /// The image with what was found.
+    pub(super) fn given_to<'d>(&'d self, mut image: Image<'d>) -> Image<'d> {
+        if let Some(bytes) = &self.debug {
+            image.take_debug_file(bytes);
+        }
+        self.split.contents().for_each(|bytes| image.take_split_file(bytes));
+        image
+    }
+
+    /// Where more was looked for; `None` if that is too much to be remembered, or may change without a trace.
+    pub(super) fn missed(&self) -> Option<Vec<Missed>> {
+        self.split.missed()
+    }
+}

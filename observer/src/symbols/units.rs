@@ -1,0 +1,190 @@
+//! The units of debug information, each with its entries, wherever those are: in the image itself, or in a file of its own of
+//! which the image has the skeleton only.
+//!
+//! Does not know: what is in them. Entries have numbers: those of the image are their offsets, each split unit's follow.
+
+use std::collections::HashSet;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use gimli::{AttributeValue, Dwarf, Operation, RangeIter, Section, Unit, UnitHeader, UnitOffset};
+
+use super::split::{Split, unit_id};
+use super::subprograms::Bytes;
+use crate::model::VirtAddr;
+
+/// Most units that are read.
+pub(super) const MOST_UNITS: usize = 1 << 17;
+
+/// A unit that is not read yet.
+pub(super) struct Head<'a> {
+    header: UnitHeader<Bytes<'a>>,
+    /// The number of the first entry of the sections that it is in.
+    start: usize,
+    /// Its entries are not in the image: the sections that they are in, and what the image has of the unit.
+    split: Option<(Arc<Dwarf<Bytes<'a>>>, UnitHeader<Bytes<'a>>)>,
+}
+
+impl Head<'_> {
+    /// The number of the unit itself.
+    pub(super) fn base(&self) -> usize {
+        self.start.saturating_add(self.header.offset().0)
+    }
+
+    /// In bytes.
+    pub(super) fn length(&self) -> usize {
+        self.header.length_including_self()
+    }
+}
+
+/// All units, by their numbers.
+pub(super) struct Heads<'a> {
+    main: Arc<Dwarf<Bytes<'a>>>,
+    all: Vec<Head<'a>>,
+    /// There are no more than these.
+    whole: bool,
+    /// The split ones.
+    split: HashSet<u64>,
+}
+
+impl<'a> Heads<'a> {
+    /// Of the image's sections, and of files with the entries of split units.
+    pub(super) fn of(main: Dwarf<Bytes<'a>>, split: &'a Split<'_>) -> Self {
+        let (mut all, mut apart) = (Vec::new(), Vec::new());
+        let mut end = main.debug_info.reader().slice().len();
+        // Two skeletons of one unit are no compiler's.
+        let mut met = HashSet::new();
+        let mut units = main.units();
+        for _ in 0..MOST_UNITS {
+            let Ok(Some(header)) = units.next() else { break };
+            let id = if split.is_empty() { None } else { unit_id(&main, &header).filter(|id| !met.contains(id)) };
+            let found = id.and_then(|id| {
+                let dwarf = split.unit(id, &main)?;
+                let own = dwarf.units().next().ok()??;
+                met.insert(id);
+                Some((own, dwarf))
+            });
+            let Some((own, dwarf)) = found else {
+                all.push(Head { header, start: 0, split: None });
+                continue;
+            };
+            let start = end;
+            end = end.saturating_add(dwarf.debug_info.reader().slice().len());
+            apart.push(Head { header: own, start, split: Some((Arc::new(dwarf), header)) });
+        }
+        all.append(&mut apart);
+        // What cannot be read on from is nobody's.
+        let whole = !matches!(units.next(), Ok(Some(_)));
+        Self { main: Arc::new(main), all, whole, split: met }
+    }
+
+    pub(super) fn as_slice(&self) -> &[Head<'a>] {
+        &self.all
+    }
+
+    /// Whether there are no more.
+    pub(super) fn are_all(&self) -> bool {
+        self.whole
+    }
+
+    /// The sections of the image, and the split units that are among these.
+    pub(super) fn into_parts(self) -> (Arc<Dwarf<Bytes<'a>>>, HashSet<u64>) {
+        (self.main, self.split)
+    }
+
+    /// Reads a unit; `None` if that cannot be done.
+    pub(super) fn open(&self, head: &Head<'a>) -> Option<Located<'a>> {
+        let (start, main) = (head.start, Arc::clone(&self.main));
+        let Some((dwarf, skeleton)) = &head.split else {
+            let unit = main.unit(head.header).ok()?;
+            return Some(Located { unit, dwarf: Arc::clone(&main), start, main, skeleton: None });
+        };
+        let skeleton = main.unit(*skeleton).ok()?;
+        let mut unit = dwarf.unit(head.header).ok()?;
+        unit.copy_relocated_attributes(&skeleton);
+        // Files are numbered as in the image's lines.
+        unit.line_program = skeleton.line_program.clone();
+        unit.comp_dir = skeleton.comp_dir.or(unit.comp_dir);
+        Some(Located { unit, dwarf: Arc::clone(dwarf), start, main, skeleton: Some(skeleton) })
+    }
+}
+
+/// A unit that is read.
+pub(super) struct Located<'a> {
+    unit: Unit<Bytes<'a>>,
+    dwarf: Arc<Dwarf<Bytes<'a>>>,
+    start: usize,
+    main: Arc<Dwarf<Bytes<'a>>>,
+    skeleton: Option<Unit<Bytes<'a>>>,
+}
+
+impl<'a> Deref for Located<'a> {
+    type Target = Unit<Bytes<'a>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.unit
+    }
+}
+
+impl<'a> Located<'a> {
+    /// The number of the unit itself, from which its entries are counted.
+    pub(super) fn base(&self) -> usize {
+        self.start.saturating_add(self.unit.header.offset().0)
+    }
+
+    /// The number of the entry that an attribute refers to.
+    pub(super) fn referred(&self, value: AttributeValue<Bytes<'_>>) -> Option<usize> {
+        match value {
+            AttributeValue::UnitRef(UnitOffset(offset)) => self.base().checked_add(offset),
+            AttributeValue::DebugInfoRef(offset) => self.start.checked_add(offset.0),
+            _ => None,
+        }
+    }
+
+    /// The address that an attribute tells.
+    pub(super) fn address(&self, value: AttributeValue<Bytes<'a>>) -> Option<VirtAddr> {
+        self.dwarf.attr_address(&self.unit, value).ok()?.map(VirtAddr)
+    }
+
+    /// The one address that an expression tells of a variable.
+    pub(super) fn place(&self, location: AttributeValue<Bytes<'a>>) -> Option<VirtAddr> {
+        let expression = location.exprloc_value()?;
+        let mut operations = expression.operations(self.unit.encoding());
+        match (operations.next().ok()?, operations.next().ok()?) {
+            (Some(Operation::Address { address }), None) => Some(VirtAddr(address)),
+            (Some(Operation::AddressIndex { index }), None) => self.dwarf.address(&self.unit, index).ok().map(VirtAddr),
+            _ => None,
+        }
+    }
+
+    /// The addresses of its code, as far as it tells them.
+    pub(super) fn ranges(&self) -> Option<RangeIter<Bytes<'a>>> {
+        match &self.skeleton {
+            Some(skeleton) => self.main.unit_ranges(skeleton).ok(),
+            None => self.dwarf.unit_ranges(&self.unit).ok(),
+        }
+    }
+
+    /// Where the text of an attribute begins.
+    pub(super) fn text(&self, value: AttributeValue<Bytes<'a>>) -> Option<&'a [u8]> {
+        text(&self.dwarf, &self.unit, value)
+    }
+
+    /// The same of a name among its lines.
+    pub(super) fn text_of_lines(&self, value: AttributeValue<Bytes<'a>>) -> Option<&'a [u8]> {
+        text(&self.main, self.skeleton.as_ref().unwrap_or(&self.unit), value)
+    }
+}
+
+fn text<'a>(dwarf: &Dwarf<Bytes<'a>>, unit: &Unit<Bytes<'a>>, value: AttributeValue<Bytes<'a>>) -> Option<&'a [u8]> {
+    let (section, offset) = match value {
+        AttributeValue::String(text) => (text, 0),
+        AttributeValue::DebugStrRef(offset) => (*dwarf.debug_str.reader(), offset.0),
+        AttributeValue::DebugLineStrRef(offset) => (*dwarf.debug_line_str.reader(), offset.0),
+        AttributeValue::DebugStrOffsetsIndex(index) => {
+            (*dwarf.debug_str.reader(), dwarf.string_offset(unit, index).ok()?.0)
+        }
+        _ => return None,
+    };
+    section.slice().get(offset..)
+}
