@@ -9,6 +9,7 @@ use tests::look::Look;
 use tests::observer::Observer;
 use tests::score;
 use tests::stream::{number, word};
+use tests::wait::fewer;
 
 /// Dumps of a program that moves all the time.
 const DUMPS: usize = 10;
@@ -40,6 +41,26 @@ fn each_task_waits_where_its_futures_say_in_every_build_with_debug_information()
         assert!(fixture.is_running(), "the program is well");
     }
     assert!(report.is_empty(), "{}", report.join("\n"));
+}
+
+#[test]
+fn a_crowd_that_waits_in_one_way_is_told_in_one_stack_of_all_its_tasks() {
+    let tasks = fewer(20_000).to_string();
+    let fixture = Fixture::start("awaits-release", "many", &[&tasks]);
+    let look = dump(&fixture, &["--no-waits"]);
+    let stacks: Vec<&Value> = look.of("stack", fixture.pid()).filter(|of| of["type"] == "TOKIO_TASK").collect();
+    let [stack] = stacks[..] else { panic!("one: {stacks:?}") };
+    assert_eq!(number(stack, "tasks").to_string(), tasks, "{}", stack["reason"]);
+    // Where each future is left, by the source.
+    let source = include_str!("../fixtures/awaits/src/many.rs");
+    let line = |text: &str| source.lines().position(|line| line.contains(text)).expect("it is in the source") + 1;
+    let bodies = ["chooses().await", "inner.await", "from_secs(50_000)).await"]
+        .map(|text| format!("src/many.rs:{}", line(text)));
+    let frames = stack["frames"].as_array().expect("the build describes them");
+    let places: Vec<&str> = frames.iter().filter_map(|frame| frame["location"].as_str()).collect();
+    let own: Vec<&str> = places.into_iter().filter(|place| place.starts_with("src/many.rs:")).collect();
+    assert_eq!(own, bodies);
+    assert_eq!(path(&frames[0]), "many::outermost");
 }
 
 #[test]

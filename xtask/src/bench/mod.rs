@@ -4,6 +4,7 @@
 
 mod census;
 mod consumer;
+mod dump;
 mod hold;
 mod interrupt;
 mod observer;
@@ -41,6 +42,8 @@ enum Part {
     Stream,
     /// How long a census takes, the first and later ones
     Census,
+    /// How long a dump of a crowd's await stacks takes
+    Dump,
     /// How many events a second one core decodes and renders; written into docs/performance.md
     Consumer,
     /// How long it takes to attach and detach, by points and processes, and until the first event
@@ -62,6 +65,10 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     if wanted(Part::Census) {
         fixtures::run(&fixtures::Options::only(census::CELL))?;
         report["census"] = census::measure(root, options.rounds)?;
+    }
+    if wanted(Part::Dump) {
+        fixtures::run(&fixtures::Options::only(dump::CELL))?;
+        report["dump"] = dump::measure(root, options.rounds)?;
     }
     if wanted(Part::Consumer) {
         report["consumer"] = consumer::measure(root)?;
