@@ -1,8 +1,6 @@
 //! What a session does with programs that change under it, and with its own memory.
 
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use serde_json::Value;
 use tests::fixture::{Fixture, Scratch, path, write_program};
@@ -175,22 +173,7 @@ fn lost_news(arguments: &[&str]) -> (Stream, u64) {
     }
     let late = Fixture::start("newest-release", "leaks", &["still"]);
     observer.signal(libc::SIGCONT);
-    // The kernel says what was lost with the next news on that CPU: on a quiet machine there are none.
-    let said = AtomicBool::new(false);
-    let lost = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !said.load(Ordering::Relaxed) {
-                for cpu in 0..std::thread::available_parallelism().expect("it is known").get() {
-                    let here = Command::new("taskset").args(["-c", &cpu.to_string(), "/bin/true"]).status();
-                    assert!(here.expect("taskset is there").success());
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        });
-        let lost = observer.wait_for("the loss is said", |line| line.contains("\"event\":\"lostNews\""));
-        said.store(true, Ordering::Relaxed);
-        lost
-    });
+    let lost = observer.wait_for("the loss is said", |line| line.contains("\"event\":\"lostNews\""));
     let lost = parsed(&lost.expect("the observer runs on"));
     assert_eq!(lost["looksAgain"], true, "{lost}");
     let found = observer.wait_for("who began meanwhile is found", |line| is(line, "target", late.pid()));

@@ -27,6 +27,8 @@ pub struct Heard {
     pub malformed: u64,
     /// See [`Heard::malformed`].
     pub first_malformed: Option<Malformed>,
+    /// How many entries had no room, by what the kernel said when it was asked.
+    told_lost: u64,
 }
 
 impl Lives {
@@ -59,9 +61,12 @@ impl Lives {
     pub fn hear(&mut self, until: Ns) -> Heard {
         let mut heard = Heard::default();
         for ring in &mut self.rings {
+            let tells = ring.tells_lost();
             ring.drain(&mut |entry| {
                 heard.entries += 1;
                 match parse(&entry) {
+                    // It comes with the next news only, and says what is said below.
+                    Ok(Some(News { change: Change::Lost { .. }, .. })) if tells => {}
                     Ok(Some(news)) => self.order.push(news),
                     Ok(None) => {}
                     Err(malformed) => {
@@ -70,6 +75,7 @@ impl Lives {
                     }
                 }
             });
+            heard.told_lost += ring.lost().unwrap_or(0);
         }
         heard.news = self.order.pop_until(until);
         heard
@@ -83,6 +89,6 @@ impl Heard {
             Change::Lost { count } => count,
             _ => 0,
         };
-        self.news.iter().map(count).sum()
+        self.told_lost + self.news.iter().map(count).sum::<u64>()
     }
 }

@@ -37,21 +37,17 @@ impl Source {
         }
     }
 
-    /// Opens the event for every process on this CPU; it wakes its reader when `watermark` bytes are unread.
-    pub(super) fn open(self, cpu: u32, watermark: u32) -> io::Result<OwnedFd> {
+    /// Opens the event for every process on this CPU; it wakes its reader when `watermark` bytes are unread. Whether reading it tells
+    /// how many entries had no room: since Linux 6.0, where anybody wants to know.
+    pub(super) fn open(self, cpu: u32, watermark: u32) -> io::Result<(OwnedFd, bool)> {
         let attr = self.attr(watermark);
-        let every_process: libc::pid_t = -1;
-        let no_group: libc::c_int = -1;
-        let cpu = libc::c_int::try_from(cpu).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-        // SAFETY: `attr` outlives the call and says its own size.
-        let fd = unsafe {
-            libc::syscall(libc::SYS_perf_event_open, &raw const attr, every_process, cpu, no_group, FD_CLOEXEC)
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
+        if self == Self::SideBand {
+            match open(&Attr { read_format: FORMAT_LOST, ..attr }, cpu) {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                opened => return opened.map(|fd| (fd, true)),
+            }
         }
-        // SAFETY: a new descriptor that nobody else knows.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+        open(&attr, cpu).map(|fd| (fd, false))
     }
 
     fn attr(self, watermark: u32) -> Attr {
@@ -83,6 +79,20 @@ impl Source {
             },
         }
     }
+}
+
+fn open(attr: &Attr, cpu: u32) -> io::Result<OwnedFd> {
+    let every_process: libc::pid_t = -1;
+    let no_group: libc::c_int = -1;
+    let cpu = libc::c_int::try_from(cpu).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // SAFETY: `attr` outlives the call and says its own size.
+    let fd =
+        unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const *attr, every_process, cpu, no_group, FD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// `struct perf_event_attr` as far as `PERF_ATTR_SIZE_VER3` (Linux 3.7); the kernel takes a shorter struct than its own
@@ -121,6 +131,9 @@ const CPU_CLOCK: u64 = 0;
 const DUMMY: u64 = 9;
 /// `PERF_COUNT_SW_BPF_OUTPUT`.
 const BPF_OUTPUT: u64 = 10;
+
+/// `PERF_FORMAT_LOST`.
+const FORMAT_LOST: u64 = 1 << 4;
 
 const SAMPLE_TID: u64 = 1 << 1;
 const SAMPLE_TIME: u64 = 1 << 2;

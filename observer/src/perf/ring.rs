@@ -20,6 +20,10 @@ const TAIL_AT: usize = 1032;
 pub struct Ring {
     cpu: u32,
     fd: OwnedFd,
+    /// How many entries were said to have had no room; `None` where the kernel does not tell when it is asked.
+    lost: Option<u64>,
+    /// It was so full that entries may have had no room.
+    was_full: bool,
     /// One page of positions, then `size` bytes of ring.
     memory: NonNull<u8>,
     page: usize,
@@ -60,7 +64,8 @@ impl Ring {
             Some(size) if pages.is_power_of_two() && size <= 1 << 30 => size,
             _ => return Err(PerfError::RingSize { pages }),
         };
-        let fd = source.open(cpu, (size / 4) as u32).map_err(|error| PerfError::refused(source.what(), error))?;
+        let (fd, tells) =
+            source.open(cpu, (size / 4) as u32).map_err(|error| PerfError::refused(source.what(), error))?;
         // SAFETY: a new mapping of the length that a perf event of this size has; nothing is overwritten.
         let memory = unsafe {
             libc::mmap(
@@ -80,7 +85,8 @@ impl Ring {
         let Some(memory) = NonNull::new(memory.cast()) else {
             return Err(PerfError::System { what: "map a perf ring", source: io::ErrorKind::InvalidData.into() });
         };
-        Ok(Self { cpu, fd, memory, page, size, joined: Vec::new() })
+        let lost = tells.then_some(0);
+        Ok(Self { cpu, fd, lost, was_full: false, memory, page, size, joined: Vec::new() })
     }
 
     /// The CPU it belongs to.
@@ -103,6 +109,7 @@ impl Ring {
         let head = self.head().load(Ordering::Acquire);
         // Only this side writes it.
         let mut tail = self.tail().load(Ordering::Relaxed);
+        self.was_full |= (head - tail) * 2 > self.size as u64;
         while tail < head {
             let unread = head - tail;
             let header = Header::at(self.bytes(tail, HEADER));
@@ -120,6 +127,34 @@ impl Ring {
             }
         }
         self.give_back(tail);
+    }
+}
+
+impl Ring {
+    /// Whether [`Ring::lost`] tells.
+    pub fn tells_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// How many entries have had no room since this was last asked; `None` where only entries that come later tell.
+    ///
+    /// Asked of the kernel only when the ring was half full: its answer may wake the ring's CPU.
+    pub fn lost(&mut self) -> Option<u64> {
+        let known = self.lost?;
+        if !std::mem::take(&mut self.was_full) {
+            return Some(0);
+        }
+        let mut words = [0u64; 2];
+        // SAFETY: the call writes at most as many bytes as there are.
+        let read = unsafe { libc::read(self.fd.as_raw_fd(), words.as_mut_ptr().cast(), size_of_val(&words)) };
+        if usize::try_from(read) != Ok(size_of_val(&words)) {
+            self.was_full = true;
+            return Some(0);
+        }
+        // The event's count, then that of what it lost.
+        let [_, all] = words;
+        self.lost = Some(all);
+        Some(all.saturating_sub(known))
     }
 }
 
