@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 
-use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 
 use super::imports::Imports;
 use crate::model::VirtAddr;
-use crate::symbols::{Image, Sweep};
+use crate::symbols::{Image, Sweep, is_written};
 
 /// Entries of a function's jump tables that are read at most; with more, any place may be one.
 const MOST_TABLED: usize = 1 << 16;
@@ -92,7 +92,7 @@ impl Function {
         let imports = Imports::of_function(image, range.clone());
         let mut function = Self::default();
         let mut bases = BTreeSet::new();
-        let mut uses_tables = false;
+        let (mut uses_tables, mut calls_by_register) = (false, false);
         for instruction in Sweep::new(image, range.clone()) {
             if instruction.mnemonic() == Mnemonic::Lea && instruction.is_ip_rel_memory_operand() {
                 bases.insert(VirtAddr(instruction.ip_rel_memory_address()));
@@ -105,6 +105,7 @@ impl Function {
                 }
             }
             let flow = Flow::of(&instruction, &range, &imports);
+            calls_by_register |= flow == Flow::Call && instruction.op0_kind() == OpKind::Register;
             if let Flow::Either(to) | Flow::Jump(to) = flow {
                 function.jumps.entry(to).or_default().push(function.steps.len());
             }
@@ -115,7 +116,40 @@ impl Function {
                 function.extend(offsets(image, &range, base));
             }
         }
+        if calls_by_register {
+            function.find_calls_of_loaded(image, range, &imports);
+        }
         function
+    }
+
+    /// Calls through registers that hold another library's function there, as one of the instructions right before loaded it, and
+    /// something else in the rest of the function. Behind any other call nothing is held: if it does not return, what stands
+    /// there is come to by unwinding.
+    fn find_calls_of_loaded(&mut self, image: &Image<'_>, range: Range<VirtAddr>, imports: &Imports<'_, '_>) {
+        let mut held: BTreeSet<Register> = BTreeSet::new();
+        let mut factory = InstructionInfoFactory::new();
+        let mut falls = false;
+        for (n, instruction) in Sweep::new(image, range).enumerate() {
+            let Some(step) = self.steps.get(n).copied() else { return };
+            if !falls || self.is_landing(step.at) {
+                held.clear();
+            }
+            falls = matches!(step.flow, Flow::Next | Flow::Either(_));
+            if instruction.mnemonic() == Mnemonic::Call {
+                if instruction.op0_kind() == OpKind::Register && held.contains(&instruction.op0_register()) {
+                    self.steps[n].flow = Flow::Next;
+                    falls = true;
+                } else {
+                    held.clear();
+                }
+                continue;
+            }
+            let used = factory.info(&instruction).used_registers();
+            for written in used.iter().filter(|used| is_written(used.access())) {
+                held.remove(&written.register().full_register());
+            }
+            held.extend(imports.loads(&instruction));
+        }
     }
 
     /// Adds the entries of a table.
@@ -260,7 +294,7 @@ impl Function {
 }
 
 impl Flow {
-    fn of(instruction: &Instruction, range: &Range<VirtAddr>, imports: &Imports) -> Self {
+    fn of(instruction: &Instruction, range: &Range<VirtAddr>, imports: &Imports<'_, '_>) -> Self {
         let target = VirtAddr(instruction.near_branch_target());
         match instruction.flow_control() {
             FlowControl::Next => Self::Next,
@@ -362,6 +396,29 @@ mod tests {
         assert_eq!(line(&tiny, 0), [0, 1, 7, 8], "the slot is the loader's");
         tiny.relocated.push((DATA, CODE));
         assert_eq!(line(&tiny, 0), [0, 1], "the slot holds code of the image");
+    }
+
+    #[test]
+    fn a_call_through_a_register_comes_back_where_another_library_s_function_was_loaded_right_before() {
+        let load = |at: usize| {
+            let next = CODE + at as u64 + 7;
+            [&[0x48, 0x8b, 0x1d][..], &u32::try_from(DATA - next).expect("near").to_le_bytes()].concat() // mov rbx, [rip+slot]
+        };
+        let call = [0xff, 0xd3]; // call rbx
+        let other = [0x48, 0x89, 0xc3]; // mov rbx, rax
+        let lines = |code: &[u8], from: u64| {
+            let mut tiny = of(code);
+            tiny.frozen = true;
+            line(&tiny, from)
+        };
+        // What the register holds further down is no matter.
+        let code = [&load(0)[..], &call, &[NOP], &call, &[NOP], &other, &call, &[RET]].concat();
+        assert_eq!(lines(&code, 0), [0, 7, 9, 10, 12, 13, 16]);
+        // Behind a call of the image, and where something jumps to, it may hold anything.
+        let code = [&load(0)[..], &[0xe8, 0, 0, 0, 0, NOP], &call, &[NOP, RET]].concat();
+        assert_eq!(lines(&code, 12), [12, 13]);
+        let code = [&load(0)[..], &[NOP], &call, &[NOP, JE, 0xfa, RET]].concat();
+        assert_eq!(lines(&code, 8), [8], "je comes back to the call");
     }
 
     #[test]

@@ -8,23 +8,26 @@ use std::ops::Range;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use crate::model::VirtAddr;
-use crate::symbols::{Image, Sweep};
+use crate::symbols::{Image, LOST_IN_CALLS, Sweep};
 
 /// Which calls of a function go into other libraries: through slots that only the loader fills.
-pub(super) struct Imports {
+pub(super) struct Imports<'i, 'd> {
+    /// `None` where a library calls back into the image.
+    image: Option<&'i Image<'d>>,
     slots: BTreeSet<VirtAddr>,
     /// Registers that are loaded from such slots and written by nothing else, but for being restored.
     registers: BTreeSet<Register>,
 }
 
-impl Imports {
+impl<'i, 'd> Imports<'i, 'd> {
     /// Of the function in this range.
-    pub(super) fn of_function(image: &Image<'_>, range: Range<VirtAddr>) -> Self {
-        let mut imports = Self { slots: BTreeSet::new(), registers: BTreeSet::new() };
+    pub(super) fn of_function(image: &'i Image<'d>, range: Range<VirtAddr>) -> Self {
+        let mut imports = Self { image: None, slots: BTreeSet::new(), registers: BTreeSet::new() };
         // A dynamically linked standard library calls back into the image.
         if image.needed().iter().any(|library| library.starts_with("libstd-")) {
             return imports;
         }
+        imports.image = Some(image);
         let mut otherwise = BTreeSet::new();
         for instruction in Sweep::new(image, range) {
             let slot = VirtAddr(instruction.ip_rel_memory_address());
@@ -50,6 +53,16 @@ impl Imports {
         let kept = [Register::R12, Register::R13, Register::R14, Register::R15];
         imports.registers.retain(|register| kept.contains(register) && !otherwise.contains(register));
         imports
+    }
+
+    /// The register that this instruction loads from such a slot, if calls preserve it.
+    pub(super) fn loads(&self, instruction: &Instruction) -> Option<Register> {
+        let register = instruction.op0_register();
+        let slot = VirtAddr(instruction.ip_rel_memory_address());
+        let loads =
+            instruction.mnemonic() == Mnemonic::Mov && instruction.is_ip_rel_memory_operand() && register.is_gpr64();
+        let kept = loads && !LOST_IN_CALLS.contains(&register.number()) && register != Register::RSP;
+        (kept && self.image.is_some_and(|image| is_import(image, slot))).then_some(register)
     }
 
     /// Whether this call is one.

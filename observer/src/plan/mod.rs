@@ -18,7 +18,7 @@ mod slow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::model::{
-    AttachPoint, CellLayout, IdPlaces, ImagePlan, MintRegister, PanicPlaces, Role, TaskType, Unprobed, VirtAddr,
+    AttachPoint, CellLayout, Cost, IdPlaces, ImagePlan, MintRegister, PanicPlaces, Role, TaskType, Unprobed, VirtAddr,
 };
 use crate::runtime::{IdCounter, MintSite, Raises, RuntimeImage};
 use crate::symbols::Image;
@@ -116,10 +116,12 @@ impl<'i, 'd> Draft<'i, 'd> {
             let Some(layout) = layouts.get(&birth.vtable) else { continue };
             births.push((birth, place::of_birth(self.image, &mut self.functions, birth, layout, &runtime.mints)));
         }
-        let tell = births_tell_ids(births.iter().filter_map(|(_, born)| Some(born.as_ref().ok()?.id)));
+        let ids = births.iter().filter_map(|(_, born)| Some(born.as_ref().ok()?.id));
+        let tell = births_tell_ids(ids, self.mints_are_cheap(&runtime.mints));
         let found = births.into_iter().map(|(birth, born)| {
             let found = match born {
                 Ok(Birth { place, id: BornId::At(spot) }) if tell => Ok((place, Some(spot))),
+                Ok(Birth { id: BornId::Minted, .. }) if tell => Err(Refused { at: birth.at, reason: NOT_TOLD }),
                 Ok(_) if tell => Err(Refused { at: birth.at, reason: NOT_WRITTEN }),
                 born => born.map(|born| (born.place, None)),
             };
@@ -144,6 +146,16 @@ impl<'i, 'd> Draft<'i, 'd> {
         if !tell {
             self.mints(Role::Mint, &runtime.mints, &taken);
         }
+    }
+
+    /// Whether ids can be had from where they are minted, and cheaply.
+    fn mints_are_cheap(&mut self, mints: &[MintSite]) -> bool {
+        let none = HashSet::new();
+        let mut is_cheap = |mint| {
+            let place = place::of_mint(self.image, &mut self.functions, mint, &none);
+            place.is_ok_and(|place| place.cost == Cost::Emulated)
+        };
+        !mints.is_empty() && mints.iter().all(&mut is_cheap)
     }
 
     fn mints(&mut self, role: Role, mints: &[MintSite], births: &HashSet<VirtAddr>) {
@@ -181,22 +193,24 @@ impl<'i, 'd> Draft<'i, 'd> {
 /// Why a birth is left out where others tell their ids.
 const NOT_WRITTEN: &str = "the address of the task's vtable is taken there, but is not seen to be written to a task, so that it may be \
                            taken once for several tasks";
+/// Why a birth is left out that does not tell its id, where the others do.
+const NOT_TOLD: &str = "the task's id is not where it can be read there, and where it is taken is too slow a place";
 /// Why a birth is left out whose type has another.
 const NOT_ALL: &str = "tasks of the type are spawned elsewhere, too, where that cannot be seen";
 /// Of so many births that tell their ids one may be left out for that.
 const TELLING_FOR_ONE: usize = 8;
 
-/// Whether the births of an image are to tell ids themselves.
-fn births_tell_ids(births: impl Iterator<Item = BornId>) -> bool {
-    let (mut telling, mut unwritten) = (0, 0);
+/// Whether the births of an image are to tell ids themselves. Where ids can be had cheaply where they are minted, all must.
+fn births_tell_ids(births: impl Iterator<Item = BornId>, mints_are_cheap: bool) -> bool {
+    let (mut telling, mut left_out) = (0, 0);
     for id in births {
         match id {
             BornId::At(_) => telling += 1,
-            BornId::NotWritten => unwritten += 1,
-            BornId::Minted => return false,
+            BornId::Minted if mints_are_cheap => return false,
+            BornId::Minted | BornId::NotWritten => left_out += 1,
         }
     }
-    unwritten * TELLING_FOR_ONE < telling
+    left_out * TELLING_FOR_ONE < telling
 }
 
 /// What a point is for, as [`AttachPoint`] has it.
@@ -304,12 +318,19 @@ mod tests {
     fn births_tell_ids_where_all_can_but_for_few_that_are_left_out() {
         let at = BornId::At(IdSpot { register: MintRegister(1), word: 0 });
         let tell = |ids: &[(BornId, usize)]| {
-            births_tell_ids(ids.iter().flat_map(|(id, times)| std::iter::repeat_n(*id, *times)))
+            let births = || ids.iter().flat_map(|(id, times)| std::iter::repeat_n(*id, *times));
+            [true, false].map(|mints_are_cheap| births_tell_ids(births(), mints_are_cheap))
         };
-        assert!(tell(&[(at, 1)]) && tell(&[(at, 9), (BornId::NotWritten, 1)]));
-        assert!(!tell(&[(at, 8), (BornId::NotWritten, 1)]), "too many would be left out");
-        assert!(!tell(&[(at, 99), (BornId::Minted, 1)]), "one that needs its mint");
-        assert!(!tell(&[(BornId::NotWritten, 3)]) && !tell(&[]), "a debug build");
+        assert_eq!(tell(&[(at, 1)]), [true; 2]);
+        assert_eq!(tell(&[(at, 9), (BornId::NotWritten, 1)]), [true; 2]);
+        assert_eq!(tell(&[(at, 8), (BornId::NotWritten, 1)]), [false; 2], "too many would be left out");
+        assert_eq!(
+            tell(&[(at, 99), (BornId::Minted, 1)]),
+            [false, true],
+            "one that needs its mint, if that is to be had"
+        );
+        assert_eq!(tell(&[(at, 8), (BornId::Minted, 1)]), [false; 2]);
+        assert_eq!([tell(&[(BornId::NotWritten, 3)]), tell(&[])], [[false; 2]; 2], "a debug build");
     }
 
     #[test]
