@@ -183,6 +183,29 @@ fn entries_of_another_build_are_refused_where_lines_or_lengths_tell_them_though_
 }
 
 #[test]
+fn a_file_has_all_units_that_are_wanted_of_it_at_once() {
+    let image = image_of([unit(4, ID, SKELETON), unit(4, ID + 8, SKELETON)].concat());
+    let ([abbreviations, (name, one)], [_, (_, other)]) = (entries(ID), entries(ID + 8));
+    let file = elf(&[abbreviations, (name, [one, other].concat())]);
+    let (known, wanted) = (Functions::known(&[(AT, AT + 0x10)]), HashSet::from([ID, ID + 8]));
+    let skeletons = Skeletons::read(&image, &known);
+    assert_eq!(skeletons.had_by(&file, &wanted), Ok(wanted.clone()));
+    assert_eq!(skeletons.had_by(&file, &HashSet::from([ID + 8])), Ok(HashSet::from([ID + 8])));
+}
+
+#[test]
+fn references_of_a_unit_end_with_it() {
+    let (image, file) = (image(), file(ID));
+    let debug = Debug::read(&image, &[&file]).expect("debug information");
+    let heads = debug.heads();
+    let head = heads.as_slice().last().expect("the unit");
+    let unit = heads.open(head).expect("it can be read");
+    let to = |offset| unit.referred(gimli::AttributeValue::UnitRef(gimli::UnitOffset(offset)));
+    assert_eq!((to(head.length() - 1), to(head.length())), (Some(unit.base() + head.length() - 1), None));
+    assert_eq!(unit.referred(gimli::AttributeValue::DebugInfoRef(gimli::DebugInfoOffset(4))), None);
+}
+
+#[test]
 fn a_file_that_is_wanted_no_more_is_not_read_for_what_another_has() {
     let image = image();
     let later = elf(&entries_with(ID, 0x10, LINE + 1));
