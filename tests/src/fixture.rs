@@ -3,11 +3,15 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::places::Places;
 use crate::wait::{Collected, until_or_tell};
+
+/// A change that is younger may be followed by another at the same time of the kernel's clock: nothing is kept on it.
+pub const SETTLED: Duration = Duration::from_millis(2100);
 
 /// A running fixture. Dropping it kills it.
 pub struct Fixture {

@@ -9,7 +9,7 @@ use observer::model::{Analysis, Role};
 use observer::plan;
 use observer::symbols::Image;
 use serde_json::Value;
-use tests::fixture::{Fixture, Scratch, path, write_program};
+use tests::fixture::{Fixture, SETTLED, Scratch, path, write_program};
 use tests::observer::{CACHES, Ended, Observer, program};
 
 const CELL: &str = "newest-release";
@@ -193,10 +193,12 @@ fn the_right_debug_file_is_used_though_the_image_is_known_from_when_only_a_wrong
         let named = sites.iter().filter(|site| site["futureCertain"] == true).count();
         (sites.len(), named, analysed(&ended).len())
     };
+    std::thread::sleep(SETTLED);
     let (all, named, _) = look();
     assert!(all > 10 && named < all, "{named} of {all} are named by panics alone");
     assert_eq!(look(), (all, named, 0), "it is known now");
     std::fs::copy(of("debug/awaits.debug"), format!("{right}/awaits.debug")).expect("it can be copied");
+    std::thread::sleep(SETTLED);
     assert_eq!(look(), (all, all, 1), "another file that may be its own is another image to the cache");
     assert_eq!(look(), (all, all, 0));
 }

@@ -3,20 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use observer::model::VirtAddr;
 use observer::symbols::{Image, SplitFile, SplitUnit, demangle, name_frames};
 use serde_json::Value;
 use tests::awaiting::{faults, truths};
-use tests::fixture::{Fixture, Scratch, path};
+use tests::fixture::{Fixture, SETTLED, Scratch, path};
 use tests::observer::{Ended, Observer};
 use tests::stream::word;
 
 const PACKED: &str = "awaits-packed";
 const UNPACKED: &str = "awaits-unpacked";
-/// A change that is younger may be followed by another at the same time of the kernel's clock: nothing is kept on it.
-const SETTLED: Duration = Duration::from_millis(2100);
 
 fn text(path: impl Into<PathBuf>) -> String {
     path.into().into_os_string().into_string().expect("a path")
@@ -158,19 +155,33 @@ fn split_debug_information_that_is_not_the_program_s_is_refused_and_the_next_is_
     let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
     let ended = dump(&fixture, &folders);
     assert_eq!(faults(&fixture, &ended.look()), [""; 0]);
+    let mut said = ended.stderr.clone();
+    said.sort_unstable();
+    said.dedup();
+    assert_eq!(said.len(), ended.stderr.len(), "each is said once: {:?}", ended.stderr);
     assert_said(&ended, &["another/awaits.dwp is not used: it is of another build: it does not have the unit"]);
     assert_said(&ended, &["cut/awaits.dwp is not used: it cannot be read"]);
     assert_said(&ended, &["hostile/awaits.dwp is not used: it cannot be read"]);
-    // Units: each under the name of its neighbour.
+    // Units: each with another number, and each under the name of its neighbour, which is no harm.
     let fixture = Fixture::start(UNPACKED, "awaits", &[]);
-    let mut wrong = PathBuf::new();
+    let (mut wrong, mut neighbours) = (PathBuf::new(), PathBuf::new());
     for (unit, neighbour) in told.iter().zip(told.iter().skip(1)) {
-        wrong = put("neighbours", &name(unit), &file(&units.join(name(neighbour))));
+        let mut bytes = file(&units.join(name(unit)));
+        let number = bytes.windows(8).position(|word| word == unit.id.to_le_bytes()).expect("the unit's number");
+        bytes[number] ^= 1;
+        wrong = put("numbers", &name(unit), &bytes);
+        neighbours = put("neighbours", &name(unit), &file(&units.join(name(neighbour))));
     }
-    let ended = dump(&fixture, &[&wrong]);
-    assert_eq!(faults(&fixture, &ended.look()), [""; 0]);
-    assert_said(&ended, &["neighbours/", ".dwo is not used: it is of another build"]);
-    assert_said(&ended, &["more files of split debug information are not used"]);
+    for (folder, is_refused) in [(&wrong, true), (&neighbours, false)] {
+        let ended = dump(&fixture, &[folder]);
+        assert_eq!(faults(&fixture, &ended.look()), [""; 0]);
+        if is_refused {
+            assert_said(&ended, &["numbers/", ".dwo is not used: it is of another build"]);
+            assert_said(&ended, &["more files of split debug information are not used"]);
+        } else {
+            assert!(ended.stderr.iter().all(|line| !line.contains("not used")), "{:?}", ended.stderr);
+        }
+    }
 }
 
 #[test]
@@ -227,9 +238,18 @@ fn what_is_known_of_a_program_without_its_units_is_used_until_something_is_there
     assert_eq!(look(&[&first, &second]), (true, false), "it may be in a folder that was not looked into");
     assert_eq!(look(&[&first, &second]), (false, false));
     // Not what is wanted, but it might be.
-    std::fs::write(first.join("awaits.cgu.dwo"), b"").expect("it is ours");
+    let unit = SplitUnit::all(&file(&path(PACKED, "awaits"))).swap_remove(0);
+    std::fs::write(first.join("another.dwo"), [0; 64]).expect("it is ours");
+    assert_eq!(look(&[&first, &second]), (false, false), "no unit is in a file of this name");
+    let there = first.join(Path::new(&unit.file).file_name().expect("a name"));
+    std::fs::write(there, [0; 64]).expect("it is ours");
     assert_eq!(look(&[&first, &second]), (true, false), "something has come");
+    // It might still be written when it was looked at.
+    std::thread::sleep(SETTLED);
+    assert!(!look(&[&first, &second]).1);
+    assert_eq!(look(&[&first, &second]), (false, false), "it stays what it was");
     std::fs::copy(path(PACKED, "awaits.dwp"), second.join("awaits.dwp")).expect("it is ours");
+    std::thread::sleep(SETTLED);
     assert_eq!(look(&[&first, &second]), (true, true));
     assert_eq!(look(&[&first, &second]), (false, true));
 }

@@ -4,15 +4,11 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{BuildId, FileState, content_hash};
 use crate::symbols::Glance;
-
-/// A file whose last change is younger than this may change again without the kernel's clock showing it.
-const SETTLED: Duration = Duration::from_secs(2);
 
 /// An image, and how it was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +31,7 @@ enum Identity {
     Build(Vec<u8>),
     /// Of an image without one: this very file, as it was last changed. Its content would tell it, too, but to know the
     /// content is to read it whole.
-    File { device: u64, inode: u64, changed: (i64, i64) },
+    File(FileState),
 }
 
 impl Key {
@@ -43,22 +39,19 @@ impl Key {
     pub fn of(glance: &Glance, file: &Metadata, named: bool, debug: Vec<FileState>) -> Self {
         let identity = match &glance.build_id {
             Some(BuildId::Gnu(id)) => Identity::Build(id.clone()),
-            Some(BuildId::Content(_)) | None => Identity::File {
-                device: file.dev(),
-                inode: file.ino(),
-                // Whoever changes a file or its time of change moves this one.
-                changed: (file.ctime(), file.ctime_nsec()),
-            },
+            Some(BuildId::Content(_)) | None => Identity::File(FileState::of(file)),
         };
         Self { identity, size: file.size(), headers: glance.headers, named, debug }
     }
 
-    /// Whether a later change of the file would show in the key. A build id is compared with the file as it is read, so
+    /// Whether a later change of any of the files would show in the key. A build id is compared with the file as it is read, so
     /// only the kernel's clock, which goes in steps, leaves a doubt.
-    pub(super) fn is_settled(&self) -> bool {
-        let Identity::File { changed: (seconds, _), .. } = self.identity else { return true };
-        let changed = u64::try_from(seconds).map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > SETTLED))
+    pub fn is_settled(&self) -> bool {
+        let own = match &self.identity {
+            Identity::Build(_) => None,
+            Identity::File(state) => Some(state),
+        };
+        self.debug.iter().chain(own).all(FileState::is_settled)
     }
 
     /// The entry's file name. Versions do not meet in one: observers of two versions, in turns, both find their own.
@@ -71,7 +64,7 @@ impl Key {
                 let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
                 format!("{tag:016x}-{id}-{size}-{named}")
             }
-            Identity::File { device, inode, changed: (seconds, nanoseconds) } => {
+            Identity::File(FileState { device, inode, changed: (seconds, nanoseconds), .. }) => {
                 format!("{tag:016x}-file-{device}-{inode}-{seconds}.{nanoseconds}-{size}-{named}")
             }
         }
@@ -80,13 +73,17 @@ impl Key {
 
 #[cfg(test)]
 impl Key {
+    pub(super) fn with_debug_file(self, state: FileState) -> Self {
+        Self { debug: vec![state], ..self }
+    }
+
     pub(super) fn by_build(id: &[u8], size: u64, headers: u64, named: bool) -> Self {
         Self { identity: Identity::Build(id.to_vec()), size, headers, named, debug: Vec::new() }
     }
 
     pub(super) fn by_file(inode: u64, seconds: i64, size: u64) -> Self {
         Self {
-            identity: Identity::File { device: 1, inode, changed: (seconds, 0) },
+            identity: Identity::File(FileState { device: 1, inode, size, changed: (seconds, 0) }),
             size,
             headers: 0,
             named: false,

@@ -62,10 +62,9 @@ impl Cache {
         }
     }
 
-    /// Remembers what is known of an image. Nothing is kept of one whose file cannot be told from a later one, nor of one
-    /// that would take more room than an entry may.
+    /// Remembers what is known of an image whose key is settled. Nothing is kept of one that would take more room than an entry may.
     pub fn keep(&mut self, key: &Key, analysis: &Analysis, read: ReadAt<'_>) -> Result<(), CacheError> {
-        let Some(evidence) = Evidence::of(analysis, read).filter(|_| key.is_settled()) else { return Ok(()) };
+        let Some(evidence) = Evidence::of(analysis, read) else { return Ok(()) };
         let sealed = Entry::seal(&self.version, key, &evidence, analysis).filter(|bytes| self.folder.takes(bytes));
         match sealed {
             Some(bytes) => self.folder.write(&key.name(&self.version), &bytes),

@@ -2,11 +2,9 @@
 //!
 //! Does not know: processes, files, how any of it was found.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
-use super::{AttachPoint, BuildId, FileOffset, PollBody, Role, TaskType, VirtAddr};
+use super::{AttachPoint, BuildId, FileOffset, Missed, PollBody, Role, TaskType, VirtAddr};
 
 /// What looking at one image came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,30 +55,6 @@ pub struct ImageFacts {
     /// Where split debug information of it was looked for and not found: as long as all of this is as it was, there is no more to
     /// be known.
     pub missed: Vec<Missed>,
-}
-
-/// A folder that did not have what was looked for, or a file that was there and was not it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Missed {
-    /// Its path.
-    pub path: PathBuf,
-    /// From the root folder of a process that maps the image; else from ours.
-    pub by_process: bool,
-    /// As it was; `None` if it was not there.
-    pub was: Option<FileState>,
-}
-
-/// A file or folder as it was last changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct FileState {
-    /// Where it is kept.
-    pub device: u64,
-    /// Its number there.
-    pub inode: u64,
-    /// In bytes.
-    pub size: u64,
-    /// Seconds and nanoseconds since 1970: whoever changes a file, its times, or what is in a folder, moves this.
-    pub changed: (i64, i64),
 }
 
 /// A `PT_LOAD` of an image.

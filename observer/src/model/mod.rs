@@ -11,6 +11,7 @@ mod enclosure;
 mod estimate;
 mod event;
 mod facts;
+mod files;
 mod hash;
 mod id;
 mod image;
@@ -42,9 +43,8 @@ pub use catalog::{Catalog, ImageEntry, MappedImage, Missing, TargetEntry, TypeEn
 pub use enclosure::{ContainerId, Enclosure, NamespaceId};
 pub use estimate::Estimate;
 pub use event::{Event, EventKind, EventSet, Outcome, ResourceFacts};
-pub use facts::{
-    Analysis, FileState, IdPlaces, ImageFacts, ImagePlan, LoadSegment, Missed, OBSERVER_NOTE, PanicPlaces, Unprobed,
-};
+pub use facts::{Analysis, IdPlaces, ImageFacts, ImagePlan, LoadSegment, OBSERVER_NOTE, PanicPlaces, Unprobed};
+pub use files::{FilePlace, FileState, Missed};
 pub use hash::{QuickMap, QuickSet};
 pub use id::{AsyncId, Pid, TargetId, TaskId, Tid};
 pub use image::{BuildId, TypeId, content_hash};

@@ -3,10 +3,10 @@
 //! Does not know: where such files may be, what is in them.
 
 use crate::model::Missed;
-use crate::symbols::{Image, SplitUnit};
+use crate::symbols::{Image, Skeletons, SplitUnit};
 use crate::target::Module;
 
-use super::debug_files::{DebugFile, Names};
+use super::debug_files::{DebugFile, MOST_READ, Names};
 use super::split_files::SplitFiles;
 
 /// The files that may be an image's: what is known of it changes with no others.
@@ -38,13 +38,10 @@ impl Apart {
         image: &Image<'_>,
         say: &dyn Fn(u8, &str),
     ) -> Self {
+        let mut left = MOST_READ;
         let debug = debug.into_iter().find_map(|file| {
             let path = file.path.display();
-            let checked = file.read().and_then(|bytes| {
-                image.check_debug_file(&bytes).map_err(|why| why.to_string())?;
-                Ok(bytes)
-            });
-            match checked {
+            match own(&file, image, &mut left) {
                 Ok(bytes) => {
                     say(2, &format!("debug information from {path}"));
                     Some(bytes)
@@ -57,14 +54,13 @@ impl Apart {
             }
         });
         let described = debug.as_deref().unwrap_or(image.bytes());
-        let units = match names {
-            Names::Wanted(_) => SplitUnit::all(described),
-            Names::Unwanted => Vec::new(),
-        };
+        let Names::Wanted(folders) = names else { return Self { debug, split: SplitFiles::default() } };
+        let skeletons = Skeletons::of(image, described);
         // A package that an earlier build left behind is no loss to a program that has its debug information itself.
-        let is_whole = units.is_empty() && SplitUnit::is_described(described);
+        let is_whole = skeletons.units().next().is_none() && SplitUnit::is_described(described);
         let packages = if is_whole { Vec::new() } else { packages };
-        let split = SplitFiles::find(units, packages, (names, module), say);
+        let split = SplitFiles::find(&skeletons, packages, (folders, module), &mut left, say);
+        drop(skeletons);
         Self { debug, split }
     }
 
@@ -81,4 +77,14 @@ impl Apart {
     pub(super) fn missed(&self) -> Option<Vec<Missed>> {
         self.split.missed()
     }
+}
+
+/// What a debug file holds, if it is the image's; else why it is not used, in words.
+fn own(file: &DebugFile, image: &Image<'_>, left: &mut u64) -> Result<Vec<u8>, String> {
+    if let Some(why) = file.is_another(image) {
+        return Err(why.to_string());
+    }
+    let bytes = file.read(left)?;
+    image.check_debug_file(&bytes).map_err(|why| why.to_string())?;
+    Ok(bytes)
 }

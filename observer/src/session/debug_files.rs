@@ -3,19 +3,22 @@
 //! Does not know: what is in it, and so which of several files is the image's own.
 
 use std::collections::HashSet;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::model::{BuildId, FileState};
-use crate::symbols::DebugLink;
-use crate::target::Module;
+use crate::model::{BuildId, FilePlace, FileState};
+use crate::symbols::{DebugLink, Glance, Image, NotItsFile};
+use crate::target::{Module, open_regular};
+
+use super::disk::read_at;
 
 /// Where distributions install it.
 const INSTALLED: &str = "/usr/lib/debug";
-/// A larger file is not read.
-pub(super) const LARGEST: u64 = 4 << 30;
+/// So many bytes are read of all files of one image together.
+pub(super) const MOST_READ: u64 = 4 << 30;
+/// A smaller file is none: an ELF file begins with so many bytes.
+const SMALLEST: u64 = 64;
 /// So many files are looked into, until one is the image's.
 const MOST: usize = 64;
 
@@ -35,11 +38,13 @@ impl Names {
     }
 }
 
-/// A file that debug information may be in.
+/// A file that debug information may be in, open: what is read is what was looked at.
 #[derive(Debug)]
 pub(super) struct DebugFile {
     pub(super) path: PathBuf,
     pub(super) state: FileState,
+    place: FilePlace,
+    file: File,
 }
 
 impl DebugFile {
@@ -52,75 +57,88 @@ impl DebugFile {
             Some(BuildId::Content(_)) | None => None,
         };
         let linked = link.map(|link| link.name.as_str());
-        Self::there(candidates(folders, Path::new(&module.path), &module.root(), id, linked), module)
+        Self::there(candidates(folders, Path::new(&module.path), id, linked), module)
     }
 
     /// The files that may have the entries of all split units of the image, if it has any, by its name and those of its debug files.
     pub(super) fn packages(names: &Names, module: &Module, debug: &[Self]) -> Vec<Self> {
         let Names::Wanted(folders) = names else { return Vec::new() };
         let beside = debug.iter().flat_map(|file| {
-            let mut longer = file.path.clone().into_os_string();
+            let FilePlace { path, by_process } = file.place.clone();
+            let mut longer = path.clone().into_os_string();
             longer.push(".dwp");
-            [longer.into(), file.path.with_extension("dwp")]
+            [longer.into(), path.with_extension("dwp")].map(|path| FilePlace { path, by_process })
         });
-        let named = packages(folders, Path::new(&module.path), &module.root());
+        let named = packages(folders, Path::new(&module.path));
         Self::there(named.into_iter().chain(beside).collect(), module)
     }
 
     /// Those that are there, each once: the process sees most folders as we do.
-    fn there(paths: Vec<PathBuf>, module: &Module) -> Vec<Self> {
+    fn there(places: Vec<FilePlace>, module: &Module) -> Vec<Self> {
         let mut met = HashSet::new();
-        let there = paths.into_iter().filter_map(|path| {
-            let metadata = std::fs::metadata(&path).ok().filter(Metadata::is_file)?;
+        let there = places.into_iter().filter_map(|place| {
+            let Self { path, state, place, file } = Self::at(place, &module.root())?;
             // Where a link has the image's own name it may lead to the image.
-            let is_itself = File::open(&path).is_ok_and(|file| module.is(&file));
-            let is_new = !is_itself && met.insert((metadata.dev(), metadata.ino()));
-            is_new.then(|| Self { path, state: state(&metadata) })
+            let is_new = !module.is(&file) && met.insert((state.device, state.inode));
+            is_new.then_some(Self { path, state, place, file })
         });
         there.take(MOST).collect()
     }
 
-    /// Its content; an error in words.
-    pub(super) fn read(&self) -> Result<Vec<u8>, String> {
-        read(&self.path, LARGEST)
+    /// The file at a place, if there is one that may be such a file.
+    pub(super) fn at(place: FilePlace, root: &Path) -> Option<Self> {
+        let file = open_regular(&place.path, place.by_process.then_some(root)).ok()?;
+        let state = FileState::of(&file.metadata().ok()?);
+        (state.size >= SMALLEST).then(|| Self { path: place.from(root), state, place, file })
+    }
+
+    /// Why it cannot be the image's, by its headers; nothing if it can, or its whole content must tell.
+    pub(super) fn is_another(&self, image: &Image<'_>) -> Option<NotItsFile> {
+        match Glance::of(|range| read_at(&self.file, range)) {
+            Ok(glance) => image.check_debug_id(glance?.build_id.as_ref()).err(),
+            Err(_) => Some(NotItsFile::Unreadable),
+        }
+    }
+
+    /// Its content, which counts among what may still be read; an error in words.
+    pub(super) fn read(&self, left: &mut u64) -> Result<Vec<u8>, String> {
+        let size = self.file.metadata().map_err(|error| error.to_string())?.len();
+        if size > *left {
+            return Err(format!("it is larger than what is still read ({} MiB)", *left >> 20));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+        let read = (&self.file).take(*left).read_to_end(&mut bytes);
+        // All that is read counts, of use or not.
+        *left = left.saturating_sub(bytes.len() as u64);
+        read.map_err(|error| error.to_string())?;
+        Ok(bytes)
     }
 }
 
-/// The content of a file of no more than `most` bytes; an error in words.
-pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    // What was a file may be a pipe by now, which would be waited for.
-    let file =
-        File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|error| error.to_string())?;
-    let size = file.metadata().map_err(|error| error.to_string())?.len();
-    if size > most {
-        return Err(format!("it is larger than what is still read ({} MiB)", most >> 20));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    file.take(most).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    Ok(bytes)
+/// Beside a file, as the process sees it and as we do.
+pub(super) fn by_view(path: PathBuf) -> [FilePlace; 2] {
+    [true, false].map(|by_process| FilePlace { path: path.clone(), by_process })
 }
 
-/// A file as it was last changed.
-pub(super) fn state(file: &Metadata) -> FileState {
-    let changed = (file.ctime(), file.ctime_nsec());
-    FileState { device: file.dev(), inode: file.ino(), size: file.size(), changed }
+/// A file of a folder that was named.
+pub(super) fn named(folder: &Path, name: impl AsRef<Path>) -> FilePlace {
+    FilePlace { path: folder.join(name), by_process: false }
 }
 
-/// A path from another root folder.
-pub(super) fn within(root: &Path, path: &Path) -> PathBuf {
-    root.join(path.strip_prefix("/").unwrap_or(path))
+/// Where a file of this name is that belongs to an image: beside it, and where it is installed.
+fn around(image: &Path, name: &Path) -> [PathBuf; 3] {
+    let folder = image.parent().unwrap_or(Path::new("/"));
+    let installed = Path::new(INSTALLED).join(folder.strip_prefix("/").unwrap_or(folder));
+    [folder.join(name), folder.join(".debug").join(name), installed.join(name)]
 }
 
 /// Where a package of all split units may be, the likeliest first.
-fn packages(folders: &[PathBuf], image: &Path, root: &Path) -> Vec<PathBuf> {
+fn packages(folders: &[PathBuf], image: &Path) -> Vec<FilePlace> {
     let Some(own) = image.file_name() else { return Vec::new() };
     let name = PathBuf::from(format!("{}.dwp", own.to_string_lossy()));
-    let folder = image.parent().unwrap_or(Path::new("/"));
-    let mut found: Vec<PathBuf> = folders.iter().map(|dir| dir.join(&name)).collect();
-    for root in [root, Path::new("/")] {
-        found.push(within(root, &folder.join(&name)));
-        found.push(within(root, &folder.join(".debug").join(&name)));
-        found.push(within(root, &within(Path::new(INSTALLED), &folder.join(&name))));
+    let mut found: Vec<FilePlace> = folders.iter().map(|folder| named(folder, &name)).collect();
+    for by_process in [true, false] {
+        found.extend(around(image, &name).map(|path| FilePlace { path, by_process }));
     }
     found
 }
@@ -128,7 +146,7 @@ fn packages(folders: &[PathBuf], image: &Path, root: &Path) -> Vec<PathBuf> {
 /// Where it may be, the likeliest first: folders that were named; then, in the process's own view of files and in ours, where it is
 /// installed, and beside the image. By its id; and by the name that the image tells, or else by the image's own. Without an id
 /// only the former can be verified.
-fn candidates(folders: &[PathBuf], image: &Path, root: &Path, id: Option<&[u8]>, linked: Option<&str>) -> Vec<PathBuf> {
+fn candidates(folders: &[PathBuf], image: &Path, id: Option<&[u8]>, linked: Option<&str>) -> Vec<FilePlace> {
     let Some(own) = image.file_name() else { return Vec::new() };
     let by_id = id.and_then(|id| id.split_first()).map(|(first, rest)| {
         let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -139,21 +157,18 @@ fn candidates(folders: &[PathBuf], image: &Path, root: &Path, id: Option<&[u8]>,
     if by_id.is_some() && !names.contains(&own) {
         names.push(own);
     }
-    let folder = image.parent().unwrap_or(Path::new("/"));
-    let roots = [root, Path::new("/")];
     // By its id first: a file that merely has the name may be an older build's.
-    let mut found: Vec<PathBuf> =
-        by_id.iter().flat_map(|by_id| folders.iter().map(move |dir| dir.join(by_id))).collect();
+    let mut found = Vec::new();
     if let Some(by_id) = &by_id {
-        found.extend(roots.iter().map(|root| within(root, &Path::new(INSTALLED).join(by_id))));
+        found.extend(folders.iter().map(|folder| named(folder, by_id)));
+        found.extend(by_view(Path::new(INSTALLED).join(by_id)));
     }
-    found.extend(folders.iter().flat_map(|dir| names.iter().map(|name| dir.join(name))));
-    for root in roots {
+    found.extend(folders.iter().flat_map(|folder| names.iter().map(|name| named(folder, name))));
+    for by_process in [true, false] {
         for name in &names {
-            // Beside it: what lies under its own name there is itself.
-            found.extend((folder.join(name) != image).then(|| within(root, &folder.join(name))));
-            found.push(within(root, &folder.join(".debug").join(name)));
-            found.push(within(root, &within(Path::new(INSTALLED), &folder.join(name))));
+            // What lies beside it under its own name is itself.
+            let around = around(image, name).into_iter().filter(|path| path != image);
+            found.extend(around.map(|path| FilePlace { path, by_process }));
         }
     }
     found
@@ -162,10 +177,14 @@ fn candidates(folders: &[PathBuf], image: &Path, root: &Path, id: Option<&[u8]>,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::symbols::own;
 
     fn looked(id: Option<&[u8]>, linked: Option<&str>) -> Vec<String> {
-        let paths = candidates(&["/mine".into()], Path::new("/srv/app"), Path::new("/proc/7/root"), id, linked);
-        paths.iter().map(|path| path.display().to_string()).collect()
+        paths(&candidates(&["/mine".into()], Path::new("/srv/app"), id, linked))
+    }
+
+    fn paths(places: &[FilePlace]) -> Vec<String> {
+        places.iter().map(|place| place.from(Path::new("/proc/7/root")).display().to_string()).collect()
     }
 
     #[test]
@@ -185,8 +204,7 @@ mod tests {
 
     #[test]
     fn a_package_of_split_units_is_looked_for_by_the_image_s_name() {
-        let paths = packages(&["/mine".into()], Path::new("/srv/app"), Path::new("/proc/7/root"));
-        let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        let paths = paths(&packages(&["/mine".into()], Path::new("/srv/app")));
         let expected = [
             "/mine/app.dwp",
             "/proc/7/root/srv/app.dwp",
@@ -215,5 +233,22 @@ mod tests {
             "/usr/lib/debug/srv/app.debug",
         ];
         assert_eq!(paths, expected);
+    }
+
+    #[test]
+    fn what_headers_tell_is_not_read_and_all_that_is_read_counts_together() {
+        let BuildId::Gnu(id) = own::image().build_id() else { panic!("tests are linked with a build id") };
+        let mut other = own::bytes().to_vec();
+        let at = other.windows(id.len()).position(|bytes| bytes == id).expect("it is in the file");
+        other[at] ^= 1;
+        let path = std::env::current_exe().expect("tests run from a file");
+        let file = DebugFile::at(FilePlace { path, by_process: false }, Path::new("/")).expect("it is there");
+        assert_eq!(file.is_another(own::image()), None);
+        assert_eq!(file.is_another(&Image::parse(&other).expect("an image")), Some(NotItsFile::OfAnother));
+        let size = own::bytes().len() as u64;
+        let mut left = size + 1;
+        assert_eq!(file.read(&mut left).map(|bytes| bytes.len() as u64), Ok(size));
+        assert!(file.read(&mut left).is_err_and(|why| why.contains("larger than what is still read")));
+        assert_eq!(left, 1);
     }
 }

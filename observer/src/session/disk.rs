@@ -58,7 +58,10 @@ impl Disk {
         match self {
             Self::Off => None,
             // A file that the kernel says nothing about is read whole, and that tells what is wrong.
-            Self::Closed(_) | Self::Open { .. } => Some(Key::of(glance, &file.metadata().ok()?, names, debug)),
+            Self::Closed(_) | Self::Open { .. } => {
+                // Before anything is read: what changes later shows only then.
+                Some(Key::of(glance, &file.metadata().ok()?, names, debug)).filter(Key::is_settled)
+            }
         }
     }
 

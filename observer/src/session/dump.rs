@@ -1,7 +1,8 @@
 //! How the tasks of processes wait, future by future, now: read from memory, nothing is attached or stopped.
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::census::{Awaiter, NoAwaits, Waits, awaits};
@@ -46,7 +47,15 @@ type Group<'a> = (Site, &'a Result<Awaiting, NoAwaits>, Option<TaskId>);
 
 /// Says how the tasks of the processes wait.
 pub fn dump(options: &DumpOptions, output: SitesOutput) -> Result<(), SessionError> {
-    let say = progress(options.inspection.verbosity);
+    let progress = progress(options.inspection.verbosity);
+    let said = RefCell::new(HashSet::new());
+    // An image's debug information is looked for twice, for what it holds and for how that lies in memory: what is amiss with it is
+    // said once.
+    let say = |least, text: &str| {
+        if said.borrow_mut().insert(text.to_owned()) {
+            progress(least, text);
+        }
+    };
     keep(Stage::Reading, &say);
     let mut inspection = Inspection::open(&options.inspection, &say, output, 1)?;
     let mut known = Known::new();

@@ -132,10 +132,10 @@ impl Look<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         (self.say)(2, &format!("analysing {} ({} MiB)", module.path, bytes.len() >> 20));
-        let is_whole = debug.is_empty() && packages.is_empty() && !SplitUnit::may_be_in(&bytes);
+        let is_whole = !names || debug.is_empty() && packages.is_empty() && SplitUnit::all(&bytes).is_empty();
         let mut analysis = plan::analyse(&image, names && is_whole);
         // Most images hold no runtime, and their debug information is large.
-        if matches!(analysis, Analysis::Runtime(_)) && names && !is_whole {
+        if matches!(analysis, Analysis::Runtime(_)) && !is_whole {
             let apart = Apart::among(Candidates { debug, packages }, (&self.names, module), &image, self.say);
             analysis = plan::analyse(&apart.given_to(image), names);
             let Some(missed) = apart.missed() else { return Ok(Ok(analysis)) };

@@ -172,9 +172,21 @@ pub struct Output {
 fn progress(verbosity: u8) -> impl Fn(u8, &str) {
     move |least, text| {
         if verbosity >= least {
-            eprintln!("async-observer: {text}");
+            eprintln!("async-observer: {}", harmless(text));
         }
     }
+}
+
+/// A text in which nothing is left that a terminal would obey: names of files come from images that anyone may have made.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_control() {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    shown
 }
 
 /// One thread that waits for everything; reading memory has others.
@@ -193,4 +205,17 @@ fn kernel_release() -> String {
     // Only shown: where it cannot be read, that is shown.
     std::fs::read_to_string("/proc/sys/kernel/osrelease")
         .map_or("unknown".to_owned(), |text| text.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_and_not_said() {
+        assert_eq!(
+            harmless("\u{1b}]52;c;YQ==\u{7}/\u{e4}.dwo\u{9b}\n"),
+            "\\u{1b}]52;c;YQ==\\u{7}/\u{e4}.dwo\\u{9b}\\n"
+        );
+    }
 }

@@ -4,81 +4,89 @@
 //! Does not know: what is in them.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs::Metadata;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use crate::model::{FileState, Missed};
-use crate::symbols::{SplitFile, SplitUnit};
+use crate::model::{FilePlace, Missed};
+use crate::symbols::{Skeletons, SplitUnit};
 use crate::target::Module;
 
-use super::debug_files::{DebugFile, LARGEST, Names, read, state, within};
+use super::debug_files::{DebugFile, Names, by_view, named};
 
 /// The names of files that units are in. An image names any path that it likes: nothing else is opened for it.
 const KINDS: [&str; 2] = ["dwo", "o"];
-/// A smaller one is none: an ELF file begins with so many bytes.
-const SMALLEST: u64 = 64;
 /// Why a package alone does not help.
 const WITHOUT_SKELETONS: &str = "the program has no skeletons of split units, which tell where their code is: `strip` takes them out \
                                  (`objcopy --only-keep-debug` keeps them in a file of their own)";
 /// So many files that are not used are told one by one.
 const MOST_TOLD: usize = 4;
-/// So many folders and files without what was looked for are remembered.
-const MOST_MISSED: usize = 1024;
-/// What was changed more recently than this may change again without the kernel's clock showing it.
-const SETTLED: Duration = Duration::from_secs(2);
+/// So many places without what was looked for are remembered.
+const MOST_MISSED: usize = 1 << 14;
 
 /// The files with entries of an image's units, and where others were looked for.
 #[derive(Default)]
 pub(super) struct SplitFiles {
     contents: Vec<Vec<u8>>,
     missed: BTreeSet<Missed>,
+    /// One of them might change without a trace when it was looked at.
+    unsettled: bool,
 }
 
 impl SplitFiles {
     /// Looks for all of these units: in packages first, one of which has most often all.
     pub(super) fn find(
-        mut units: Vec<SplitUnit>,
+        skeletons: &Skeletons<'_>,
         packages: Vec<DebugFile>,
-        (names, module): (&Names, &Module),
+        (folders, module): (&[PathBuf], &Module),
+        left: &mut u64,
         say: &dyn Fn(u8, &str),
     ) -> Self {
         let mut found = Self::default();
-        let all = units.len();
-        if all == 0 {
+        let mut wanted: HashSet<u64> = skeletons.units().map(|unit| unit.id).collect();
+        let all = wanted.len();
+        if skeletons.are_too_many() {
+            say(1, &format!("{} has more units in other files than are looked for ({all})", module.path));
+        }
+        if wanted.is_empty() {
             for package in packages {
                 say(1, &format!("{} is not used: {WITHOUT_SKELETONS}", package.path.display()));
             }
             return found;
         }
-        let mut left = LARGEST;
         for package in packages {
-            if units.is_empty() {
+            if wanted.is_empty() {
                 break;
             }
-            let wanted = units.len();
-            let path = package.path.display();
-            let taken = read(&package.path, left).and_then(|bytes| found.take(bytes, &mut units));
-            // All that is read counts, of use or not.
-            left = left.saturating_sub(package.state.size);
-            match taken {
-                Ok(()) => say(2, &format!("split debug information of {} from {path}", counted(wanted - units.len()))),
+            let (before, path) = (wanted.len(), package.path.display());
+            match found.take(&package, left, skeletons, &mut wanted) {
+                Ok(()) => say(2, &format!("split debug information of {} from {path}", counted(before - wanted.len()))),
                 Err(why) => say(1, &format!("{path} is not used: {why}")),
             }
         }
-        let Names::Wanted(folders) = names else { return found };
         let (image, root) = (Path::new(&module.path), module.root());
-        let (mut refused, single) = (Vec::new(), units.len());
-        let mut missing = Vec::new();
-        while let Some(unit) = units.pop() {
-            let places = places(&unit, folders, image);
-            let mut own = vec![unit];
-            let mut met = HashSet::new();
-            let is_had =
-                places.iter().any(|place| found.look(place, &root, &mut own, (&mut left, &mut met), &mut refused));
-            if !is_had {
-                places.iter().for_each(|place| found.miss(place.folder(), &root));
-                missing.append(&mut own);
+        let single = wanted.len();
+        let (mut met, mut refused, mut missing) = (HashSet::new(), Vec::new(), None);
+        for unit in skeletons.units() {
+            let (mut looked, mut unsettled) = (Vec::new(), false);
+            let mut places = places(unit, folders, image).into_iter();
+            // A file may have the entries of other units, too: one that was taken for them is not read for each.
+            while wanted.contains(&unit.id) {
+                let Some(place) = places.next() else {
+                    missing.get_or_insert(unit);
+                    if found.missed.len() <= MOST_MISSED {
+                        found.missed.extend(looked);
+                    }
+                    found.unsettled |= unsettled;
+                    break;
+                };
+                let file = DebugFile::at(place.clone(), &root);
+                let was = file.as_ref().map(|file| file.state);
+                unsettled |= was.is_some_and(|was| !was.is_settled());
+                looked.push(Missed { place, was });
+                // The process sees most folders as we do.
+                let Some(file) = file.filter(|file| met.insert(file.state)) else { continue };
+                if let Err(why) = found.take(&file, left, skeletons, &mut wanted) {
+                    refused.push((file.path, why));
+                }
             }
         }
         for (path, why) in refused.iter().take(MOST_TOLD) {
@@ -87,12 +95,12 @@ impl SplitFiles {
         if let Some(more) = refused.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
             say(1, &format!("{more} more files of split debug information are not used, for such reasons"));
         }
-        if let Some(had) = single.checked_sub(missing.len()).filter(|had| *had > 0) {
+        if let Some(had) = single.checked_sub(wanted.len()).filter(|had| *had > 0) {
             let had = counted(had);
             say(2, &format!("split debug information of {had} of {} from files of their own", module.path));
         }
-        if let Some(first) = missing.last() {
-            say(1, &lacking(&module.path, missing.len(), all, first));
+        if let Some(first) = missing {
+            say(1, &lacking(&module.path, wanted.len(), all, first));
         }
         found
     }
@@ -104,111 +112,45 @@ impl SplitFiles {
 
     /// Where more was looked for; `None` if that is too much to be remembered, or may change without a trace.
     pub(super) fn missed(&self) -> Option<Vec<Missed>> {
-        let since = |state: FileState| {
-            let changed = Duration::new(u64::try_from(state.changed.0).ok()?, u32::try_from(state.changed.1).ok()?);
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.checked_sub(changed)
-        };
-        let settled = |missed: &Missed| missed.was.is_none_or(|was| since(was).is_some_and(|age| age > SETTLED));
-        let remembered = self.missed.len() <= MOST_MISSED && self.missed.iter().all(settled);
-        remembered.then(|| self.missed.iter().cloned().collect())
+        let is_sure = self.missed.len() <= MOST_MISSED && !self.unsettled;
+        is_sure.then(|| self.missed.iter().cloned().collect())
     }
 
     /// Keeps a file that has the entries of some of these units, which are wanted no more; else why not.
-    fn take(&mut self, bytes: Vec<u8>, units: &mut Vec<SplitUnit>) -> Result<(), String> {
-        let wanted = units.len();
-        let file = SplitFile::parse(&bytes).map_err(|why| why.to_string())?;
-        units.retain(|unit| !file.has(unit.id));
-        if units.len() == wanted {
-            let whose = units.first().map_or_else(String::new, |unit| format!("{:016x}", unit.id));
-            let more = if wanted > 1 { format!(" nor any of {} others", wanted - 1) } else { String::new() };
-            return Err(format!("it is of another build: it does not have the unit {whose}{more}"));
-        }
-        drop(file);
+    fn take(
+        &mut self,
+        file: &DebugFile,
+        left: &mut u64,
+        skeletons: &Skeletons<'_>,
+        wanted: &mut HashSet<u64>,
+    ) -> Result<(), String> {
+        let bytes = file.read(left)?;
+        let had = skeletons.had_by(&bytes, wanted).map_err(|why| why.to_string())?;
+        wanted.retain(|id| !had.contains(id));
         self.contents.push(bytes);
         Ok(())
     }
-
-    /// Whether a unit is at a place.
-    fn look(
-        &mut self,
-        place: &Place,
-        root: &Path,
-        unit: &mut Vec<SplitUnit>,
-        (left, met): (&mut u64, &mut HashSet<FileState>),
-        refused: &mut Vec<(PathBuf, String)>,
-    ) -> bool {
-        let path = place.from(root);
-        let metadata = std::fs::metadata(&path).ok().filter(Metadata::is_file);
-        let Some(state) = metadata.map(|metadata| state(&metadata)).filter(|file| file.size >= SMALLEST) else {
-            return false;
-        };
-        // The process sees most folders as we do.
-        if !met.insert(state) {
-            return false;
-        }
-        let taken = read(&path, *left).and_then(|bytes| self.take(bytes, unit));
-        *left = left.saturating_sub(state.size);
-        match taken {
-            Ok(()) => true,
-            Err(why) => {
-                self.miss(place.clone(), root);
-                refused.push((path, why));
-                false
-            }
-        }
-    }
-
-    /// Something that would be more was not there.
-    fn miss(&mut self, place: Place, root: &Path) {
-        let was = std::fs::metadata(place.from(root)).ok().map(|metadata| state(&metadata));
-        if self.missed.len() <= MOST_MISSED {
-            self.missed.insert(Missed { path: place.path, by_process: place.by_process, was });
-        }
-    }
 }
 
-/// Whether nothing has changed where split debug information was missed, and it was looked for in all of these folders.
+/// Whether nothing has come where split debug information was missed, and it was looked for in all of these folders.
 pub(super) fn is_still_missed(missed: &[Missed], names: &Names, module: &Module) -> bool {
     let root = module.root();
-    let same = |missed: &Missed| {
-        let place = Place { path: missed.path.clone(), by_process: missed.by_process };
-        std::fs::metadata(place.from(&root)).ok().map(|metadata| state(&metadata)) == missed.was
-    };
-    let looked = |folder: &PathBuf| missed.iter().any(|missed| !missed.by_process && missed.path == *folder);
+    let same = |missed: &Missed| DebugFile::at(missed.place.clone(), &root).map(|file| file.state) == missed.was;
+    let is_in = |place: &FilePlace, folder: &Path| !place.by_process && place.path.parent() == Some(folder);
+    let looked = |folder: &PathBuf| missed.iter().any(|missed| is_in(&missed.place, folder));
     let Names::Wanted(folders) = names else { return true };
     missed.is_empty() || missed.iter().all(same) && folders.iter().all(looked)
 }
 
-/// A path as the process sees it, or as we do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
-    path: PathBuf,
-    by_process: bool,
-}
-
-impl Place {
-    fn folder(&self) -> Self {
-        Self { path: self.path.parent().unwrap_or(Path::new("/")).to_owned(), ..*self }
-    }
-
-    fn from(&self, root: &Path) -> PathBuf {
-        if self.by_process { within(root, &self.path) } else { self.path.clone() }
-    }
-}
-
 /// Where a unit's entries may be, the likeliest first: folders that were named; where the compiler wrote them; beside the image.
-fn places(unit: &SplitUnit, folders: &[PathBuf], image: &Path) -> Vec<Place> {
+fn places(unit: &SplitUnit, folders: &[PathBuf], image: &Path) -> Vec<FilePlace> {
     let told = Path::new(&unit.file);
     let kind = told.extension().and_then(|kind| kind.to_str());
     let (Some(name), Some(_)) = (told.file_name(), kind.filter(|kind| KINDS.contains(kind))) else { return Vec::new() };
-    let named = folders.iter().map(|folder| Place { path: folder.join(name), by_process: false });
     let written = Path::new(unit.folder.as_deref().unwrap_or_default()).join(told);
     let beside = image.parent().unwrap_or(Path::new("/")).join(name);
-    let by_view = |path: PathBuf| {
-        let ours = Place { path: path.clone(), by_process: false };
-        [Place { path, by_process: true }, ours]
-    };
     let told = Some(written).filter(|path| path.is_absolute()).map(by_view);
+    let named = folders.iter().map(|folder| named(folder, name));
     named.chain(told.into_iter().flatten()).chain(by_view(beside)).collect()
 }
 

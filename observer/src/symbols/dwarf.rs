@@ -109,28 +109,6 @@ impl<'d> Debug<'d> {
         found
     }
 
-    /// Whether no entry of any unit lies deeper in others than this: whoever reads them by recursion may then do so.
-    pub(super) fn is_shallow(&self, most: isize) -> bool {
-        let heads = self.heads();
-        if !heads.are_all() {
-            return false;
-        }
-        // What cannot be read on from is nobody's.
-        for unit in heads.as_slice().iter().filter_map(|head| heads.open(head)) {
-            let Ok(mut entries) = unit.entries_raw(None) else { continue };
-            while !entries.is_empty() {
-                if entries.next_depth() > most {
-                    return false;
-                }
-                let Ok(entry) = entries.read_abbreviation() else { break };
-                if entry.is_some_and(|entry| entries.skip_attributes(entry.attributes()).is_err()) {
-                    break;
-                }
-            }
-        }
-        true
-    }
-
     pub(super) fn search(&self) -> Search<'_> {
         Search::new(self.heads())
     }

@@ -55,9 +55,11 @@ pub fn name_frames(image: &Image<'_>, places: &[VirtAddr]) -> Vec<Vec<Named>> {
 /// One for each function at each place, with an empty name where there is a line only. Debug information that cannot be
 /// read names nothing.
 pub(super) fn by_debug_information<'d>(debug: &'d Debug<'_>, places: &[VirtAddr]) -> Vec<Vec<Named>> {
-    let (main, mut split) = debug.heads().into_parts();
-    let lines = debug.is_shallow(DEEPEST).then(|| addr2line::Context::from_arc_dwarf(main).ok()).flatten();
-    // Only units whose depth is known, and each once: a second time it would be for another skeleton.
+    let heads = debug.heads();
+    let is_shallow = heads.is_shallow(DEEPEST);
+    let (main, mut split) = heads.into_parts();
+    let lines = is_shallow.then(|| addr2line::Context::from_arc_dwarf(main).ok()).flatten();
+    // Only units whose depth is known, and each once: a second time it would be for what is no skeleton of it.
     let mut load = |load: addr2line::SplitDwarfLoad<Bytes<'d>>| {
         let is_known = split.remove(&load.dwo_id.0);
         is_known.then(|| debug.split.unit(load.dwo_id.0, &load.parent).map(Arc::new)).flatten()

@@ -34,6 +34,13 @@ struct Known {
 }
 
 impl Functions {
+    /// These, each with its end.
+    #[cfg(test)]
+    pub(super) fn known(all: &[(u64, u64)]) -> Self {
+        let known = |(start, end): &(u64, u64)| Known { start: VirtAddr(*start), end: VirtAddr(*end) };
+        Self { sorted: all.iter().map(known).collect(), presumed: false }
+    }
+
     /// How many are known.
     pub fn len(&self) -> usize {
         self.sorted.len()

@@ -61,11 +61,14 @@ pub enum ImageError {
     Malformed(&'static str),
 }
 
+/// What is said of a file that is no ELF file, whatever it was to be.
+pub(super) const UNREADABLE: &str = "it cannot be read: it is no ELF file, or not a whole one";
+
 /// Why a file is not used for an image's symbols and debug information.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotItsFile {
     /// No ELF file, or one that is cut short.
-    #[error("it cannot be read: it is no ELF file, or not a whole one")]
+    #[error("{UNREADABLE}")]
     Unreadable,
     /// Another build id; or another sum than the debuglink's.
     #[error("it is of another program (by its build id or, without one, its checksum)")]
@@ -124,6 +127,14 @@ impl<'d> Image<'d> {
             () if !same => Err(NotItsFile::OfAnother),
             () if !file.has_debug_symbols() && symbol_table::open(bytes).is_none() => Err(NotItsFile::Empty),
             () => Ok(()),
+        }
+    }
+
+    /// The same of a file of which only the build id is known. What that does not tell its content does.
+    pub fn check_debug_id(&self, id: Option<&BuildId>) -> Result<(), NotItsFile> {
+        match (&self.build_id, id) {
+            (BuildId::Gnu(own), Some(BuildId::Gnu(other))) if own != other => Err(NotItsFile::OfAnother),
+            _ => Ok(()),
         }
     }
 

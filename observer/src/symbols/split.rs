@@ -9,101 +9,42 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use gimli::{
-    Attribute, DebugInfo, Dwarf, DwarfPackage, DwarfPackageSections, DwarfSections, DwoId, EndianSlice, LittleEndian,
-    Section as _, SectionId, UnitHeader, UnitType,
+    DebugInfo, Dwarf, DwarfPackage, DwarfPackageSections, DwarfSections, DwoId, EndianSlice, LittleEndian,
+    Section as _, SectionId,
 };
 
+use super::image::UNREADABLE;
 use super::sections::{Room, Sections};
 use super::subprograms::Bytes;
-use super::units::MOST_UNITS;
+use super::units::unit_id;
 
-/// Most units that are looked for, and most that are read of one file.
-const MOST: usize = 1 << 14;
+/// Most units that are read of one file.
+pub(super) const MOST: usize = 1 << 14;
 /// Units that one entry of a package's table leads to: it is one.
 const MOST_PACKED: usize = 16;
-/// The section that has all addresses of such units.
-const ADDRESSES: &str = ".debug_addr";
-/// Longest path of a file that is looked for.
-const LONGEST: usize = 4096;
-
-/// A unit of an image whose entries lie elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SplitUnit {
-    /// What the compiler numbered it, by its content.
-    pub id: u64,
-    /// The folder that the compiler ran in.
-    pub folder: Option<String>,
-    /// The file that it wrote the entries to, from that folder if not from the root.
-    pub file: String,
-}
-
-impl SplitUnit {
-    /// All of an image, or of its debug file. What has none is not read beyond the names of its sections.
-    pub fn all(bytes: &[u8]) -> Vec<Self> {
-        let room = Room::new();
-        let Some(sections) = Sections::of(bytes, &room) else { return Vec::new() };
-        if !sections.has(ADDRESSES) {
-            return Vec::new();
-        }
-        let Ok::<_, std::convert::Infallible>(sections) = DwarfSections::load(|id| Ok(sections.named(id.name())));
-        let dwarf = sections.borrow(|section| EndianSlice::new(section, LittleEndian));
-        let mut found = Vec::new();
-        let mut units = dwarf.units();
-        for _ in 0..MOST_UNITS {
-            let Ok(Some(header)) = units.next() else { break };
-            found.extend(Self::of(&dwarf, header).filter(|_| found.len() < MOST));
-        }
-        found
-    }
-
-    /// Whether an image may have any, by the names of its sections.
-    pub fn may_be_in(bytes: &[u8]) -> bool {
-        Sections::of(bytes, &Room::new()).is_some_and(|sections| sections.has(ADDRESSES))
-    }
-
-    /// Whether there is debug information of any unit, split or not, by the names of the sections.
-    pub fn is_described(bytes: &[u8]) -> bool {
-        Sections::of(bytes, &Room::new()).is_some_and(|sections| sections.has(SectionId::DebugInfo.name()))
-    }
-
-    fn of(dwarf: &Dwarf<Bytes<'_>>, header: UnitHeader<Bytes<'_>>) -> Option<Self> {
-        let id = unit_id(dwarf, &header)?;
-        let unit = dwarf.unit(header).ok()?;
-        let file = dwarf.attr_string(&unit, unit.dwo_name().ok()??).ok()?;
-        let text =
-            |path: Bytes<'_>| (path.len() <= LONGEST).then(|| String::from_utf8_lossy(path.slice()).into_owned());
-        Some(Self { id, folder: unit.comp_dir.and_then(text), file: text(file)? })
-    }
-}
-
-/// The number of a unit that is split; `None` for one that is not.
-pub(super) fn unit_id(dwarf: &Dwarf<Bytes<'_>>, header: &UnitHeader<Bytes<'_>>) -> Option<u64> {
-    if let UnitType::Skeleton(id) | UnitType::SplitCompilation(id) = header.type_() {
-        return Some(id.0);
-    }
-    if header.version() >= 5 {
-        return None;
-    }
-    // Before that it is an attribute of the unit's own entry.
-    let abbreviations = dwarf.abbreviations(header).ok()?;
-    let mut entries = header.entries_raw(&abbreviations, None).ok()?;
-    let own = entries.read_abbreviation().ok()??;
-    let mut attributes = own.attributes().iter().map_while(|specification| entries.read_attribute(*specification).ok());
-    attributes.find_map(|attribute: Attribute<Bytes<'_>>| match attribute.value() {
-        gimli::AttributeValue::DwoId(id) => Some(id.0),
-        _ => None,
-    })
-}
+/// Longest table of a package, in entries: of many more units than are read.
+const MOST_SLOTS: u32 = 4 * MOST as u32;
 
 /// Why a file is not used for the entries of units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotSplit {
     /// No ELF file, or one that is cut short.
-    #[error("it cannot be read: it is no ELF file, or not a whole one")]
+    #[error("{UNREADABLE}")]
     Unreadable,
     /// Neither a unit's nor a program's.
     #[error("it has no split debug information, or none that can be read")]
     Empty,
+    /// Of more units than are read.
+    #[error("it has more units than are read")]
+    Large,
+    /// The number of the first unit that was looked for: neither it nor any other is there.
+    #[error("it is of another build: it does not have the unit {0:016x} nor any other that is looked for")]
+    OfAnother(u64),
+    /// The number of a unit whose functions are not where the image has them: numbers tell neither lines nor addresses.
+    #[error(
+        "it is of an earlier or later build: functions of its unit {0:016x} are at other lines or places than the program's"
+    )]
+    Changed(u64),
 }
 
 /// A file with entries of units.
@@ -113,7 +54,7 @@ enum Kind<'d> {
     /// `.dwp`.
     Package(DwarfPackageSections<Cow<'d, [u8]>>),
     /// `.dwo`, with where in it each unit is, by the unit's id.
-    Units(DwarfSections<Cow<'d, [u8]>>, Vec<(u64, Range<usize>)>),
+    Units(DwarfSections<Cow<'d, [u8]>>, HashMap<u64, Range<usize>>),
 }
 
 impl<'d> SplitFile<'d> {
@@ -129,21 +70,34 @@ impl<'d> SplitFile<'d> {
         };
         if !sections.named(".debug_cu_index").is_empty() {
             let package = DwarfPackageSections::load(load).map_err(|_| NotSplit::Empty)?;
-            return match open(&package) {
+            return match open(&package).map(|package| package.cu_index.slot_count()) {
+                Ok(slots) if slots > MOST_SLOTS => Err(NotSplit::Large),
                 Ok(_) => Ok(Self(Kind::Package(package))),
                 Err(_) => Err(NotSplit::Empty),
             };
         }
         let sections = DwarfSections::load(load).map_err(|_| NotSplit::Empty)?;
-        let units = units(&sections.borrow(|section| reader(section)), MOST);
+        let mut found = units(&sections.borrow(|section| reader(section)), MOST);
+        // Of two with one number the first, as for an image.
+        found.reverse();
+        let units: HashMap<u64, Range<usize>> = found.into_iter().collect();
         if units.is_empty() { Err(NotSplit::Empty) } else { Ok(Self(Kind::Units(sections, units))) }
     }
 
     /// Whether it has the entries of this unit.
     pub fn has(&self, id: u64) -> bool {
+        self.unit(id, &Dwarf::default()).is_some()
+    }
+
+    /// The sections with the entries of one unit, and no other's. Addresses are in the sections of the image.
+    pub(super) fn unit<'s>(&'s self, id: u64, main: &Dwarf<Bytes<'s>>) -> Option<Dwarf<Bytes<'s>>> {
         match &self.0 {
-            Kind::Package(package) => packed(package, id, &Dwarf::default()).is_some(),
-            Kind::Units(_, units) => units.iter().any(|(known, _)| *known == id),
+            Kind::Package(package) => packed(package, id, main),
+            Kind::Units(sections, units) => {
+                let mut dwarf = sections.borrow(|section| reader(section));
+                dwarf.make_dwo(main);
+                cut(dwarf, units.get(&id)?.clone())
+            }
         }
     }
 }
@@ -151,8 +105,8 @@ impl<'d> SplitFile<'d> {
 /// All files of an image with entries of units.
 pub(super) struct Split<'d> {
     files: Vec<SplitFile<'d>>,
-    /// Of each unit that has a file of its own: which it is, and where in it.
-    of_units: HashMap<u64, (usize, Range<usize>)>,
+    /// The file of each unit that is not in a package.
+    of_units: HashMap<u64, usize>,
 }
 
 impl<'d> Split<'d> {
@@ -161,7 +115,7 @@ impl<'d> Split<'d> {
         let mut of_units = HashMap::new();
         for (n, file) in files.iter().enumerate() {
             if let Kind::Units(_, units) = &file.0 {
-                units.iter().for_each(|(id, range)| _ = of_units.entry(*id).or_insert((n, range.clone())));
+                units.keys().for_each(|id| _ = of_units.entry(*id).or_insert(n));
             }
         }
         Self { files, of_units }
@@ -171,20 +125,13 @@ impl<'d> Split<'d> {
         self.files.is_empty()
     }
 
-    /// The sections with the entries of one unit, and no other's; `None` where no file has them. Addresses are in the sections of the
-    /// image.
+    /// The sections with the entries of one unit, and no other's, from the first file that has them: the one that they were wanted
+    /// of; `None` where none has.
     pub(super) fn unit<'s>(&'s self, id: u64, main: &Dwarf<Bytes<'s>>) -> Option<Dwarf<Bytes<'s>>> {
-        if let Some((n, range)) = self.of_units.get(&id)
-            && let Kind::Units(sections, _) = &self.files.get(*n)?.0
-        {
-            let mut dwarf = sections.borrow(|section| reader(section));
-            dwarf.make_dwo(main);
-            return cut(dwarf, range.clone());
-        }
-        self.files.iter().find_map(|file| match &file.0 {
-            Kind::Package(package) => packed(package, id, main),
-            Kind::Units(..) => None,
-        })
+        let single = self.of_units.get(&id).copied();
+        let before = self.files.get(..single.unwrap_or(self.files.len()))?;
+        let mut packages = before.iter().filter(|file| matches!(file.0, Kind::Package(_)));
+        packages.find_map(|file| file.unit(id, main)).or_else(|| self.files.get(single?)?.unit(id, main))
     }
 }
 

@@ -28,8 +28,10 @@ pub(super) struct Function<'a> {
     pub(super) name: Option<AttributeValue<Bytes<'a>>>,
     pub(super) linkage: Option<AttributeValue<Bytes<'a>>>,
     pub(super) low_pc: Option<AttributeValue<Bytes<'a>>>,
+    pub(super) high_pc: Option<AttributeValue<Bytes<'a>>>,
     refers: Option<AttributeValue<Bytes<'a>>>,
     pub(super) declared: Option<(u64, u32)>,
+    pub(super) line: Option<u32>,
 }
 
 impl Function<'_> {
@@ -108,7 +110,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             let mut function = Function { offset: base.checked_add(offset)?, ..Function::default() };
-            let (mut file, mut line) = (None, None);
+            let mut file = None;
             for specification in abbreviation.attributes() {
                 let attribute = entries.read_attribute(*specification).ok()?;
                 let value = attribute.value();
@@ -117,7 +119,10 @@ impl<'a> Search<'a> {
                     gimli::DW_AT_linkage_name | gimli::DW_AT_MIPS_linkage_name => function.linkage = Some(value),
                     gimli::DW_AT_low_pc => function.low_pc = Some(value),
                     gimli::DW_AT_abstract_origin | gimli::DW_AT_specification => function.refers = Some(value),
-                    gimli::DW_AT_decl_line => line = value.udata_value(),
+                    gimli::DW_AT_high_pc => function.high_pc = Some(value),
+                    gimli::DW_AT_decl_line => {
+                        function.line = value.udata_value().and_then(|line| u32::try_from(line).ok());
+                    }
                     gimli::DW_AT_decl_file => match value {
                         AttributeValue::FileIndex(index) => file = Some(index),
                         value => file = value.udata_value(),
@@ -126,7 +131,7 @@ impl<'a> Search<'a> {
                 }
             }
             if is_function {
-                function.declared = file.zip(line.and_then(|line| u32::try_from(line).ok()).filter(|line| *line > 0));
+                function.declared = file.zip(function.line.filter(|line| *line > 0));
                 each(&scopes, &function);
             } else if let Some(name) = function.name.filter(|_| scopes.open.len() < DEEPEST) {
                 scopes.open.push((depth, name));

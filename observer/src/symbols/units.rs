@@ -7,14 +7,19 @@ use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use gimli::{AttributeValue, Dwarf, Operation, RangeIter, Section, Unit, UnitHeader, UnitOffset};
+use gimli::{
+    Abbreviations, Attribute, AttributeValue, DebugAbbrev, DebugAbbrevOffset, Dwarf, EndianSlice, LittleEndian,
+    Operation, RangeIter, Section, Unit, UnitHeader, UnitOffset, UnitType,
+};
 
-use super::split::{Split, unit_id};
+use super::split::Split;
 use super::subprograms::Bytes;
 use crate::model::VirtAddr;
 
 /// Most units that are read.
 pub(super) const MOST_UNITS: usize = 1 << 17;
+/// A split unit's table of abbreviations is no longer; compilers write one or two thousand bytes.
+const LONGEST_TABLE: usize = 64 << 10;
 
 /// A unit that is not read yet.
 pub(super) struct Head<'a> {
@@ -43,8 +48,8 @@ pub(super) struct Heads<'a> {
     all: Vec<Head<'a>>,
     /// There are no more than these.
     whole: bool,
-    /// The split ones.
-    split: HashSet<u64>,
+    /// The split ones of which there is one skeleton each.
+    single: HashSet<u64>,
 }
 
 impl<'a> Heads<'a> {
@@ -52,16 +57,21 @@ impl<'a> Heads<'a> {
     pub(super) fn of(main: Dwarf<Bytes<'a>>, split: &'a Split<'_>) -> Self {
         let (mut all, mut apart) = (Vec::new(), Vec::new());
         let mut end = main.debug_info.reader().slice().len();
-        // Two skeletons of one unit are no compiler's.
-        let mut met = HashSet::new();
+        // Units of equal content have one number, as optimization of a whole program makes them: which of them an entry with this
+        // number is for is known of the first alone.
+        let (mut met, mut single) = (HashSet::new(), HashSet::new());
         let mut units = main.units();
         for _ in 0..MOST_UNITS {
             let Ok(Some(header)) = units.next() else { break };
-            let id = if split.is_empty() { None } else { unit_id(&main, &header).filter(|id| !met.contains(id)) };
+            let id = if split.is_empty() { None } else { unit_id(&main, &header) };
             let found = id.and_then(|id| {
+                if !met.insert(id) {
+                    single.remove(&id);
+                    return None;
+                }
                 let dwarf = split.unit(id, &main)?;
                 let own = dwarf.units().next().ok()??;
-                met.insert(id);
+                single.insert(id);
                 Some((own, dwarf))
             });
             let Some((own, dwarf)) = found else {
@@ -75,21 +85,34 @@ impl<'a> Heads<'a> {
         all.append(&mut apart);
         // What cannot be read on from is nobody's.
         let whole = !matches!(units.next(), Ok(Some(_)));
-        Self { main: Arc::new(main), all, whole, split: met }
+        Self { main: Arc::new(main), all, whole, single }
+    }
+
+    /// One split unit alone: its skeleton, and the sections that its entries are in.
+    pub(super) fn joined(
+        main: Arc<Dwarf<Bytes<'a>>>,
+        skeleton: UnitHeader<Bytes<'a>>,
+        dwarf: Dwarf<Bytes<'a>>,
+    ) -> Self {
+        let own = dwarf.units().next().ok().flatten();
+        let head = own.map(|header| Head { header, start: 0, split: Some((Arc::new(dwarf), skeleton)) });
+        Self { main, all: head.into_iter().collect(), whole: true, single: HashSet::new() }
     }
 
     pub(super) fn as_slice(&self) -> &[Head<'a>] {
         &self.all
     }
 
-    /// Whether there are no more.
-    pub(super) fn are_all(&self) -> bool {
-        self.whole
+    /// Whether no entry of any unit lies deeper in others than this: whoever reads them by recursion may then do so.
+    pub(super) fn is_shallow(&self, most: isize) -> bool {
+        // What cannot be read on from is nobody's. A skeleton's own entries are read where those of its file are not.
+        let mut units = self.all.iter().filter_map(|head| self.open(head));
+        self.whole && units.all(|unit| unit.skeleton.iter().chain([&unit.unit]).all(|unit| is_shallow(unit, most)))
     }
 
-    /// The sections of the image, and the split units that are among these.
+    /// The sections of the image, and the split units that are among these and can be told by their numbers.
     pub(super) fn into_parts(self) -> (Arc<Dwarf<Bytes<'a>>>, HashSet<u64>) {
-        (self.main, self.split)
+        (self.main, self.single)
     }
 
     /// Reads a unit; `None` if that cannot be done.
@@ -99,14 +122,60 @@ impl<'a> Heads<'a> {
             let unit = main.unit(head.header).ok()?;
             return Some(Located { unit, dwarf: Arc::clone(&main), start, main, skeleton: None });
         };
-        let skeleton = main.unit(*skeleton).ok()?;
-        let mut unit = dwarf.unit(head.header).ok()?;
+        let skeleton = unit(&main, *skeleton)?;
+        let mut unit = unit(dwarf, head.header)?;
         unit.copy_relocated_attributes(&skeleton);
         // Files are numbered as in the image's lines.
         unit.line_program = skeleton.line_program.clone();
         unit.comp_dir = skeleton.comp_dir.or(unit.comp_dir);
         Some(Located { unit, dwarf: Arc::clone(dwarf), start, main, skeleton: Some(skeleton) })
     }
+}
+
+/// Reads a split unit, with no longer a table of abbreviations than compilers write: thousands of units may share one of any length.
+pub(super) fn unit<'a>(dwarf: &Dwarf<Bytes<'a>>, header: UnitHeader<Bytes<'a>>) -> Option<Unit<Bytes<'a>>> {
+    let abbreviations = Arc::new(abbreviations(dwarf, &header)?);
+    Unit::new_with_abbreviations(dwarf, header, abbreviations).ok()
+}
+
+/// The number of a unit that is split; `None` for one that is not.
+pub(super) fn unit_id(dwarf: &Dwarf<Bytes<'_>>, header: &UnitHeader<Bytes<'_>>) -> Option<u64> {
+    if let UnitType::Skeleton(id) | UnitType::SplitCompilation(id) = header.type_() {
+        return Some(id.0);
+    }
+    if header.version() >= 5 {
+        return None;
+    }
+    // Before that it is an attribute of the unit's own entry.
+    let abbreviations = abbreviations(dwarf, header)?;
+    let mut entries = header.entries_raw(&abbreviations, None).ok()?;
+    let own = entries.read_abbreviation().ok()??;
+    let mut attributes = own.attributes().iter().map_while(|specification| entries.read_attribute(*specification).ok());
+    attributes.find_map(|attribute: Attribute<Bytes<'_>>| match attribute.value() {
+        AttributeValue::DwoId(id) => Some(id.0),
+        _ => None,
+    })
+}
+
+/// The abbreviations of a unit alone.
+pub(super) fn abbreviations(dwarf: &Dwarf<Bytes<'_>>, header: &UnitHeader<Bytes<'_>>) -> Option<Abbreviations> {
+    let table = dwarf.debug_abbrev.reader().slice().get(header.debug_abbrev_offset().0..)?;
+    let table = EndianSlice::new(table.get(..LONGEST_TABLE).unwrap_or(table), LittleEndian);
+    DebugAbbrev::from(table).abbreviations(DebugAbbrevOffset(0)).ok()
+}
+
+fn is_shallow(unit: &Unit<Bytes<'_>>, most: isize) -> bool {
+    let Ok(mut entries) = unit.entries_raw(None) else { return true };
+    while !entries.is_empty() {
+        if entries.next_depth() > most {
+            return false;
+        }
+        let Ok(entry) = entries.read_abbreviation() else { break };
+        if entry.is_some_and(|entry| entries.skip_attributes(entry.attributes()).is_err()) {
+            break;
+        }
+    }
+    true
 }
 
 /// A unit that is read.
@@ -135,8 +204,13 @@ impl<'a> Located<'a> {
     /// The number of the entry that an attribute refers to.
     pub(super) fn referred(&self, value: AttributeValue<Bytes<'_>>) -> Option<usize> {
         match value {
-            AttributeValue::UnitRef(UnitOffset(offset)) => self.base().checked_add(offset),
-            AttributeValue::DebugInfoRef(offset) => self.start.checked_add(offset.0),
+            // Numbers behind the unit are another's.
+            AttributeValue::UnitRef(UnitOffset(offset)) => {
+                let is_own = offset < self.unit.header.length_including_self();
+                is_own.then(|| self.base().checked_add(offset))?
+            }
+            // A split unit is read alone: what is counted from the beginning of all is not there.
+            AttributeValue::DebugInfoRef(offset) if self.skeleton.is_none() => self.start.checked_add(offset.0),
             _ => None,
         }
     }

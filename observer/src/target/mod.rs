@@ -18,6 +18,7 @@ mod module;
 mod pagemap;
 mod privileges;
 mod process;
+mod regular;
 mod same_file;
 #[cfg(test)]
 pub(crate) mod sleeper;
@@ -43,6 +44,7 @@ pub use module::{Module, code_bias};
 pub use pagemap::Pagemap;
 pub use privileges::{in_first_user_namespace, keep_only, own_status};
 pub use process::{Process, StartTime};
+pub use regular::open_regular;
 pub use standing::{Standing, parse_arrivals, parse_waits};
 pub use stat::{is_running, own_cpu, own_memory, process_cpu};
 pub use status::{Seccomp, Status};

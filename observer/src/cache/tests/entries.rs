@@ -8,7 +8,7 @@ use proptest::sample::Index;
 
 use super::*;
 use crate::cache::entry::{HEAD, sealed};
-use crate::model::FileOffset;
+use crate::model::{FileOffset, FileState};
 
 /// Set in the child process that decodes within its memory.
 const CHILD: &str = "ASYNC_OBSERVER_CACHE_CHILD";
@@ -102,15 +102,19 @@ fn an_entry_of_another_version_format_or_image_is_not_used() {
 }
 
 #[test]
-fn a_file_without_a_build_id_is_known_by_its_last_change_once_that_is_past() {
+fn a_file_that_is_known_by_its_last_change_is_known_once_that_is_past() {
     let (file, place) = (file(), Scratch::new());
     let now =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs().cast_signed();
-    for (seconds, kept) in [(now, 0), (now + 100, 0), (now - 100, 1)] {
-        let key = Key::by_file(7, seconds, file.len() as u64);
-        place.cache().keep(&key, &Analysis::Nothing, &read_from(&file)).expect("nothing failed");
-        assert_eq!(place.files().len(), kept, "changed at {seconds}, now it is {now}");
+    for (seconds, is_settled) in [(now, false), (now + 100, false), (now - 100, true)] {
+        assert_eq!(Key::by_file(7, seconds, 9).is_settled(), is_settled, "changed at {seconds}, now it is {now}");
+        // So are the files that its debug information may be in.
+        let state = FileState { device: 1, inode: 2, size: 3, changed: (seconds, 0) };
+        assert_eq!(key(&file, false).with_debug_file(state).is_settled(), is_settled, "a debug file, at {seconds}");
     }
+    let past = Key::by_file(7, now - 100, file.len() as u64);
+    place.cache().keep(&past, &Analysis::Nothing, &read_from(&file)).expect("nothing failed");
+    assert_eq!(place.files().len(), 1);
     let later = Key::by_file(7, now - 99, file.len() as u64);
     assert_eq!(place.cache().find(&later, &read_from(&file)), Ok(None));
 }

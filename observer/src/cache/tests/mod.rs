@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::model::{
-    AttachPoint, BuildId, CellLayout, Cost, IdPlaces, ImageFacts, ImagePlan, Missed, Naming, PanicPlaces, Place,
-    PollBody, Resource, Role, TaskFunctions, TaskType, VirtAddr,
+    AttachPoint, BuildId, CellLayout, Cost, FilePlace, IdPlaces, ImageFacts, ImagePlan, Missed, Naming, PanicPlaces,
+    Place, PollBody, Resource, Role, TaskFunctions, TaskType, VirtAddr,
 };
 use crate::symbols::tiny::{CODE, DATA, Tiny};
 use crate::symbols::{Glance, Image, Segment};
@@ -94,7 +94,7 @@ fn facts(file: &[u8]) -> ImageFacts {
             panics: PanicPlaces::Elsewhere("libstd-1.so".to_owned()),
         },
         polls: vec![PollBody { code: at(0)..at(1), vtables: vec![VirtAddr(DATA)], align: 128, worker: false }],
-        missed: vec![Missed { path: "/build/deps".into(), by_process: true, was: None }],
+        missed: vec![Missed { place: FilePlace { path: "/build/deps/a.dwo".into(), by_process: true }, was: None }],
     }
 }
 
