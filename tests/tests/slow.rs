@@ -53,7 +53,7 @@ fn without_slow_births_tasks_are_met_at_a_poll_and_followed_to_their_end() {
         let (least, most) = (count("/ends/ready") - count("/blocking/spawned"), count("/task/spawned"));
         assert!((least..=most).contains(&tasks), "{tier}: {tasks} tasks, the program had {least} to {most}");
         let met = lives.by_id.values().filter(|life| life.init["inferred"] == true).count();
-        assert!(met > 0, "{tier}: some of {tasks} were met at a poll: {missing:?} {}", stream.start());
+        assert!(met > 0, "{tier}: some of {tasks} were met at a poll, {} records were lost", stream.total("lost"));
         assert!(lives.by_id.values().all(|life| !life.existing()), "{tier}: none was there before the attach");
         let ends = lives.by_id.values().filter(|life| life.destroy.is_none()).count() as u64;
         assert_eq!(ends, count("/leaked"), "{tier}: all others ended");
