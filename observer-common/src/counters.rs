@@ -18,7 +18,7 @@ pub enum Counter {
     Timed = 5,
     /// What those took, nanoseconds: from when a hit is counted to the program's end.
     Took = 6,
-    /// Entries of calls among them.
+    /// Entries among them, of calls that are reported once.
     EntriesTimed = 7,
     /// What those took until the call was remembered, nanoseconds.
     EntriesTook = 8,

@@ -93,7 +93,6 @@ pub fn report_entry<C: EbpfContext>(ctx: &C, hit: Hit, subject: u64) -> Hit {
     }
     let far = header::far_word(subject, hit.far());
     let hit = hit.dated_now();
-    lap::entry(&hit);
     draft.describe(&hit, RecordKind::Enter, flags, hit.sp, subject, far);
     draft.send::<RECORD_WITH_HEAD, _>(ctx, &hit);
     hit

@@ -109,8 +109,8 @@ pub fn count(counter: Counter) -> u64 {
     add_at(counter as u32, 1)
 }
 
-/// Adds so many to the counter of this row; how many there are then. Atomic although the row is this CPU's own: a uprobe's program can be preempted by another
-/// thread's. In assembly, because this target has no compare-and-swap and therefore none of `AtomicU64`'s arithmetic.
+/// Adds so many to the counter of this row; how many there are then. Atomic although the row is this CPU's own: a uprobe's program
+/// can be preempted by another thread's. In assembly, because this target has no compare-and-swap and therefore none of `AtomicU64`'s arithmetic.
 #[inline(always)]
 pub fn add_at(row: u32, more: u64) -> u64 {
     let Some(row) = COUNTERS.get_ptr_mut(row) else { return 0 };

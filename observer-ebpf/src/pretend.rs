@@ -31,7 +31,7 @@ pub fn pretend_and_write(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn work(ctx: &ProbeContext, draft: &mut Draft) -> Hit {
     // SAFETY: the program's own context, which is the registers.
-    let timed = unsafe { (*ctx.regs).rsi } != 0;
+    let timed = unsafe { (*ctx.regs).rsi } & 0xff != 0;
     let hit = Hit::of_own(ctx, ctx.regs, timed);
     // Whether there is room for a row does not matter, nor whether the head could be read. The row is nobody's: none is opened.
     let _ = Row::to_begin(&hit);

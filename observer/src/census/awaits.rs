@@ -24,6 +24,8 @@ const MOST_VALUES: u32 = 1 << 16;
 /// Most bytes of one task that are read, and of one value.
 const MOST_READ: usize = 16 << 20;
 const LONGEST: u64 = 4 << 20;
+/// Bytes of a cell's head in which its words stand, at most.
+const HEAD: usize = 256;
 /// Bytes of several tasks that are held to be read again.
 const MOST_HELD: usize = 16 << 20;
 /// Most values in a row that are looked into.
@@ -56,11 +58,20 @@ pub enum NoAwaits {
 pub trait Source {
     /// Reads exactly so many bytes; false where it cannot.
     fn read(&mut self, at: ProcAddr, to: &mut [u8]) -> bool;
+
+    /// The same, of this moment, whatever was read before.
+    fn read_now(&mut self, at: ProcAddr, to: &mut [u8]) -> bool {
+        self.read(at, to)
+    }
 }
 
 impl<S: Source + ?Sized> Source for &mut S {
     fn read(&mut self, at: ProcAddr, to: &mut [u8]) -> bool {
         (**self).read(at, to)
+    }
+
+    fn read_now(&mut self, at: ProcAddr, to: &mut [u8]) -> bool {
+        (**self).read_now(at, to)
     }
 }
 
@@ -92,12 +103,12 @@ struct Draft {
     read: Vec<(ProcAddr, Rc<[u8]>)>,
 }
 
-/// The await stacks of these tasks, in their order. They lie close together: so memory is read by pages, of as many tasks as fit into a
-/// bound, and then all of those pages again. What was not the same the second time is read anew by itself.
-pub fn awaits(source: &mut dyn Source, tasks: &[Awaiter<'_>]) -> Vec<Result<Awaiting, NoAwaits>> {
+/// Gives `each` the await stack of each of these tasks, by its number. They lie close together: so memory is read by pages, of as many
+/// tasks as fit into a bound, and then all of those pages again; but for their states, which are of the moment. What was not the same the
+/// second time is read anew by itself.
+pub fn awaits(source: &mut dyn Source, tasks: &[Awaiter<'_>], mut each: impl FnMut(usize, Result<Awaiting, NoAwaits>)) {
     let mut by_place: Vec<usize> = (0..tasks.len()).collect();
     by_place.sort_unstable_by_key(|n| tasks[*n].task.header);
-    let mut told: Vec<Result<Awaiting, NoAwaits>> = vec![Err(NoAwaits::Changing); tasks.len()];
     let mut left = &by_place[..];
     while !left.is_empty() {
         let (mut drafts, mut held, mut first) = (Vec::new(), 0, Pages::of(&mut *source));
@@ -113,14 +124,14 @@ pub fn awaits(source: &mut dyn Source, tasks: &[Awaiter<'_>]) -> Vec<Result<Awai
         let confirmed =
             drafts.into_iter().map(|(n, draft)| (n, draft.map(|draft| draft.confirmed(&mut again, &tasks[n]))));
         for (n, found) in confirmed.collect::<Vec<_>>() {
-            told[n] = match found {
+            let told = match found {
                 Ok(Ok(Some(found))) => Ok(found),
                 Ok(Ok(None)) => by_itself(source, &tasks[n]),
                 Ok(Err(why)) | Err(why) => Err(why),
             };
+            each(n, told);
         }
     }
-    told
 }
 
 fn by_itself(source: &mut dyn Source, of: &Awaiter<'_>) -> Result<Awaiting, NoAwaits> {
@@ -140,14 +151,17 @@ fn read(source: &mut dyn Source, of: &Awaiter<'_>) -> Result<Draft, NoAwaits> {
     let after = u64::from(layout.stage());
     let at = task.header.0.checked_add(after.next_multiple_of(shape.align.max(1))).ok_or(NoAwaits::Unreadable)?;
     let before = state(source, task, layout)?;
-    let mut reading = Reading { shapes, bias, source, read: Vec::new(), bytes: 0, values: 0, told: 0 };
+    let mut reading = Reading { shapes, bias, source: &mut *source, read: Vec::new(), bytes: 0, values: 0, told: 0 };
     let Some(bytes) = reading.block(ProcAddr(at), shape.size) else { return Err(NoAwaits::Unreadable) };
     let found = match reading.variant(stage, &bytes) {
         Some(part) if part.shape == running => reading.own(part, &bytes),
         // It has ended, or is being cancelled: the state says so soon.
         _ => None,
     };
-    Ok(Draft { before, found, read: reading.read })
+    let read = reading.read;
+    // Whoever has been polled meanwhile was read in the middle of it.
+    let same = state(source, task, layout)? == before;
+    Ok(Draft { before, found: found.filter(|_| same), read })
 }
 
 impl Draft {
@@ -163,15 +177,17 @@ impl Draft {
     }
 }
 
-/// The task's state, if its future may be read in it.
+/// The task's state now, if its future may be read in it.
 fn state(source: &mut dyn Source, task: &LiveTask, layout: &CellLayout) -> Result<TaskState, NoAwaits> {
-    let mut word = |offset: u32| -> Option<u64> {
-        let mut bytes = [0; 8];
-        let at = ProcAddr(task.header.0.checked_add(offset.into())?);
-        source.read(at, &mut bytes).then(|| u64::from_le_bytes(bytes))
-    };
-    let state = TaskState(word(layout.state).ok_or(NoAwaits::Unreadable)?);
-    let same = word(layout.vtable) == Some(task.vtable.0) && word(layout.id) == Some(task.id.0);
+    let offsets = [layout.state, layout.vtable, layout.id].map(|offset| offset as usize);
+    let mut head = [0; HEAD];
+    let head = head.get_mut(..offsets.into_iter().max().unwrap_or(0) + 8).ok_or(NoAwaits::Undescribed)?;
+    if !source.read_now(task.header, head) {
+        return Err(NoAwaits::Unreadable);
+    }
+    let [state, vtable, id] = offsets.map(|offset| word_at(head, offset));
+    let state = TaskState(state.ok_or(NoAwaits::Unreadable)?);
+    let same = vtable == Some(task.vtable.0) && id == Some(task.id.0);
     match state {
         // Freed, and perhaps another's by now: it has ended.
         _ if !same || state.is_complete() => Err(NoAwaits::Complete),

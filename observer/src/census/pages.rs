@@ -13,6 +13,9 @@ pub(super) const PAGE: u64 = 4096;
 /// What is longer is read by itself: one call for all of it.
 const LONGEST: usize = 16 * PAGE as usize;
 
+/// Bytes that are remembered at most; beyond that all is read anew.
+const MOST_HELD: usize = 32 << 20;
+
 /// The pages read so far.
 pub(super) struct Pages<S> {
     source: S,
@@ -62,6 +65,9 @@ impl<S: Source> Source for Pages<S> {
         let mut had = 0;
         while had < to.len() {
             let Some(from) = at.0.checked_add(had as u64) else { return false };
+            if self.held() >= MOST_HELD && !self.known.contains_key(&(from / PAGE)) {
+                return self.source.read(ProcAddr(from), &mut to[had..]);
+            }
             let Some(page) = self.page(from / PAGE) else { return false };
             let rest = &page[(from % PAGE) as usize..];
             let more = rest.len().min(to.len() - had);
@@ -69,6 +75,10 @@ impl<S: Source> Source for Pages<S> {
             had += more;
         }
         true
+    }
+
+    fn read_now(&mut self, at: ProcAddr, to: &mut [u8]) -> bool {
+        self.source.read_now(at, to)
     }
 }
 

@@ -133,7 +133,7 @@ impl Resources {
     /// See [`super::Lifecycle::lost`].
     pub(super) fn lost(&mut self) {
         self.lossy = true;
-        self.threads.values_mut().for_each(|thread| thread.hooked(None));
+        self.threads.values_mut().for_each(Thread::forget_panics);
     }
 
     fn born(&mut self, moment: Moment, vtable: ProcAddr, minted: Option<TaskId>, out: &mut Vec<Event>) {

@@ -28,13 +28,43 @@ pub(super) struct Span {
     pub(super) entered: TaskState,
 }
 
+/// Where the panics of a call were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Panicked {
+    /// None has begun.
+    #[default]
+    Nowhere,
+    /// All of them there.
+    At(Arc<Place>),
+    /// At several places, or one is not known: which of them leaves the call is not seen, as one may be caught while another goes on.
+    Unknown,
+}
+
+impl Panicked {
+    /// One more begins.
+    fn and(&mut self, at: Option<Arc<Place>>) {
+        *self = match (std::mem::take(self), at) {
+            (Self::Nowhere, Some(at)) => Self::At(at),
+            (Self::At(before), Some(at)) if before == at => Self::At(at),
+            _ => Self::Unknown,
+        };
+    }
+
+    fn place(self) -> Option<Arc<Place>> {
+        match self {
+            Self::At(place) => Some(place),
+            Self::Nowhere | Self::Unknown => None,
+        }
+    }
+}
+
 /// A span on its stack.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
     pub(super) span: Span,
     worker: bool,
     raised: u32,
-    panicked_at: Option<Arc<Place>>,
+    panicked_at: Panicked,
     /// It began before calls went out of sight: it may be over.
     stale: bool,
 }
@@ -53,7 +83,7 @@ pub(super) struct Thread {
     hooked: Option<Arc<Place>>,
     /// Panics that began in the call that was popped last.
     raised: u32,
-    /// Where the last of them was.
+    /// Where all of them were.
     panicked_at: Option<Arc<Place>>,
     /// What it was running at the attach, by the census. Holds until the thread begins another poll of a task.
     attached_in: Option<AsyncId>,
@@ -71,7 +101,7 @@ impl Thread {
             self.attached_in = None;
             self.known = true;
         }
-        self.open.push(Open { span, worker, raised: 0, panicked_at: None, stale: false });
+        self.open.push(Open { span, worker, raised: 0, panicked_at: Panicked::Nowhere, stale: false });
         ended
     }
 
@@ -87,11 +117,17 @@ impl Thread {
         let returns = self.open.last().is_some_and(|open| open.span.frame == frame);
         let mut left = if returns { self.open.pop() } else { None };
         self.raised = left.as_ref().map_or(0, |open| open.raised);
-        self.panicked_at = left.as_mut().and_then(|open| open.panicked_at.take());
+        self.panicked_at = left.as_mut().and_then(|open| std::mem::take(&mut open.panicked_at).place());
         (ended, left)
     }
 
-    /// A panic is told to the hook, with its place where that can be read; or one that was may have gone its way unseen.
+    /// Panics may have been told to the hook, and have begun, unseen.
+    pub(super) fn forget_panics(&mut self) {
+        self.hooked = None;
+        self.open.iter_mut().for_each(|open| open.panicked_at = Panicked::Unknown);
+    }
+
+    /// A panic is told to the hook, with its place where that can be read.
     pub(super) fn hooked(&mut self, at: Option<Arc<Place>>) {
         self.hooked = at;
     }
@@ -102,11 +138,11 @@ impl Thread {
         let at = self.hooked.take();
         if let Some(open) = self.open.last_mut() {
             open.raised += 1;
-            open.panicked_at = at;
+            open.panicked_at.and(at);
         }
     }
 
-    /// Whether a panic began in the call that was popped last, and where the last one was.
+    /// Whether a panic began in the call that was popped last, and where, if that is known of whichever left it.
     pub(super) fn take_raised(&mut self) -> (bool, Option<Arc<Place>>) {
         (std::mem::take(&mut self.raised) > 0, self.panicked_at.take())
     }
@@ -121,7 +157,8 @@ impl Thread {
 
     /// Calls go out of sight, or come back into it: what is open may be over, and something else may have begun.
     pub(super) fn lose_sight(&mut self) {
-        (self.attached_in, self.known, self.doubtful, self.hooked) = (None, false, false, None);
+        (self.attached_in, self.known, self.doubtful) = (None, false, false);
+        self.forget_panics();
         self.open.iter_mut().for_each(|open| open.stale = true);
     }
 
@@ -168,9 +205,9 @@ mod tests {
         Arc::new(Place { file: "a.rs".into(), line, column: Some(1), certain: true })
     }
 
-    /// The line where the last panic of a call was, of those told to the hook at these lines (0: at none that is known) and of those
+    /// The line that is told of a call with panics, of those told to the hook at these lines (0: at none that is known) and of those
     /// that went on without being told.
-    fn last(panics: &[Option<u32>]) -> (bool, Option<u32>) {
+    fn told(panics: &[Option<u32>]) -> (bool, Option<u32>) {
         let mut thread = Thread::default();
         let state = TaskState(0);
         let id = AsyncId(1);
@@ -189,19 +226,36 @@ mod tests {
     }
 
     #[test]
-    fn of_several_panics_in_a_call_the_last_leaves_it_and_one_that_was_told_to_no_hook_has_no_place() {
-        assert_eq!(last(&[]), (false, None));
-        assert_eq!(last(&[Some(3)]), (true, Some(3)));
-        assert_eq!(last(&[Some(3), Some(7)]), (true, Some(7)));
-        assert_eq!(last(&[Some(3), None]), (true, None));
-        assert_eq!(last(&[Some(3), Some(0)]), (true, None));
+    fn a_call_whose_panics_were_at_several_places_or_one_told_to_no_hook_has_none_that_is_known() {
+        assert_eq!(told(&[]), (false, None));
+        assert_eq!(told(&[Some(3)]), (true, Some(3)));
+        assert_eq!(told(&[Some(3), Some(3)]), (true, Some(3)));
+        // One was caught, and it may have been the second, while the first unwound.
+        assert_eq!(told(&[Some(3), Some(7)]), (true, None));
+        assert_eq!(told(&[Some(3), Some(7), Some(3)]), (true, None));
+        assert_eq!(told(&[Some(3), None]), (true, None));
+        assert_eq!(told(&[None, Some(3)]), (true, None));
     }
 
     #[test]
     fn a_place_whose_panic_may_have_gone_on_unseen_is_no_later_panic_s() {
         let mut thread = Thread::default();
+        let state = TaskState(0);
+        let span = Span {
+            id: AsyncId(1),
+            role: Role::Poll,
+            frame: Frame(100),
+            header: ProcAddr(8),
+            serial: 1,
+            entered: state,
+        };
+        thread.push(span, false);
         thread.hooked(Some(place(3)));
-        thread.lose_sight();
-        assert_eq!(thread.hooked, None);
+        thread.raised();
+        thread.forget_panics();
+        thread.hooked(Some(place(3)));
+        thread.raised();
+        thread.pop(Role::Poll, Frame(100), Some(ProcAddr(8)));
+        assert_eq!(thread.take_raised(), (true, None));
     }
 }

@@ -57,7 +57,7 @@ impl Lives {
     /// Empties the rings and hands out what happened up to `until`, oldest first; the rest is kept for the next call.
     ///
     /// The order is right where `until` lies a little before now (ten milliseconds): an entry is dated just before it
-    /// is written. With `Ns(u64::MAX)` everything comes at once.
+    /// is written. With `Ns(u64::MAX)` everything comes at once. What had no room is told at once in any case.
     pub fn hear(&mut self, until: Ns) -> Heard {
         let mut heard = Heard::default();
         for ring in &mut self.rings {

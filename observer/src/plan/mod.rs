@@ -194,7 +194,8 @@ impl<'i, 'd> Draft<'i, 'd> {
 const NOT_WRITTEN: &str = "the address of the task's vtable is taken there, but is not seen to be written to a task, so that it may be \
                            taken once for several tasks";
 /// Why a birth is left out that does not tell its id, where the others do.
-const NOT_TOLD: &str = "the task's id is not where it can be read there, and where it is taken is too slow a place";
+const NOT_TOLD: &str =
+    "the task's id is not where it can be read there, and where it is taken is too slow a place, or none";
 /// Why a birth is left out whose type has another.
 const NOT_ALL: &str = "tasks of the type are spawned elsewhere, too, where that cannot be seen";
 /// Of so many births that tell their ids one may be left out for that.

@@ -1,4 +1,4 @@
-//! Where a Rust panic is told to the program's hook: the standard library's `panic_with_hook` (`rust_panic_with_hook` until 1.9x), which is
+//! Where a Rust panic is told to the program's hook: the standard library's `panic_with_hook` (`rust_panic_with_hook` before), which is
 //! given the panic's `Location`.
 //!
 //! Does not know: tokio. Mirrors `std/src/panicking.rs`: the arguments are a `&mut dyn PanicPayload` (two registers), the location and

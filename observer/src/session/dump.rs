@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::census::{Awaiter, NoAwaits, Waits, awaits};
@@ -43,7 +44,10 @@ type Known = HashMap<FileId, Option<Arc<Shapes>>>;
 type Loaded = (Bias, Option<Arc<Shapes>>);
 
 /// Those that are told together: of one site, and wait in the same way; or each by itself.
-type Group<'a> = (Site, &'a Result<Awaiting, NoAwaits>, Option<TaskId>);
+type Group<'a> = (Site, &'a Stack, Option<TaskId>);
+
+/// How a task waits, or why that is not told.
+type Stack = Rc<Result<Awaiting, NoAwaits>>;
 
 /// Says how the tasks of the processes wait.
 pub fn dump(options: &DumpOptions, output: SitesOutput) -> Result<(), SessionError> {
@@ -80,7 +84,7 @@ struct Looked {
     waits: Waits,
     images: Vec<Loaded>,
     /// Of each task that is wanted, by its place among the target's.
-    stacks: Vec<(usize, Result<Awaiting, NoAwaits>)>,
+    stacks: Vec<(usize, Stack)>,
 }
 
 async fn look(
@@ -174,7 +178,7 @@ fn show(
         let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
         let waiting = count_waits(tasks.iter().map(|task| waits.of(task)));
         let mut frames = Vec::new();
-        let stack = match stack {
+        let stack = match &***stack {
             Ok(stack) => {
                 flatten(stack, 0, &mut names, &mut frames);
                 Ok(&frames[..])
@@ -190,15 +194,33 @@ fn show(
     inspection.say(&Report::Left { at: taken.at, sites: left.len() as u64, tasks })
 }
 
-/// How the tasks wait whose sites are wanted, each with its place among the target's.
-fn stacks_of(target: &Inspected, view: &View, images: &[Loaded]) -> Vec<(usize, Result<Awaiting, NoAwaits>)> {
+/// How the tasks wait whose sites are wanted, each with its place among the target's. Those that wait alike share what is said of them: a
+/// stack has a kilobyte or two.
+fn stacks_of(target: &Inspected, view: &View, images: &[Loaded]) -> Vec<(usize, Stack)> {
     let is_wanted = |task: &LiveTask| target.site(Site::of(task)).is_some_and(|of| view.wants(&of));
     let wanted = target.tasks.iter().enumerate().filter(|(_, task)| is_wanted(task));
-    let known: Vec<_> = wanted.map(|(index, task)| (index, awaiter(target, task, images))).collect();
-    let awaiters: Vec<Awaiter<'_>> = known.iter().filter_map(|(_, known)| known.ok()).collect();
-    let mut read = awaits(&mut target.process.memory(), &awaiters).into_iter();
-    let mut stack = |known: Result<_, _>| known.and_then(|_| read.next().unwrap_or(Err(NoAwaits::Undescribed)));
-    known.into_iter().map(|(index, known)| (index, stack(known))).collect()
+    let mut shared: BTreeSet<Stack> = BTreeSet::new();
+    let mut share = |told: Result<Awaiting, NoAwaits>| {
+        let told = Rc::new(told);
+        let known = shared.get(&told).cloned();
+        known.unwrap_or_else(|| {
+            shared.insert(Rc::clone(&told));
+            told
+        })
+    };
+    let (mut stacks, mut asked, mut awaiters) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, task) in wanted {
+        match awaiter(target, task, images) {
+            Ok(awaiter) => {
+                asked.push(index);
+                awaiters.push(awaiter);
+            }
+            Err(why) => stacks.push((index, share(Err(why)))),
+        }
+    }
+    awaits(&mut target.process.memory(), &awaiters, |n, told| stacks.push((asked[n], share(told))));
+    stacks.sort_unstable_by_key(|(index, _)| *index);
+    stacks
 }
 
 fn awaiter<'a>(target: &'a Inspected, task: &'a LiveTask, images: &'a [Loaded]) -> Result<Awaiter<'a>, NoAwaits> {

@@ -3,13 +3,15 @@
 //!
 //! Does not know: tasks. What cannot be read any more is not known.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::census::location;
 use crate::model::{MappedImage, Place, PointIndex, ProcAddr, TargetEntry, TargetId, VirtAddr};
 use crate::symbols::{Image, Location};
-use crate::target::Process;
+use crate::target::{Process, open_regular};
 
 /// Places that are kept; beyond that all are read anew.
 const MOST: usize = 4096;
@@ -17,12 +19,14 @@ const MOST: usize = 4096;
 /// A larger file is not read: nobody waits for it.
 const LARGEST: u64 = 256 << 20;
 
-/// The places read so far. A constant stays what it is for as long as its target lasts, and in its image.
+/// The places read so far: for when the process is gone. While it lives it is asked each time, as it may load something else there.
 #[derive(Default)]
 pub(super) struct PanicPlaces {
     read: HashMap<(TargetId, ProcAddr), Arc<Place>>,
     /// From files, by the first of their image's points: programs that end by a panic begin anew.
-    in_files: HashMap<(PointIndex, VirtAddr), Option<Arc<Place>>>,
+    in_files: HashMap<(PointIndex, VirtAddr), Arc<Place>>,
+    /// What no file told.
+    in_none: HashSet<(PointIndex, [VirtAddr; 2])>,
 }
 
 impl PanicPlaces {
@@ -33,15 +37,14 @@ impl PanicPlaces {
         entry: &TargetEntry,
         addresses: [ProcAddr; 2],
     ) -> Option<Arc<Place>> {
-        if let Some(known) = addresses.iter().find_map(|at| self.read.get(&(target, *at))) {
-            return Some(Arc::clone(known));
-        }
-        let process = Process::open(entry.pid).ok().filter(|process| !process.has_ended());
-        let Some(process) = process else { return self.read_in_files(entry, addresses) };
-        let memory = process.memory();
-        let found = addresses.iter().find_map(|at| Some((*at, location(&memory, *at).filter(is_source)?)));
-        // It may have ended in between.
-        let Some((at, place)) = found else { return self.read_in_files(entry, addresses) };
+        let found = Process::open(entry.pid).ok().filter(|process| !process.has_ended()).and_then(|process| {
+            let memory = process.memory();
+            addresses.iter().find_map(|at| Some((*at, location(&memory, *at).filter(is_source)?)))
+        });
+        let Some((at, place)) = found else {
+            let known = addresses.iter().find_map(|at| self.read.get(&(target, *at)));
+            return known.cloned().or_else(|| self.read_in_files(entry, addresses));
+        };
         let place = Arc::new(place);
         make_room(&mut self.read);
         self.read.insert((target, at), Arc::clone(&place));
@@ -53,16 +56,20 @@ impl PanicPlaces {
             let at = addresses.map(|at| mapped.bias.to_virtual(at));
             let key = |at| (mapped.image.first_point, at);
             if let Some(known) = at.iter().find_map(|at| self.in_files.get(&key(*at))) {
-                return known.clone();
+                return Some(Arc::clone(known));
             }
-            make_room(&mut self.in_files);
-            match read_in_file(mapped, at) {
-                Some((at, place)) => self.in_files.entry(key(at)).or_insert(Some(Arc::new(place))).clone(),
-                None => {
-                    self.in_files.extend(at.map(|at| (key(at), None)));
-                    None
+            if self.in_none.contains(&(mapped.image.first_point, at)) {
+                return None;
+            }
+            let Some((at, place)) = read_in_file(mapped, at) else {
+                if self.in_none.len() >= MOST {
+                    self.in_none.clear();
                 }
-            }
+                self.in_none.insert((mapped.image.first_point, at));
+                return None;
+            };
+            make_room(&mut self.in_files);
+            Some(Arc::clone(self.in_files.entry(key(at)).or_insert(Arc::new(place))))
         })
     }
 
@@ -81,11 +88,12 @@ fn make_room<K, V>(places: &mut HashMap<K, V>) {
 
 /// The place at the first of these addresses that has one, in the image's file if that is still it.
 fn read_in_file(mapped: &MappedImage, addresses: [VirtAddr; 2]) -> Option<(VirtAddr, Place)> {
-    let metadata = std::fs::metadata(&mapped.path).ok()?;
-    if !metadata.is_file() || metadata.len() > LARGEST {
+    let file = open_regular(Path::new(&mapped.path), None).ok()?;
+    if file.metadata().ok()?.len() > LARGEST {
         return None;
     }
-    let bytes = std::fs::read(&mapped.path).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes).ok()?;
     let image = Image::parse(&bytes).ok().filter(|image| *image.build_id() == mapped.image.build_id)?;
     addresses.into_iter().find_map(|at| {
         let Location { file, line, column } = Location::read(&image, at)?;
@@ -119,7 +127,7 @@ mod tests {
             assert_eq!((place.file.as_str(), place.line, place.column), (file!(), here.line(), Some(here.column())));
         }
         assert_eq!(places.read(target, &us, [other, ProcAddr(8)]), None);
-        assert!(places.read(target, &nobody, [at, other]).is_some(), "nobody is asked again");
+        assert!(places.read(target, &nobody, [at, other]).is_some(), "of one that is gone");
         places.target_ended(target);
         assert_eq!(places.read(target, &nobody, [at, other]), None);
     }

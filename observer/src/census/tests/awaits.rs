@@ -106,8 +106,9 @@ fn read(made: &mut Made, shapes: &Shapes) -> Result<Awaiting, NoAwaits> {
         running_on: None,
     };
     let (layout, stage, bias) = (CellLayout::sample(), ShapeId(0), Bias(0));
-    let mut told = awaits(made, &[Awaiter { task: &task, layout: &layout, shapes, stage, bias }]);
-    told.pop().expect("one was asked for")
+    let mut told = None;
+    awaits(made, &[Awaiter { task: &task, layout: &layout, shapes, stage, bias }], |_, stack| told = Some(stack));
+    told.expect("one was asked for")
 }
 
 fn awaiting(future: &str, standing: Standing, on: Vec<Awaiting>) -> Awaiting {
