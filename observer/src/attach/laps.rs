@@ -39,27 +39,23 @@ impl Laps {
 
     /// Those that were not yet at this earlier reading.
     pub fn since(&self, earlier: &Self) -> Self {
-        let new = |of: fn(&Self) -> u64| of(self).saturating_sub(of(earlier));
-        Self {
-            programs: new(|laps| laps.programs),
-            programs_took: new(|laps| laps.programs_took),
-            entries: new(|laps| laps.entries),
-            entries_took: new(|laps| laps.entries_took),
-            records: new(|laps| laps.records),
-            records_took: new(|laps| laps.records_took),
-        }
+        self.with(earlier, u64::saturating_sub)
     }
 
     /// These and those.
     pub fn and(&self, more: &Self) -> Self {
-        let both = |of: fn(&Self) -> u64| of(self) + of(more);
+        self.with(more, |one, other| one + other)
+    }
+
+    /// Each figure made of both.
+    fn with(&self, other: &Self, both: fn(u64, u64) -> u64) -> Self {
         Self {
-            programs: both(|laps| laps.programs),
-            programs_took: both(|laps| laps.programs_took),
-            entries: both(|laps| laps.entries),
-            entries_took: both(|laps| laps.entries_took),
-            records: both(|laps| laps.records),
-            records_took: both(|laps| laps.records_took),
+            programs: both(self.programs, other.programs),
+            programs_took: both(self.programs_took, other.programs_took),
+            entries: both(self.entries, other.entries),
+            entries_took: both(self.entries_took, other.entries_took),
+            records: both(self.records, other.records),
+            records_took: both(self.records_took, other.records_took),
         }
     }
 

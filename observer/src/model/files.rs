@@ -28,7 +28,6 @@ pub struct FileState {
 impl FileState {
     /// By what the file system says of the file.
     pub fn of(file: &Metadata) -> Self {
-        // Whoever changes a file or its time of change moves this one.
         let changed = (file.ctime(), file.ctime_nsec());
         Self { device: file.dev(), inode: file.ino(), size: file.size(), changed }
     }
