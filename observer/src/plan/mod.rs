@@ -10,6 +10,8 @@ mod function;
 #[cfg(test)]
 mod fuzz;
 mod imports;
+mod new_cell;
+mod operands;
 mod own_id;
 mod place;
 mod roles;

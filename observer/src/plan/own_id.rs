@@ -5,24 +5,23 @@
 //!
 //! Does not know: where ids come from.
 
-use std::ops::Range;
-
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 
 use super::function::Function;
+use super::new_cell::NewCell;
+use super::operands::{changes, is_word, keep, overlap};
 use crate::model::{CellLayout, MintRegister, VirtAddr};
 use crate::runtime::BirthSite;
-use crate::symbols::{Image, LOST_IN_CALLS, decode, is_written};
+use crate::symbols::{Image, decode, is_written};
 
 /// What the way on from a birth does with the new cell.
 #[derive(Debug)]
 pub(super) struct Writing {
     /// The instructions that follow the one that takes the vtable's address, as they run.
     way: Vec<Instruction>,
-    cell: Cell,
+    cell: NewCell,
     /// Which of them writes the id, and from which register; `None` where that is not seen.
     id: Option<(usize, usize)>,
-    layout: CellLayout,
 }
 
 /// Where a place stands.
@@ -38,9 +37,9 @@ impl Writing {
     /// Follows the birth; `None` where the vtable's address is not seen to be written to a cell.
     pub(super) fn of(image: &Image<'_>, function: &Function, birth: &BirthSite, layout: &CellLayout) -> Option<Self> {
         let way: Vec<Instruction> = function.way(birth.at).map_while(|at| decode(image, at)).collect();
-        let cell = cell(&way, layout)?;
-        let id = id_in(&way, &cell, layout);
-        Some(Self { way, cell, id, layout: *layout })
+        let cell = NewCell::written(&way, layout)?;
+        let id = cell.id_writer(&way);
+        Some(Self { way, cell, id })
     }
 
     /// Whether it is seen where the id is written.
@@ -86,8 +85,8 @@ impl Writing {
         let mut factory = InstructionInfoFactory::new();
         for (n, step) in steps.iter().enumerate().rev() {
             value = match value {
-                Value::In(register) if writes(&mut factory, step, register) => moved(step, register)?,
-                Value::At(base, _) if writes(&mut factory, step, base.number()) => return None,
+                Value::In(register) if changes(&mut factory, step, register) => moved(step, register)?,
+                Value::At(base, _) if changes(&mut factory, step, base.number()) => return None,
                 Value::At(base, at) if self.may_overwrite(&mut factory, from.saturating_add(n), step, base, at) => {
                     return None;
                 }
@@ -102,8 +101,8 @@ impl Writing {
         if keep(steps, register) {
             return Some(Value::In(register));
         }
-        let base = self.cell.base;
-        keep(steps, base.number()).then(|| Value::At(base, self.cell.place_of(self.layout.id)))
+        let (base, place) = self.cell.id_place();
+        keep(steps, base.number()).then_some(Value::At(base, place))
     }
 
     /// Whether the instruction with this number may write to the word at this place. To the cell is not to it: nobody else has that yet.
@@ -123,12 +122,7 @@ impl Writing {
             let plain =
                 used.index() == Register::None && used.segment() != Register::FS && used.segment() != Register::GS;
             let apart = plain && used.base() == base && !overlap(used.displacement(), used.memory_size().size(), at);
-            let into = used.displacement().wrapping_sub(self.cell.offset);
-            let to_cell = plain
-                && self.cell.is_there(n)
-                && used.base() == self.cell.base
-                && base != self.cell.base
-                && into < u64::from(self.layout.trailer);
+            let to_cell = plain && used.base() != base && self.cell.holds(n, used.base(), used.displacement());
             !apart && !to_cell
         })
     }
@@ -178,161 +172,14 @@ fn moved(step: &Instruction, register: usize) -> Option<Value> {
         && step.op0_register().number() == register;
     match step.op1_kind() {
         OpKind::Register if whole && step.op1_register().is_gpr64() => Some(Value::In(step.op1_register().number())),
-        OpKind::Memory if whole && is_plain(step) => Some(Value::At(step.memory_base(), step.memory_displacement64())),
+        OpKind::Memory if whole && is_word(step) => Some(Value::At(step.memory_base(), step.memory_displacement64())),
         _ => None,
     }
-}
-
-/// Whether the memory operand is a word so far from what a register holds, of the thread's ordinary memory.
-fn is_plain(step: &Instruction) -> bool {
-    step.memory_size().size() == 8
-        && step.memory_base().is_gpr64()
-        && step.memory_index() == Register::None
-        && step.segment_prefix() == Register::None
-}
-
-/// Whether so many bytes from there on are a part of the word that is here.
-fn overlap(start: u64, size: usize, word: u64) -> bool {
-    let ahead = word.wrapping_sub(start).cast_signed();
-    ahead > -8 && ahead < (size as i64).max(1)
 }
 
 /// Whether control may go on in two ways behind it, or elsewhere than to what stands next.
 fn parts(step: &Instruction) -> bool {
     matches!(step.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch)
-}
-
-/// A cell that is being written: its header is so far from what this register holds.
-#[derive(Clone, Debug)]
-struct Cell {
-    base: Register,
-    offset: u64,
-    /// While these instructions of the way run the register holds the same.
-    held: Range<usize>,
-}
-
-impl Cell {
-    /// How far from what the register holds the word at this offset of the cell is.
-    fn place_of(&self, offset: u32) -> u64 {
-        self.offset.wrapping_add(u64::from(offset))
-    }
-
-    /// Whether the register points to it when the instruction with this number runs.
-    fn is_there(&self, n: usize) -> bool {
-        self.held.contains(&n)
-    }
-
-    /// Whether the instruction writes all of the word at this offset of the cell, and nothing else.
-    fn is_written_at(&self, step: &Instruction, offset: u32) -> bool {
-        is_store(step) && step.memory_base() == self.base && step.memory_displacement64() == self.place_of(offset)
-    }
-
-    /// Whether the instruction writes a part of that word, at least.
-    fn is_touched_at(&self, factory: &mut InstructionInfoFactory, step: &Instruction, offset: u32) -> bool {
-        let used = factory.info(step).used_memory();
-        used.iter().filter(|used| is_written(used.access()) && used.base() == self.base).any(|used| {
-            used.index() != Register::None
-                || overlap(used.displacement(), used.memory_size().size(), self.place_of(offset))
-        })
-    }
-
-    /// Whether it is a cell that is written there, and not the vtable's address alone, which may be put aside anywhere. A fresh
-    /// cell has no owner; who schedules it stands behind that; behind the id its stage begins, with a number, or is copied to. Two
-    /// of these are asked for, as compilers leave one out or write it elsewhere, and one of them with a number: registers that are
-    /// put aside have none.
-    fn is_one(&self, way: &[Instruction], layout: &CellLayout) -> bool {
-        let Some(held) = way.get(self.held.clone()) else { return false };
-        let mut factory = InstructionInfoFactory::new();
-        let mut touched = |offset: u32, how: &dyn Fn(&Instruction) -> bool| {
-            held.iter().any(|step| how(step) && self.is_touched_at(&mut factory, step, offset))
-        };
-        let is_number = |step: &Instruction| step.mnemonic() == Mnemonic::Mov && is_immediate(step.op1_kind());
-        let is_zero = |step: &Instruction| is_number(step) && step.immediate(1) == 0;
-        // Behind the id, or a word further, where the future asks for that alignment.
-        let stage = touched(layout.id + 8, &is_number) || touched(layout.id + 16, &is_number);
-        let numbers = [touched(layout.owner, &is_zero), stage];
-        let copied = held.iter().any(|step| {
-            let to = [layout.id + 8, layout.id + 16].map(|offset| self.place_of(offset));
-            step.mnemonic() == Mnemonic::Lea
-                && step.memory_base() == self.base
-                && step.memory_index() == Register::None
-                && to.contains(&step.memory_displacement64())
-        });
-        let scheduled = layout.scheduler < layout.id && touched(layout.scheduler, &is_store);
-        let others = [touched(layout.owner, &is_vector), scheduled, copied];
-        let count = |found: &[bool]| found.iter().filter(|found| **found).count();
-        count(&numbers) > 0 && count(&numbers) + count(&others) > 1
-    }
-}
-
-fn is_immediate(kind: OpKind) -> bool {
-    use OpKind::{Immediate8, Immediate16, Immediate32, Immediate32to64};
-    matches!(kind, Immediate8 | Immediate16 | Immediate32 | Immediate32to64)
-}
-
-fn is_vector(step: &Instruction) -> bool {
-    step.op1_kind() == OpKind::Register && step.op1_register().is_vector_register()
-}
-
-/// A plain store of a word.
-fn is_store(step: &Instruction) -> bool {
-    step.mnemonic() == Mnemonic::Mov && step.op0_kind() == OpKind::Memory && is_plain(step)
-}
-
-/// The cell that the vtable's address is written to, which the way's first instruction takes or writes.
-fn cell(way: &[Instruction], layout: &CellLayout) -> Option<Cell> {
-    let first = way.first()?;
-    let n = if first.op0_kind() == OpKind::Memory {
-        0
-    } else {
-        let vtable = first.op0_register().full_register();
-        let number = vtable.is_gpr64().then(|| vtable.number())?;
-        let stored = |step: &Instruction| step.op1_kind() == OpKind::Register && step.op1_register() == vtable;
-        let n = way.iter().skip(1).position(|step| is_store(step) && stored(step))? + 1;
-        keep(way.get(1..n)?, number).then_some(n)?
-    };
-    let store = way.get(n).filter(|store| is_store(store))?;
-    let base = store.memory_base();
-    let mut factory = InstructionInfoFactory::new();
-    let mut changed = |step: &Instruction| writes(&mut factory, step, base.number());
-    let from = way.get(..n)?.iter().rposition(&mut changed).map_or(0, |before| before + 1);
-    let to = way.get(n..)?.iter().position(&mut changed).map_or(way.len(), |behind| n + behind);
-    let offset = store.memory_displacement64().wrapping_sub(u64::from(layout.vtable));
-    let cell = Cell { base, offset, held: from..to };
-    cell.is_one(way, layout).then_some(cell)
-}
-
-/// The one instruction that writes the id to the cell, and the register that it is in; `None` where it is not seen, or where something
-/// else is written there besides.
-fn id_in(way: &[Instruction], cell: &Cell, layout: &CellLayout) -> Option<(usize, usize)> {
-    let mut factory = InstructionInfoFactory::new();
-    let mut found = None;
-    for (n, step) in way.iter().enumerate().skip(cell.held.start).take(cell.held.len()) {
-        if cell.is_written_at(step, layout.id) && step.op1_kind() == OpKind::Register && found.is_none() {
-            found = Some((n, step.op1_register().number()));
-        } else if found.is_some() && cell.is_touched_at(&mut factory, step, layout.id) {
-            return None;
-        }
-    }
-    found
-}
-
-/// Whether the register holds the same after all of these.
-fn keep(steps: &[Instruction], register: usize) -> bool {
-    let mut factory = InstructionInfoFactory::new();
-    steps.iter().all(|step| !writes(&mut factory, step, register))
-}
-
-/// Whether the instruction may change the register with this number.
-fn writes(factory: &mut InstructionInfoFactory, step: &Instruction, register: usize) -> bool {
-    if step.mnemonic() == Mnemonic::Call {
-        // Its return address is gone from the stack again when it returns.
-        return LOST_IN_CALLS.contains(&register);
-    }
-    let used = factory.info(step).used_registers();
-    used.iter().any(|used| {
-        used.register().is_gpr() && used.register().full_register().number() == register && is_written(used.access())
-    })
 }
 
 #[cfg(test)]
@@ -422,15 +269,6 @@ mod tests {
             "xor edx, edx"
         );
         assert_eq!(id_at(&[over, CLEAR, LEA, VTABLE, FREE, SCHEDULER, ID, RET], 2, 0), None);
-    }
-
-    #[test]
-    fn a_call_loses_what_calls_may_lose() {
-        let bytes = Tiny::new(&[0xff, 0x15, 0, 0, 0, 0, 0xc3], &[0; 8]).build(); // call [rip+0]
-        let image = Image::parse(&bytes).expect("tiny images are images");
-        let call = decode(&image, VirtAddr(CODE)).expect("a call");
-        let kept = (0..16).filter(|&register| keep(&[call], register));
-        assert_eq!(Vec::from_iter(kept), [3, 4, 5, 12, 13, 14, 15]);
     }
 
     #[test]

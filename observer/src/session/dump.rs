@@ -33,8 +33,6 @@ pub struct DumpOptions {
     pub view: View,
     /// Each task by itself.
     pub tasks: bool,
-    /// What idle tasks wait for is looked for, too.
-    pub waits: bool,
 }
 
 /// The shapes of the images that were met.
@@ -100,7 +98,7 @@ async fn look(
     };
     let target = &*target;
     let waits = async {
-        match options.waits {
+        match options.inspection.waits {
             true => target.waits(pace).await,
             false => Ok(Ok(Waits::default())),
         }

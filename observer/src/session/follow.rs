@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::attach::Probes;
 use crate::lives::{Change as Happening, Lives, News};
-use crate::model::{BY_PROCESS, Enclosure, FileId, Missing, Ns, Pid, ProcAddr, Sight};
+use crate::model::{BY_PROCESS, Enclosure, FileId, Missing, Ns, Pid, Sight};
 use crate::perf::PerfError;
 use crate::sink::LostNews;
 use crate::target::{Process, is_running, monotonic_now};
@@ -19,6 +19,7 @@ use super::dying::Dying;
 use super::error::SessionError;
 use super::held::{Held, Runner};
 use super::images::Looked;
+use super::known_files::{Coming, KnownFiles};
 use super::machine::{Machine, look_at};
 use super::marks::Mark;
 use super::meter::Round;
@@ -32,8 +33,6 @@ use super::{Options, Selection, Within};
 pub(super) const NEWS_PAGES: usize = 128;
 /// Where hardly any memory may be locked.
 pub(super) const FEW_NEWS_PAGES: usize = 8;
-/// Files of which it is remembered that they hold nothing.
-const MOST_FILES: usize = 1 << 16;
 /// Between two looks at which probes nobody runs into any more.
 const HOUSEKEEPING: Ns = Ns(1_000_000_000);
 
@@ -41,8 +40,7 @@ const HOUSEKEEPING: Ns = Ns(1_000_000_000);
 pub(super) struct Follower<'a> {
     lives: Option<Lives>,
     analyst: Analyst,
-    /// What is known of files, as news or mappings name them.
-    files: HashMap<FileId, Known>,
+    files: KnownFiles,
     probing: Probing<'a>,
     members: Whom,
     /// Processes that came to run a file whose probes are in.
@@ -62,17 +60,6 @@ enum Whom {
     Everyone(Within),
     /// With the slot of each.
     Named(HashMap<Pid, u16>),
-}
-
-/// What is known of a file.
-#[derive(Clone, Debug)]
-enum Known {
-    /// It is being looked at, because these run it, each with its code there.
-    Asked(Vec<(Pid, ProcAddr)>),
-    /// There is nothing to observe in it.
-    Nothing,
-    /// Its probes are in, or were and may come again.
-    Facts,
 }
 
 impl<'a> Follower<'a> {
@@ -108,7 +95,7 @@ impl<'a> Follower<'a> {
         let mut follower = Self {
             lives,
             analyst,
-            files: HashMap::new(),
+            files: KnownFiles::default(),
             probing: Probing::new(options.events, options.slow, held, Ns::of(options.keep_probes), say),
             members,
             newcomers: Vec::new(),
@@ -144,13 +131,12 @@ impl<'a> Follower<'a> {
     /// What the named processes run is known already.
     fn settle(&mut self, processes: &[Arc<Process>], stream: &mut Stream) -> Result<(), SessionError> {
         for process in processes {
-            for module in process.modules()? {
-                self.files.entry(module.file).or_insert(Known::Nothing);
-            }
+            let modules = process.modules()?;
+            self.files.hold_nothing(&modules.iter().map(|module| module.file).collect::<Vec<_>>());
         }
         for Held { names, facts, image, .. } in self.probing.held() {
             for name in names {
-                self.files.insert(*name, Known::Facts);
+                self.files.hold_facts(*name, &[*name]);
                 stream.population.settled(*name, Arc::clone(facts), Arc::clone(image));
             }
         }
@@ -269,7 +255,7 @@ impl<'a> Follower<'a> {
                 }
             }
             Happening::Mapped { pid, range, offset, file, path } => {
-                if !self.follows(pid) || matches!(self.files.get(&file), Some(Known::Nothing)) {
+                if !self.follows(pid) || self.files.holds_nothing(file) {
                     return;
                 }
                 // Now, because it may have ended when its turn comes.
@@ -335,19 +321,14 @@ impl<'a> Follower<'a> {
 
     /// Somebody runs a file: asks what it holds, unless that is known.
     fn runs(&mut self, pid: Pid, at: Ns, code: &Code) {
-        let file = code.file;
-        if !matches!(self.files.get(&file), Some(Known::Nothing)) {
-            self.runners.insert(pid, at);
+        let ask = Ask { file: code.file, pid, at: code.start };
+        match self.files.comes(ask) {
+            Coming::ToNothing => return,
+            Coming::ToProbes => self.newcomers.push((code.file, pid)),
+            Coming::Waits => {}
+            Coming::Asks => self.analyst.ask(ask),
         }
-        match self.files.get_mut(&file) {
-            Some(Known::Asked(waiting)) => waiting.push((pid, code.start)),
-            Some(Known::Facts) => self.newcomers.push((file, pid)),
-            Some(Known::Nothing) => {}
-            None => {
-                self.files.insert(file, Known::Asked(vec![(pid, code.start)]));
-                self.analyst.ask(Ask { file, pid, at: code.start });
-            }
-        }
+        self.runners.insert(pid, at);
     }
 
     fn runner(&self, pid: Pid) -> Option<Runner> {
@@ -372,13 +353,12 @@ impl<'a> Follower<'a> {
             }
         }
         for file in self.probing.give_back(stream) {
-            self.files.remove(&file);
+            self.files.forget(file);
         }
         if now >= self.next_housekeeping {
             self.next_housekeeping = Ns(now.0 + HOUSEKEEPING.0);
             for file in self.probing.release_unused(stream, now) {
-                // Whoever runs it again is looked at again: the file may be another by then.
-                self.files.remove(&file);
+                self.files.forget(file);
             }
         }
     }
@@ -390,7 +370,10 @@ impl<'a> Follower<'a> {
             Ok(found) => found,
             Err(error) => {
                 (self.say)(2, &format!("an image of process {} was not looked at: {}", ask.pid, error.in_full()));
-                return self.ask_another(&ask);
+                if let Some(next) = self.files.next_after(ask) {
+                    self.analyst.ask(next);
+                }
+                return;
             }
         };
         let Found { file, path, looked, opened, missing } = found;
@@ -412,12 +395,8 @@ impl<'a> Follower<'a> {
         self.round.carries();
         let mut names = vec![file, ask.file];
         names.dedup();
-        let asked = self.files.remove(&ask.file);
-        for name in &names {
-            self.files.insert(*name, Known::Facts);
-        }
-        let Some(Known::Asked(waiting)) = asked else { return };
-        let mut runners: Vec<Runner> = waiting.into_iter().filter_map(|(pid, _)| self.runner(pid)).collect();
+        let Some(waiting) = self.files.hold_facts(ask.file, &names) else { return };
+        let mut runners: Vec<Runner> = waiting.into_iter().filter_map(|pid| self.runner(pid)).collect();
         runners.sort_by_key(|runner| runner.pid);
         runners.dedup();
         let everyone = matches!(self.members, Whom::Everyone(_));
@@ -427,32 +406,13 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// A file could not be looked at where this process has it, which has ended, as a rule: the next one that came to run it
-    /// meanwhile is asked for it, or whoever does so later.
-    fn ask_another(&mut self, failed: &Ask) {
-        let Some(Known::Asked(waiting)) = self.files.get_mut(&failed.file) else { return };
-        waiting.retain(|(pid, at)| (*pid, *at) != (failed.pid, failed.at));
-        match waiting.first() {
-            Some((pid, at)) => self.analyst.ask(Ask { file: failed.file, pid: *pid, at: *at }),
-            None => {
-                self.files.remove(&failed.file);
-            }
-        }
-    }
-
     /// A process is no target any more.
     pub(super) fn ended(&mut self, pid: Pid) {
         self.probing.ended(pid);
     }
 
     fn holds_nothing(&mut self, names: &[FileId], stream: &mut Stream) {
-        if self.files.len() >= MOST_FILES {
-            // Whoever runs one again is looked at again.
-            self.files.retain(|_, known| !matches!(known, Known::Nothing));
-        }
-        for name in names {
-            self.files.insert(*name, Known::Nothing);
-            stream.population.forget_file(*name);
-        }
+        self.files.hold_nothing(names);
+        names.iter().for_each(|name| stream.population.forget_file(*name));
     }
 }

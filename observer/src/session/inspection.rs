@@ -33,6 +33,8 @@ pub struct InspectionOptions {
     pub names: Names,
     /// Where what is known of images is kept.
     pub caching: Caching,
+    /// What idle tasks wait for is looked for, too.
+    pub waits: bool,
     /// Memory that this program may use.
     pub bound: Bound,
     /// Diagnostics on standard error: 0 none, 1 progress, 2 details.

@@ -3,7 +3,8 @@
 //!
 //! Does not know: tasks. What cannot be read any more is not known.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,10 +24,8 @@ const LARGEST: u64 = 256 << 20;
 #[derive(Default)]
 pub(super) struct PanicPlaces {
     read: HashMap<(TargetId, ProcAddr), Arc<Place>>,
-    /// From files, by the first of their image's points: programs that end by a panic begin anew.
-    in_files: HashMap<(PointIndex, VirtAddr), Arc<Place>>,
-    /// What no file told.
-    in_none: HashSet<(PointIndex, [VirtAddr; 2])>,
+    /// From files, by the first of their image's points, as programs that end by a panic begin anew; `None` where a file has none.
+    in_files: HashMap<(PointIndex, VirtAddr), Option<Arc<Place>>>,
 }
 
 impl PanicPlaces {
@@ -46,30 +45,25 @@ impl PanicPlaces {
             return known.cloned().or_else(|| self.read_in_files(entry, addresses));
         };
         let place = Arc::new(place);
-        make_room(&mut self.read);
-        self.read.insert((target, at), Arc::clone(&place));
+        keep(&mut self.read, (target, at), Arc::clone(&place));
         Some(place)
     }
 
     fn read_in_files(&mut self, entry: &TargetEntry, addresses: [ProcAddr; 2]) -> Option<Arc<Place>> {
         entry.images.iter().find_map(|mapped| {
-            let at = addresses.map(|at| mapped.bias.to_virtual(at));
-            let key = |at| (mapped.image.first_point, at);
-            if let Some(known) = at.iter().find_map(|at| self.in_files.get(&key(*at))) {
-                return Some(Arc::clone(known));
+            let keys = addresses.map(|at| (mapped.image.first_point, mapped.bias.to_virtual(at)));
+            let known = keys.map(|key| self.in_files.get(&key).cloned());
+            if let Some(place) = known.iter().flatten().flatten().next() {
+                return Some(Arc::clone(place));
             }
-            if self.in_none.contains(&(mapped.image.first_point, at)) {
+            if known.iter().all(Option::is_some) {
                 return None;
             }
-            let Some((at, place)) = read_in_file(mapped, at) else {
-                if self.in_none.len() >= MOST {
-                    self.in_none.clear();
-                }
-                self.in_none.insert((mapped.image.first_point, at));
-                return None;
-            };
-            make_room(&mut self.in_files);
-            Some(Arc::clone(self.in_files.entry(key(at)).or_insert(Arc::new(place))))
+            let found = read_in_file(mapped, keys.map(|(_, at)| at)).map(|place| place.map(Arc::new));
+            for (key, place) in keys.into_iter().zip(&found) {
+                keep(&mut self.in_files, key, place.clone());
+            }
+            found.into_iter().flatten().next()
         })
     }
 
@@ -79,26 +73,33 @@ impl PanicPlaces {
     }
 }
 
-/// Nothing is kept of what is too much.
-fn make_room<K, V>(places: &mut HashMap<K, V>) {
+/// Keeps a place; of what is too much nothing.
+fn keep<K: Eq + Hash, V>(places: &mut HashMap<K, V>, key: K, place: V) {
     if places.len() >= MOST {
         places.clear();
     }
+    places.insert(key, place);
 }
 
-/// The place at the first of these addresses that has one, in the image's file if that is still it.
-fn read_in_file(mapped: &MappedImage, addresses: [VirtAddr; 2]) -> Option<(VirtAddr, Place)> {
-    let file = open_regular(Path::new(&mapped.path), None).ok()?;
+/// The places at these addresses, in the image's file if that is still it.
+fn read_in_file(mapped: &MappedImage, addresses: [VirtAddr; 2]) -> [Option<Place>; 2] {
+    let Some(bytes) = content(Path::new(&mapped.path)) else { return [None, None] };
+    let image = Image::parse(&bytes).ok().filter(|image| *image.build_id() == mapped.image.build_id);
+    addresses.map(|at| {
+        let Location { file, line, column } = Location::read(image.as_ref()?, at)?;
+        Some(Place { file: file.to_owned(), line, column: Some(column), certain: true })
+    })
+}
+
+/// What a file holds, if somebody waits for it.
+fn content(path: &Path) -> Option<Vec<u8>> {
+    let file = open_regular(path, None).ok()?;
     if file.metadata().ok()?.len() > LARGEST {
         return None;
     }
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes).ok()?;
-    let image = Image::parse(&bytes).ok().filter(|image| *image.build_id() == mapped.image.build_id)?;
-    addresses.into_iter().find_map(|at| {
-        let Location { file, line, column } = Location::read(&image, at)?;
-        Some((at, Place { file: file.to_owned(), line, column: Some(column), certain: true }))
-    })
+    Some(bytes)
 }
 
 /// Whether it names a file of Rust's: what an argument of another compiler's version points to does not.

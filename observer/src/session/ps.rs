@@ -29,8 +29,6 @@ pub struct PsOptions {
     pub view: View,
     /// Each task, too.
     pub tasks: bool,
-    /// What idle tasks wait for is looked for, too.
-    pub waits: bool,
 }
 
 /// Lists what lives in the processes.
@@ -44,7 +42,7 @@ pub fn ps(options: &PsOptions, output: SitesOutput) -> Result<(), SessionError> 
         for mut target in std::mem::take(&mut inspection.targets) {
             match look_twice(&mut target, &mut pace, options.inspection.bound).await {
                 Ok(Ok(taken)) => {
-                    let waits = match options.waits {
+                    let waits = match options.inspection.waits {
                         true => target.waits(&mut pace).await,
                         false => Ok(Ok(Waits::default())),
                     };

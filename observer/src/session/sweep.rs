@@ -36,8 +36,6 @@ pub struct SweepOptions {
     pub course: Course,
     /// A younger process is not judged for growth.
     pub warm_up: Duration,
-    /// What idle tasks wait for is looked for, too.
-    pub waits: bool,
     /// Probes where ids are taken tell where tasks born from now on come from.
     pub trace_spawns: bool,
     /// What becomes of those of them where the kernel must single-step the instruction.
@@ -215,7 +213,7 @@ impl Sweeping<'_> {
 
     /// What idle tasks wait for. Without it findings stand, but rings are not found.
     async fn waits(&self, target: &Inspected, pace: &mut Pace) -> Waits {
-        if !self.options.waits || target.history.readings() < 2 {
+        if !self.options.inspection.waits || target.history.readings() < 2 {
             return Waits::default();
         }
         match target.waits(pace).await {

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
+use super::StackEnd;
 use super::sites::origin::calls;
-use crate::model::{Before, Beyond, LongStack, LongStackId, NoRule, UnwindEnd};
+use crate::model::{Before, Beyond, LongStack, LongStackId};
 
 /// Chains are shown as far as this many stacks.
 const SHOWN: usize = 8;
@@ -25,7 +26,7 @@ impl Chains {
     /// Writes its calls, without the runtime's own, then those of its spawner's, and so on.
     pub(super) fn write(&mut self, stack: &LongStack, out: &mut dyn Write) -> io::Result<()> {
         let mut lines = calls(&stack.callers);
-        lines.extend(cut(stack.end).map(str::to_owned));
+        lines.extend(StackEnd::of(stack.end).map(|end| format!("({})", end.line)));
         self.known.insert(stack.id, Link { lines, before: stack.before });
         let mut next = Some(stack.id);
         for _ in 0..SHOWN {
@@ -46,22 +47,6 @@ impl Chains {
     }
 }
 
-/// Why there are no more calls; nothing where these are all.
-fn cut(end: UnwindEnd) -> Option<&'static str> {
-    match end {
-        UnwindEnd::Root => None,
-        UnwindEnd::Bound => Some("(more calls than are kept)"),
-        UnwindEnd::NoRule(NoRule::Trampoline) => {
-            Some("(polled by the runtime; who called that is the kernel's, while polls are probed)")
-        }
-        UnwindEnd::NoRule(NoRule::NoImage) => Some("(called from code that is in no image)"),
-        UnwindEnd::NoRule(_) => Some("(the image does not say how to unwind further)"),
-        UnwindEnd::Unsupported => Some("(the image says how to unwind further in a way that is not followed)"),
-        UnwindEnd::Copy(_) => Some("(the part of the stack that is copied ends here)"),
-        UnwindEnd::Astray => Some("(unwinding leads nowhere from here)"),
-    }
-}
-
 fn beyond(why: Beyond) -> &'static str {
     match why {
         Beyond::NoTask => "in no task",
@@ -73,7 +58,7 @@ fn beyond(why: Beyond) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Caller, FunctionName, Pid, ProcAddr};
+    use crate::model::{Caller, FunctionName, Pid, ProcAddr, UnwindEnd};
 
     fn stack(id: u32, name: &str, end: UnwindEnd, before: Before) -> LongStack {
         let function = FunctionName { name: name.to_owned(), certain: true, place: None, machinery: false };

@@ -10,6 +10,7 @@ mod lineage;
 mod manner;
 mod sampled;
 mod sites;
+mod stack_end;
 mod text;
 mod totals;
 
@@ -30,6 +31,7 @@ pub use sites::{
     AwaitFrame, CensusReport, FuturesCount, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson,
     SitesText, SpawnsWatched, Unstacked, write_folded, write_pprof,
 };
+pub use stack_end::StackEnd;
 pub use text::{Text, future_label};
 pub use totals::Totals;
 

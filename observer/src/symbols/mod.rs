@@ -32,6 +32,7 @@ mod type_index;
 mod type_reader;
 mod type_text;
 mod type_units;
+mod type_writer;
 mod units;
 #[cfg(test)]
 pub(crate) mod tiny;

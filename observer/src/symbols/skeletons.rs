@@ -52,11 +52,6 @@ pub struct SplitUnit {
 }
 
 impl SplitUnit {
-    /// All of an image, or of its debug file. What has none is not read beyond the heads of its units.
-    pub fn all(bytes: &[u8]) -> Vec<Self> {
-        found(bytes).into_iter().map(|(unit, _)| unit).collect()
-    }
-
     /// Whether there is debug information of any unit, split or not, by the names of the sections.
     pub fn is_described(bytes: &[u8]) -> bool {
         Sections::of(bytes, &Room::new()).is_some_and(|sections| sections.has(SectionId::DebugInfo.name()))
@@ -84,13 +79,18 @@ pub struct Skeletons<'d> {
 }
 
 impl<'d> Skeletons<'d> {
+    /// Whether an image has any. What has none is not read beyond the heads of its units, what has some not beyond the first.
+    pub fn are_in(bytes: &[u8]) -> bool {
+        !found(bytes, 1).is_empty()
+    }
+
     /// Of an image, described by itself or by its debug file.
     pub fn of(image: &'d Image<'_>, described: &'d [u8]) -> Self {
         Self::read(described, image.functions())
     }
 
     pub(super) fn read(described: &'d [u8], functions: &'d Functions) -> Self {
-        let (all, room) = (found(described), Room::new());
+        let (all, room) = (found(described, MOST), Room::new());
         let sections = Sections::of(described, &room).filter(|_| !all.is_empty());
         let section = |id: SectionId| sections.as_ref().map_or_else(Cow::default, |sections| sections.named(id.name()));
         let Ok::<_, Infallible>(sections) = DwarfSections::load(|id| Ok(section(id)));
@@ -194,8 +194,8 @@ fn is_rust(unit: &Located<'_>) -> bool {
     matches!(language, Some(AttributeValue::Language(gimli::DW_LANG_Rust)))
 }
 
-/// The split units of these bytes, each with where its skeleton is.
-fn found(bytes: &[u8]) -> Vec<(SplitUnit, DebugInfoOffset)> {
+/// The first split units of these bytes, so many, each with where its skeleton is.
+fn found(bytes: &[u8], most: usize) -> Vec<(SplitUnit, DebugInfoOffset)> {
     let room = Room::new();
     let Some(sections) = Sections::of(bytes, &room).filter(|sections| sections.has(ADDRESSES)) else {
         return Vec::new();
@@ -207,7 +207,7 @@ fn found(bytes: &[u8]) -> Vec<(SplitUnit, DebugInfoOffset)> {
     let mut units = dwarf.units();
     for _ in 0..MOST_UNITS {
         let Ok(Some(header)) = units.next() else { break };
-        if found.len() >= MOST {
+        if found.len() >= most {
             break;
         }
         found.extend(SplitUnit::of(&dwarf, header).zip(header.debug_info_offset()));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::awaits::{Awaiter, NoAwaits, Source, awaits};
+use super::super::awaits::{Awaiter, NoAwaits, awaits};
+use super::super::source::Source;
 use crate::model::{
     Awaiting, Bias, BodyState, CellLayout, LiveTask, Part, Phase, Polled, ProcAddr, Shape, ShapeId, ShapeKind, Shapes,
     Standing, Tag, TaskId, TaskState, Unfollowed, Variant,

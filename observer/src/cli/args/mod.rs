@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub(super) use common::Common;
 pub(super) use doctor::Doctor;
-pub(super) use sites::{Dump, Memory, Ps, Sweep};
+pub(super) use sites::{Dump, Ps, Reading, Sweep};
 pub(super) use tier::{By, Sampling, Tier};
 pub(super) use trace::Trace;
 

@@ -5,9 +5,17 @@ use crate::sink::Lineages;
 
 use super::values::{SortBy, Span, VerdictList, parse_memory, parse_samples};
 
-/// The bound on what `ps` and `sweep` use themselves.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub(in crate::cli) struct Memory {
+/// Which tasks are read, and what that may take.
+#[derive(Clone, Debug, clap::Args)]
+pub(in crate::cli) struct Reading {
+    /// Only tasks of types whose name, place, kind or id holds TEXT, whatever its case (repeatable: any of them)
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::cli) filter: Vec<String>,
+
+    /// Do not look for what idle tasks wait for (memory is read once less; sweep finds no deadlocks then)
+    #[arg(long)]
+    pub(in crate::cli) no_waits: bool,
+
     /// Memory that this program may use: 64M to 1024G. Near it, what is known of the last reading is not kept (each reading
     /// searches all memory then), and a reading that finds more tasks than there is room for says so
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_memory)]
@@ -24,10 +32,6 @@ pub(in crate::cli) struct Ps {
     #[arg(long)]
     pub(in crate::cli) tasks: bool,
 
-    /// Do not look for what idle tasks wait for (memory is read once less)
-    #[arg(long)]
-    pub(in crate::cli) no_waits: bool,
-
     /// Show only so many types; with --tree: on each level; with --by-root: so many roots
     #[arg(long, value_name = "N")]
     pub(in crate::cli) top: Option<usize>,
@@ -36,15 +40,11 @@ pub(in crate::cli) struct Ps {
     #[arg(long, value_name = "COLUMN", default_value = "live")]
     pub(in crate::cli) sort: SortBy,
 
-    /// Only types whose name, place, kind or id holds TEXT, whatever its case (repeatable: any of them)
-    #[arg(long, value_name = "TEXT")]
-    pub(in crate::cli) filter: Vec<String>,
+    #[command(flatten)]
+    pub(in crate::cli) reading: Reading,
 
     #[command(flatten)]
     pub(in crate::cli) lineage: Lineage,
-
-    #[command(flatten)]
-    pub(in crate::cli) memory: Memory,
 }
 
 /// Who spawned whom, which memory does not tell: it is watched for a while.
@@ -91,20 +91,12 @@ pub(in crate::cli) struct Dump {
     #[arg(long)]
     pub(in crate::cli) tasks: bool,
 
-    /// Do not look for what idle tasks wait for (memory is read once less)
-    #[arg(long)]
-    pub(in crate::cli) no_waits: bool,
-
     /// Show only so many groups, the largest
     #[arg(long, value_name = "N")]
     pub(in crate::cli) top: Option<usize>,
 
-    /// Only tasks of types whose name, place, kind or id holds TEXT, whatever its case (repeatable: any of them)
-    #[arg(long, value_name = "TEXT")]
-    pub(in crate::cli) filter: Vec<String>,
-
     #[command(flatten)]
-    pub(in crate::cli) memory: Memory,
+    pub(in crate::cli) reading: Reading,
 }
 
 /// Options of `sweep`.
@@ -133,16 +125,8 @@ pub(in crate::cli) struct Sweep {
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub(in crate::cli) warm_up: Span,
 
-    /// Only types whose name, place, kind or id holds TEXT, whatever its case (repeatable: any of them)
-    #[arg(long, value_name = "TEXT")]
-    pub(in crate::cli) filter: Vec<String>,
-
     #[command(flatten)]
-    pub(in crate::cli) memory: Memory,
-
-    /// Do not look for what idle tasks wait for (memory is read once less; deadlocks are not found)
-    #[arg(long)]
-    pub(in crate::cli) no_waits: bool,
+    pub(in crate::cli) reading: Reading,
 
     /// Put probes where tasks take their ids, and nowhere else: findings then name the calls and the tasks that spawned what was born
     /// since (needs what the live stream needs; each spawn costs the target one hit, see README)

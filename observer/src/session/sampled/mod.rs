@@ -6,6 +6,7 @@
 
 mod ages;
 mod crowd;
+mod rate;
 mod runs;
 mod sampler;
 mod sampling;
@@ -36,9 +37,10 @@ use super::{Caching, Names, Selection, event_loop, kernel_release, progress};
 
 use crowd::Crowd;
 pub(super) use crowd::Whom;
+use rate::Rate;
 pub use sampler::SampledLook;
 pub(super) use sampler::{Reserved, Sampler};
-use sampling::{Rate, Sampled};
+use sampling::Sampled;
 use subject::Subject;
 
 /// Bytes of stack in a sample: as much as a spawner's copy has.

@@ -16,7 +16,8 @@ use crate::session::follow::FEW_NEWS_PAGES;
 use crate::sink::{Busy, Interval, SampledReport, SampledSink};
 
 use super::crowd::{Crowd, Whom};
-use super::sampling::{Rate, Sampled};
+use super::rate::Rate;
+use super::sampling::Sampled;
 use super::{SampledOptions, SampledOutput};
 
 /// How samples look that were begun at a moment.

@@ -6,17 +6,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::{Estimate, Missing, Ns, Pid, ProcAddr, Resource, TaskId, Tick};
-use crate::perf::{Kind, Ring, Source, tick};
 use crate::session::error::SessionError;
 use crate::sink::{Blocking, Busy, EndReason, How, Interval, SampledEnd, SampledReport};
-use crate::target::{monotonic_now, page_size};
+use crate::target::monotonic_now;
 
 use super::crowd::Crowd;
+use super::rate::{Rate, Taken};
 use super::runs::{GAP, Look, Runs};
 use super::still::{Still, Stuck};
 use super::subject::{Activity, InPoll, Subject};
 use super::tally::Tally;
-use super::{STACK, SampledOptions, SampledOutput, asked_for, types};
+use super::{STACK, SampledOptions, SampledOutput, types};
 
 /// How often a task that was sampled in a row is looked at, one look after the other: one that is polled again and again
 /// is seen not to run in one of them.
@@ -30,39 +30,6 @@ const AGAIN: Ns = Ns(1_000_000_000);
 const STEPS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(5));
 /// Of the time, so many parts are left to others for each part that looking takes.
 const REST: u32 = 20;
-/// Bytes of a sample besides the stack, at most.
-const BESIDES: u64 = 256;
-
-/// The rings, and how they are filled.
-pub(super) struct Rate {
-    pub(super) hz: u32,
-    pub(super) period: Ns,
-    /// A ring is half full after so long, at the soonest.
-    pub(super) patience: Duration,
-    rings: Vec<Ring>,
-}
-
-impl Rate {
-    /// Opens an event on each of these CPUs.
-    pub(super) fn begin(options: &SampledOptions, cpus: &[u32]) -> Result<Self, SessionError> {
-        let asked = asked_for(options.hz);
-        let (period, source) = (asked.period, Source::Running(asked));
-        let (rings, pages) = Ring::open_each(source, cpus, options.ring_pages).map_err(SessionError::Sampling)?;
-        let room = pages as u64 * page_size() / 2 / (u64::from(STACK) + BESIDES);
-        let patience = Duration::from_nanos(room.saturating_mul(period));
-        Ok(Self { hz: options.hz, period: Ns(period), patience, rings })
-    }
-
-    /// Samples are taken from now on, or are not.
-    pub(super) fn set_on(&mut self, on: bool) -> Result<(), SessionError> {
-        self.rings.iter().try_for_each(|ring| ring.set_filling(on)).map_err(SessionError::Sampling)
-    }
-
-    /// Drops what the rings hold.
-    pub(super) fn forget(&mut self) {
-        self.rings.iter_mut().for_each(|ring| ring.drain(&mut |_| ()));
-    }
-}
 
 /// One target.
 pub(super) struct Watched {
@@ -209,24 +176,11 @@ impl Sampled {
     /// Takes what the rings hold.
     pub(super) fn take(&mut self) -> Result<(), SessionError> {
         let pids: HashSet<Pid> = self.watched.iter().map(|watched| watched.subject.pid()).collect();
-        let mut ticks: Vec<Tick> = Vec::new();
         self.emptied = monotonic_now();
-        let (totals, unsaid) = (&mut self.totals, &mut self.unsaid);
-        for ring in &mut self.rate.rings {
-            ring.drain(&mut |entry| {
-                match entry.kind {
-                    Kind::Lost => *unsaid += entry.lost().unwrap_or(1),
-                    Kind::Throttle => totals.throttled += 1,
-                    _ => {}
-                }
-                match tick(&entry, |pid| pids.contains(&pid)) {
-                    Ok(Some(tick)) => ticks.push(tick),
-                    Ok(None) => {}
-                    Err(_) => totals.malformed += 1,
-                }
-            });
-        }
-        ticks.sort_by_key(|tick| tick.at);
+        let Taken { ticks, lost, throttled, malformed } = self.rate.take(|pid| pids.contains(&pid));
+        self.unsaid += lost;
+        self.totals.throttled += throttled;
+        self.totals.malformed += malformed;
         self.taken += ticks.len() as u64;
         self.count(&ticks);
         Ok(())

@@ -5,7 +5,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use crate::model::{CopyEnd, NoRule, ProcAddr, TaskId, Untold, UnwindEnd};
+use crate::model::{ProcAddr, TaskId, Untold};
+use crate::sink::StackEnd;
 
 use super::subject::{Activity, Doing, NotFollowed};
 
@@ -68,15 +69,7 @@ impl Tally {
 fn in_words(why: NotFollowed) -> &'static str {
     match why {
         NotFollowed::NoRegisters => "no registers",
-        NotFollowed::Ends(UnwindEnd::NoRule(NoRule::NoImage)) => "code of no file",
-        NotFollowed::Ends(UnwindEnd::NoRule(NoRule::Trampoline)) => "a function whose return is probed",
-        NotFollowed::Ends(UnwindEnd::NoRule(NoRule::NoTable)) => "no unwind table",
-        NotFollowed::Ends(UnwindEnd::NoRule(NoRule::NotCovered)) => "not in the unwind table",
-        NotFollowed::Ends(UnwindEnd::Unsupported) => "a rule that is not computed",
-        NotFollowed::Ends(UnwindEnd::Copy(CopyEnd::Bound)) => "a deeper stack than a sample holds",
-        NotFollowed::Ends(UnwindEnd::Copy(CopyEnd::Unreadable | CopyEnd::NoRoom)) => "a stack that could not be read",
-        NotFollowed::Ends(UnwindEnd::Bound) => "more calls than are followed",
-        NotFollowed::Ends(UnwindEnd::Astray | UnwindEnd::Root) => "rules that lead nowhere",
+        NotFollowed::Ends(end) => StackEnd::of(end).map_or("followed to its root", |end| end.cause),
     }
 }
 

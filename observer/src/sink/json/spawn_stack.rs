@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::Integer;
-use crate::model::{Before, LongStack, NoRule, UnwindEnd};
+use crate::model::{Before, LongStack};
 use crate::sink::sites::json::origin::{CallObject, beyond};
-use crate::sink::{Spawned, StackCounts};
+use crate::sink::{Spawned, StackCounts, StackEnd};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,23 +43,10 @@ impl<'a> StackObject<'a> {
             pid: stack.pid.0,
             stack_id: stack.id.0,
             calls: stack.callers.iter().flat_map(CallObject::of).collect(),
-            cut: cut(stack.end),
+            cut: StackEnd::of(stack.end).map(|end| end.word),
             before_stack_id,
             beyond,
         }
-    }
-}
-
-/// Why there are no more calls, in a word; `None` where these are all.
-fn cut(end: UnwindEnd) -> Option<&'static str> {
-    match end {
-        UnwindEnd::Root => None,
-        UnwindEnd::Bound => Some("bound"),
-        UnwindEnd::NoRule(NoRule::Trampoline) => Some("probe"),
-        UnwindEnd::NoRule(_) => Some("noRule"),
-        UnwindEnd::Unsupported => Some("unsupported"),
-        UnwindEnd::Copy(_) => Some("copy"),
-        UnwindEnd::Astray => Some("astray"),
     }
 }
 

@@ -7,6 +7,7 @@ mod json;
 mod programs;
 mod roots;
 mod text;
+mod watch;
 
 use std::io::{self, Write};
 
@@ -16,7 +17,8 @@ use crate::model::{
 
 use super::{End, Gone, Json, LostNews, Manner, Overhead, Polled, Sink, Spawned, Start, Stepped};
 use programs::{Gathered, Programs};
-use text::LineageText;
+use text::Tables;
+use watch::WatchText;
 
 /// What is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +118,7 @@ pub struct Lineage {
 
 #[derive(Debug)]
 enum Look {
-    Text(LineageText),
+    Text(Tables, WatchText),
     Json(Json),
 }
 
@@ -124,7 +126,8 @@ impl Lineage {
     /// For people; of each level, or of the roots, so many.
     pub fn text(what: Lineages, top: Option<usize>, manner: Manner) -> Self {
         let tasks = what == Lineages::Tree { tasks: true };
-        Self { programs: Programs::new(what), look: Look::Text(LineageText::new(manner, top, tasks)) }
+        let tables = Tables { spelling: manner.spelling, top, tasks };
+        Self { programs: Programs::new(what), look: Look::Text(tables, WatchText::new(manner)) }
     }
 
     /// For programs: all of it.
@@ -135,7 +138,7 @@ impl Lineage {
     /// Whoever says what does not belong into the tree.
     fn besides(&mut self) -> &mut dyn Sink {
         match &mut self.look {
-            Look::Text(text) => text,
+            Look::Text(_, watch) => watch,
             Look::Json(json) => json,
         }
     }
@@ -215,8 +218,8 @@ impl Sink for Lineage {
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
         for program in self.programs.each() {
             match (&self.look, &program.gathered) {
-                (Look::Text(text), Gathered::Tree(branches)) => text.tree(program, branches, out)?,
-                (Look::Text(text), Gathered::Roots(roots)) => text.roots(program, roots, out)?,
+                (Look::Text(tables, _), Gathered::Tree(branches)) => tables.tree(program, branches, out)?,
+                (Look::Text(tables, _), Gathered::Roots(roots)) => tables.roots(program, roots, out)?,
                 (Look::Json(_), Gathered::Tree(branches)) => json::tree(program, branches, end.at, out)?,
                 (Look::Json(_), Gathered::Roots(roots)) => json::roots(program, roots, end.at, out)?,
             }

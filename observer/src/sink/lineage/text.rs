@@ -3,28 +3,27 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use anstyle::AnsiColor;
-
-use crate::model::{AsyncId, Event, EventKind, LongStack, Missing, Ns, TargetEntry};
-use crate::sink::image_lines::write_image;
-use crate::sink::text::{cost, enclosure, label, lost_news};
-use crate::sink::{End, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, Start, Stepped};
+use crate::model::AsyncId;
+use crate::sink::Spelling;
+use crate::sink::text::label;
 
 use super::branches::{Above, Branch, BranchId, Branches, Leaf};
 use super::programs::Program;
 use super::roots::Roots;
 use super::{Origin, Share};
 
-/// Says what is missing when it begins, tables at the end.
-#[derive(Debug)]
-pub(super) struct LineageText {
-    manner: Manner,
-    top: Option<usize>,
-    tasks: bool,
-    began: Ns,
+/// How tables are drawn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tables {
+    /// How types are spelled.
+    pub(super) spelling: Spelling,
+    /// Of each level, or of the roots, so many.
+    pub(super) top: Option<usize>,
+    /// Each live task, too.
+    pub(super) tasks: bool,
 }
 
-/// What is written of a tree.
+/// What is drawn of a tree.
 struct Drawn<'a> {
     below: BTreeMap<BranchId, Vec<BranchId>>,
     branches: BTreeMap<BranchId, &'a Branch>,
@@ -32,22 +31,7 @@ struct Drawn<'a> {
     leaves: BTreeMap<BranchId, Vec<(AsyncId, Leaf)>>,
 }
 
-impl LineageText {
-    pub(super) fn new(manner: Manner, top: Option<usize>, tasks: bool) -> Self {
-        Self { manner, top, tasks, began: Ns(0) }
-    }
-
-    fn begin(&self, target: &TargetEntry, common: &[Missing], out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "watching pid {} {}{}", target.pid, target.exe, enclosure(target))?;
-        target.images.iter().try_for_each(|mapped| write_image(mapped, "", out))?;
-        self.missing(common.iter().chain(&target.missing), out)
-    }
-
-    fn missing<'a>(&self, missing: impl IntoIterator<Item = &'a Missing>, out: &mut dyn Write) -> io::Result<()> {
-        let word = self.manner.paint(AnsiColor::Red, "missing");
-        missing.into_iter().try_for_each(|Missing { event, reason }| writeln!(out, "  {word} {event}: {reason}"))
-    }
-
+impl Tables {
     pub(super) fn tree(&self, program: &Program, branches: &Branches, out: &mut dyn Write) -> io::Result<()> {
         let all = branches.with_those_below();
         let mut drawn = Drawn { below: BTreeMap::new(), branches: BTreeMap::new(), all, leaves: branches.leaves() };
@@ -91,7 +75,7 @@ impl LineageText {
             let all = &drawn.all[id.index()];
             let name = branch.facts.as_ref().map_or_else(
                 || "what found no room: more branches, or deeper ones, than are kept".to_owned(),
-                |facts| label(facts, self.manner.spelling),
+                |facts| label(facts, self.spelling),
             );
             let origin = match branch.above {
                 Above::Branch(_) => "",
@@ -136,111 +120,17 @@ impl LineageText {
                 Origin::Task(_) | Origin::Unseen => "  spawner not seen",
             };
             let over = if root.live { "" } else { "  ended itself" };
-            let label = label(&root.facts, self.manner.spelling);
+            let label = label(&root.facts, self.spelling);
             row(&root.all, root.all.longest, &format!("#{id}  {label}{task}{origin}{over}"), out)?;
         }
         if shown < alive.len() {
             writeln!(out, "{:>54}  and {} more (--top)", "", alive.len() - shown)?;
         }
         for over in over {
-            let label = label(&over.facts, self.manner.spelling);
+            let label = label(&over.facts, self.spelling);
             row(&over.all, over.all.longest, &format!("{} that are over: {label}", over.roots), out)?;
         }
         Ok(())
-    }
-
-    fn remark(&self, word: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{} {text}", self.manner.paint(AnsiColor::Yellow, word))
-    }
-}
-
-impl Sink for LineageText {
-    fn start(&mut self, start: &Start<'_>, out: &mut dyn Write) -> io::Result<()> {
-        self.began = start.at;
-        start.targets.iter().try_for_each(|target| self.begin(target, start.missing, out))?;
-        if start.targets.is_empty() {
-            writeln!(out, "watching whatever runs a supported runtime")?;
-            self.missing(start.missing, out)?;
-        }
-        Ok(())
-    }
-
-    fn target(&mut self, _: Ns, target: &TargetEntry, _: &'static str, out: &mut dyn Write) -> io::Result<()> {
-        self.begin(target, &[], out)
-    }
-
-    fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()> {
-        self.remark("gone", &format!("pid {} ({}), {} tasks alive in it", gone.pid, gone.why, gone.live), out)
-    }
-
-    fn degraded(&mut self, _: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()> {
-        self.remark("degraded", &format!("from now on without: {what}; {reason}"), out)
-    }
-
-    fn lost_news(&mut self, lost: &LostNews, out: &mut dyn Write) -> io::Result<()> {
-        self.remark("lost", &lost_news(lost), out)
-    }
-
-    fn stepped(&mut self, _: &Stepped, _: &mut dyn Write) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn polled(&mut self, _: Ns, _: &[Polled], _: &mut dyn Write) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn overhead(&mut self, _: Ns, _: &Overhead, _: &mut dyn Write) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
-        match event.kind {
-            EventKind::Lost { count } => self.remark("lost", &format!("{count} records found no room"), out),
-            _ => Ok(()),
-        }
-    }
-
-    fn spawned(&mut self, _: &Spawned, _: &mut dyn Write) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn stack(&mut self, _: Ns, _: &LongStack, _: &mut dyn Write) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
-        let totals = &end.totals;
-        let seconds = end.at.since(self.began).0 as f64 / 1e9;
-        let least = match totals.lost {
-            0 => String::new(),
-            lost => format!("; {lost} records were lost, so all figures are at least so large"),
-        };
-        let polls = totals.polls.unwrap_or(0);
-        let gone = match totals.ended_with_process {
-            0 => String::new(),
-            gone => format!(", {gone} alive when their program ended"),
-        };
-        writeln!(
-            out,
-            "\n{seconds:.1} s ({}): {} tasks met, {} ended, {} alive{gone}, {polls} polls{least}",
-            end.reason.as_str(),
-            totals.init,
-            totals.destroy,
-            totals.live
-        )?;
-        for (count, what) in [
-            (totals.unplaced, "polls are of tasks that were not known, and in no line"),
-            (totals.unsure, "of those that are alive were perhaps freed, unseen"),
-            (totals.unfollowed, "tasks were not followed: the memory bound was met (--max-memory)"),
-            (totals.malformed, "records could not be understood"),
-            (totals.late, "records came too late to be put in order"),
-            (totals.lost_news, "news of processes were lost"),
-        ] {
-            if count > 0 {
-                writeln!(out, "{count} {what}")?;
-            }
-        }
-        writeln!(out, "cost: {}", cost(&end.overhead))
     }
 }
 
@@ -286,8 +176,8 @@ mod tests {
         branches.polled(AsyncId(3), &sum);
         let mut out = Vec::new();
         let program = Program { pid: Pid(7), exe: "/app".into(), gathered: Gathered::Tree(Branches::default()) };
-        let text = LineageText::new(Manner::default(), top, tasks);
-        text.tree(&program, &branches, &mut out).expect("a Vec takes everything");
+        let tables = Tables { spelling: Spelling::default(), top, tasks };
+        tables.tree(&program, &branches, &mut out).expect("a Vec takes everything");
         String::from_utf8(out).expect("is text")
     }
 
@@ -341,8 +231,8 @@ mod tests {
         roots.ended(AsyncId(1));
         let program = Program { pid: Pid(7), exe: "/app".into(), gathered: Gathered::Roots(Roots::default()) };
         let mut out = Vec::new();
-        let text = LineageText::new(Manner::default(), Some(1), false);
-        text.roots(&program, &roots, &mut out).expect("a Vec takes everything");
+        let tables = Tables { spelling: Spelling::default(), top: Some(1), tasks: false };
+        tables.roots(&program, &roots, &mut out).expect("a Vec takes everything");
         let said = String::from_utf8(out).expect("is text");
         assert_eq!(names(&said), ["#4  TOKIO_TASK busy", "and 3 more (--top)", "1 that are over: TOKIO_TASK request"]);
     }

@@ -138,8 +138,11 @@ fn named(image: &[u8], files: &[&[u8]]) -> Vec<String> {
 #[test]
 fn an_image_tells_the_unit_whose_entries_lie_elsewhere() {
     let unit = SplitUnit { id: ID, folder: Some("/build".to_owned()), file: "a.dwo".to_owned() };
-    assert_eq!(SplitUnit::all(&image()), [unit]);
-    assert_eq!(SplitUnit::all(&file(ID)), []);
+    let known = Functions::known(&[]);
+    for (bytes, told) in [(image(), vec![unit]), (file(ID), vec![])] {
+        assert_eq!(Vec::from_iter(Skeletons::read(&bytes, &known).units().cloned()), told);
+        assert_eq!(Skeletons::are_in(&bytes), !told.is_empty());
+    }
 }
 
 #[test]
@@ -278,10 +281,12 @@ fn what_holds_no_unit_is_refused_with_the_reason() {
 
 /// All that is ever asked of split debug information.
 fn ask(image: &[u8], file: &[u8]) {
-    for unit in SplitUnit::all(image) {
+    let known = Functions::known(&[(AT, AT + 0x10)]);
+    let skeletons = Skeletons::read(image, &known);
+    assert_eq!(Skeletons::are_in(image), skeletons.units().next().is_some());
+    for unit in skeletons.units() {
         _ = SplitFile::parse(file).map(|file| file.has(unit.id));
-        let known = Functions::known(&[(AT, AT + 0x10)]);
-        _ = Skeletons::read(image, &known).had_by(file, &HashSet::from([unit.id]));
+        _ = skeletons.had_by(file, &HashSet::from([unit.id]));
     }
     let Some(debug) = Debug::read(image, &[file]) else { return };
     let wanted = HashSet::from([VirtAddr(AT)]);
