@@ -14,7 +14,7 @@ use tests::stream::{number, word};
 use tests::wait::until;
 
 /// Tasks the program spawns, each of a type of its own.
-const TASKS: usize = 23;
+const TASKS: usize = 25;
 
 /// What the profile leaves in the program, and so how much of the types at least has a certain name.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +24,10 @@ struct Promise {
 }
 
 /// Every name, and every place.
-const ALL: Promise = Promise { names: 23, places: 20 };
+const ALL: Promise = Promise { names: 25, places: 22 };
 
 /// By cell; a cell that is not here promises nothing but the truth.
-const PROMISES: [(&str, Promise); 15] = [
+const PROMISES: [(&str, Promise); 18] = [
     // Debug information, wherever it is, or v0 symbols: every name.
     ("newest-dev", ALL),
     ("awaits-release", ALL),
@@ -39,12 +39,15 @@ const PROMISES: [(&str, Promise); 15] = [
     ("awaits-by-id", ALL),
     ("awaits-zlib", ALL),
     ("awaits-zstd", ALL),
-    ("newest-v0", Promise { names: 23, places: 18 }),
-    // Legacy symbols: all but those whose drop glue is merged with another's.
-    ("newest-release", Promise { names: 12, places: 18 }),
-    ("newest-nopie", Promise { names: 12, places: 18 }),
+    ("newest-v0", Promise { names: 25, places: 20 }),
+    // Legacy symbols: all but the six whose drop glue bears another's name, too.
+    ("newest-release", Promise { names: 19, places: 20 }),
+    ("newest-thin", Promise { names: 19, places: 20 }),
+    ("newest-nopie", Promise { names: 19, places: 20 }),
+    ("1.36-release", Promise { names: 19, places: 20 }),
+    ("1.23-release", Promise { names: 19, places: 20 }),
     // Stripped: nine of ten places, by the panics of the bodies.
-    ("newest-stripped", Promise { names: 0, places: 18 }),
+    ("newest-stripped", Promise { names: 0, places: 20 }),
     // Stripped, and no panic unwinds, so no place is certain.
     ("newest-fat", Promise { names: 0, places: 0 }),
 ];
@@ -195,7 +198,7 @@ impl Said {
             // Where a closure of the blocking pool stands is checked, and does not count among async bodies.
             self.places += usize::from(is_async);
             let line = location.split(':').nth(1).and_then(|line| line.parse().ok());
-            let is_true = location.contains("named.rs:") && line == body;
+            let is_true = ["named.rs:", "twins.rs:"].iter().any(|file| location.contains(file)) && line == body;
             if resource["locationCertain"] != true {
                 self.likely_places += usize::from(is_true && is_async);
             } else {
