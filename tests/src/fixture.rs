@@ -40,6 +40,13 @@ pub fn path(cell: &str, program: &str) -> PathBuf {
     path
 }
 
+/// Options of the observer for a cell's programs: where debug information is that is looked for only where somebody says so.
+pub fn debug_dir(program: &Path) -> Vec<String> {
+    let folder = program.with_file_name("debug");
+    let options = folder.is_dir().then(|| ["--debug-dir".to_owned(), folder.display().to_string()]);
+    options.into_iter().flatten().collect()
+}
+
 /// The names of the cells that have this program, in the order of the table; `matrix` and `crowd` stand for three each.
 pub fn cells(program: &str) -> Vec<String> {
     let table = std::fs::read_to_string(fixtures().join("cells.txt")).expect("the table of cells is in the repository");

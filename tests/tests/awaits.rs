@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tests::awaiting::{UNTOLD, faults, path, stacks, truths};
-use tests::fixture::{Fixture, Scratch, cells};
+use tests::fixture::{Fixture, Scratch, cells, debug_dir};
 use tests::look::Look;
 use tests::observer::Observer;
 use tests::score;
@@ -31,7 +31,9 @@ fn each_task_waits_where_its_futures_say_in_every_build_with_debug_information()
     let mut report = Vec::new();
     for cell in cells {
         let mut fixture = start(&cell);
-        let look = dump(&fixture, &["--no-waits"]);
+        let debug = debug_dir(&tests::fixture::path(&cell, "awaits"));
+        let options: Vec<&str> = ["--no-waits"].into_iter().chain(debug.iter().map(String::as_str)).collect();
+        let look = dump(&fixture, &options);
         let faults = faults(&fixture, &look);
         let all = truths(&fixture, "stack").len();
         let unknown = faults.iter().filter(|fault| fault.contains(UNTOLD)).count();

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use observer::model::{Caller, CopyEnd, Pid, SpawnSeen, Trigger, Untold, UnwindEnd, first_own};
+use observer::model::{Caller, CopyEnd, Pid, SpawnSeen, StackId, Trigger, Untold, UnwindEnd, first_own};
 use observer::session::{Born, Slow, SpawnOptions, Spawns};
 use observer::target::Process;
 use tests::chains::{self, Told};
@@ -73,7 +73,9 @@ fn check(cell: &str, named: bool) {
     let (mut certain, mut brief, mut untold) = (0, 0, 0);
     let by_a_task = |seen: &SpawnSeen| (seen.task.0, matches!(seen.trigger, Trigger::Task { .. }));
     let by_a_task: HashMap<u64, bool> = run.seen.iter().map(by_a_task).collect();
-    for seen in run.seen.clone() {
+    let stacks: Vec<StackId> = run.seen.iter().map(|seen| seen.stack.expect("there is room for all")).collect();
+    let callers = run.spawns.callers(&stacks);
+    for (seen, callers) in run.seen.clone().into_iter().zip(callers) {
         let (id, Some(told)) = (seen.task, run.told.get(&seen.task.0)) else {
             faults.push(format!("{seen:?} is nobody's"));
             continue;
@@ -87,7 +89,6 @@ fn check(cell: &str, named: bool) {
             (trigger, parent, _) => faults.push(format!("{id}: by {parent:?} in {}, seen {trigger:?}", told.by)),
         }
         let by = told.by.clone();
-        let callers = run.spawns.callers(seen.stack.expect("there is room for all"));
         let own = run.own_functions(&callers);
         // What stands in `main` itself is in no function of the list.
         if by != "main" {
@@ -155,6 +156,22 @@ fn spawns_of_a_small_build_are_seen_with_their_makers() {
 #[test]
 fn spawns_of_a_debug_build_are_seen_with_their_makers() {
     check("newest-dev", true);
+}
+
+#[test]
+fn spawns_of_a_build_with_debug_information_of_lines_are_seen_with_their_makers() {
+    check("awaits-debug1", true);
+}
+
+#[test]
+fn spawns_of_builds_with_split_debug_information_are_seen_with_their_makers() {
+    check("awaits-packed", true);
+    check("awaits-unpacked", true);
+}
+
+#[test]
+fn spawns_of_a_stripped_build_whose_debug_file_is_beside_it_are_seen_with_their_makers() {
+    check("awaits-linked", true);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod bpftool;
 mod pprof;
+mod shipped;
 
 mod debian;
 
@@ -42,6 +43,8 @@ struct Job {
 enum What {
     /// A line of cells.txt.
     Cell { package: String, profile: String, programs: Vec<String>, flags: String },
+    /// One whose programs are made of those of another.
+    Shipped { of: String, way: String, programs: Vec<String> },
     /// The program with a tokio that is too old.
     Refused,
     /// The C and assembler programs.
@@ -108,11 +111,14 @@ fn jobs(root: &Path) -> Result<Vec<Job>> {
             })
             .map(String::from)
             .collect();
-        let what = What::Cell {
-            package: package.into(),
-            profile: profile.into(),
-            programs,
-            flags: words.collect::<Vec<_>>().join(" "),
+        let what = match package.strip_prefix("of:") {
+            Some(of) => What::Shipped { of: of.into(), way: profile.into(), programs },
+            None => What::Cell {
+                package: package.into(),
+                profile: profile.into(),
+                programs,
+                flags: words.collect::<Vec<_>>().join(" "),
+            },
         };
         jobs.push(Job { name: name.into(), what });
     }
@@ -150,6 +156,10 @@ impl Job {
                     split(&from, destination)?;
                     place(&from, &destination.join(program))
                 })
+            }
+            What::Shipped { of, way, programs } => {
+                let whole = root.join("target/bin").join(of);
+                programs.iter().try_for_each(|program| shipped::make(way, &whole, destination, program))
             }
             What::Refused => {
                 let target = root.join("target/refused");

@@ -1,7 +1,10 @@
 //! The future type from the drop glue of a task's cell, whose legacy symbols carry it where poll's does not.
 //!
-//! Does not know: v0 symbols and DWARF, which tell more. Equal glue of different types is merged, so a name counts as one
-//! type's own only if no other type's vtable reaches the glue and no other type's name stands on it.
+//! Does not know: v0 symbols and DWARF, which tell more. Equal glue of different types is merged. What becomes of the names then depends on
+//! what LLVM makes of the function before. One that other units refer to stays, as another name of what is left: `.llvm.` at its end tells
+//! it. One that is its unit's own goes, and the name that is left may be that of a type which nobody uses. So a name counts as one type's
+//! own only if it is of the former kind, no other type's vtable reaches the glue, and no other type's name stands on it. That of two equal
+//! pieces in one unit, called by the same functions of the runtime, others refer to both or to neither is taken for granted.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -33,7 +36,15 @@ pub(super) struct Glue<'t> {
 struct Carrier {
     /// By normal form.
     types: Vec<(String, TypeText)>,
+    /// Each type that was merged into it would have left its name.
+    is_complete: bool,
     vtables: BTreeSet<usize>,
+}
+
+impl Carrier {
+    fn bears(&self, name: &str) -> bool {
+        self.types.iter().any(|(other, _)| other == name)
+    }
 }
 
 impl<'t> Glue<'t> {
@@ -60,10 +71,10 @@ impl<'t> Glue<'t> {
             for (level, found) in calls.levels(&roots, SHARING_DEPTH, MOST_FUNCTIONS).iter().enumerate() {
                 for &function in found {
                     let carries = *names.entry(function).or_insert_with(|| {
-                        let types = carried(symbols, function);
-                        let any = !types.is_empty();
+                        let carrier = carried(symbols, function);
+                        let any = !carrier.types.is_empty();
                         if any {
-                            carriers.insert(function, Carrier { types, vtables: BTreeSet::new() });
+                            carriers.insert(function, carrier);
                         }
                         any
                     });
@@ -94,6 +105,25 @@ impl<'t> Glue<'t> {
         })
     }
 
+    /// How many types reach the glue, at least: those of one scheduler are each another's.
+    fn reaching(&self, carrier: &Carrier) -> usize {
+        let mut by_scheduler: HashMap<VirtAddr, usize> = HashMap::new();
+        for task in carrier.vtables.iter().filter_map(|at| self.types.get(*at)) {
+            *by_scheduler.entry(task.functions.schedule).or_default() += 1;
+        }
+        by_scheduler.into_values().max().unwrap_or_default()
+    }
+
+    /// Whether this glue can be of a task with this name that other glue bears alone.
+    fn agrees(&self, carrier: &Carrier, name: &str) -> bool {
+        if carrier.bears(name) {
+            // More names than types: one is of a type that nobody uses, which may be this one.
+            return !carrier.is_complete || carrier.types.len() <= self.reaching(carrier);
+        }
+        // The name may be gone where several types were merged. Else it is inlined code of a field, or a contradiction.
+        !carrier.is_complete && !self.is_one_type(carrier)
+    }
+
     /// How likely the name is this task's, in percent: one task type of a scheduler can bear it, of all that share the
     /// glue that the fewest reach.
     fn odds(&self, near: &[&Carrier], text: &TypeText, task: &TaskType) -> u32 {
@@ -112,9 +142,11 @@ impl<'t> Glue<'t> {
         let near: Vec<&Carrier> =
             self.reached.get(at)?.iter().filter_map(|function| self.carriers.get(function)).collect();
         let own = |carrier: &&&Carrier| carrier.types.len() == 1 && self.is_one_type(carrier);
-        if let Some((name, text)) = near.iter().find(own).and_then(|carrier| carrier.types.first()) {
-            // Glue that bears only another name is inlined code of a field, or a contradiction: then nothing is certain.
-            let agreed = near.iter().all(|carrier| carrier.types.iter().any(|(other, _)| other == name));
+        let complete = near.iter().filter(|carrier| carrier.is_complete).find(own);
+        if let Some(carrier) = complete.or_else(|| near.iter().find(own))
+            && let Some((name, text)) = carrier.types.first()
+        {
+            let agreed = carrier.is_complete && near.iter().all(|other| self.agrees(other, name));
             return Some(FutureType::of(text, agreed && is_blocking(text) == blocking));
         }
         let bodies = called_bodies(symbols, calls, task);
@@ -143,19 +175,23 @@ fn is_blocking(text: &TypeText) -> bool {
     text.path().is_some_and(|p| p.is(&BLOCKING_TASK))
 }
 
+/// What LLVM puts at the end of a name that other units refer to.
+const PROMOTED: &str = ".llvm.";
+
 /// The types of the tasks whose glue the symbols at this address say it is.
-fn carried(symbols: &SymbolIndex<'_>, function: VirtAddr) -> Vec<(String, TypeText)> {
+fn carried(symbols: &SymbolIndex<'_>, function: VirtAddr) -> Carrier {
     // Demangling everything in reach would cost far more than looking for the word first.
     let glue = symbols.mangled_at(function).filter(|name| name.contains("drop_in_place") && name.contains("task"));
-    let mut types: Vec<(String, TypeText)> = Vec::new();
-    for name in glue.filter_map(crate::symbols::demangle) {
-        if let Some(text) = cell_type(&name)
-            && !types.iter().any(|(_, known)| *known == text)
-        {
-            types.push((text.short_future(), text));
+    let mut carrier = Carrier { is_complete: true, ..Carrier::default() };
+    for mangled in glue {
+        if let Some(text) = crate::symbols::demangle(mangled).and_then(|name| cell_type(&name)) {
+            carrier.is_complete &= mangled.contains(PROMOTED);
+            if !carrier.types.iter().any(|(_, known)| *known == text) {
+                carrier.types.push((text.short_future(), text));
+            }
         }
     }
-    types
+    carrier
 }
 
 /// `T` of `core::ptr::drop_in_place<..>` of a task's cell, its core, its stage, or a box of one.
@@ -192,4 +228,41 @@ fn called_bodies(symbols: &SymbolIndex<'_>, calls: &mut Calls<'_, '_>, task: &Ta
 fn is_foreign_body(path: &Path) -> bool {
     let ours = path.root().is_some_and(|root| ["core", "alloc", "std", "tokio"].contains(&root));
     path.body().is_some() && !ours
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TypeEntry;
+
+    /// Types of one scheduler.
+    fn types(count: u64) -> Vec<TaskType> {
+        (0..count).map(|n| TypeEntry::sample(VirtAddr(0x9000 + n), Resource::Task, false).task).collect()
+    }
+
+    fn carrier(names: &[&str], is_complete: bool, vtables: &[usize]) -> Carrier {
+        let types = names.iter().map(|name| ((*name).to_owned(), TypeText::parse(name).expect("a type"))).collect();
+        Carrier { types, is_complete, vtables: vtables.iter().copied().collect() }
+    }
+
+    fn glue<'t>(types: &'t [TaskType], places: &'t Places) -> Glue<'t> {
+        Glue { types, places, reached: Vec::new(), carriers: HashMap::new() }
+    }
+
+    #[test]
+    fn glue_of_more_names_than_types_may_be_of_one_that_nobody_uses_and_with_as_many_it_is_not() {
+        let (types, places) = (types(2), Places::default());
+        let glue = glue(&types, &places);
+        assert!(!glue.agrees(&carrier(&["a::first", "a::second"], true, &[0]), "a::first"));
+        assert!(glue.agrees(&carrier(&["a::first", "a::second"], true, &[0, 1]), "a::first"));
+    }
+
+    #[test]
+    fn another_s_name_alone_contradicts_unless_the_own_one_may_have_been_merged_away() {
+        let (types, places) = (types(2), Places::default());
+        let glue = glue(&types, &places);
+        assert!(!glue.agrees(&carrier(&["a::first"], false, &[0]), "a::second"));
+        assert!(glue.agrees(&carrier(&["a::first"], false, &[0, 1]), "a::second"));
+        assert!(!glue.agrees(&carrier(&["a::first"], true, &[0, 1]), "a::second"));
+    }
 }

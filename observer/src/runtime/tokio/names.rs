@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | v0 symbol at `vtable.poll` | unstripped, v0 mangling | the poll function is this vtable's alone |
 //! | DWARF name of `vtable.poll` | `debug = 1` and up | the same |
-//! | drop glue of the cell (`glue`) | unstripped, legacy mangling | the same, and the glue bears one type's name only |
+//! | drop glue of the cell (`glue`) | unstripped, legacy mangling | the same, and the glue bears one type's name only, which others would stand beside |
 //! | body that poll calls | unstripped, fully inlined glue | never |
 //! | `Location` of the async body (`places`) | everywhere, place only | see there |
 

@@ -106,13 +106,15 @@ struct Target {
 }
 
 impl Spawns {
-    /// Looks at the processes' images and puts the probes in. `progress` is called with what is being done.
+    /// Looks at the processes' images and puts the probes in. `progress` is called with what is being done. Calls are named from debug
+    /// information in its usual places.
     pub fn start(
         processes: &[Arc<Process>],
         options: &SpawnOptions,
         progress: &dyn Fn(&str),
     ) -> Result<Self, SessionError> {
-        Self::of_images(processes, options, &mut Images::new(Names::Unwanted, &Caching::Off, &|_, text| progress(text)))
+        let names = Names::Wanted(Vec::new());
+        Self::of_images(processes, options, &mut Images::new(names, &Caching::Off, &|_, text| progress(text)))
     }
 
     /// As [`Spawns::start`], where the images may be known already.
@@ -261,11 +263,20 @@ impl Spawns {
         Some(Arc::clone(&self.targets.get(&target)?.process))
     }
 
-    /// The calls of a stack with their names, innermost first. Reads the images again: to be asked of what is shown.
-    pub fn callers(&mut self, id: StackId) -> Vec<Caller> {
-        let Some(stack) = self.births.stack(id) else { return Vec::new() };
-        let target = self.targets.get_mut(&stack.target);
-        target.map_or_else(Vec::new, |target| target.code.callers(&stack.addresses))
+    /// The calls of each of these stacks with their names, innermost first. Reads the images again, each once for all stacks: to be asked
+    /// of what is shown.
+    pub fn callers(&mut self, ids: &[StackId]) -> Vec<Vec<Caller>> {
+        let mut found = vec![Vec::new(); ids.len()];
+        for (id, target) in &mut self.targets {
+            let stacks = ids.iter().enumerate().filter_map(|(n, stack)| Some((n, self.births.stack(*stack)?)));
+            let own = stacks.filter(|(_, stack)| stack.target == *id);
+            let (places, addresses): (Vec<usize>, Vec<&[ProcAddr]>) =
+                own.map(|(n, stack)| (n, &stack.addresses[..])).unzip();
+            for (n, callers) in places.into_iter().zip(target.code.callers_of(&addresses)) {
+                found[n] = callers;
+            }
+        }
+        found
     }
 
     /// Forgets the tasks of a target that were born before this moment and are not among those that live, nor led to one

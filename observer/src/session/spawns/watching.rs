@@ -47,7 +47,7 @@ impl Watching {
 }
 
 impl Watching {
-    /// As [`Spawns::callers`], while spawns go on being taken: a ring is full long before a large image's names are read.
+    /// As [`Spawns::callers`] of one stack, while spawns go on being taken: a ring is full long before a large image's names are read.
     pub fn callers(&self, id: StackId) -> Vec<Caller> {
         let of = |spawns: &Spawns| {
             let Stack { target, addresses, .. } = spawns.stack(id)?;
