@@ -16,7 +16,7 @@ pub enum Counter {
     Returns = 4,
     /// Hits, returns with them, of which it was timed how long the program took: a few of all.
     Timed = 5,
-    /// What those took, nanoseconds: from when a hit is counted to the program's end.
+    /// What those took, nanoseconds: from when it is known that the hit is to be timed to the program's end.
     Took = 6,
     /// Entries among them, of calls that are reported once.
     EntriesTimed = 7,

@@ -7,12 +7,14 @@
 mod audience;
 mod cookie;
 mod counters;
+mod desk;
 mod quiet;
 mod record;
 
 pub use audience::{Audience, Standing};
 pub use cookie::{Cookie, MintRegister};
 pub use counters::Counter;
+pub use desk::{BATCH, BATCH_ENOUGH, BATCH_ROOM, BatchHead, DESK, DESK_ROWS, Desk, FRAME, Sign, Waiting};
 pub use quiet::{BUCKETS, PollSum, Quiet, TaskKey};
 pub use record::{
     CALL_FULL, CALL_WITH_HEAD, CallRecord, Entry, FLAG_BY_ADDRESS, FLAG_HEAD_UNREADABLE, FLAG_NO_SCRATCH,

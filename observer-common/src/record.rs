@@ -180,6 +180,8 @@ impl CallRecord {
 pub struct OpenCall {
     /// Not 0: it will be reported whatever becomes of it. Else perhaps not, see [`crate::Quiet`].
     pub loud: u64,
+    /// The probed instruction, which tells the call's entry from its return.
+    pub at: u64,
     /// What is to be reported, as far as it is known.
     pub record: CallRecord,
 }

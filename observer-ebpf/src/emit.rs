@@ -1,4 +1,4 @@
-//! Writing one record into this CPU's ring.
+//! Writing one record, onto the thread's desk or into this CPU's ring.
 //!
 //! Does not know what the record says.
 
@@ -7,10 +7,10 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::{BPF_F_CURRENT_CPU, pt_regs};
 use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_perf_event_output};
-use aya_ebpf::maps::PerfEventByteArray;
 use aya_ebpf::{EbpfContext, Global};
 use observer_common::{Cookie, Counter, FLAG_BY_ADDRESS, Record, RecordKind};
 
+use crate::desk::Desk;
 use crate::header::{Head, Stage};
 use crate::maps::{self, PRICED, RECORDS};
 use crate::{audience, lap};
@@ -71,6 +71,19 @@ impl Hit {
         }
         let began = lap::begin(lap::is_timed(maps::count(counter)));
         Some(Self::uncounted(ctx, regs, pid_tgid, began))
+    }
+
+    /// A hit of which it is not known yet whether it is at a return, with its thread's desk, where it is counted; whoever knows it says the
+    /// rest. `None` as for the others. Without a desk it is not counted yet, nor timed.
+    #[inline(always)]
+    pub fn of_either<C: EbpfContext>(ctx: &C, regs: *const pt_regs) -> Option<(Self, Option<Desk>)> {
+        let pid_tgid = bpf_get_current_pid_tgid();
+        if !audience::admits(pid_tgid) {
+            return None;
+        }
+        let desk = Desk::of(pid_tgid);
+        let began = desk.map_or(0, |desk| lap::begin(lap::is_timed(desk.count_hit())));
+        Some((Self::uncounted(ctx, regs, pid_tgid, began), desk))
     }
 
     /// A hit of the observer itself, whoever is to be reported: it is nobody's business.
@@ -180,7 +193,7 @@ impl Draft {
     pub fn send<const LEN: usize, C: EbpfContext>(&mut self, ctx: &C, hit: &Hit) {
         const { assert!(LEN <= size_of::<Record>()) };
         // SAFETY: LEN bytes of this draft.
-        unsafe { send(ctx, self.record().cast(), LEN as u64) }
+        unsafe { send::<LEN, _>(ctx, Desk::of(hit.pid_tgid).as_ref(), self.record().cast()) }
         lap::record(hit);
     }
 
@@ -188,8 +201,10 @@ impl Draft {
     #[inline(always)]
     pub fn send_priced<const LEN: usize, C: EbpfContext>(&mut self, ctx: &C, hit: &Hit) {
         const { assert!(LEN <= size_of::<Record>()) };
-        // SAFETY: as above.
-        let _ = unsafe { put(ctx, &PRICED, self.record().cast(), LEN as u64) };
+        if let Some(desk) = Desk::priced() {
+            // SAFETY: as above.
+            let _ = unsafe { desk.lay::<LEN, _>(ctx, &PRICED, self.record().cast()) };
+        }
         lap::record(hit);
     }
 }
@@ -215,30 +230,47 @@ pub unsafe fn describe(record: *mut Record, hit: &Hit, kind: RecordKind, flags: 
     }
 }
 
-/// Puts a record into this CPU's ring, or counts it as lost.
+/// Lays a record onto the thread's desk, from where it is sent with others, or puts it into this CPU's ring where there is none; or counts
+/// it as lost.
 ///
 /// # Safety
-/// `bytes` must point to `len` written bytes of the program's own.
+/// `record` must point to `LEN` written bytes of the program's own.
 #[inline(always)]
-pub unsafe fn send<C: EbpfContext>(ctx: &C, bytes: *mut c_void, len: u64) {
+pub unsafe fn send<const LEN: usize, C: EbpfContext>(ctx: &C, desk: Option<&Desk>, record: *mut u64) {
     // SAFETY: the caller's promise.
-    if !unsafe { put(ctx, &RECORDS, bytes, len) } {
+    let sent = match desk {
+        Some(desk) => unsafe { desk.lay::<LEN, _>(ctx, &RECORDS, record) },
+        None => unsafe { put(ctx, record.cast(), LEN as u64) },
+    };
+    if !sent {
         maps::count(Counter::Lost);
     }
 }
 
-/// Puts a record into one of these rings, this CPU's; whether there was room.
+/// Puts a record into this CPU's ring, by itself, or counts it as lost.
 ///
 /// # Safety
-/// As for [`send`].
+/// `bytes` must point to `len` written bytes of the program's own.
 #[inline(always)]
-unsafe fn put<C: EbpfContext>(ctx: &C, rings: &'static PerfEventByteArray, bytes: *mut c_void, len: u64) -> bool {
+pub unsafe fn send_alone<C: EbpfContext>(ctx: &C, bytes: *mut c_void, len: u64) {
+    // SAFETY: the caller's promise.
+    if !unsafe { put(ctx, bytes, len) } {
+        maps::count(Counter::Lost);
+    }
+}
+
+/// Puts a record into this CPU's ring; whether there was room.
+///
+/// # Safety
+/// As for [`send_alone`].
+#[inline(always)]
+unsafe fn put<C: EbpfContext>(ctx: &C, bytes: *mut c_void, len: u64) -> bool {
     // SAFETY: a map made for it, and the caller's promise. The helper is called directly, because
     // `PerfEventByteArray::output` keeps its result to itself, and a lost record must be counted.
     let sent = unsafe {
         bpf_perf_event_output(
             ctx.as_ptr(),
-            (&raw const *rings).cast_mut().cast(),
+            (&raw const RECORDS).cast_mut().cast(),
             u64::from(BPF_F_CURRENT_CPU as u32),
             bytes,
             len,

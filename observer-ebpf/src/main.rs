@@ -12,6 +12,8 @@ compile_error!("the programs read x86-64 registers; build with `cargo xtask ebpf
 
 mod audience;
 mod call;
+mod compiler;
+mod desk;
 mod emit;
 mod header;
 mod lap;

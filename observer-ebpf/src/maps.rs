@@ -4,10 +4,10 @@
 
 use core::arch::asm;
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerfEventByteArray};
-use observer_common::{Counter, OpenCall, PollSum, SpawnRecord, TaskKey};
+use observer_common::{Counter, Desk, OpenCall, PollSum, Sign, SpawnRecord, TaskKey};
 
 /// Per-CPU rings of records. The user side opens them, with a watermark.
 #[map]
@@ -28,9 +28,26 @@ pub static MINTED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0
 #[map]
 pub static ENTERED: HashMap<Call, Entered> = HashMap::with_max_entries(65_536, 0);
 
-/// Rows of calls that are reported whole, see `rows`. Those of threads that have ended are removed by user space.
+/// Rows of calls that are reported whole and have no place on a desk, until their return. Those of a process that was killed in the
+/// middle of them are removed by user space.
 #[map]
-pub static CALLS: HashMap<u64, OpenCall> = HashMap::with_max_entries(32_768, 0);
+pub static CALLS: HashMap<u64, OpenCall> = HashMap::with_max_entries(8192, 0);
+
+/// Every desk's sign, see `desk`. User space maps both into its own memory.
+#[map]
+pub static SIGNS: Array<Sign> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// The desks.
+#[map]
+pub static DESKS: Array<Desk> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// The desk of who is priced, and its sign: nobody reads them.
+#[map]
+pub static PRICED_DESK: Array<Desk> = Array::with_max_entries(1, 0);
+
+/// See [`PRICED_DESK`].
+#[map]
+pub static PRICED_SIGN: Array<Sign> = Array::with_max_entries(1, 0);
 
 /// What a row begins with.
 #[map]

@@ -6,6 +6,7 @@ use aya_ebpf::programs::ProbeContext;
 use observer_common::{RECORD_WITH_HEAD, RecordKind};
 
 use crate::call::first_argument;
+use crate::desk::Desk;
 use crate::emit::{Draft, Hit};
 use crate::rows::Row;
 use crate::{header, lap};
@@ -34,7 +35,7 @@ fn work(ctx: &ProbeContext, draft: &mut Draft) -> Hit {
     let timed = unsafe { (*ctx.regs).rsi } & 0xff != 0;
     let hit = Hit::of_own(ctx, ctx.regs, timed);
     // Whether there is room for a row does not matter, nor whether the head could be read. The row is nobody's: none is opened.
-    let _ = Row::to_begin(&hit);
+    let _ = Row::to_begin(&hit, Desk::priced().as_ref());
     let _ = header::copy_head(draft.head(), first_argument(ctx));
     let hit = hit.dated_now();
     lap::entry(&hit);

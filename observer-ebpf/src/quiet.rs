@@ -2,12 +2,11 @@
 //!
 //! Does not know what a sum is for, nor which events were asked for.
 
-use core::arch::asm;
-
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_ANY;
 use observer_common::{CallRecord, HEAD_WORDS, PollSum, Quiet, TaskKey};
 
+use crate::compiler::opaque;
 use crate::emit::Hit;
 use crate::header;
 use crate::maps::{GOVERNED, NO_POLL, POLLED};
@@ -62,16 +61,6 @@ pub unsafe fn is_unsaid(hit: &Hit, record: *const CallRecord, far: u64) -> bool 
     add(TaskKey { tgid: hit.tgid(), point: hit.point(), id }, hit.ts.wrapping_sub(began))
 }
 
-/// The same number, in a register that the compiler knows nothing else of. What is compared with its bounds must be what is
-/// then used, and with one bound at a time: what the compiler makes of two (a difference, compared once) says nothing about
-/// the number itself to the verifier of Linux 6.12.
-#[inline(always)]
-fn opaque(mut number: u64) -> u64 {
-    // SAFETY: no instruction.
-    unsafe { asm!("/* {number} */", number = inout(reg) number, options(nomem, nostack)) };
-    number
-}
-
 /// What is done with quiet polls at this moment.
 #[inline(always)]
 fn now() -> u8 {
@@ -89,7 +78,7 @@ fn now() -> u8 {
 #[inline(always)]
 pub fn disturb(hit: &Hit) {
     if QUIET.load() != Quiet::Reported as u8 {
-        Row::make_loud(hit.tid());
+        Row::make_loud(hit);
     }
 }
 

@@ -1,22 +1,18 @@
-//! Rows of the calls that threads are amid: each thread has a few that it writes again and again, because putting a row in
+//! Rows of the calls that threads are amid: each thread has a few on its desk that it writes again and again, because putting a row in
 //! and taking it out at each call would cost the target a tenth of all that a call costs it.
 //!
 //! Does not know what is in a row, save which call it is and whether that is in progress.
 
-use core::arch::asm;
-
 use aya_ebpf::bindings::BPF_ANY;
-use observer_common::{CallRecord, OpenCall};
+use observer_common::{CallRecord, DESK_ROWS, OpenCall};
 
+use crate::compiler::{barrier, opaque};
+use crate::desk::Desk;
 use crate::emit::Hit;
 use crate::maps::{CALLS, NO_CALL};
 
-/// Rows that a thread keeps, a power of two: calls are nested one or two deep nearly always.
-const KEPT: u32 = 4;
-/// Of those, how many one frame may have: what tells them apart is a few bits of the stack pointer.
+/// Of a desk's rows, how many one frame may have: what tells them apart is a few bits of the stack pointer.
 const TRIED: u32 = 2;
-/// Keys of rows that are there for one call only have this bit.
-const PASSING: u32 = 1 << 31;
 
 /// A row, and whether it goes with its call.
 #[derive(Clone, Copy)]
@@ -30,16 +26,17 @@ impl Row {
     /// For a call that begins now; `None` where there is no room. What is in it is over, or is a call that began at the
     /// same frame and was not seen to return; the caller writes all of it and then [`Self::open`]s it.
     #[inline(always)]
-    pub fn to_begin(hit: &Hit) -> Option<Self> {
-        for n in 0..TRIED {
-            let key = kept(hit, hit.sp, n);
-            let row = Self { place: there_or_new(key)?, key, passing: false };
-            if !row.is_open() {
-                return Some(row);
-            }
-            if row.is_of(hit, hit.sp) {
-                row.close_kept();
-                return Some(row);
+    pub fn to_begin(hit: &Hit, desk: Option<&Desk>) -> Option<Self> {
+        if let Some(desk) = desk {
+            for n in 0..TRIED {
+                let row = Self::kept(desk, hit.sp, n);
+                if !row.is_open() {
+                    return Some(row);
+                }
+                if row.is_of(hit, hit.sp) {
+                    row.close_kept();
+                    return Some(row);
+                }
             }
         }
         let key = passing(hit, hit.sp);
@@ -55,11 +52,10 @@ impl Row {
 
     /// That of the call that returns, whose frame was this.
     #[inline(always)]
-    pub fn that_ends(hit: &Hit, sp: u64) -> Option<Self> {
-        for n in 0..TRIED {
-            let key = kept(hit, sp, n);
-            if let Some(place) = CALLS.get_ptr_mut(key) {
-                let row = Self { place, key, passing: false };
+    pub fn that_ends(hit: &Hit, desk: Option<&Desk>, sp: u64) -> Option<Self> {
+        if let Some(desk) = desk {
+            for n in 0..TRIED {
+                let row = Self::kept(desk, sp, n);
                 if row.is_open() && row.is_of(hit, sp) {
                     return Some(row);
                 }
@@ -70,15 +66,36 @@ impl Row {
         (row.is_open() && row.is_of(hit, sp)).then_some(row)
     }
 
-    /// Each call that the thread is amid must be reported, whatever becomes of it.
+    /// Whether a hit is at a return, by what the desk shows: the call that it would end is open there and has not begun at this
+    /// instruction, or one of the same point has and it begins. `None` where neither is there to see.
     #[inline(always)]
-    pub fn make_loud(tid: u32) {
-        for n in 0..KEPT {
-            if let Some(place) = CALLS.get_ptr_mut(key_of(tid, n)) {
-                // SAFETY: the row is this thread's own.
-                unsafe { (*place).loud = 1 };
-            }
+    pub fn is_at_return(hit: &Hit, desk: &Desk, sp: u64) -> Option<bool> {
+        let ending = Self::kept(desk, sp, 0);
+        if ending.is_open() && ending.is_of(hit, sp) && ending.at() != hit.at {
+            return Some(true);
         }
+        let beginning = Self::kept(desk, hit.sp, 0);
+        // SAFETY: the row is this thread's own.
+        let is_same_point = unsafe { (*beginning.record()).cookie() == hit.cookie };
+        (is_same_point && beginning.at() == hit.at).then_some(false)
+    }
+
+    /// Each call that the thread is amid must be reported, whatever becomes of it: those that are not on its desk are.
+    #[inline(always)]
+    pub fn make_loud(hit: &Hit) {
+        let Some(desk) = Desk::of(hit.pid_tgid) else { return };
+        for n in 0..DESK_ROWS {
+            // SAFETY: the row is this thread's own.
+            unsafe { (*desk.row(n)).loud = 1 };
+        }
+    }
+
+    /// The `n`th that this frame may have.
+    #[inline(always)]
+    fn kept(desk: &Desk, sp: u64, n: u32) -> Self {
+        // Frames are 16 bytes apart at least.
+        let number = opaque((sp >> 4).wrapping_add(u64::from(n))) as usize % DESK_ROWS;
+        Self { place: desk.row(number), key: 0, passing: false }
     }
 
     /// What is to be reported.
@@ -86,6 +103,19 @@ impl Row {
     pub fn record(&self) -> *mut CallRecord {
         // SAFETY: a place in the row.
         unsafe { &raw mut (*self.place).record }
+    }
+
+    /// The instruction where the call began, to be set before it is opened.
+    #[inline(always)]
+    pub fn set_at(&self, at: u64) {
+        // SAFETY: the row is this thread's own.
+        unsafe { (*self.place).at = at };
+    }
+
+    #[inline(always)]
+    fn at(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { (*self.place).at }
     }
 
     /// Whether it must be reported in any case. Rows that go with their call always are: nobody finds them to say so.
@@ -144,20 +174,9 @@ impl Row {
 }
 
 #[inline(always)]
-fn kept(hit: &Hit, sp: u64, n: u32) -> u64 {
-    // Frames are 16 bytes apart at least.
-    key_of(hit.tid(), ((sp >> 4) as u32).wrapping_add(n) % KEPT)
-}
-
-#[inline(always)]
 fn passing(hit: &Hit, sp: u64) -> u64 {
     // What two calls have in common by chance is found out by looking into the row.
-    key_of(hit.tid(), (sp as u32 ^ hit.point().wrapping_mul(0x9E37_79B1)) | PASSING)
-}
-
-#[inline(always)]
-fn key_of(tid: u32, which: u32) -> u64 {
-    u64::from(tid) << 32 | u64::from(which)
+    u64::from(hit.tid()) << 32 | u64::from(sp as u32 ^ hit.point().wrapping_mul(0x9E37_79B1))
 }
 
 #[inline(always)]
@@ -169,11 +188,4 @@ fn there_or_new(key: u64) -> Option<*mut OpenCall> {
     // SAFETY: the array's one row, which nobody writes.
     CALLS.insert(key, unsafe { &*nothing }, u64::from(BPF_ANY)).ok()?;
     CALLS.get_ptr_mut(key)
-}
-
-/// Nothing that is written before it is written after it.
-#[inline(always)]
-fn barrier() {
-    // SAFETY: no instruction; x86-64 keeps the order of writes itself.
-    unsafe { asm!("") };
 }

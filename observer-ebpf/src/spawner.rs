@@ -53,7 +53,7 @@ pub fn spawn(ctx: ProbeContext) -> u32 {
     // SAFETY: memory of this program's own, with room for the bare part; all of it is written.
     unsafe {
         emit::describe((&raw mut bare).cast(), &hit, RecordKind::Spawn, FLAG_NO_SCRATCH, hit.sp, subject, 0);
-        emit::send(&ctx, (&raw mut bare).cast(), SPAWN_BARE as u64);
+        emit::send_alone(&ctx, (&raw mut bare).cast(), SPAWN_BARE as u64);
     }
     lap::end(&hit);
     0
@@ -108,7 +108,7 @@ fn report(ctx: &ProbeContext, hit: &Hit, subject: u64, record: *mut SpawnRecord)
             }
         };
         emit::describe(record.cast(), hit, RecordKind::Spawn, flags, hit.sp, subject, unread);
-        emit::send(ctx, record.cast(), SPAWN_BARE as u64 + length);
+        emit::send_alone(ctx, record.cast(), SPAWN_BARE as u64 + length);
     }
 }
 

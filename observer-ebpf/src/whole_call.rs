@@ -4,7 +4,6 @@
 //! records must say them, `call` reports each moment by itself.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::generated::bpf_get_func_ip;
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
@@ -13,6 +12,7 @@ use core::mem::MaybeUninit;
 use observer_common::{CALL_FULL, CALL_WITH_HEAD, Counter, FLAG_SUBJECT_UNKNOWN, RECORD_WITH_HEAD, Record, RecordKind};
 
 use crate::call::{RETURN_ADDRESS, first_argument, report_entry};
+use crate::desk::Desk;
 use crate::emit::{self, Hit};
 use crate::rows::Row;
 use crate::{header, lap, maps, quiet};
@@ -24,49 +24,63 @@ const UNWANTED: u32 = 1;
 /// Remembers what there is to report.
 #[uprobe]
 pub fn begin_call(ctx: ProbeContext) -> u32 {
-    begin(&ctx);
+    if let Some(hit) = Hit::take(&ctx, ctx.regs) {
+        begin(&ctx, hit, Desk::of(hit.pid_tgid));
+    }
     0
 }
 
 /// Reports the call, with the memory that is now where the header was.
 #[uretprobe]
 pub fn end_call(ctx: RetProbeContext) -> u32 {
-    end(&ctx, ctx.regs);
+    if let Some(hit) = Hit::take_return(&ctx, ctx.regs) {
+        end(&ctx, hit, Desk::of(hit.pid_tgid));
+    }
     0
 }
 
 /// Both, where the kernel calls one program at both moments (a session, since Linux 6.13): the second is told by the thread
-/// being elsewhere than where the function begins. Written out, because the macro for it answers 0 whatever the program says, and
+/// being elsewhere than where the function begins. That is asked of the kernel only where the desk does not show it: asking costs the target
+/// a twentieth of what the hits cost. Written out, because the macro for it answers 0 whatever the program says, and
 /// a return that nobody wants would be trapped.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "uprobe")]
 extern "C" fn whole_call(ctx: *mut c_void) -> u32 {
     let ctx = ProbeContext::new(ctx);
-    // SAFETY: the program's own context, which is the registers.
-    let (begins, is_at) = unsafe { (bpf_get_func_ip(ctx.as_ptr()), (*ctx.regs).rip) };
-    if begins == is_at {
-        return begin(&ctx);
+    let Some((hit, desk)) = Hit::of_either(&ctx, ctx.regs) else { return UNWANTED };
+    let seen = desk.as_ref().and_then(|desk| Row::is_at_return(&hit, desk, hit.sp.wrapping_sub(RETURN_ADDRESS)));
+    // SAFETY: the program's own context.
+    let is_at_return = seen.unwrap_or_else(|| unsafe { bpf_get_func_ip(ctx.as_ptr()) } != hit.at);
+    if is_at_return {
+        match &desk {
+            Some(desk) => desk.count_return(),
+            None => drop(maps::count(Counter::Returns)),
+        }
+        end(&ctx, hit, desk);
+    } else {
+        if desk.is_none() {
+            maps::count(Counter::Hits);
+        }
+        begin(&ctx, hit, desk);
     }
-    end(&ctx, ctx.regs);
     WANTED
 }
 
 #[inline(always)]
-fn begin(ctx: &ProbeContext) -> u32 {
-    let Some(hit) = Hit::take(ctx, ctx.regs) else { return UNWANTED };
-    remember(ctx, hit);
+fn begin(ctx: &ProbeContext, hit: Hit, desk: Option<Desk>) {
+    remember(ctx, hit, desk.as_ref());
     lap::end(&hit);
-    WANTED
 }
 
 #[inline(always)]
-fn remember(ctx: &ProbeContext, hit: Hit) {
+fn remember(ctx: &ProbeContext, hit: Hit, desk: Option<&Desk>) {
     let subject = first_argument(ctx);
-    let Some(row) = Row::to_begin(&hit) else {
+    let Some(row) = Row::to_begin(&hit, desk) else {
         maps::count(Counter::EntriesForgotten);
         report_entry(ctx, hit, subject);
         return;
     };
+    row.set_at(hit.at);
     let record = row.record();
     // SAFETY: the row is this thread's own, and over.
     unsafe {
@@ -84,23 +98,22 @@ fn remember(ctx: &ProbeContext, hit: Hit) {
 }
 
 #[inline(always)]
-fn end<C: EbpfContext>(ctx: &C, regs: *const pt_regs) {
-    let Some(hit) = Hit::take_return(ctx, regs) else { return };
-    report(ctx, hit);
+fn end<C: EbpfContext>(ctx: &C, hit: Hit, desk: Option<Desk>) {
+    report(ctx, hit, desk.as_ref());
     lap::end(&hit);
 }
 
 #[inline(always)]
-fn report<C: EbpfContext>(ctx: &C, hit: Hit) {
+fn report<C: EbpfContext>(ctx: &C, hit: Hit, desk: Option<&Desk>) {
     let sp = hit.sp.wrapping_sub(RETURN_ADDRESS);
-    let Some(row) = Row::that_ends(&hit, sp) else {
+    let Some(row) = Row::that_ends(&hit, desk, sp) else {
         let mut record = MaybeUninit::<Record>::uninit();
         let place = record.as_mut_ptr();
         // SAFETY: memory of this program's own, longer than what is written and sent.
         unsafe {
             header::clear_head(&raw mut (*place).head);
             emit::describe(place, &hit.dated_now(), RecordKind::Leave, FLAG_SUBJECT_UNKNOWN, sp, 0, 0);
-            emit::send(ctx, place.cast(), RECORD_WITH_HEAD as u64);
+            emit::send::<RECORD_WITH_HEAD, _>(ctx, desk, place.cast());
         }
         return;
     };
@@ -123,8 +136,11 @@ fn report<C: EbpfContext>(ctx: &C, hit: Hit) {
             hit
         };
         emit::describe(record.cast(), &hit, RecordKind::Call, flags, sp, subject, far);
-        let len = if is_full { CALL_FULL } else { CALL_WITH_HEAD };
-        emit::send(ctx, record.cast(), len as u64);
+        if is_full {
+            emit::send::<CALL_FULL, _>(ctx, desk, record.cast());
+        } else {
+            emit::send::<CALL_WITH_HEAD, _>(ctx, desk, record.cast());
+        }
         lap::record(&hit);
     }
     // After it was reported: who reads the calls in progress first and the records then misses none.

@@ -38,6 +38,9 @@ impl Probes {
         let failed = |source| AttachError::refused("forget a process", source);
         for (pid, _) in ended {
             kernel_maps::remove(self.object().processes()?, pid.0).map_err(failed)?;
+            if let Some(desks) = self.object().desks() {
+                desks.forget_process(*pid);
+            }
         }
         self.forget_calls(ended)
     }

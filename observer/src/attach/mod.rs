@@ -5,6 +5,8 @@
 
 mod audience;
 mod barrier;
+mod batches;
+mod desks;
 mod error;
 mod filtered;
 mod in_progress;
@@ -29,6 +31,7 @@ mod tracefs;
 pub use self::object::{Calls, Sessions, Spawners, Work};
 pub use audience::sees_every_process;
 pub use barrier::wait_for_programs;
+pub use batches::Batches;
 pub use error::AttachError;
 pub use in_progress::Amid;
 pub use laps::Laps;

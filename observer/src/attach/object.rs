@@ -10,6 +10,7 @@ use aya::maps::{Map, MapData, PerCpuArray};
 use aya_obj::EbpfSectionKind;
 use observer_common::{Counter, Quiet};
 
+use super::desks::Desks;
 use super::error::chain;
 use super::kernel::AttachedBy;
 use super::kernel_log::KernelLog;
@@ -34,8 +35,9 @@ const BY_ADDRESS: &str = "BY_ADDRESS";
 const QUIET: &str = "QUIET";
 const GOVERNED: &str = "GOVERNED";
 const MINTED: &str = "MINTED";
-/// Rows that the kernel side keeps for a thread: its `rows::KEPT`.
-pub(super) const ROWS: u32 = 4;
+const SIGNS: &str = "SIGNS";
+const DESKS: &str = "DESKS";
+const DESK_COUNT: &str = "DESK_COUNT";
 const LOG: &str = "AYA_LOGS";
 const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 /// The most talkative level, which lets everything through.
@@ -48,6 +50,8 @@ pub(super) struct Object {
     /// As it was parsed, with nothing bound yet.
     parsed: aya_obj::Object,
     maps: HashMap<String, Created>,
+    /// `None` where nobody has one.
+    desks: Option<Desks>,
     counters: PerCpuArray<MapData, u64>,
     work: Work,
     calls: Calls,
@@ -126,10 +130,13 @@ impl Object {
         let calls = if mechanism.says_addresses() { Calls::Twice } else { options.calls };
         let quiet = if calls == Calls::Once { options.quiet } else { Quiet::Reported };
         let audience = [options.audience as u8];
+        let desk_count = if calls == Calls::Once { options.desks.next_power_of_two() } else { 0 };
         let constants =
             [(LOG_LEVEL, [level]), (AUDIENCE, audience), (BY_ADDRESS, [by_address]), (QUIET, [quiet as u8])];
         let constants = constants.each_ref().map(|(name, byte)| (*name, (&byte[..], true)));
-        parsed.patch_map_data(HashMap::from(constants)).map_err(|e| broken(&e))?;
+        let count = desk_count.to_ne_bytes();
+        let constants = constants.into_iter().chain([(DESK_COUNT, (&count[..], true))]);
+        parsed.patch_map_data(constants.collect::<HashMap<_, _>>()).map_err(|e| broken(&e))?;
         let mut maps = HashMap::new();
         for (name, mut declared) in parsed.maps.drain() {
             match name.as_str() {
@@ -139,6 +146,7 @@ impl Object {
                     let used = (name == CALLS) == (calls == Calls::Once);
                     declared.set_max_entries(if used { options.in_progress } else { 1 });
                 }
+                SIGNS | DESKS => declared.set_max_entries(desk_count.max(1)),
                 POLLED if !matches!(quiet, Quiet::Summed | Quiet::Governed) => declared.set_max_entries(1),
                 SCRATCH if options.spawners == Spawners::Unseen => declared.set_max_entries(1),
                 _ => {}
@@ -149,10 +157,15 @@ impl Object {
             };
             maps.insert(name, Created { data, declared });
         }
+        let desks = match desk_count {
+            0 => None,
+            count => Some(Desks::map(map(&maps, SIGNS)?.as_fd(), map(&maps, DESKS)?.as_fd(), count)),
+        };
+        let desks = desks.transpose().map_err(|source| AttachError::System { what: "map the desks", source })?;
         let counters = map(&maps, COUNTERS)?.as_fd().try_clone_to_owned().map_err(kept)?;
         let counters = PerCpuArray::try_from(Map::PerCpuArray(MapData::from_fd(counters)?))?;
         let Options { sessions, spawners, .. } = *options;
-        Ok(Self { parsed, maps, counters, work: Work::Report, calls, quiet, sessions, spawners })
+        Ok(Self { parsed, maps, desks, counters, work: Work::Report, calls, quiet, sessions, spawners })
     }
 
     /// What is loaded from now on.
@@ -195,8 +208,13 @@ impl Object {
         self.map(ENTERED)
     }
 
-    /// Those that are reported once.
-    pub(super) fn rows(&self) -> Result<BorrowedFd<'_>, AttachError> {
+    /// Threads' desks, where they have some: calls that are reported once, and records that wait to be sent.
+    pub(super) fn desks(&self) -> Option<&Desks> {
+        self.desks.as_ref()
+    }
+
+    /// Calls that are reported once and have no place on a desk.
+    pub(super) fn passing(&self) -> Result<BorrowedFd<'_>, AttachError> {
         self.map(CALLS)
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use observer_common::{Counter, Quiet};
 
+use super::desks::Desks;
 use super::kernel::AttachedBy;
 use super::kernel_log::KernelLog;
 use super::kernel_maps;
@@ -35,9 +36,12 @@ pub struct Options {
     pub audience: Audience,
     /// Processes that can be listed or excluded at one moment.
     pub processes: u32,
-    /// Calls in progress that can be remembered at one moment, those that threads are over with included where calls are
-    /// reported once; what is beyond is counted as forgotten.
+    /// Calls in progress that can be remembered at one moment, where calls are reported once besides those on desks; what is beyond is
+    /// counted as forgotten.
     pub in_progress: u32,
+    /// Threads that have a desk for their calls and their records, rounded up to a power of two, where calls are reported once. Whoever is beyond does
+    /// without, and pays more for each hit.
+    pub desks: u32,
     /// When calls are reported.
     pub calls: Calls,
     /// How the moments of a call that is reported once are probed.
@@ -61,7 +65,8 @@ impl Default for Options {
             work: Work::Report,
             audience: Audience::Linked,
             processes: 16_384,
-            in_progress: 32_768,
+            in_progress: 8192,
+            desks: 1024,
             calls: Calls::Twice,
             sessions: Sessions::IfThere,
             quiet: Quiet::Reported,
@@ -239,11 +244,12 @@ impl Probes {
 
     /// What the kernel side has counted.
     pub fn counters(&self) -> Result<Counters, AttachError> {
+        let (on_desks, returns_on_desks) = self.object.desks().map_or((0, 0), Desks::counted);
         let returns = self.object.counter(Counter::Returns)?;
         Ok(Counters {
             lost: self.object.counter(Counter::Lost)?,
-            hits: self.object.counter(Counter::Hits)?.saturating_sub(self.own_hits) + returns,
-            returns,
+            hits: self.object.counter(Counter::Hits)?.saturating_sub(self.own_hits) + returns + on_desks,
+            returns: returns + returns_on_desks,
             entries_forgotten: self.object.counter(Counter::EntriesForgotten)?,
             foreign: self.object.counter(Counter::Foreign)?.saturating_sub(self.own_foreign),
             laps: Laps::read(&self.object)?.since(&self.own_laps),

@@ -36,6 +36,12 @@ impl Merger {
         queue.insert(place, (at, bytes));
     }
 
+    /// Takes records of no one ring, in whatever order: each goes where its time is, and quickly, as they are put in order first.
+    pub fn push_all(&mut self, cpu: usize, mut records: Vec<Bytes>) {
+        records.sort_by_cached_key(|bytes| timestamp(bytes).unwrap_or_default());
+        records.into_iter().for_each(|bytes| self.push(cpu, bytes));
+    }
+
     /// Gives out the next record by time, if it is not younger than the horizon.
     pub fn pop(&mut self, horizon: Ns) -> Option<(Ns, Bytes)> {
         let first = |queue: &VecDeque<(Ns, Bytes)>| queue.front().map(|(at, _)| *at);
@@ -107,6 +113,14 @@ mod tests {
             merger.push(0, record(at));
         }
         assert_eq!(times(&mut merger, 100), [1, 3, 4, 5, 9]);
+    }
+
+    #[test]
+    fn records_of_many_threads_go_where_their_times_are() {
+        let mut merger = Merger::default();
+        [2, 8].into_iter().for_each(|at| merger.push(0, record(at)));
+        merger.push_all(0, [9, 1, 5, 3].map(record).to_vec());
+        assert_eq!(times(&mut merger, 100), [1, 2, 3, 5, 8, 9]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Horizon {
         Self { asked: None, written: Ns(0), is_told: true }
     }
 
-    /// What has an earlier time than this is in the rings by now.
+    /// What has an earlier time than this is in the rings by now, or waits to be sent.
     pub(super) fn written(&self) -> Ns {
         self.written
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::attach::{AttachError, Calls, Probes};
+use crate::attach::{Calls, Probes};
 use crate::model::Ns;
 use crate::perf::online_cpus;
 use crate::sink::EndReason;
@@ -82,6 +82,7 @@ impl<'a, 'f> Observing<'a, 'f> {
             let stalled = self.works.stream.is_stalled();
             if !stalled {
                 self.look_at_calls(written, now)?;
+                self.works.stream.take_waiting(self.works.probes);
                 self.works.stream.fill(self.works.reader, now);
             }
             if self.works.stream.count_lost(self.works.probes, now)? > 0 {
@@ -219,7 +220,7 @@ impl<'a, 'f> Observing<'a, 'f> {
                         self.works.censuses.begin(id, past, None);
                     }
                 }
-                Change::ThreadEnded(tid) => self.is_forgotten("a thread", self.works.probes.forget_thread(tid)),
+                Change::ThreadEnded(pid, tid) => self.works.probes.forget_thread(pid, tid, at),
                 Change::Ends { id, pid, why } => {
                     self.works.censuses.end(id);
                     match why {
@@ -233,13 +234,11 @@ impl<'a, 'f> Observing<'a, 'f> {
             }
         }
         // Calls that they were killed in would take room in the kernel for ever.
-        self.is_forgotten("a process", self.works.probes.begin_anew(&anew));
-        self.is_forgotten("a process", self.works.probes.forget(&exited));
-    }
-
-    fn is_forgotten(&self, who: &str, forgotten: Result<(), AttachError>) {
-        if let Err(error) = forgotten {
-            (self.works.say)(1, &format!("{who} ended, and what the kernel side keeps of it stays: {error}"));
+        for forgotten in [self.works.probes.begin_anew(&anew), self.works.probes.forget(&exited)] {
+            if let Err(error) = forgotten {
+                let text = format!("a process ended, and what the kernel side keeps of it stays: {error}");
+                (self.works.say)(1, &text);
+            }
         }
     }
 }

@@ -79,7 +79,7 @@ pub(super) enum Change {
         why: Ending,
     },
     /// A thread has ended.
-    ThreadEnded(Tid),
+    ThreadEnded(Pid, Tid),
 }
 
 /// Why a process is observed from now on.

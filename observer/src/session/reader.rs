@@ -42,14 +42,11 @@ struct Held {
     pieces: Vec<Vec<u8>>,
     spare: Vec<Vec<u8>>,
     most: usize,
-    records: u64,
 }
 
 /// Records that were read, those of each ring in its order.
 pub(super) struct Records {
     pieces: Vec<Vec<u8>>,
-    /// Read since the beginning, these included.
-    pub(super) read: u64,
 }
 
 impl Reader {
@@ -58,7 +55,7 @@ impl Reader {
     pub(super) fn begin(rings: Rings, bound: Bound, bell: Bell) -> io::Result<Self> {
         let mut waiting = Waiting::on(rings.rings())?;
         let most = (bound.0 as usize / 8).min(64 << 20) / PIECE;
-        let held = Held { rings, pieces: Vec::new(), spare: Vec::new(), most, records: 0 };
+        let held = Held { rings, pieces: Vec::new(), spare: Vec::new(), most };
         let shared =
             Arc::new(Shared { held: Mutex::new(held), over: AtomicBool::new(false), joined: AtomicBool::new(false) });
         let theirs = Arc::clone(&shared);
@@ -89,7 +86,7 @@ impl Reader {
             // A time of plenty is over.
             held.spare.truncate(1);
         }
-        Records { pieces: std::mem::take(&mut held.pieces), read: held.records }
+        Records { pieces: std::mem::take(&mut held.pieces) }
     }
 
     /// Empties this ring, too, from now on.
@@ -135,9 +132,8 @@ impl Held {
     }
 
     fn drain(&mut self) {
-        let Self { rings, pieces, spare, records, .. } = self;
-        let drained = rings.drain(&mut |cpu, record| keep(pieces, spare, cpu, record));
-        *records += drained.records;
+        let Self { rings, pieces, spare, .. } = self;
+        rings.drain(&mut |cpu, record| keep(pieces, spare, cpu, record));
     }
 }
 
@@ -181,7 +177,7 @@ mod tests {
         assert!(spare.is_empty() && pieces.len() > 1);
         assert!(pieces.iter().all(|piece| piece.capacity() == PIECE), "no piece grows");
         let mut n = 0;
-        Records { pieces, read: 10_000 }.each(&mut |cpu, bytes| {
+        Records { pieces }.each(&mut |cpu, bytes| {
             assert_eq!((cpu, bytes), (n % 3, &record(n)[..]));
             n += 1;
         });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::attach::{AttachError, Counters, Probes};
+use crate::attach::{AttachError, Batches, Counters, Probes};
 use crate::decode::{CallParts, Malformed, Merger, decode, image_of};
 use crate::lifecycle::{Census, Left, Lifecycle};
 use crate::model::{Event, EventKind, Ns, Observation, Pid, Seen, TargetId};
@@ -54,6 +54,7 @@ fn cut(chunk: &mut BytesMut, one: &[u8], other: &[u8]) -> Bytes {
 pub(super) struct Stream {
     pub(super) population: Population,
     lifecycle: Lifecycle,
+    batches: Batches,
     calls: CallParts,
     merger: Merger,
     marks: Marks,
@@ -61,7 +62,7 @@ pub(super) struct Stream {
     out: Outlet,
     totals: Totals,
     lost: u64,
-    /// Read from the rings, with those that the reader has still for itself.
+    /// Taken from the rings and from where they wait.
     records: u64,
     /// When they were read last.
     filled: Ns,
@@ -94,6 +95,7 @@ impl Stream {
         Self {
             population,
             lifecycle,
+            batches: Batches::default(),
             calls: CallParts::default(),
             merger: Merger::default(),
             marks: Marks::default(),
@@ -169,7 +171,6 @@ impl Stream {
     pub(super) fn fill(&mut self, reader: &mut Reader, now: Ns) {
         let read = reader.take();
         self.filled = now;
-        self.records = read.read;
         read.each(&mut |cpu, record| self.take(cpu, record));
         reader.give_back(read);
         let Self { calls, merger, chunk, .. } = self;
@@ -177,13 +178,16 @@ impl Stream {
         calls.looked(&mut |one, other| merger.push(0, cut(chunk, one, other)));
     }
 
-    /// Takes one record, of whichever ring.
-    pub(super) fn take(&mut self, cpu: u32, record: &[u8]) {
-        let Self { calls, merger, chunk, .. } = self;
-        calls.take_apart(record, &mut |one, other| merger.push(cpu as usize, cut(chunk, one, other)));
+    /// Takes one record, or a batch of them, of whichever ring.
+    pub(super) fn take(&mut self, cpu: u32, bytes: &[u8]) {
+        let Self { batches, calls, merger, chunk, records, .. } = self;
+        batches.take_apart(bytes, &mut |record| {
+            *records += 1;
+            calls.take_apart(record, &mut |one, other| merger.push(cpu as usize, cut(chunk, one, other)));
+        });
     }
 
-    /// Takes calls that are in progress at this moment. The rings must be looked at afterwards: what is not in progress any
+    /// Takes calls that are in progress at this moment. What waits and the rings must be looked at afterwards: what is not in progress any
     /// more is there, or was to go unsaid.
     pub(super) fn look_at_calls(&mut self, probes: &Probes, now: Ns) -> Result<(), AttachError> {
         let Self { calls, merger, chunk, .. } = self;
@@ -195,6 +199,19 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// Takes records that wait to be sent. The rings must be looked at afterwards: what does not wait any more is there.
+    pub(super) fn take_waiting(&mut self, probes: &Probes) {
+        let Self { batches, calls, merger, chunk, records, .. } = self;
+        let mut all = Vec::new();
+        probes.waiting(&mut |desk, waiting, bytes| {
+            batches.found(desk, waiting, bytes, &mut |record| {
+                *records += 1;
+                calls.take_apart(record, &mut |one, other| all.push(cut(chunk, one, other)));
+            });
+        });
+        merger.push_all(0, all);
     }
 
     /// Takes in a census when all records up to its end have been.
@@ -272,7 +289,7 @@ impl Stream {
                 if let Some(polls) = &mut self.said_polls {
                     polls.thread_ended(tid);
                 }
-                self.changes.push((at, Change::ThreadEnded(tid)));
+                self.changes.push((at, Change::ThreadEnded(pid, tid)));
                 return Ok(());
             }
             Mark::Sight(sight) => {
@@ -323,7 +340,7 @@ impl Stream {
                 totals.ended_with_process += live;
                 sink.gone(&Gone { at, pid, why: why.as_str(), live, unsure }, out)?;
             }
-            Change::ThreadEnded(_) => {}
+            Change::ThreadEnded(..) => {}
         }
         self.changes.push((at, change));
         Ok(())

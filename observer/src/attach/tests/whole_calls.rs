@@ -4,7 +4,8 @@ use observer_common::{CALL_FULL, CALL_WITH_HEAD, Entry, TaskKey};
 
 use super::forked::{forked, stays};
 use super::*;
-use crate::attach::{Calls, Sessions};
+use crate::attach::{Batches, Calls, Sessions};
+use crate::model::{Ns, Tid};
 
 /// Words of an entry before its head.
 const BARE: usize = size_of::<Entry>() / 8 - HEAD_WORDS;
@@ -26,6 +27,17 @@ fn a_session_is_at_both_moments_of_a_call_where_the_kernel_has_that() {
     let has = names.windows(26).any(|name| name == b"\0BPF_TRACE_UPROBE_SESSION\0");
     let ways: Vec<bool> = once(16).map(|probes| probes.has_sessions()).collect();
     assert_eq!(ways.contains(&true), has, "by the names of the kernel's own types");
+}
+
+/// Every record that was not taken before: those that wait on desks, and then those in the rings, in the order of their times.
+fn taken(probes: &mut Probes, batches: &mut Batches) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    probes.waiting(&mut |desk, waiting, bytes| {
+        batches.found(desk, waiting, bytes, &mut |record| seen.push(Seen::read(record)));
+    });
+    probes.drain(&mut |_, bytes| batches.take_apart(bytes, &mut |record| seen.push(Seen::read(record))));
+    seen.sort_by_key(|record| record.ts);
+    seen
 }
 
 /// The entry of a call in progress, as the record of it would be.
@@ -50,13 +62,13 @@ fn a_call_is_reported_once_with_what_its_entry_and_its_return_saw() {
     for mut probes in once(64) {
         let points = [point(Role::Poll, polled as *const () as usize)];
         let _links = probes.attach(&requests(&points)).unwrap();
+        let mut batches = Batches::default();
         for (state, length) in [(LIVE, CALL_WITH_HEAD), (LIVE | COMPLETE, CALL_FULL)] {
             let mut cell = Cell::new(LIVE | 1);
             let before = now();
             polled(&mut cell, state);
             let after = now();
-            let (seen, drained) = drain(&mut probes);
-            assert_eq!(drained, Drained { records: 1, lost_in_ring: 0 });
+            let seen = taken(&mut probes, &mut batches);
             let [call] = &seen[..] else { panic!("{seen:?}") };
             assert_eq!((call.kind, call.flags, call.length), (Some(RecordKind::Call), 0, length));
             assert_eq!((call.subject, call.tid, call.tgid), (cell.address(), tid(), std::process::id()));
@@ -116,9 +128,10 @@ fn a_call_in_progress_is_handed_out_as_the_record_that_its_entry_would_have_made
         let pid = child.pid();
         child.go();
         child.told();
-        let (written, in_progress) = (drain(&mut probes).0, begun(&probes));
+        let mut batches = Batches::default();
+        let (written, in_progress) = (taken(&mut probes, &mut batches), begun(&probes));
         child.run();
-        assert_eq!(drain(&mut probes).0.len(), 1, "its return, or all of it");
+        assert_eq!(taken(&mut probes, &mut batches).len(), 1, "its return, or all of it");
         assert!(begun(&probes).is_empty());
         (pid, written, in_progress)
     };
@@ -145,7 +158,7 @@ fn where_a_call_cannot_be_remembered_its_entry_is_reported_and_its_return_does_n
         let _links = probes.attach(&requests(&points)).unwrap();
         let cells: [Cell; 64] = std::array::from_fn(|_| Cell::new(LIVE));
         nested(cells.as_ptr(), 63);
-        let (seen, _) = drain(&mut probes);
+        let seen = taken(&mut probes, &mut Batches::default());
         let count =
             |kind, flags| seen.iter().filter(|seen| (seen.kind, seen.flags) == (Some(kind), flags)).count() as u64;
         let forgotten = probes.counters().unwrap().entries_forgotten;
@@ -175,7 +188,7 @@ fn a_thread_takes_no_more_room_however_many_frames_it_calls_from() {
         let _links = probes.attach(&requests(&points)).unwrap();
         let mut cell = Cell::new(LIVE);
         (0..200).for_each(|depth| deeper(depth, &mut cell));
-        let (seen, _) = drain(&mut probes);
+        let seen = taken(&mut probes, &mut Batches::default());
         let frames: std::collections::BTreeSet<u64> = seen.iter().map(|seen| seen.sp).collect();
         assert_eq!((seen.len(), frames.len()), (200, 200));
         assert!(seen.iter().all(|seen| seen.kind == Some(RecordKind::Call)), "all had room");
@@ -183,26 +196,97 @@ fn a_thread_takes_no_more_room_however_many_frames_it_calls_from() {
 }
 
 #[test]
-fn threads_that_have_ended_give_their_room_back_when_that_is_said() {
+fn threads_that_have_ended_give_their_desks_back_when_that_is_said_and_who_finds_none_does_without() {
     let Some(_alone) = live() else { return };
     for said in [true, false] {
-        for mut probes in once(32) {
+        let with = |sessions| Options { ring_pages: 64, calls: Calls::Once, desks: 8, sessions, ..Options::default() };
+        for sessions in [Sessions::IfThere, Sessions::Never] {
+            let mut probes = Probes::load(&with(sessions)).unwrap();
+            if probes.calls() != Calls::Once {
+                continue;
+            }
             let points = [point(Role::Poll, polled as *const () as usize)];
             let _links = probes.attach(&requests(&points)).unwrap();
+            let (mut tids, mut batches, mut desks) = (Vec::new(), Batches::default(), Vec::new());
             for _ in 0..200 {
                 let thread = std::thread::spawn(|| {
                     polled(&mut Cell::new(LIVE), LIVE);
                     tid()
                 });
-                let tid = thread.join().unwrap();
+                tids.push(thread.join().unwrap());
+                let mut met = 0;
+                probes.waiting(&mut |_, waiting, _| met += waiting.bytes);
+                desks.push(met);
                 if said {
-                    probes.forget_thread(crate::model::Tid(tid)).unwrap();
+                    probes.forget_thread(Pid(std::process::id()), Tid(tids[tids.len() - 1]), Ns(now()));
                 }
             }
-            assert!(!drain(&mut probes).0.is_empty());
-            let forgotten = probes.counters().unwrap().entries_forgotten;
-            assert_eq!(forgotten == 0, said, "{forgotten} of 200 found no room");
+            let mut seen: Vec<u32> = taken(&mut probes, &mut batches).iter().map(|seen| seen.tid).collect();
+            seen.sort_unstable();
+            tids.sort_unstable();
+            assert_eq!(seen, tids, "nothing is forgotten");
+            let grew = desks.windows(2).filter(|pair| pair[0] != pair[1]).count();
+            assert_eq!(grew == 199, said, "each on a desk, or the first few alone: {grew}");
+            assert_eq!(counted(&probes).entries_forgotten, 0);
         }
+    }
+}
+
+#[test]
+fn records_that_find_no_room_wait_and_then_are_lost_and_counted_each() {
+    let Some(_alone) = live() else { return };
+    const CALLS: u64 = 20_000;
+    for sessions in [Sessions::IfThere, Sessions::Never] {
+        // The smallest rings: a desk's records and a few hundred more have room.
+        let options = Options { ring_pages: 16, calls: Calls::Once, sessions, ..Options::default() };
+        let mut probes = Probes::load(&options).unwrap();
+        if probes.calls() != Calls::Once {
+            continue;
+        }
+        let points = [point(Role::Poll, polled as *const () as usize)];
+        let _links = probes.attach(&requests(&points)).unwrap();
+        let (mut cell, mut batches) = (Cell::new(LIVE), Batches::default());
+        (0..CALLS).for_each(|_| polled(&mut cell, LIVE));
+        let seen = taken(&mut probes, &mut batches);
+        let lost = counted(&probes).lost;
+        assert!(lost > 0 && !seen.is_empty(), "{lost} of {CALLS}");
+        assert_eq!(seen.len() as u64 + lost, CALLS);
+        // There is room again.
+        polled(&mut cell, LIVE);
+        assert_eq!((taken(&mut probes, &mut batches).len(), counted(&probes).lost), (1, lost));
+    }
+}
+
+#[test]
+fn whoever_looks_while_threads_write_gets_every_record_once() {
+    let Some(_alone) = live() else { return };
+    const CALLS: u64 = 30_000;
+    for mut probes in once(64) {
+        let points = [point(Role::Poll, polled as *const () as usize)];
+        let _links = probes.attach(&requests(&points)).unwrap();
+        let (mut batches, mut seen) = (Batches::default(), Vec::new());
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..2u64)
+                .map(|writer| {
+                    scope.spawn(move || {
+                        let mut cell = Cell::new(LIVE);
+                        for n in 0..CALLS {
+                            cell.head[3] = writer << 32 | n;
+                            polled(&mut cell, LIVE);
+                        }
+                    })
+                })
+                .collect();
+            while !writers.iter().all(|writer| writer.is_finished()) {
+                seen.append(&mut taken(&mut probes, &mut batches));
+            }
+        });
+        seen.append(&mut taken(&mut probes, &mut batches));
+        let lost = counted(&probes).lost;
+        let told: std::collections::BTreeSet<u64> = seen.iter().map(|seen| seen.words[BARE + HEAD_WORDS + 3]).collect();
+        assert_eq!(told.len(), seen.len(), "none twice");
+        assert_eq!(seen.len() as u64 + lost, 2 * CALLS);
+        assert!(seen.iter().all(|seen| seen.words[BARE + 3] == seen.words[BARE + HEAD_WORDS + 3]), "nor of two calls");
     }
 }
 
@@ -217,13 +301,13 @@ fn polls_that_change_nothing_are_reported_summed_up_or_left_unsaid_as_is_said_me
     let points = [AttachPoint { telling: 5, ..point(Role::Poll, polled as *const () as usize) }];
     let _links = probes.attach(&requests(&points)).unwrap();
     let sums = probes.poll_sums().unwrap().expect("they may come to be summed up");
-    let mut cell = Cell::new(LIVE);
+    let (mut cell, mut batches) = (Cell::new(LIVE), Batches::default());
     let task = TaskKey { tgid: std::process::id(), point: 0, id: cell.head[5] };
     let ways = [(None, 3, 0), (Some(Quiet::Summed), 0, 3), (Some(Quiet::Unsaid), 0, 3), (Some(Quiet::Reported), 3, 3)];
     for (said, reported, summed) in ways {
         said.into_iter().for_each(|quiet| probes.govern(quiet).unwrap());
         (0..3).for_each(|_| polled(&mut cell, LIVE));
-        let records = drain(&mut probes).0.len();
+        let records = taken(&mut probes, &mut batches).len();
         let polls = sums.of(task).unwrap().map_or(0, |sum| sum.polls);
         assert_eq!((records, polls), (reported, summed), "{said:?}");
     }
@@ -244,7 +328,7 @@ fn a_call_whose_probes_are_out_is_in_progress_until_all_are_forgotten() {
         probes.forget_calls_of_all().unwrap();
         assert_eq!(begun(&probes).len(), 0);
         child.run();
-        assert_eq!(drain(&mut probes).0.len(), 0, "nobody is there to see its return");
+        assert!(taken(&mut probes, &mut Batches::default()).is_empty(), "nobody is there to see its return");
     }
 }
 
@@ -283,7 +367,7 @@ fn what_is_read_of_a_call_in_progress_is_of_that_call_alone() {
                         }
                     }
                 }
-                drain(&mut probes);
+                probes.drain(&mut |_, _| {});
             }
             over.store(true, std::sync::atomic::Ordering::Relaxed);
         });
