@@ -9,7 +9,7 @@ use tests::fixture::{Fixture, Scratch};
 use tests::life::Lives;
 use tests::observer::{CACHES, Ended, Observer, program};
 use tests::stream::{Stream, number};
-use tests::wait::{Collected, long, until};
+use tests::wait::{Collected, until};
 
 /// So much the observer may use, MiB: an eighth of it is for records that nobody has taken, a third of what a burst writes.
 const BOUND: u64 = 96;
@@ -137,15 +137,6 @@ fn a_slow_reader_gets_whole_lines_in_order_to_the_end() {
     Lives::of_lossy(&stream).assert_sane("with a slow reader");
 }
 
-/// Runs a burst beside an observer that is or becomes this command, to the observer's end.
-fn until_it_ends(fixture: &mut Fixture, command: &mut Command) -> Ended {
-    let mut observer = Observer::run_as(command.args(["--json", "--pid", &fixture.pid().to_string()]));
-    // It may take a moment to attach, or have ended by then: the target does not care.
-    std::thread::sleep(long(Duration::from_millis(500)));
-    assert_eq!(burst(fixture), unobserved(), "the work of a target whose observer has no room");
-    observer.ended()
-}
-
 #[test]
 fn a_full_disk_ends_it_with_the_next_step() {
     let mut fixture = Fixture::start("newest-release", "burst", &[]);
@@ -154,16 +145,24 @@ fn a_full_disk_ends_it_with_the_next_step() {
     let observer = program();
     let script =
         format!("mount -t tmpfs -o size=1m none {place} && exec {} -o {place}/events \"$@\"", observer.display());
-    let ended = until_it_ends(&mut fixture, Command::new("unshare").args(["--mount", "sh", "-c", &script, "sh"]));
-    let said = ended.stderr.join("\n");
-    assert_eq!(ended.code, Some(1), "{said}");
-    assert!(said.contains("No space left on device") && said.contains("next step: check the disk"), "{said}");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh", "--json", "--pid", &fixture.pid().to_string()]);
+    let mut observer = Observer::run_as(&mut command);
+    // What comes before it is attached is none of its business, and would not fill its disk.
+    let file = format!("/proc/{}/root{place}/events", observer.pid());
+    until("the observer has begun to write", || std::fs::metadata(&file).ok().filter(|file| file.len() > 0));
+    assert_eq!(burst(&mut fixture), unobserved(), "the work of a target whose observer has no room");
+    ended_for_want_of_room(&observer.ended());
 }
 
 #[test]
 fn a_file_that_takes_nothing_ends_it_with_the_next_step() {
-    let mut fixture = Fixture::start("newest-release", "burst", &[]);
-    let ended = until_it_ends(&mut fixture, Command::new(program()).args(["-o", "/dev/full"]));
+    let fixture = Fixture::start("newest-release", "burst", &[]);
+    let pid = fixture.pid().to_string();
+    ended_for_want_of_room(&Observer::run(["-o", "/dev/full", "--json", "--pid", &pid]).ended());
+}
+
+fn ended_for_want_of_room(ended: &Ended) {
     let said = ended.stderr.join("\n");
     assert_eq!(ended.code, Some(1), "{said}");
     assert!(said.contains("No space left on device") && said.contains("next step: check the disk"), "{said}");
