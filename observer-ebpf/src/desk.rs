@@ -1,20 +1,18 @@
 //! Desks of threads: where a program finds its thread's, and how what waits there is sent.
 //!
 //! Only the thread itself writes to its desk, and its programs do not interrupt each other; user space reads besides, and when a thread
-//! has ended, or its program, closes the calls that it was amid and takes the desk back. A thread that finds none free does without: it sends its records one by one. Does not know
-//! what a record says.
+//! has ended, or its program, closes the calls that it was amid and takes the desk back. A thread that finds none free does without: it
+//! sends its records one by one. Does not know what a record says.
 
 use core::arch::asm;
-use core::ffi::c_void;
 
-use aya_ebpf::bindings::BPF_F_CURRENT_CPU;
-use aya_ebpf::helpers::bpf_perf_event_output;
 use aya_ebpf::maps::PerfEventByteArray;
 use aya_ebpf::{EbpfContext, Global};
 use observer_common::{BATCH, BATCH_ENOUGH, BATCH_ROOM, BatchHead, FRAME, OpenCall, Sign, Waiting};
 
 use crate::compiler::{barrier, opaque};
 use crate::maps::{DESKS, PRICED_DESK, PRICED_SIGN, SIGNS};
+use crate::ring;
 
 /// How many desks there are, a power of two; 0: nobody has one. Constant once the programs are loaded.
 #[unsafe(no_mangle)]
@@ -136,17 +134,11 @@ impl Desk {
         if bytes > BATCH_ROOM as u64 {
             return None;
         }
-        // SAFETY: the caller's promise, and maps made for it; the head stands right before the records.
+        // SAFETY: the caller's promise; the head stands right before the records.
         unsafe {
             (*self.place).head.generation = sent.generation;
-            let answer = bpf_perf_event_output(
-                ctx.as_ptr(),
-                (&raw const *rings).cast_mut().cast::<c_void>(),
-                u64::from(BPF_F_CURRENT_CPU as u32),
-                (&raw mut (*self.place).head).cast(),
-                size_of::<BatchHead>() as u64 + bytes,
-            );
-            if answer != 0 {
+            let batch = (&raw mut (*self.place).head).cast();
+            if !ring::put(ctx, rings, batch, size_of::<BatchHead>() as u64 + bytes) {
                 return None;
             }
             let next = sent.sent().to_u64();

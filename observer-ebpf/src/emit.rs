@@ -5,15 +5,15 @@
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use aya_ebpf::bindings::{BPF_F_CURRENT_CPU, pt_regs};
-use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_perf_event_output};
+use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::{EbpfContext, Global};
 use observer_common::{Cookie, Counter, FLAG_BY_ADDRESS, Record, RecordKind};
 
 use crate::desk::Desk;
 use crate::header::{Head, Stage};
 use crate::maps::{self, PRICED, RECORDS};
-use crate::{audience, lap};
+use crate::{audience, lap, ring};
 
 /// Not zero where one probe sits at many points, so that records must say the address. Constant once the programs are
 /// loaded.
@@ -240,7 +240,7 @@ pub unsafe fn send<const LEN: usize, C: EbpfContext>(ctx: &C, desk: Option<&Desk
     // SAFETY: the caller's promise.
     let sent = match desk {
         Some(desk) => unsafe { desk.lay::<LEN, _>(ctx, &RECORDS, record) },
-        None => unsafe { put(ctx, record.cast(), LEN as u64) },
+        None => unsafe { ring::put(ctx, &RECORDS, record.cast(), LEN as u64) },
     };
     if !sent {
         maps::count(Counter::Lost);
@@ -254,27 +254,7 @@ pub unsafe fn send<const LEN: usize, C: EbpfContext>(ctx: &C, desk: Option<&Desk
 #[inline(always)]
 pub unsafe fn send_alone<C: EbpfContext>(ctx: &C, bytes: *mut c_void, len: u64) {
     // SAFETY: the caller's promise.
-    if !unsafe { put(ctx, bytes, len) } {
+    if !unsafe { ring::put(ctx, &RECORDS, bytes, len) } {
         maps::count(Counter::Lost);
     }
-}
-
-/// Puts a record into this CPU's ring; whether there was room.
-///
-/// # Safety
-/// As for [`send_alone`].
-#[inline(always)]
-unsafe fn put<C: EbpfContext>(ctx: &C, bytes: *mut c_void, len: u64) -> bool {
-    // SAFETY: a map made for it, and the caller's promise. The helper is called directly, because
-    // `PerfEventByteArray::output` keeps its result to itself, and a lost record must be counted.
-    let sent = unsafe {
-        bpf_perf_event_output(
-            ctx.as_ptr(),
-            (&raw const RECORDS).cast_mut().cast(),
-            u64::from(BPF_F_CURRENT_CPU as u32),
-            bytes,
-            len,
-        )
-    };
-    sent == 0
 }

@@ -23,6 +23,7 @@ mod open_calls;
 mod panic;
 mod pretend;
 mod quiet;
+mod ring;
 mod rows;
 mod spawn;
 mod spawner;

@@ -82,8 +82,7 @@ impl<'a, 'f> Observing<'a, 'f> {
             let stalled = self.works.stream.is_stalled();
             if !stalled {
                 self.look_at_calls(written, now)?;
-                self.works.stream.take_waiting(self.works.probes);
-                self.works.stream.fill(self.works.reader, now);
+                self.works.stream.fill(self.works.reader, self.works.probes, now);
             }
             if self.works.stream.count_lost(self.works.probes, now)? > 0 {
                 self.works.censuses.want_all();

@@ -167,8 +167,10 @@ impl Stream {
         Ok(new)
     }
 
-    /// Takes what was read from the rings, and what is in them at this moment.
-    pub(super) fn fill(&mut self, reader: &mut Reader, now: Ns) {
+    /// Takes records that wait to be sent, and then what was read from the rings and what is in them at this moment: what does not wait any
+    /// more is there.
+    pub(super) fn fill(&mut self, reader: &mut Reader, probes: &Probes, now: Ns) {
+        self.take_waiting(probes);
         let read = reader.take();
         self.filled = now;
         read.each(&mut |cpu, record| self.take(cpu, record));
@@ -176,6 +178,18 @@ impl Stream {
         let Self { calls, merger, chunk, .. } = self;
         // Of whichever CPU: each is put where its time is.
         calls.looked(&mut |one, other| merger.push(0, cut(chunk, one, other)));
+    }
+
+    fn take_waiting(&mut self, probes: &Probes) {
+        let Self { batches, calls, merger, chunk, records, .. } = self;
+        let mut all = Vec::new();
+        probes.waiting(&mut |desk, waiting, bytes| {
+            batches.found(desk, waiting, bytes, &mut |record| {
+                *records += 1;
+                calls.take_apart(record, &mut |one, other| all.push(cut(chunk, one, other)));
+            });
+        });
+        merger.push_all(0, all);
     }
 
     /// Takes one record, or a batch of them, of whichever ring.
@@ -187,8 +201,8 @@ impl Stream {
         });
     }
 
-    /// Takes calls that are in progress at this moment. What waits and the rings must be looked at afterwards: what is not in progress any
-    /// more is there, or was to go unsaid.
+    /// Takes calls that are in progress at this moment. [`Self::fill`] must follow: what is not in progress any more is there, or was to
+    /// go unsaid.
     pub(super) fn look_at_calls(&mut self, probes: &Probes, now: Ns) -> Result<(), AttachError> {
         let Self { calls, merger, chunk, .. } = self;
         calls.look(now);
@@ -199,19 +213,6 @@ impl Stream {
             }
         }
         Ok(())
-    }
-
-    /// Takes records that wait to be sent. The rings must be looked at afterwards: what does not wait any more is there.
-    pub(super) fn take_waiting(&mut self, probes: &Probes) {
-        let Self { batches, calls, merger, chunk, records, .. } = self;
-        let mut all = Vec::new();
-        probes.waiting(&mut |desk, waiting, bytes| {
-            batches.found(desk, waiting, bytes, &mut |record| {
-                *records += 1;
-                calls.take_apart(record, &mut |one, other| all.push(cut(chunk, one, other)));
-            });
-        });
-        merger.push_all(0, all);
     }
 
     /// Takes in a census when all records up to its end have been.

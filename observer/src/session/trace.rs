@@ -145,16 +145,14 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let detaching = monotonic_now();
     // What is lost from here on, while nobody reads the rings, is not part of what is said.
     let looked = stream.look_at_calls(&probes, detaching);
-    stream.take_waiting(&probes);
-    stream.fill(&mut reader, detaching);
+    stream.fill(&mut reader, &probes, detaching);
     let counted = looked.and_then(|()| stream.count_lost(&probes, detaching));
     follower.end(detaching, &mut stream, &probes);
     if let Some(stacks) = stream.stacks() {
         stacks.detach();
     }
     let detach = monotonic_now().since(detaching);
-    stream.take_waiting(&probes);
-    stream.fill(&mut reader, detaching);
+    stream.fill(&mut reader, &probes, detaching);
     drop(reader);
     let ended = reason.and_then(|reason| counted.map(|_| reason).map_err(SessionError::from));
     let ended = ended.and_then(|reason| {
