@@ -81,7 +81,7 @@ impl Governing {
         }
         work.costs.sampled(self.sampler.as_ref().map_or(0, Sampler::samples));
         let Governable { stream, .. } = &work;
-        let added = work.costs.added(work.probes.counters()?, stream.records_read()).unwrap_or_default();
+        let added = work.costs.added(work.probes.counters()?, stream.intake.records()).unwrap_or_default();
         let cpu = self.targets.read(stream.population.catalog());
         if self.next_census.is_some_and(|at| now >= at) {
             let again = self.governor.tier().sight() < self.most;
@@ -90,7 +90,7 @@ impl Governing {
         }
         let from = self.governor.tier();
         let under_way = !matches!(self.pending, Pending::Nothing);
-        if matches!(self.pending, Pending::Out(at) if at <= work.stream.filled()) {
+        if matches!(self.pending, Pending::Out(at) if at <= work.stream.intake.filled()) {
             self.pending = Pending::Nothing;
         }
         match self.governor.take(Reading { at: now, added, cpu }, under_way) {

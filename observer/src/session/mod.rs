@@ -22,6 +22,7 @@ mod horizon;
 mod images;
 mod inspect;
 mod inspection;
+mod intake;
 mod known_files;
 mod machine;
 mod long_stacks;

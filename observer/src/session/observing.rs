@@ -82,7 +82,7 @@ impl<'a, 'f> Observing<'a, 'f> {
             let stalled = self.works.stream.is_stalled();
             if !stalled {
                 self.look_at_calls(written, now)?;
-                self.works.stream.fill(self.works.reader, self.works.probes, now);
+                self.works.stream.intake.fill(self.works.reader, self.works.probes, now);
             }
             if self.works.stream.count_lost(self.works.probes, now)? > 0 {
                 self.works.censuses.want_all();
@@ -135,7 +135,7 @@ impl<'a, 'f> Observing<'a, 'f> {
             Calls::Once => WINDOW,
         };
         if now.since(self.looked) >= pause {
-            self.works.stream.look_at_calls(self.works.probes, now)?;
+            self.works.stream.intake.look_at_calls(self.works.probes, now)?;
             self.looked = now;
         }
         Ok(())
@@ -194,7 +194,7 @@ impl<'a, 'f> Observing<'a, 'f> {
             return Ok(());
         }
         self.next_look = Ns(now.0 + LOOK.0);
-        let read = self.works.stream.records_read();
+        let read = self.works.stream.intake.records();
         let was_busy = std::mem::replace(&mut self.busy, read - self.read >= MANY);
         self.read = read;
         if was_busy && !self.busy {

@@ -32,7 +32,7 @@ impl Rehearsal {
 
     /// Takes one record of this CPU's ring.
     pub fn take(&mut self, cpu: u32, record: &[u8]) {
-        self.0.take(cpu, record);
+        self.0.intake.take(cpu, record);
     }
 
     /// Says what follows from all records up to this moment.

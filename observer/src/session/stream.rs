@@ -3,23 +3,23 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use crate::attach::{AttachError, Batches, Counters, Probes};
-use crate::decode::{CallParts, Malformed, Merger, decode, image_of};
+use crate::attach::{AttachError, Counters, Probes};
+use crate::decode::{Malformed, decode, image_of};
 use crate::lifecycle::{Census, Left, Lifecycle};
 use crate::model::{Event, EventKind, Ns, Observation, Pid, Seen, TargetId};
 use crate::sink::{Gone, Sink, Spawned, Totals};
 
 use super::budget::Level;
 use super::error::SessionError;
+use super::intake::Intake;
 use super::long_stacks::LongStacks;
 use super::marks::{Mark, Marks};
 use super::outlet::{Left as Unwritten, Outlet};
 use super::overhead::{Costs, as_far_as_known};
 use super::panic_places::PanicPlaces;
 use super::population::{Beginning, Change, Ending, Population};
-use super::reader::Reader;
 use super::said_polls::SaidPolls;
 use super::sums::Sums;
 use super::tier::Tier;
@@ -37,38 +37,18 @@ pub(super) const TICK: Duration = Duration::from_millis(20);
 /// Records that are rendered between two glances at whether what is rendered can be written.
 const BETWEEN_GLANCES: u32 = 1024;
 
-/// Records are cut out of chunks of this many bytes: one allocation for hundreds of records.
-const CHUNK: usize = 64 << 10;
-
-/// Two parts of a record as one, out of the chunk.
-fn cut(chunk: &mut BytesMut, one: &[u8], other: &[u8]) -> Bytes {
-    if chunk.capacity() < one.len() + other.len() {
-        chunk.reserve(CHUNK);
-    }
-    chunk.extend_from_slice(one);
-    chunk.extend_from_slice(other);
-    chunk.split().freeze()
-}
-
 /// The event arm: everything after the kernel.
 pub(super) struct Stream {
     pub(super) population: Population,
     lifecycle: Lifecycle,
-    batches: Batches,
-    calls: CallParts,
-    merger: Merger,
+    pub(super) intake: Intake,
     marks: Marks,
     sink: Box<dyn Sink>,
     out: Outlet,
     totals: Totals,
     lost: u64,
-    /// Taken from the rings and from where they wait.
-    records: u64,
-    /// When they were read last.
-    filled: Ns,
     /// Up to when all has been taken in and said.
     told: Ns,
-    chunk: BytesMut,
     events: Vec<Event>,
     malformed: Option<Malformed>,
     changes: Vec<(Ns, Change)>,
@@ -95,18 +75,13 @@ impl Stream {
         Self {
             population,
             lifecycle,
-            batches: Batches::default(),
-            calls: CallParts::default(),
-            merger: Merger::default(),
+            intake: Intake::default(),
             marks: Marks::default(),
             sink,
             out,
             totals: Totals { every_poll, ..Totals::default() },
             lost: 0,
-            records: 0,
-            filled: Ns(0),
             told: Ns(0),
-            chunk: BytesMut::new(),
             events: Vec::new(),
             malformed: None,
             changes: Vec::new(),
@@ -167,54 +142,6 @@ impl Stream {
         Ok(new)
     }
 
-    /// Takes records that wait to be sent, and then what was read from the rings and what is in them at this moment: what does not wait any
-    /// more is there.
-    pub(super) fn fill(&mut self, reader: &mut Reader, probes: &Probes, now: Ns) {
-        self.take_waiting(probes);
-        let read = reader.take();
-        self.filled = now;
-        read.each(&mut |cpu, record| self.take(cpu, record));
-        reader.give_back(read);
-        let Self { calls, merger, chunk, .. } = self;
-        // Of whichever CPU: each is put where its time is.
-        calls.looked(&mut |one, other| merger.push(0, cut(chunk, one, other)));
-    }
-
-    fn take_waiting(&mut self, probes: &Probes) {
-        let Self { batches, calls, merger, chunk, records, .. } = self;
-        let mut all = Vec::new();
-        probes.waiting(&mut |desk, waiting, bytes| {
-            batches.found(desk, waiting, bytes, &mut |record| {
-                *records += 1;
-                calls.take_apart(record, &mut |one, other| all.push(cut(chunk, one, other)));
-            });
-        });
-        merger.push_all(0, all);
-    }
-
-    /// Takes one record, or a batch of them, of whichever ring.
-    pub(super) fn take(&mut self, cpu: u32, bytes: &[u8]) {
-        let Self { batches, calls, merger, chunk, records, .. } = self;
-        batches.take_apart(bytes, &mut |record| {
-            *records += 1;
-            calls.take_apart(record, &mut |one, other| merger.push(cpu as usize, cut(chunk, one, other)));
-        });
-    }
-
-    /// Takes calls that are in progress at this moment. [`Self::fill`] must follow: what is not in progress any more is there, or was to
-    /// go unsaid.
-    pub(super) fn look_at_calls(&mut self, probes: &Probes, now: Ns) -> Result<(), AttachError> {
-        let Self { calls, merger, chunk, .. } = self;
-        calls.look(now);
-        for call in probes.amid()? {
-            if !calls.is_told(call.bytes()) && probes.is_amid(&call)? {
-                let told = |one: &[u8], other: &[u8]| merger.push(0, cut(chunk, one, other));
-                calls.tell(call.bytes(), call.will_be_reported(), &mut { told });
-            }
-        }
-        Ok(())
-    }
-
     /// Takes in a census when all records up to its end have been.
     pub(super) fn census(&mut self, census: Census) {
         self.mark(census.ended, Mark::Census(census));
@@ -227,7 +154,7 @@ impl Stream {
 
     /// Whether something waits for its turn.
     pub(super) fn holds_back(&self) -> bool {
-        !self.marks.is_empty() || self.merger.held() > 0
+        !self.marks.is_empty() || !self.intake.is_empty()
     }
 
     /// Says the events up to the horizon, or as many as find room. Gives what became of the targets, and when.
@@ -351,7 +278,7 @@ impl Stream {
     /// written.
     fn records(&mut self, horizon: Ns, holds: bool) -> io::Result<bool> {
         let mut taken = 0;
-        while let Some((at, bytes)) = self.merger.pop(horizon) {
+        while let Some((at, bytes)) = self.intake.pop(horizon) {
             taken += 1;
             match decode(&bytes, self.population.catalog()) {
                 Ok(seen) => self.observe(&seen),
@@ -406,7 +333,7 @@ impl Stream {
         asked: bool,
     ) -> Result<(), SessionError> {
         if asked || costs.is_due(now) {
-            let overhead = costs.report(now, self.counters(probes)?, self.records);
+            let overhead = costs.report(now, self.counters(probes)?, self.intake.records());
             let overhead = as_far_as_known(overhead, self.population.catalog());
             let Self { sink, out, .. } = self;
             sink.overhead(now, &overhead, out).and_then(|()| out.flush()).map_err(SessionError::Output)?;
@@ -424,16 +351,6 @@ impl Stream {
             laps: events.laps.and(&stacks.laps),
             ..events
         })
-    }
-
-    /// What was in the rings at this moment has been read.
-    pub(super) fn filled(&self) -> Ns {
-        self.filled
-    }
-
-    /// Records read so far.
-    pub(super) fn records_read(&self) -> u64 {
-        self.records
     }
 
     /// Reports what was polled since the last time, if it is time for that or this is the last one.
@@ -455,7 +372,7 @@ impl Stream {
             polls: summed.map(|(polls, _)| polls),
             unplaced: self.totals.unplaced + summed.map_or(0, |(_, unplaced)| unplaced),
             malformed: self.totals.malformed + tally.foreign,
-            late: self.merger.late(),
+            late: self.intake.late(),
             live: tally.live,
             unsure: tally.unsure,
             unfollowed: tally.unfollowed,

@@ -144,15 +144,15 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     });
     let detaching = monotonic_now();
     // What is lost from here on, while nobody reads the rings, is not part of what is said.
-    let looked = stream.look_at_calls(&probes, detaching);
-    stream.fill(&mut reader, &probes, detaching);
+    let looked = stream.intake.look_at_calls(&probes, detaching);
+    stream.intake.fill(&mut reader, &probes, detaching);
     let counted = looked.and_then(|()| stream.count_lost(&probes, detaching));
     follower.end(detaching, &mut stream, &probes);
     if let Some(stacks) = stream.stacks() {
         stacks.detach();
     }
     let detach = monotonic_now().since(detaching);
-    stream.fill(&mut reader, &probes, detaching);
+    stream.intake.fill(&mut reader, &probes, detaching);
     drop(reader);
     let ended = reason.and_then(|reason| counted.map(|_| reason).map_err(SessionError::from));
     let ended = ended.and_then(|reason| {
@@ -160,7 +160,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         stream.release_all(detaching).map_err(SessionError::Output)?;
         stream.report_sums(detaching, true).map_err(SessionError::Output)?;
         stream.report_stacks(detaching, true).map_err(SessionError::Output)?;
-        let overhead = costs.all(detaching, stream.counters(&probes)?, stream.records_read());
+        let overhead = costs.all(detaching, stream.counters(&probes)?, stream.intake.records());
         let overhead = as_far_as_known(overhead, stream.population.catalog());
         let tiers = governing.map_or(Ok(Vec::new()), |governing| governing.end(detaching, &mut stream))?;
         finish(&mut stream, reason, (detaching, detach), (overhead, tiers), &say)?;
