@@ -59,16 +59,10 @@ impl<'t> Glue<'t> {
         let mut names: HashMap<VirtAddr, bool> = HashMap::new();
         let mut reached = Vec::with_capacity(types.len());
         for (at, task) in types.iter().enumerate() {
-            let functions = &task.functions;
-            let roots = [
-                functions.dealloc,
-                functions.shutdown,
-                functions.drop_join_handle_slow,
-                functions.drop_abort_handle,
-                functions.try_read_output,
-            ];
             let mut near = Vec::new();
-            for (level, found) in calls.levels(&roots, SHARING_DEPTH, MOST_FUNCTIONS).iter().enumerate() {
+            for (level, found) in
+                calls.levels(&task.functions.dropping(), SHARING_DEPTH, MOST_FUNCTIONS).iter().enumerate()
+            {
                 for &function in found {
                     let carries = *names.entry(function).or_insert_with(|| {
                         let carrier = carried(symbols, function);
