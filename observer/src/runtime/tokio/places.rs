@@ -49,6 +49,8 @@ pub(super) struct Found {
 #[derive(Clone, Debug, Default)]
 struct Reached {
     candidates: Vec<Found>,
+    /// The functions that panic with them.
+    functions: Vec<VirtAddr>,
     /// A panic there or nearer does not tell its place.
     is_blurred: bool,
 }
@@ -122,6 +124,14 @@ impl Places {
     /// The body of the type at this index, if it is certain, and no other type's of the same scheduler.
     pub(super) fn sole(&self, at: usize) -> Option<&Found> {
         self.types.get(at).filter(|of| of.certain && of.alone)?.reached.candidates.first()
+    }
+
+    /// The function that the certain place of the type at this index is in, if it is one: the body itself, or one that it is inlined into.
+    pub(super) fn function(&self, at: usize) -> Option<VirtAddr> {
+        match self.types.get(at).filter(|of| of.certain)?.reached.functions.as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }
     }
 
     /// The place of the type at this index.
@@ -203,7 +213,7 @@ impl Panics {
                     let unwinds = self.panicked.contains(&call.to);
                     let places = call.arguments.iter().filter_map(|at| Location::read(image, *at));
                     for place in places.filter(|place| is_foreign(place.file)) {
-                        reached.add(place, unwinds);
+                        reached.add(place, function, unwinds);
                     }
                 }
             }
@@ -216,7 +226,10 @@ impl Panics {
 }
 
 impl Reached {
-    fn add(&mut self, place: Location<'_>, unwinds: bool) {
+    fn add(&mut self, place: Location<'_>, function: VirtAddr, unwinds: bool) {
+        if !self.functions.contains(&function) {
+            self.functions.push(function);
+        }
         let same = |f: &&mut Found| f.line == place.line && f.column == place.column && f.file == place.file;
         match self.candidates.iter_mut().find(same) {
             Some(known) => known.unwinds |= unwinds,
