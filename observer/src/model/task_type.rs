@@ -44,6 +44,13 @@ pub struct TaskFunctions {
     pub shutdown: VirtAddr,
 }
 
+impl TaskFunctions {
+    /// Those that may drop the future or its output, and never poll it.
+    pub fn dropping(&self) -> [VirtAddr; 5] {
+        [self.dealloc, self.shutdown, self.drop_join_handle_slow, self.drop_abort_handle, self.try_read_output]
+    }
+}
+
 /// Addresses that a program's own memory can have on x86-64, unless it asks for more: all but the first page below 2^47.
 const USER_SPACE: Range<u64> = 0x1000..1 << 47;
 

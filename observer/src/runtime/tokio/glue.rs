@@ -5,6 +5,9 @@
 //! it. One that is its unit's own goes, and the name that is left may be that of a type which nobody uses. So a name counts as one type's
 //! own only if it is of the former kind, no other type's vtable reaches the glue, and no other type's name stands on it. That of two equal
 //! pieces in one unit, called by the same functions of the runtime, others refer to both or to neither is taken for granted.
+//!
+//! Where types share their glue, the function that poll leads to can tell them apart, if the body was not inlined into the runtime's. Its
+//! symbol is the body's path; the glue's says the path with arguments, and that it is a body at all and not something that runs one.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -30,6 +33,16 @@ pub(super) struct Glue<'t> {
     reached: Vec<Vec<VirtAddr>>,
     /// By glue function: the types that its names carry, and how many vtables reach it.
     carriers: HashMap<VirtAddr, Carrier>,
+    /// By type: the body that poll leads to.
+    bodies: Vec<Option<OwnBody>>,
+}
+
+/// The function of an async body that nothing else is merged with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OwnBody {
+    /// Each instance of a generic body has its own.
+    function: VirtAddr,
+    path: Path,
 }
 
 #[derive(Default)]
@@ -45,6 +58,14 @@ impl Carrier {
     fn bears(&self, name: &str) -> bool {
         self.types.iter().any(|(other, _)| other == name)
     }
+
+    /// The only type with this body, if all types are bodies themselves.
+    fn instance_of(&self, body: &Path) -> Option<&(String, TypeText)> {
+        let are_bodies = self.types.iter().all(|(_, text)| text.path().is_some_and(|path| path.body().is_some()));
+        let mut instances = self.types.iter().filter(|(_, text)| text.path().is_some_and(|path| path.bare() == *body));
+        let only = instances.next().filter(|_| are_bodies)?;
+        instances.next().is_none().then_some(only)
+    }
 }
 
 impl<'t> Glue<'t> {
@@ -59,16 +80,10 @@ impl<'t> Glue<'t> {
         let mut names: HashMap<VirtAddr, bool> = HashMap::new();
         let mut reached = Vec::with_capacity(types.len());
         for (at, task) in types.iter().enumerate() {
-            let functions = &task.functions;
-            let roots = [
-                functions.dealloc,
-                functions.shutdown,
-                functions.drop_join_handle_slow,
-                functions.drop_abort_handle,
-                functions.try_read_output,
-            ];
             let mut near = Vec::new();
-            for (level, found) in calls.levels(&roots, SHARING_DEPTH, MOST_FUNCTIONS).iter().enumerate() {
+            for (level, found) in
+                calls.levels(&task.functions.dropping(), SHARING_DEPTH, MOST_FUNCTIONS).iter().enumerate()
+            {
                 for &function in found {
                     let carries = *names.entry(function).or_insert_with(|| {
                         let carrier = carried(symbols, function);
@@ -88,7 +103,8 @@ impl<'t> Glue<'t> {
             }
             reached.push(near);
         }
-        Self { types, places, reached, carriers }
+        let bodies = (0..types.len()).map(|at| places.function(at).and_then(|f| OwnBody::at(symbols, f))).collect();
+        Self { types, places, reached, carriers, bodies }
     }
 
     /// Whether all vtables that reach the glue are one type's: there is one, or they are for different schedulers and run
@@ -124,6 +140,39 @@ impl<'t> Glue<'t> {
         !carrier.is_complete && !self.is_one_type(carrier)
     }
 
+    /// Whether poll leads to this type's body, or the type is none: then what it runs tells nothing of its name.
+    fn leads_to(&self, at: usize, text: &TypeText) -> bool {
+        let own = self.bodies.get(at).and_then(Option::as_ref);
+        let body = text.path().filter(|path| path.body().is_some());
+        own.zip(body).is_none_or(|(own, body)| body.bare() == own.path)
+    }
+
+    /// The type at this index from the body that poll leads to, and glue of types that are all bodies.
+    ///
+    /// One of them is the type's, so the type is a body, and what polls it is the runtime's. So the function that is met first and panics
+    /// as a body does is the type's own, and no place but its own is in it. Which instance of a generic body it is, the glue tells if it
+    /// is named for one, and all that reach it and have such a body have the same function.
+    fn by_body<'c>(&self, at: usize, near: &[&'c Carrier]) -> Option<&'c TypeText> {
+        let own = self.bodies.get(at)?.as_ref()?;
+        let mut complete = near.iter().copied().filter(|carrier| carrier.is_complete);
+        let (name, text) = complete.next()?.instance_of(&own.path)?;
+        let is_named = complete.all(|other| other.instance_of(&own.path).is_some_and(|(same, _)| same == name));
+        let is_one = near.iter().filter(|carrier| carrier.is_complete).all(|carrier| self.is_one_body(carrier, own));
+        (is_named && is_one).then_some(text)
+    }
+
+    /// Whether all vtables that reach the glue have a body that stayed a function, and those with one of this path have this one, each for
+    /// another scheduler: two of one would be a body and what runs it.
+    fn is_one_body(&self, carrier: &Carrier, own: &OwnBody) -> bool {
+        let mut schedulers = HashSet::new();
+        carrier.vtables.iter().all(|at| match (self.types.get(*at), self.bodies.get(*at)) {
+            (Some(task), Some(Some(body))) if body.path == own.path => {
+                body.function == own.function && schedulers.insert(task.functions.schedule)
+            }
+            (_, body) => body.is_some_and(Option::is_some),
+        })
+    }
+
     /// How likely the name is this task's, in percent: one task type of a scheduler can bear it, of all that share the
     /// glue that the fewest reach.
     fn odds(&self, near: &[&Carrier], text: &TypeText, task: &TaskType) -> u32 {
@@ -141,13 +190,19 @@ impl<'t> Glue<'t> {
         let blocking = task.resource == Resource::Blocking;
         let near: Vec<&Carrier> =
             self.reached.get(at)?.iter().filter_map(|function| self.carriers.get(function)).collect();
+        if let Some(text) = self.by_body(at, &near) {
+            return Some(FutureType::of(text, true));
+        }
         let own = |carrier: &&&Carrier| carrier.types.len() == 1 && self.is_one_type(carrier);
         let complete = near.iter().filter(|carrier| carrier.is_complete).find(own);
         if let Some(carrier) = complete.or_else(|| near.iter().find(own))
             && let Some((name, text)) = carrier.types.first()
         {
-            let agreed = carrier.is_complete && near.iter().all(|other| self.agrees(other, name));
-            return Some(FutureType::of(text, agreed && is_blocking(text) == blocking));
+            let agreed = carrier.is_complete
+                && near.iter().all(|other| self.agrees(other, name))
+                && self.leads_to(at, text)
+                && is_blocking(text) == blocking;
+            return Some(FutureType::of(text, agreed));
         }
         let bodies = called_bodies(symbols, calls, task);
         let called = |text: &TypeText| text.path().is_some_and(|path| bodies.iter().any(|b| *b == path.bare()));
@@ -225,6 +280,20 @@ fn called_bodies(symbols: &SymbolIndex<'_>, calls: &mut Calls<'_, '_>, task: &Ta
     Vec::new()
 }
 
+impl OwnBody {
+    fn at(symbols: &SymbolIndex<'_>, function: VirtAddr) -> Option<Self> {
+        let mut names = symbols.mangled_at(function);
+        // One name, which others refer to, so what was merged would have left its name beside it.
+        let only = names.next().filter(|name| name.contains(PROMOTED))?;
+        if names.next().is_some() {
+            return None;
+        }
+        let text = TypeText::parse(&crate::symbols::demangle(only)?)?;
+        let path = text.path().filter(|path| is_foreign_body(path))?.bare();
+        Some(Self { function, path })
+    }
+}
+
 fn is_foreign_body(path: &Path) -> bool {
     let ours = path.root().is_some_and(|root| ["core", "alloc", "std", "tokio"].contains(&root));
     path.body().is_some() && !ours
@@ -246,7 +315,7 @@ mod tests {
     }
 
     fn glue<'t>(types: &'t [TaskType], places: &'t Places) -> Glue<'t> {
-        Glue { types, places, reached: Vec::new(), carriers: HashMap::new() }
+        Glue { types, places, reached: Vec::new(), carriers: HashMap::new(), bodies: Vec::new() }
     }
 
     #[test]
@@ -255,6 +324,78 @@ mod tests {
         let glue = glue(&types, &places);
         assert!(!glue.agrees(&carrier(&["a::first", "a::second"], true, &[0]), "a::first"));
         assert!(glue.agrees(&carrier(&["a::first", "a::second"], true, &[0, 1]), "a::first"));
+    }
+
+    /// What the types' polls lead to, each by its function, one after the other.
+    fn bodies(glue: &mut Glue<'_>, found: &[Option<(u64, &str)>]) {
+        let body = |(function, name): (u64, &str)| OwnBody {
+            function: VirtAddr(function),
+            path: TypeText::parse(name).and_then(|text| text.path().map(Path::bare)).expect("a path"),
+        };
+        glue.bodies = found.iter().map(|of| of.map(body)).collect();
+    }
+
+    const FIRST: &str = "a::first::{{closure}}";
+    const SECOND: &str = "a::second::{{closure}}";
+
+    #[test]
+    fn the_body_that_poll_leads_to_tells_which_of_the_names_on_shared_glue_is_the_type_s() {
+        let (types, places) = (types(1), Places::default());
+        let mut glue = glue(&types, &places);
+        let shared = carrier(&[FIRST, SECOND], true, &[0]);
+        bodies(&mut glue, &[Some((0x100, SECOND))]);
+        assert_eq!(glue.by_body(0, &[&shared]), TypeText::parse(SECOND).as_ref());
+        bodies(&mut glue, &[None]);
+        assert_eq!(glue.by_body(0, &[&shared]), None, "it is inlined");
+        bodies(&mut glue, &[Some((0x100, "a::third::{{closure}}"))]);
+        assert_eq!(glue.by_body(0, &[&shared]), None, "it is another's");
+    }
+
+    #[test]
+    fn a_body_tells_nothing_where_the_type_may_be_one_that_only_runs_it() {
+        let (types, places) = (types(2), Places::default());
+        let mut glue = glue(&types, &places);
+        bodies(&mut glue, &[Some((0x100, FIRST)), Some((0x100, FIRST))]);
+        let around = carrier(&[FIRST, "a::Around<a::first::{{closure}}>"], true, &[0]);
+        assert_eq!(glue.by_body(0, &[&around]), None, "a name says so");
+        assert_eq!(glue.by_body(0, &[&carrier(&[FIRST], false, &[0])]), None, "the name may be gone");
+        assert_eq!(
+            glue.by_body(0, &[&carrier(&[FIRST], true, &[0, 1])]),
+            None,
+            "two types of one scheduler lead to it"
+        );
+        assert_eq!(glue.by_body(0, &[]), None, "no glue says that it is none");
+    }
+
+    #[test]
+    fn which_instance_of_a_generic_body_a_type_has_is_told_only_if_there_is_one() {
+        let (mut types, places) = (types(2), Places::default());
+        types[1].functions.schedule = VirtAddr(0xa000);
+        let mut glue = glue(&types, &places);
+        let of = |function| Some((function, "a::shows::{{closure}}"));
+        let one = carrier(&["a::shows<u8>::{{closure}}"], true, &[0, 1]);
+        bodies(&mut glue, &[of(0x100), of(0x100)]);
+        assert_eq!(glue.by_body(0, &[&one]), TypeText::parse("a::shows<u8>::{{closure}}").as_ref());
+        bodies(&mut glue, &[of(0x100), of(0x200)]);
+        assert_eq!(glue.by_body(0, &[&one]), None, "the other function is another instance, whose name is gone");
+        bodies(&mut glue, &[of(0x100), None]);
+        assert_eq!(glue.by_body(0, &[&one]), None, "the other type may be another instance");
+        let both = carrier(&["a::shows<u8>::{{closure}}", "a::shows<i8>::{{closure}}"], true, &[0]);
+        bodies(&mut glue, &[of(0x100), of(0x100)]);
+        assert_eq!(glue.by_body(0, &[&both]), None, "the symbol of the body has no arguments");
+    }
+
+    #[test]
+    fn a_body_that_is_another_s_contradicts_the_name_that_glue_bears_alone_unless_the_type_is_no_body() {
+        let (types, places) = (types(1), Places::default());
+        let mut glue = glue(&types, &places);
+        let said = |name| TypeText::parse(name).expect("a type");
+        bodies(&mut glue, &[Some((0x100, SECOND))]);
+        assert!(!glue.leads_to(0, &said(FIRST)));
+        assert!(glue.leads_to(0, &said(SECOND)));
+        assert!(glue.leads_to(0, &said("a::Around<a::first::{{closure}}>")));
+        bodies(&mut glue, &[None]);
+        assert!(glue.leads_to(0, &said(FIRST)));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | v0 symbol at `vtable.poll` | unstripped, v0 mangling | the poll function is this vtable's alone |
 //! | DWARF name of `vtable.poll` | `debug = 1` and up | the same |
 //! | drop glue of the cell (`glue`) | unstripped, legacy mangling | the same, and the glue bears one type's name only, which others would stand beside |
+//! | function of the body that poll leads to | unstripped, body not inlined | shared glue names the type, and only bodies beside it |
 //! | body that poll calls | unstripped, fully inlined glue | never |
 //! | `Location` of the async body (`places`) | everywhere, place only | see there |
 

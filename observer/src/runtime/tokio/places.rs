@@ -2,23 +2,30 @@
 //! constant survives `strip`, because the panic prints it.
 //!
 //! Does not know: names. A future that is no async body itself has the place of the one it runs. A place is certain if
-//! * it is the only one at the first depth of calls from poll where there is any,
-//! * the body also panics with it when polled after a panic: every body that can unwind does, while the other panic is
+//! * it is the only one at the first depth of calls from poll where there is any. What a body polls is called from it, so no body inside it
+//!   is nearer than its own panic, however far that is;
+//! * the body also panics with it when polled after a panic: every body that awaits does, while the other panic is
 //!   missing from one that never returns, where only a body inside it would be found. Images built with
 //!   `panic = "abort"` have none, so nothing in them is certain;
+//! * all panics at that depth and before tell their places, or else the body's own may be one that does not;
+//! * dropping the future does not lead to it: a destructor that runs a body is near poll, too, and may be nearer than the body;
 //! * no other vtable has the same poll function.
 //!
 //! Types may share a place: a generic body stands once for all its types, and what only wraps a body has that body's.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
+use std::rc::Rc;
 
 use crate::model::{Place, Resource, TaskType, VirtAddr};
 use crate::runtime::printing::printing;
 use crate::symbols::{Calls, Image, Location, SymbolIndex};
 
-/// Calls between poll and the body.
-const DEPTH: usize = 3;
+/// Calls between poll and the body: the thunk, the harness, its part that polls, its part that catches panics, the core; and one future
+/// around it.
+const DEPTH: usize = 5;
+/// Calls between the functions that drop a future and a body that its destructor runs: further, to be sure.
+const DROPPING_DEPTH: usize = 6;
 /// Most functions visited for one type.
 const MOST_FUNCTIONS: usize = 400;
 /// The panics themselves are this long at most; what is longer only has their text, too.
@@ -38,6 +45,16 @@ pub(super) struct Found {
     unwinds: bool,
 }
 
+/// What there is at the first depth from poll where there is any.
+#[derive(Clone, Debug, Default)]
+struct Reached {
+    candidates: Vec<Found>,
+    /// The functions that panic with them.
+    functions: Vec<VirtAddr>,
+    /// A panic there or nearer does not tell its place.
+    is_blurred: bool,
+}
+
 /// The candidates of all types of an image.
 #[derive(Debug, Default)]
 pub(super) struct Places {
@@ -46,7 +63,7 @@ pub(super) struct Places {
 
 #[derive(Debug)]
 struct OfType {
-    candidates: Vec<Found>,
+    reached: Reached,
     certain: bool,
     /// No other type of the same scheduler may have the first.
     alone: bool,
@@ -68,48 +85,93 @@ impl Places {
         for task in types {
             *polls.entry(task.functions.poll).or_default() += 1;
         }
-        let mut found: HashMap<VirtAddr, Vec<Found>> = HashMap::new();
+        let mut found: HashMap<VirtAddr, Reached> = HashMap::new();
         let mut users: HashMap<(VirtAddr, Found), usize> = HashMap::new();
         for task in types.iter().filter(|t| t.resource == Resource::Task) {
             let poll = task.functions.poll;
-            let candidates = found.entry(poll).or_insert_with(|| panics.reached(image, calls, poll));
-            for candidate in candidates.iter() {
+            let reached = found.entry(poll).or_insert_with(|| panics.reached(image, calls, poll));
+            for candidate in &reached.candidates {
                 *users.entry((task.functions.schedule, candidate.clone())).or_default() += 1;
             }
         }
+        let mut dropping = Dropping { image, panics: &panics, known: HashMap::new() };
         let types = types.iter().map(|task| {
             let poll = task.functions.poll;
-            let candidates = match task.resource {
+            let reached = match task.resource {
                 Resource::Task => found.get(&poll).cloned().unwrap_or_default(),
-                Resource::Blocking => Vec::new(),
+                Resource::Blocking => Reached::default(),
             };
-            let (certain, alone) = match candidates.as_slice() {
+            let (certain, alone) = match reached.candidates.as_slice() {
                 [only] => {
                     let users = users.get(&(task.functions.schedule, only.clone()));
-                    (only.unwinds && polls.get(&poll) == Some(&1), users == Some(&1))
+                    let own = only.unwinds && !reached.is_blurred && polls.get(&poll) == Some(&1);
+                    // Code that was not read may lead there.
+                    let certain = own && !dropping.leads(calls, task, only) && !calls.is_exhausted();
+                    (certain, users == Some(&1))
                 }
                 _ => (false, false),
             };
-            OfType { candidates, certain, alone }
+            OfType { reached, certain, alone }
         });
         Self { types: types.collect() }
     }
 
     /// The candidates of the type at this index.
     pub(super) fn candidates(&self, at: usize) -> &[Found] {
-        self.types.get(at).map(|of| of.candidates.as_slice()).unwrap_or_default()
+        self.types.get(at).map(|of| of.reached.candidates.as_slice()).unwrap_or_default()
     }
 
     /// The body of the type at this index, if it is certain, and no other type's of the same scheduler.
     pub(super) fn sole(&self, at: usize) -> Option<&Found> {
-        self.types.get(at).filter(|of| of.certain && of.alone)?.candidates.first()
+        self.types.get(at).filter(|of| of.certain && of.alone)?.reached.candidates.first()
+    }
+
+    /// The function that the certain place of the type at this index is in, if it is one: the body itself, or one that it is inlined into.
+    pub(super) fn function(&self, at: usize) -> Option<VirtAddr> {
+        match self.types.get(at).filter(|of| of.certain)?.reached.functions.as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }
     }
 
     /// The place of the type at this index.
     pub(super) fn place(&self, at: usize) -> Option<Place> {
-        let OfType { candidates, certain, .. } = self.types.get(at)?;
-        let first = candidates.first()?;
+        let OfType { reached, certain, .. } = self.types.get(at)?;
+        let first = reached.candidates.first()?;
         Some(Place { file: first.file.clone(), line: first.line, column: Some(first.column), certain: *certain })
+    }
+}
+
+/// Which places are reached by dropping.
+struct Dropping<'a, 'd> {
+    image: &'a Image<'d>,
+    panics: &'a Panics,
+    /// By function and the calls followed from it.
+    known: HashMap<(VirtAddr, usize), Rc<BTreeSet<Location<'d>>>>,
+}
+
+impl<'d> Dropping<'_, 'd> {
+    fn leads(&mut self, calls: &mut Calls<'_, '_>, task: &TaskType, to: &Found) -> bool {
+        let same = |place: &Location<'_>| place.line == to.line && place.column == to.column && place.file == to.file;
+        task.functions.dropping().into_iter().any(|root| self.from(calls, root, DROPPING_DEPTH).iter().any(same))
+    }
+
+    /// Each function is read once for each depth, however many types share it.
+    fn from(&mut self, calls: &mut Calls<'_, '_>, function: VirtAddr, depth: usize) -> Rc<BTreeSet<Location<'d>>> {
+        if let Some(known) = self.known.get(&(function, depth)) {
+            return Rc::clone(known);
+        }
+        let mut places = BTreeSet::new();
+        for call in calls.of(function).iter() {
+            if self.panics.is_one(call.to) {
+                places.extend(call.arguments.iter().filter_map(|at| Location::read(self.image, *at)));
+            } else if let Some(less) = depth.checked_sub(1) {
+                places.extend(self.from(calls, call.to, less).iter().copied());
+            }
+        }
+        let places = Rc::new(places);
+        self.known.insert((function, depth), Rc::clone(&places));
+        places
     }
 }
 
@@ -136,38 +198,48 @@ impl Panics {
         panics
     }
 
+    fn is_one(&self, function: VirtAddr) -> bool {
+        self.returned.contains(&function) || self.panicked.contains(&function)
+    }
+
     /// The places outside the runtime and the standard library that the panics are called with, at the first depth from
     /// poll where there are any, in the order of the code.
-    fn reached(&self, image: &Image<'_>, calls: &mut Calls<'_, '_>, poll: VirtAddr) -> Vec<Found> {
+    fn reached(&self, image: &Image<'_>, calls: &mut Calls<'_, '_>, poll: VirtAddr) -> Reached {
+        let mut reached = Reached::default();
         for level in calls.levels(&[poll], DEPTH, MOST_FUNCTIONS) {
-            let mut found: Vec<Found> = Vec::new();
             for function in level {
-                for call in calls.of(function).iter() {
+                for call in calls.of(function).iter().filter(|call| self.is_one(call.to)) {
+                    reached.is_blurred |= call.arguments.is_empty();
                     let unwinds = self.panicked.contains(&call.to);
-                    if !unwinds && !self.returned.contains(&call.to) {
-                        continue;
-                    }
                     let places = call.arguments.iter().filter_map(|at| Location::read(image, *at));
                     for place in places.filter(|place| is_foreign(place.file)) {
-                        let same =
-                            |f: &&mut Found| f.line == place.line && f.column == place.column && f.file == place.file;
-                        match found.iter_mut().find(same) {
-                            Some(known) => known.unwinds |= unwinds,
-                            None => found.push(Found {
-                                file: place.file.to_owned(),
-                                line: place.line,
-                                column: place.column,
-                                unwinds,
-                            }),
-                        }
+                        reached.add(place, function, unwinds);
                     }
                 }
             }
-            if !found.is_empty() {
-                return found;
+            if !reached.candidates.is_empty() {
+                break;
             }
         }
-        Vec::new()
+        reached
+    }
+}
+
+impl Reached {
+    fn add(&mut self, place: Location<'_>, function: VirtAddr, unwinds: bool) {
+        if !self.functions.contains(&function) {
+            self.functions.push(function);
+        }
+        let same = |f: &&mut Found| f.line == place.line && f.column == place.column && f.file == place.file;
+        match self.candidates.iter_mut().find(same) {
+            Some(known) => known.unwinds |= unwinds,
+            None => self.candidates.push(Found {
+                file: place.file.to_owned(),
+                line: place.line,
+                column: place.column,
+                unwinds,
+            }),
+        }
     }
 }
 
@@ -183,4 +255,104 @@ fn is_foreign(file: &str) -> bool {
         inside == "src" && (folder == "tokio" || version.is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit())))
     });
     !standard && !runtime
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::hint::black_box;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::model::TypeEntry;
+
+    const INNER: u32 = line!() + 1;
+    async fn inner(n: u64) -> u64 {
+        std::future::pending::<()>().await;
+        black_box(n)
+    }
+
+    const OUTER: u32 = line!() + 1;
+    async fn outer(n: u64) -> u64 {
+        inner(n).await + 1
+    }
+
+    #[inline(never)]
+    fn runs_inner(n: u64) -> bool {
+        pin!(inner(n)).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[inline(never)]
+    fn runs_outer(n: u64) -> bool {
+        pin!(outer(n)).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[inline(never)]
+    fn four_calls_off(n: u64) -> bool {
+        black_box(three_calls_off(black_box(n)))
+    }
+
+    #[inline(never)]
+    fn three_calls_off(n: u64) -> bool {
+        black_box(two_calls_off(black_box(n)))
+    }
+
+    #[inline(never)]
+    fn two_calls_off(n: u64) -> bool {
+        black_box(runs_outer(black_box(n)))
+    }
+
+    #[inline(never)]
+    fn runs_both(n: u64) -> bool {
+        runs_inner(n) & runs_outer(n)
+    }
+
+    #[inline(never)]
+    fn runs_none(n: u64) -> u64 {
+        black_box(n)
+    }
+
+    /// What is told of a type that is polled by one of the functions above and dropped by another: line, and whether it is certain.
+    fn told(poll: &str, drop: &str) -> Option<(u32, bool)> {
+        assert!(!four_calls_off(1) && !runs_both(runs_none(1)), "none of them ends");
+        let bytes = std::fs::read(std::env::current_exe().expect("tests run from a file")).expect("which can be read");
+        let image = Image::parse(&bytes).expect("an image");
+        let symbols = SymbolIndex::of(&image);
+        let function = |name: &str| {
+            let path = format!("{}::{name}", module_path!());
+            let found = symbols.holding(name).find(|at| symbols.names_at(*at).any(|known| known == path));
+            found.expect("the function has a symbol")
+        };
+        let mut task = TypeEntry::sample(function("runs_none"), Resource::Task, false).task;
+        (task.functions.poll, task.functions.dealloc) = (function(poll), function(drop));
+        let mut calls = Calls::new(&image, 10_000_000);
+        let place = Places::read(&image, &symbols, &mut calls, &[task]).place(0)?;
+        assert_eq!(place.file, file!());
+        Some((place.line, place.certain))
+    }
+
+    #[test]
+    fn the_body_that_is_nearest_is_the_own_one_however_far_it_is() {
+        assert_eq!(told("runs_outer", "runs_none"), Some((OUTER, true)));
+        assert_eq!(told("four_calls_off", "runs_none"), Some((OUTER, true)));
+        assert_eq!(told("runs_inner", "runs_none"), Some((INNER, true)));
+        assert_eq!(told("runs_none", "runs_none"), None);
+    }
+
+    #[test]
+    fn of_two_bodies_at_one_depth_none_is_certain() {
+        assert_eq!(told("runs_both", "runs_none").map(|(_, certain)| certain), Some(false));
+    }
+
+    #[test]
+    fn a_body_that_dropping_leads_to_is_not_certain() {
+        assert_eq!(told("runs_inner", "runs_inner"), Some((INNER, false)));
+        assert_eq!(
+            told("runs_inner", "four_calls_off"),
+            Some((INNER, false)),
+            "it is inside the one that dropping runs"
+        );
+        assert_eq!(told("runs_outer", "runs_inner"), Some((OUTER, true)), "dropping runs another");
+    }
 }
