@@ -111,7 +111,9 @@ impl TypeIndex {
                     let found = attributes(&mut entries, abbreviation)?;
                     let name = found.name.and_then(|name| search.text(unit, name)).unwrap_or_default();
                     let is_holder = name.strip_prefix(wanted.holder).is_some_and(|rest| rest.starts_with('<'));
-                    if is_holder {
+                    // A variant that has a unit of its own stands there in what only refers to its enumeration.
+                    let may_be = found.signature.is_some() && abbreviation.has_children();
+                    if is_holder || may_be {
                         holder = Some((depth, entry));
                     }
                 }
@@ -169,6 +171,7 @@ struct Attributes<'a> {
     refers: Option<AttributeValue<Bytes<'a>>>,
     of: Option<AttributeValue<Bytes<'a>>>,
     location: Option<AttributeValue<Bytes<'a>>>,
+    signature: Option<AttributeValue<Bytes<'a>>>,
 }
 
 fn attributes<'a>(
@@ -185,6 +188,7 @@ fn attributes<'a>(
             gimli::DW_AT_abstract_origin | gimli::DW_AT_specification => found.refers = Some(value),
             gimli::DW_AT_type => found.of = Some(value),
             gimli::DW_AT_location => found.location = Some(value),
+            gimli::DW_AT_signature => found.signature = Some(value),
             _ => {}
         }
     }
