@@ -63,9 +63,8 @@ impl Apart {
             return Self { debug, shared: SharedFile::default(), split: SplitFiles::default() };
         };
         let itself = || FilePlace { path: PathBuf::from(&module.path), by_process: true };
-        let shared = AltLink::of(described).map(|link| {
-            SharedFile::find(&link, &from.unwrap_or_else(itself), (folders, module), &mut left, say)
-        });
+        let shared = AltLink::of(described)
+            .map(|link| SharedFile::find(&link, &from.unwrap_or_else(itself), (folders, module), &mut left, say));
         let skeletons = Skeletons::of(image, described);
         // A package that an earlier build left behind is no loss to a program that has its debug information itself.
         let is_whole = skeletons.units().next().is_none() && SplitUnit::is_described(described);

@@ -31,7 +31,7 @@ pub(super) struct TypeIndex {
     pub(super) holders: HashMap<Entry, Vec<Entry>>,
     /// Full names of types that a function polls.
     pub(super) polled: HashSet<String>,
-    /// Pinned references to such types, which stand in other units than what polls them.
+    /// What may be pinned references to such types, where that is told in other units than what polls them.
     pub(super) pinned: HashSet<Entry>,
     /// What lies at a table's address: the entry that tells whose it is. Several, if types share it.
     pub(super) tables: Vec<(VirtAddr, Entry)>,
@@ -142,7 +142,10 @@ impl TypeIndex {
                     let Some(of) = found.of else { continue };
                     match of {
                         _ if self.polled.len() + self.pinned.len() >= MOST => {}
-                        AttributeValue::UnitRef(at) => self.polled.extend(pinned(search, unit, at)),
+                        AttributeValue::UnitRef(at) if is_named(unit, at) => {
+                            self.polled.extend(pinned(search, unit, at));
+                        }
+                        // It is elsewhere, and what stands here refers to it.
                         of => self.pinned.extend(target(unit, of)),
                     }
                 }
@@ -198,6 +201,11 @@ fn attributes<'a>(
 /// The entry that an attribute refers to.
 pub(super) fn target<'a>(unit: &Located<'a>, value: AttributeValue<Bytes<'a>>) -> Option<Entry> {
     unit.referred(value).map(Entry)
+}
+
+/// Whether an entry says its own name.
+fn is_named(unit: &Located<'_>, at: UnitOffset) -> bool {
+    unit.entry(at).is_ok_and(|found| found.attr_value(gimli::DW_AT_name).is_some())
 }
 
 /// The full name of the type that a pinned reference refers to, by the entry of the reference's type.

@@ -78,11 +78,7 @@ struct Elsewhere {
 
 impl<'a> Heads<'a> {
     /// Of the image's sections, of the file that it shares with others, and of files with the entries of split units.
-    pub(super) fn of(
-        mut main: Dwarf<Bytes<'a>>,
-        shared: Option<Dwarf<Bytes<'a>>>,
-        split: &'a Split<'_>,
-    ) -> Self {
+    pub(super) fn of(mut main: Dwarf<Bytes<'a>>, shared: Option<Dwarf<Bytes<'a>>>, split: &'a Split<'_>) -> Self {
         let (mut all, mut apart) = (Vec::new(), Vec::new());
         let mut end = main.debug_info.reader().slice().len();
         // Units of equal content have one number, as optimization of a whole program makes them: which of them an entry with this

@@ -1,5 +1,5 @@
-//! The future type of each task vtable from the code that makes the task: it takes the vtable's address, and it is of generic functions of
-//! the runtime that have the type as an argument.
+//! The future type of each task vtable from the code that makes the task: it takes the vtable's address, and it is of generic functions
+//! of the runtime that have the type as an argument.
 //!
 //! Does not know: what else tells types. Compilers merge equal functions, and what is left may bear the name of one that nobody uses. The code
 //! that makes tasks is never equal for two types: each has a vtable of its own, whose address is in the code. So what this code is of

@@ -7,7 +7,7 @@
 //! | evidence | where it is found | certain when |
 //! |---|---|---|
 //! | code that makes the task (`makers`) | v0 mangling, or `debug = 1` and up | all of it tells the same |
-//! | v0 symbol at `vtable.poll` | unstripped, v0 mangling | the poll function is this vtable's alone, and would bear the name of another that was merged into it |
+//! | v0 symbol at `vtable.poll` | unstripped, v0 mangling | poll is this vtable's alone, and what was merged would have left its name |
 //! | DWARF name of `vtable.poll` | `debug = 1` and up | the same, by its symbol |
 //! | drop glue of the cell (`glue`) | unstripped, legacy mangling | the same, and the glue bears one type's name only, which others would stand beside |
 //! | body that poll calls | unstripped, fully inlined glue | never |
