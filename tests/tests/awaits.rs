@@ -134,6 +134,38 @@ fn debug_information_in_a_file_of_its_own_tells_as_much_and_that_of_another_buil
     assert!(undescribed(&Look::parse(&ended.stdout).expect("lines")) >= 28, "what is another's is not believed");
 }
 
+/// A program that was moved away from what its debug information shares with others (dwz).
+#[test]
+fn a_shared_file_that_is_missing_or_another_is_said_and_one_in_a_named_folder_is_read() {
+    let place = Scratch::new("awaits-shared");
+    let built = tests::fixture::path("awaits-shared", "awaits");
+    let program = place.path().join("awaits");
+    std::fs::copy(&built, &program).expect("it is there");
+    let fixture = Fixture::spawn("moved", &mut std::process::Command::new(&program));
+    fixture.wait_for("it is up", |line| line.contains("\"ready\":true"));
+    let pid = fixture.pid().to_string();
+    let dump = |more: &[&str]| {
+        let ended = Observer::run(["dump", "--json", "--no-waits", "--pid", &pid].iter().chain(more)).ended();
+        assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+        ended
+    };
+    let says = |ended: &[String], what: &str| ended.iter().any(|line| line.contains(what));
+    let missing = "shares debug information with other programs (dwz), in a file that is not there (awaits.common)";
+    let without = dump(&[]);
+    assert!(says(&without.stderr, missing), "{:?}", without.stderr);
+    let untold = faults(&fixture, &without.look());
+    assert!(!untold.is_empty() && untold.iter().all(|fault| fault.contains(UNTOLD)), "nothing is wrong: {untold:?}");
+    // That of another program under the same name.
+    let beside = place.path().join("awaits.common");
+    std::fs::copy(built.with_file_name("named.common"), &beside).expect("it is there");
+    let another = dump(&[]);
+    let why = "awaits.common is not used: it is not what this debug information was made with";
+    assert!(says(&another.stderr, why) && says(&another.stderr, missing), "{:?}", another.stderr);
+    let folder = built.parent().and_then(std::path::Path::to_str).expect("a path");
+    let told = dump(&["--debug-dir", folder]);
+    assert_eq!(faults(&fixture, &told.look()), [""; 0]);
+}
+
 /// What builds and copies leave behind: the right file comes last, and everything before it is said.
 #[test]
 fn files_that_are_not_the_program_s_are_passed_over_each_with_its_reason_until_one_is() {

@@ -3,6 +3,7 @@
 //! What is up to date costs a second. It knows how programs are built, not what they do or what is expected of them.
 
 mod bpftool;
+mod dwz;
 mod pprof;
 mod shipped;
 
@@ -159,7 +160,8 @@ impl Job {
             }
             What::Shipped { of, way, programs } => {
                 let whole = root.join("target/bin").join(of);
-                programs.iter().try_for_each(|program| shipped::make(way, &whole, destination, program))
+                let tools = root.join("target/dwz");
+                programs.iter().try_for_each(|program| shipped::make(way, (&whole, &tools), destination, program))
             }
             What::Refused => {
                 let target = root.join("target/refused");

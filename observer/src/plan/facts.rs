@@ -14,7 +14,7 @@ pub fn analyse(image: &Image<'_>, named: bool) -> Analysis {
         Found::Runtime(found) => found,
     };
     if named {
-        runtime::name_types(image, &mut found.types);
+        runtime::name_types(image, &found.births, &mut found.types);
     }
     let mut counters: Vec<VirtAddr> = found.mints.iter().map(|mint| mint.counter).collect();
     counters.sort_unstable();

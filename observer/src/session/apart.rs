@@ -2,11 +2,14 @@
 //!
 //! Does not know: where such files may be, what is in them.
 
-use crate::model::Missed;
-use crate::symbols::{Image, Skeletons, SplitUnit};
+use std::path::PathBuf;
+
+use crate::model::{FilePlace, Missed};
+use crate::symbols::{AltLink, Image, Skeletons, SplitUnit};
 use crate::target::Module;
 
 use super::debug_files::{DebugFile, MOST_READ, Names};
+use super::shared_file::SharedFile;
 use super::split_files::SplitFiles;
 
 /// The files that may be an image's: what is known of it changes with no others.
@@ -20,6 +23,7 @@ pub(super) struct Candidates {
 /// An image's symbols and debug information, where they lie apart.
 pub(super) struct Apart {
     debug: Option<Vec<u8>>,
+    shared: SharedFile,
     split: SplitFiles,
 }
 
@@ -44,7 +48,7 @@ impl Apart {
             match own(&file, image, &mut left) {
                 Ok(bytes) => {
                     say(2, &format!("debug information from {path}"));
-                    Some(bytes)
+                    Some((bytes, file.place))
                 }
                 // Another, further on, may be the image's.
                 Err(why) => {
@@ -53,15 +57,21 @@ impl Apart {
                 }
             }
         });
+        let (debug, from) = debug.unzip();
         let described = debug.as_deref().unwrap_or(image.bytes());
-        let Names::Wanted(folders) = names else { return Self { debug, split: SplitFiles::default() } };
+        let Names::Wanted(folders) = names else {
+            return Self { debug, shared: SharedFile::default(), split: SplitFiles::default() };
+        };
+        let itself = || FilePlace { path: PathBuf::from(&module.path), by_process: true };
+        let shared = AltLink::of(described)
+            .map(|link| SharedFile::find(&link, &from.unwrap_or_else(itself), (folders, module), &mut left, say));
         let skeletons = Skeletons::of(image, described);
         // A package that an earlier build left behind is no loss to a program that has its debug information itself.
         let is_whole = skeletons.units().next().is_none() && SplitUnit::is_described(described);
         let packages = if is_whole { Vec::new() } else { packages };
         let split = SplitFiles::find(&skeletons, packages, (folders, module), &mut left, say);
         drop(skeletons);
-        Self { debug, split }
+        Self { debug, shared: shared.unwrap_or_default(), split }
     }
 
     /// The image with what was found.
@@ -69,13 +79,18 @@ impl Apart {
         if let Some(bytes) = &self.debug {
             image.take_debug_file(bytes);
         }
+        if let Some(bytes) = &self.shared.content {
+            image.take_shared_file(bytes);
+        }
         self.split.contents().for_each(|bytes| image.take_split_file(bytes));
         image
     }
 
     /// Where more was looked for; `None` if that is too much to be remembered, or may change without a trace.
     pub(super) fn missed(&self) -> Option<Vec<Missed>> {
-        self.split.missed()
+        let mut missed = self.split.missed()?;
+        missed.extend(self.shared.missed.iter().cloned());
+        missed.iter().all(|missed| missed.was.is_none_or(|was| was.is_settled())).then_some(missed)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::target::{Module, open_regular};
 use super::disk::read_at;
 
 /// Where distributions install it.
-const INSTALLED: &str = "/usr/lib/debug";
+pub(super) const INSTALLED: &str = "/usr/lib/debug";
 /// So many bytes are read of all files of one image together.
 pub(super) const MOST_READ: u64 = 4 << 30;
 /// A smaller file is none: an ELF file begins with so many bytes.
@@ -43,7 +43,7 @@ impl Names {
 pub(super) struct DebugFile {
     pub(super) path: PathBuf,
     pub(super) state: FileState,
-    place: FilePlace,
+    pub(super) place: FilePlace,
     file: File,
 }
 
@@ -125,6 +125,13 @@ pub(super) fn named(folder: &Path, name: impl AsRef<Path>) -> FilePlace {
     FilePlace { path: folder.join(name), by_process: false }
 }
 
+/// The path of what has this build id, in folders of such.
+pub(super) fn by_id(id: &[u8]) -> Option<PathBuf> {
+    let (first, rest) = id.split_first()?;
+    let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(PathBuf::from(format!(".build-id/{first:02x}/{rest}.debug")))
+}
+
 /// Where a file of this name is that belongs to an image: beside it, and where it is installed.
 fn around(image: &Path, name: &Path) -> [PathBuf; 3] {
     let folder = image.parent().unwrap_or(Path::new("/"));
@@ -148,10 +155,7 @@ fn packages(folders: &[PathBuf], image: &Path) -> Vec<FilePlace> {
 /// only the former can be verified.
 fn candidates(folders: &[PathBuf], image: &Path, id: Option<&[u8]>, linked: Option<&str>) -> Vec<FilePlace> {
     let Some(own) = image.file_name() else { return Vec::new() };
-    let by_id = id.and_then(|id| id.split_first()).map(|(first, rest)| {
-        let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
-        PathBuf::from(format!(".build-id/{first:02x}/{rest}.debug"))
-    });
+    let by_id = id.and_then(by_id);
     let mut names: Vec<PathBuf> = linked.map(PathBuf::from).into_iter().collect();
     let own = PathBuf::from(format!("{}.debug", own.to_string_lossy()));
     if by_id.is_some() && !names.contains(&own) {

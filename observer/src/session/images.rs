@@ -11,7 +11,7 @@ use crate::model::{
     PointIndex, PointMap, TypeEntry, TypeId, VirtAddr,
 };
 use crate::plan;
-use crate::symbols::{DebugLink, Glance, Image, ImageError, Skeletons};
+use crate::symbols::{AltLink, DebugLink, Glance, Image, ImageError, Skeletons};
 use crate::target::{Module, TargetError};
 
 use super::apart::{Apart, Candidates};
@@ -132,7 +132,8 @@ impl Look<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         (self.say)(2, &format!("analysing {} ({} MiB)", module.path, bytes.len() >> 20));
-        let is_whole = !names || debug.is_empty() && packages.is_empty() && !Skeletons::are_in(&bytes);
+        let has_all = || !Skeletons::are_in(&bytes) && AltLink::of(&bytes).is_none();
+        let is_whole = !names || debug.is_empty() && packages.is_empty() && has_all();
         let mut analysis = plan::analyse(&image, names && is_whole);
         // Most images hold no runtime, and their debug information is large.
         if matches!(analysis, Analysis::Runtime(_)) && !is_whole {

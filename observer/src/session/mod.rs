@@ -48,6 +48,7 @@ mod sampled;
 mod select;
 mod setup;
 mod spawns;
+mod shared_file;
 mod split_files;
 mod stream;
 mod sums;

@@ -19,6 +19,8 @@ use crate::model::VirtAddr;
 /// The debug information of an image.
 pub struct Debug<'d> {
     sections: DwarfSections<Cow<'d, [u8]>>,
+    /// Of the file that it shares with others.
+    shared: Option<DwarfSections<Cow<'d, [u8]>>>,
     pub(super) split: Split<'d>,
 }
 
@@ -36,15 +38,20 @@ pub struct Declaration {
 impl<'d> Debug<'d> {
     /// Finds the sections; `None` where the image has none that name functions.
     pub fn of(image: &Image<'d>) -> Option<Self> {
-        Self::read(image.debug_bytes(), image.split_bytes())
+        Self::read(image.debug_bytes(), image.shared_bytes(), image.split_bytes())
     }
 
-    /// The same of a file, and of files that have entries of its units.
-    pub(super) fn read(bytes: &'d [u8], split: &[&'d [u8]]) -> Option<Self> {
+    /// The same of a file, of one that it shares with others, and of files that have entries of its units.
+    pub(super) fn read(bytes: &'d [u8], shared: Option<&'d [u8]>, split: &[&'d [u8]]) -> Option<Self> {
         let room = Room::new();
-        let sections = Sections::of(bytes, &room)?;
-        let Ok::<_, Infallible>(sections) = DwarfSections::load(|id| Ok(sections.named(id.name())));
-        let debug = Self { sections, split: Split::read(split, &room) };
+        let load = |bytes: &'d [u8]| {
+            let sections = Sections::of(bytes, &room)?;
+            let Ok::<_, Infallible>(sections) = DwarfSections::load(|id| Ok(sections.named(id.name())));
+            Some(sections)
+        };
+        let sections = load(bytes)?;
+        let shared = shared.and_then(load);
+        let debug = Self { sections, shared, split: Split::read(split, &room) };
         let any = debug.dwarf().units().next().is_ok_and(|unit| unit.is_some());
         any.then_some(debug)
     }
@@ -114,7 +121,9 @@ impl<'d> Debug<'d> {
     }
 
     pub(super) fn heads(&self) -> Heads<'_> {
-        Heads::of(self.dwarf(), &self.split)
+        let shared = self.shared.as_ref();
+        let shared = shared.map(|sections| sections.borrow(|section| EndianSlice::new(section, LittleEndian)));
+        Heads::of(self.dwarf(), shared, &self.split)
     }
 
     fn dwarf(&self) -> Dwarf<Bytes<'_>> {
@@ -215,7 +224,7 @@ mod tests {
                 info[..4].copy_from_slice(&length.to_le_bytes());
             }
             let Ok(sections) = DwarfSections::load(|id| sections(id, &info));
-            let debug = Debug { sections, split: Split::read(&[], &Room::new()) };
+            let debug = Debug { sections, shared: None, split: Split::read(&[], &Room::new()) };
             _ = debug.functions(&wanted);
             _ = debug.bodies(&keys);
             _ = debug.shapes(&wanted, "core::option::Option");

@@ -22,6 +22,8 @@ pub struct Image<'d> {
     bytes: &'d [u8],
     /// A file that has the symbols and the debug information, where that is another one.
     apart: Option<&'d [u8]>,
+    /// A file with what its debug information shares with that of others.
+    shared: Option<&'d [u8]>,
     /// Files that have entries of its units.
     split: Vec<&'d [u8]>,
     segments: Vec<Segment>,
@@ -89,6 +91,7 @@ impl<'d> Image<'d> {
         let mut image = Self {
             bytes,
             apart: None,
+            shared: None,
             split: Vec::new(),
             headers,
             segments,
@@ -146,6 +149,15 @@ impl<'d> Image<'d> {
     /// Takes a file that has entries of its units, or of units of its debug file. Of what is in it only those are believed.
     pub fn take_split_file(&mut self, bytes: &'d [u8]) {
         self.split.push(bytes);
+    }
+
+    /// Takes a file with what its debug information shares with that of others, which was checked to be the one that is meant.
+    pub fn take_shared_file(&mut self, bytes: &'d [u8]) {
+        self.shared = Some(bytes);
+    }
+
+    pub(super) fn shared_bytes(&self) -> Option<&'d [u8]> {
+        self.shared
     }
 
     pub(super) fn split_bytes(&self) -> &[&'d [u8]] {

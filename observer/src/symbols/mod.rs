@@ -3,6 +3,8 @@
 //! Does not know: processes, files, runtimes. Foreign bytes never make it panic, nor take more memory than a small
 //! multiple of the image's own size.
 
+mod alt_link;
+mod around;
 mod build_id;
 mod callers;
 mod calls;
@@ -38,6 +40,7 @@ mod units;
 pub(crate) mod tiny;
 mod unwind_table;
 
+pub use alt_link::{AltLink, NotShared};
 pub use callers::Callers;
 pub use calls::{Call, Calls};
 pub use code::{LOST_IN_CALLS, Sweep, decode, is_written};

@@ -35,9 +35,13 @@ impl Debug<'_> {
         let mut shaping = Shaping::new(&search, &index.polled);
         index.pinned.iter().for_each(|entry| shaping.is_polled(*entry));
         let mut stages = HashMap::new();
+        let mut holding: HashMap<Entry, Vec<Entry>> = HashMap::new();
+        for (of, holders) in &index.holders {
+            holding.entry(shaping.units.itself(*of)).or_default().extend(holders);
+        }
         for (at, of) in &index.of_functions {
             // Others may have types of the same name.
-            let holders = index.holders.get(of).into_iter().flatten();
+            let holders = holding.get(&shaping.units.itself(*of)).into_iter().flatten();
             if let Some(holder) = holders.copied().find(|entry| shaping.is_called(*entry, holder)) {
                 stages.insert(*at, Some(shaping.id(holder)));
             }
@@ -108,6 +112,7 @@ impl<'s, 'a> Shaping<'s, 'a> {
 
     /// The number of an entry's shape, which is read later if it was not yet.
     fn id(&mut self, entry: Entry) -> ShapeId {
+        let entry = self.units.itself(entry);
         if let Some(id) = self.ids.get(&entry) {
             return *id;
         }

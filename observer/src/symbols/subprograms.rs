@@ -93,7 +93,22 @@ impl<'a> Search<'a> {
     }
 
     /// Calls `each` with every subprogram of the unit and the scopes it stands in; ends at the first unreadable entry.
-    pub(super) fn walk(&self, unit: &Located<'a>, mut each: impl FnMut(&Scopes<'a>, &Function<'a>)) -> Option<()> {
+    pub(super) fn walk(&self, unit: &Located<'a>, each: impl FnMut(&Scopes<'a>, &Function<'a>)) -> Option<()> {
+        self.walk_those(unit, |tag| tag == gimli::DW_TAG_subprogram, each)
+    }
+
+    /// The same with those that were put into others, too, which only refer to what they are of.
+    pub(super) fn walk_all(&self, unit: &Located<'a>, each: impl FnMut(&Scopes<'a>, &Function<'a>)) -> Option<()> {
+        let is_one = |tag| matches!(tag, gimli::DW_TAG_subprogram | gimli::DW_TAG_inlined_subroutine);
+        self.walk_those(unit, is_one, each)
+    }
+
+    fn walk_those(
+        &self,
+        unit: &Located<'a>,
+        is_one: impl Fn(gimli::DwTag) -> bool,
+        mut each: impl FnMut(&Scopes<'a>, &Function<'a>),
+    ) -> Option<()> {
         let mut entries = unit.entries_raw(None).ok()?;
         let base = unit.base();
         let mut scopes = Scopes::default();
@@ -104,7 +119,7 @@ impl<'a> Search<'a> {
             while scopes.open.last().is_some_and(|(open, _)| *open >= depth) {
                 scopes.open.pop();
             }
-            let is_function = abbreviation.tag() == gimli::DW_TAG_subprogram;
+            let is_function = is_one(abbreviation.tag());
             if !(is_function || is_scope(abbreviation.tag()) && abbreviation.has_children()) {
                 entries.skip_attributes(abbreviation.attributes()).ok()?;
                 continue;

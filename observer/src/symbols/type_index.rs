@@ -31,7 +31,7 @@ pub(super) struct TypeIndex {
     pub(super) holders: HashMap<Entry, Vec<Entry>>,
     /// Full names of types that a function polls.
     pub(super) polled: HashSet<String>,
-    /// Pinned references to such types, which stand in other units than what polls them.
+    /// What may be pinned references to such types, where that is told in other units than what polls them.
     pub(super) pinned: HashSet<Entry>,
     /// What lies at a table's address: the entry that tells whose it is. Several, if types share it.
     pub(super) tables: Vec<(VirtAddr, Entry)>,
@@ -111,7 +111,9 @@ impl TypeIndex {
                     let found = attributes(&mut entries, abbreviation)?;
                     let name = found.name.and_then(|name| search.text(unit, name)).unwrap_or_default();
                     let is_holder = name.strip_prefix(wanted.holder).is_some_and(|rest| rest.starts_with('<'));
-                    if is_holder {
+                    // A variant that has a unit of its own stands there in what only refers to its enumeration.
+                    let may_be = found.signature.is_some() && abbreviation.has_children();
+                    if is_holder || may_be {
                         holder = Some((depth, entry));
                     }
                 }
@@ -140,7 +142,10 @@ impl TypeIndex {
                     let Some(of) = found.of else { continue };
                     match of {
                         _ if self.polled.len() + self.pinned.len() >= MOST => {}
-                        AttributeValue::UnitRef(at) => self.polled.extend(pinned(search, unit, at)),
+                        AttributeValue::UnitRef(at) if is_named(unit, at) => {
+                            self.polled.extend(pinned(search, unit, at));
+                        }
+                        // It is elsewhere, and what stands here refers to it.
                         of => self.pinned.extend(target(unit, of)),
                     }
                 }
@@ -169,6 +174,7 @@ struct Attributes<'a> {
     refers: Option<AttributeValue<Bytes<'a>>>,
     of: Option<AttributeValue<Bytes<'a>>>,
     location: Option<AttributeValue<Bytes<'a>>>,
+    signature: Option<AttributeValue<Bytes<'a>>>,
 }
 
 fn attributes<'a>(
@@ -185,6 +191,7 @@ fn attributes<'a>(
             gimli::DW_AT_abstract_origin | gimli::DW_AT_specification => found.refers = Some(value),
             gimli::DW_AT_type => found.of = Some(value),
             gimli::DW_AT_location => found.location = Some(value),
+            gimli::DW_AT_signature => found.signature = Some(value),
             _ => {}
         }
     }
@@ -194,6 +201,11 @@ fn attributes<'a>(
 /// The entry that an attribute refers to.
 pub(super) fn target<'a>(unit: &Located<'a>, value: AttributeValue<Bytes<'a>>) -> Option<Entry> {
     unit.referred(value).map(Entry)
+}
+
+/// Whether an entry says its own name.
+fn is_named(unit: &Located<'_>, at: UnitOffset) -> bool {
+    unit.entry(at).is_ok_and(|found| found.attr_value(gimli::DW_AT_name).is_some())
 }
 
 /// The full name of the type that a pinned reference refers to, by the entry of the reference's type.

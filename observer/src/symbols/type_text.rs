@@ -117,6 +117,23 @@ impl Path {
             && self.segments.iter().zip(names).all(|(s, n)| matches!(&s.name, Name::Plain(name) if name == n))
     }
 
+    /// Whether it begins with these names.
+    pub fn is_in(&self, module: &[&str]) -> bool {
+        let begins = |(s, n): (&Segment, &&str)| matches!(&s.name, Name::Plain(name) if name == n);
+        self.segments.len() > module.len() && self.segments.iter().zip(module).all(begins)
+    }
+
+    /// Whether its last name is one of these.
+    pub fn ends_in(&self, names: &[&str]) -> bool {
+        self.segments.last().is_some_and(|s| matches!(&s.name, Name::Plain(name) if names.contains(&name.as_str())))
+    }
+
+    /// The generic arguments of the last name that has some.
+    pub fn last_arguments(&self) -> &[TypeText] {
+        let last = self.segments.iter().rfind(|segment| !segment.arguments.is_empty());
+        last.map(|segment| segment.arguments.as_slice()).unwrap_or_default()
+    }
+
     /// The generic argument at this index of its last name.
     pub fn argument(&self, index: usize) -> Option<&TypeText> {
         self.segments.last()?.arguments.get(index)

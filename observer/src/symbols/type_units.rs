@@ -32,8 +32,23 @@ impl<'s, 'a> Units<'s, 'a> {
         Self { search, opened: HashMap::new() }
     }
 
-    /// The unit of an entry, and the entry's offset there.
+    /// The unit of an entry, and the entry's offset there; of one that only refers to a type with a unit of its own, that unit.
     pub(super) fn open(&mut self, entry: Entry) -> Option<(Rc<Opened<'a>>, UnitOffset)> {
+        let (opened, offset) = self.open_itself(entry)?;
+        let own = opened.unit.entry(offset).ok().and_then(|found| found.attr_value(gimli::DW_AT_signature));
+        match own.and_then(|signature| opened.unit.referred(signature)) {
+            Some(elsewhere) => self.open_itself(Entry(elsewhere)),
+            None => Some((opened, offset)),
+        }
+    }
+
+    /// The entry of the type itself, of one that may only refer to it; as it is where it cannot be read.
+    pub(super) fn itself(&mut self, entry: Entry) -> Entry {
+        let found = self.open(entry).and_then(|(opened, offset)| opened.unit.base().checked_add(offset.0));
+        found.map_or(entry, Entry)
+    }
+
+    fn open_itself(&mut self, entry: Entry) -> Option<(Rc<Opened<'a>>, UnitOffset)> {
         let heads = self.search.heads();
         let n = heads.partition_point(|head| head.base() <= entry.0).checked_sub(1)?;
         let head = heads.get(n)?;

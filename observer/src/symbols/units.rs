@@ -3,8 +3,8 @@
 //!
 //! Does not know: what is in them. Entries have numbers: those of the image are their offsets, each split unit's follow.
 
-use std::collections::HashSet;
-use std::ops::Deref;
+use std::collections::{HashMap, HashSet};
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use gimli::{
@@ -21,13 +21,25 @@ pub(super) const MOST_UNITS: usize = 1 << 17;
 /// A split unit's table of abbreviations is no longer; compilers write one or two thousand bytes.
 const LONGEST_TABLE: usize = 64 << 10;
 
+/// Most pieces of code that are read of one function.
+const MOST_PIECES: usize = 1 << 12;
+
 /// A unit that is not read yet.
 pub(super) struct Head<'a> {
     header: UnitHeader<Bytes<'a>>,
     /// The number of the first entry of the sections that it is in.
     start: usize,
-    /// Its entries are not in the image: the sections that they are in, and what the image has of the unit.
-    split: Option<(Arc<Dwarf<Bytes<'a>>>, UnitHeader<Bytes<'a>>)>,
+    kind: Kind<'a>,
+}
+
+/// Where a unit's entries are.
+enum Kind<'a> {
+    /// In the image.
+    Own,
+    /// In the file that the image shares with others.
+    Shared,
+    /// In other sections than the image's, which has this of the unit.
+    Split(Arc<Dwarf<Bytes<'a>>>, UnitHeader<Bytes<'a>>),
 }
 
 impl Head<'_> {
@@ -45,6 +57,9 @@ impl Head<'_> {
 /// All units, by their numbers.
 pub(super) struct Heads<'a> {
     main: Arc<Dwarf<Bytes<'a>>>,
+    /// The sections of the file that the image shares with others, if it has one.
+    shared: Option<Arc<Dwarf<Bytes<'a>>>>,
+    elsewhere: Arc<Elsewhere>,
     all: Vec<Head<'a>>,
     /// There are no more than these.
     whole: bool,
@@ -52,9 +67,18 @@ pub(super) struct Heads<'a> {
     single: HashSet<u64>,
 }
 
+/// The numbers of entries that attributes tell otherwise than by where they are in their own section.
+#[derive(Default)]
+struct Elsewhere {
+    /// The first of the shared file's.
+    shared: Option<usize>,
+    /// Of types that have units of their own, by what the compiler numbered them by their content.
+    types: HashMap<u64, usize>,
+}
+
 impl<'a> Heads<'a> {
-    /// Of the image's sections, and of files with the entries of split units.
-    pub(super) fn of(main: Dwarf<Bytes<'a>>, split: &'a Split<'_>) -> Self {
+    /// Of the image's sections, of the file that it shares with others, and of files with the entries of split units.
+    pub(super) fn of(mut main: Dwarf<Bytes<'a>>, shared: Option<Dwarf<Bytes<'a>>>, split: &'a Split<'_>) -> Self {
         let (mut all, mut apart) = (Vec::new(), Vec::new());
         let mut end = main.debug_info.reader().slice().len();
         // Units of equal content have one number, as optimization of a whole program makes them: which of them an entry with this
@@ -75,17 +99,43 @@ impl<'a> Heads<'a> {
                 Some((own, dwarf))
             });
             let Some((own, dwarf)) = found else {
-                all.push(Head { header, start: 0, split: None });
+                all.push(Head { header, start: 0, kind: Kind::Own });
                 continue;
             };
             let start = end;
             end = end.saturating_add(dwarf.debug_info.reader().slice().len());
-            apart.push(Head { header: own, start, split: Some((Arc::new(dwarf), header)) });
+            apart.push(Head { header: own, start, kind: Kind::Split(Arc::new(dwarf), header) });
         }
         all.append(&mut apart);
         // What cannot be read on from is nobody's.
-        let whole = !matches!(units.next(), Ok(Some(_)));
-        Self { main: Arc::new(main), all, whole, single }
+        let mut whole = !matches!(units.next(), Ok(Some(_)));
+        // Before DWARF 5 units of one type each have a section of their own.
+        let mut units = main.type_units();
+        for _ in 0..MOST_UNITS {
+            let Ok(Some(header)) = units.next() else { break };
+            all.push(Head { header, start: end, kind: Kind::Own });
+        }
+        whole &= !matches!(units.next(), Ok(Some(_)));
+        end = end.saturating_add(main.debug_types.reader().slice().len());
+        let mut elsewhere = Elsewhere { shared: shared.as_ref().map(|_| end), types: HashMap::new() };
+        if let Some(shared) = &shared {
+            let mut units = shared.units();
+            for _ in 0..MOST_UNITS {
+                let Ok(Some(header)) = units.next() else { break };
+                all.push(Head { header, start: end, kind: Kind::Shared });
+            }
+            whole &= !matches!(units.next(), Ok(Some(_)));
+        }
+        for head in &all {
+            if let UnitType::Type { type_signature, type_offset } = head.header.type_() {
+                // Of one that several files had the linker keeps one.
+                elsewhere.types.entry(type_signature.0).or_insert(head.base().saturating_add(type_offset.0));
+            }
+        }
+        let shared = shared.map(Arc::new);
+        // For who reads names by the main sections alone.
+        main.sup = shared.clone();
+        Self { main: Arc::new(main), shared, elsewhere: Arc::new(elsewhere), all, whole, single }
     }
 
     /// One split unit alone: its skeleton, and the sections that its entries are in.
@@ -95,8 +145,9 @@ impl<'a> Heads<'a> {
         dwarf: Dwarf<Bytes<'a>>,
     ) -> Self {
         let own = dwarf.units().next().ok().flatten();
-        let head = own.map(|header| Head { header, start: 0, split: Some((Arc::new(dwarf), skeleton)) });
-        Self { main, all: head.into_iter().collect(), whole: true, single: HashSet::new() }
+        let head = own.map(|header| Head { header, start: 0, kind: Kind::Split(Arc::new(dwarf), skeleton) });
+        let all = head.into_iter().collect();
+        Self { main, shared: None, elsewhere: Arc::default(), all, whole: true, single: HashSet::new() }
     }
 
     pub(super) fn as_slice(&self) -> &[Head<'a>] {
@@ -117,18 +168,25 @@ impl<'a> Heads<'a> {
 
     /// Reads a unit; `None` if that cannot be done.
     pub(super) fn open(&self, head: &Head<'a>) -> Option<Located<'a>> {
-        let (start, main) = (head.start, Arc::clone(&self.main));
-        let Some((dwarf, skeleton)) = &head.split else {
-            let unit = main.unit(head.header).ok()?;
-            return Some(Located { unit, dwarf: Arc::clone(&main), start, main, skeleton: None });
+        let start = head.start;
+        let elsewhere = Arc::clone(&self.elsewhere);
+        let (dwarf, skeleton) = match &head.kind {
+            Kind::Split(dwarf, skeleton) => (dwarf, skeleton),
+            Kind::Own | Kind::Shared => {
+                let shared = if matches!(head.kind, Kind::Shared) { Some(self.shared.as_ref()?) } else { None };
+                let main = Arc::clone(shared.unwrap_or(&self.main));
+                let unit = main.unit(head.header).ok()?;
+                return Some(Located { unit, dwarf: Arc::clone(&main), start, main, skeleton: None, elsewhere });
+            }
         };
+        let main = Arc::clone(&self.main);
         let skeleton = unit(&main, *skeleton)?;
         let mut unit = unit(dwarf, head.header)?;
         unit.copy_relocated_attributes(&skeleton);
         // Files are numbered as in the image's lines.
         unit.line_program = skeleton.line_program.clone();
         unit.comp_dir = skeleton.comp_dir.or(unit.comp_dir);
-        Some(Located { unit, dwarf: Arc::clone(dwarf), start, main, skeleton: Some(skeleton) })
+        Some(Located { unit, dwarf: Arc::clone(dwarf), start, main, skeleton: Some(skeleton), elsewhere })
     }
 }
 
@@ -185,6 +243,7 @@ pub(super) struct Located<'a> {
     start: usize,
     main: Arc<Dwarf<Bytes<'a>>>,
     skeleton: Option<Unit<Bytes<'a>>>,
+    elsewhere: Arc<Elsewhere>,
 }
 
 impl<'a> Deref for Located<'a> {
@@ -210,7 +269,13 @@ impl<'a> Located<'a> {
                 is_own.then(|| self.base().checked_add(offset))?
             }
             // A split unit is read alone: what is counted from the beginning of all is not there.
-            AttributeValue::DebugInfoRef(offset) if self.skeleton.is_none() => self.start.checked_add(offset.0),
+            AttributeValue::DebugInfoRef(offset) if self.skeleton.is_none() => {
+                // A type's own unit may have a section of its own, and refers to the main one, which begins at 0.
+                let is_type = matches!(self.unit.header.type_(), UnitType::Type { .. });
+                if is_type { Some(offset.0) } else { self.start.checked_add(offset.0) }
+            }
+            AttributeValue::DebugInfoRefSup(offset) => self.elsewhere.shared?.checked_add(offset.0),
+            AttributeValue::DebugTypesRef(signature) => self.elsewhere.types.get(&signature.0).copied(),
             _ => None,
         }
     }
@@ -239,6 +304,32 @@ impl<'a> Located<'a> {
         }
     }
 
+    /// The code of one of its functions, by the three attributes that may tell it; where it cannot be read none.
+    pub(super) fn code(
+        &self,
+        low: Option<AttributeValue<Bytes<'a>>>,
+        high: Option<AttributeValue<Bytes<'a>>>,
+        ranges: Option<AttributeValue<Bytes<'a>>>,
+    ) -> Vec<Range<VirtAddr>> {
+        let listed = ranges.and_then(|ranges| self.dwarf.attr_ranges(&self.unit, ranges).ok()?);
+        if let Some(mut listed) = listed {
+            let mut found = Vec::new();
+            // Each entry may name the longest list there is.
+            while let Ok(Some(range)) = listed.next()
+                && found.len() < MOST_PIECES
+            {
+                found.push(VirtAddr(range.begin)..VirtAddr(range.end));
+            }
+            return found;
+        }
+        let start = low.and_then(|low| self.address(low));
+        let end = start.zip(high).and_then(|(start, high)| match high {
+            AttributeValue::Udata(length) => start.0.checked_add(length).map(VirtAddr),
+            high => self.address(high),
+        });
+        start.zip(end).map(|(start, end)| start..end).into_iter().collect()
+    }
+
     /// Where the text of an attribute begins.
     pub(super) fn text(&self, value: AttributeValue<Bytes<'a>>) -> Option<&'a [u8]> {
         text(&self.dwarf, &self.unit, value)
@@ -254,6 +345,7 @@ fn text<'a>(dwarf: &Dwarf<Bytes<'a>>, unit: &Unit<Bytes<'a>>, value: AttributeVa
     let (section, offset) = match value {
         AttributeValue::String(text) => (text, 0),
         AttributeValue::DebugStrRef(offset) => (*dwarf.debug_str.reader(), offset.0),
+        AttributeValue::DebugStrRefSup(offset) => (*dwarf.sup()?.debug_str.reader(), offset.0),
         AttributeValue::DebugLineStrRef(offset) => (*dwarf.debug_line_str.reader(), offset.0),
         AttributeValue::DebugStrOffsetsIndex(index) => {
             (*dwarf.debug_str.reader(), dwarf.string_offset(unit, index).ok()?.0)

@@ -231,7 +231,7 @@ fn is_blocking(text: &TypeText) -> bool {
 }
 
 /// What LLVM puts at the end of a name that other units refer to.
-const PROMOTED: &str = ".llvm.";
+pub(super) const PROMOTED: &str = ".llvm.";
 
 /// The types of the tasks whose glue the symbols at this address say it is.
 fn carried(symbols: &SymbolIndex<'_>, function: VirtAddr) -> Carrier {

@@ -5,6 +5,7 @@
 mod births;
 mod glue;
 mod ids;
+mod makers;
 mod mints;
 mod names;
 mod places;

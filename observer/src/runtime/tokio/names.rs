@@ -6,8 +6,9 @@
 //!
 //! | evidence | where it is found | certain when |
 //! |---|---|---|
-//! | v0 symbol at `vtable.poll` | unstripped, v0 mangling | the poll function is this vtable's alone |
-//! | DWARF name of `vtable.poll` | `debug = 1` and up | the same |
+//! | code that makes the task (`makers`) | v0 mangling, or `debug = 1` and up | all of it tells the same |
+//! | v0 symbol at `vtable.poll` | unstripped, v0 mangling | poll is this vtable's alone, and what was merged would have left its name |
+//! | DWARF name of `vtable.poll` | `debug = 1` and up | the same, by its symbol |
 //! | drop glue of the cell (`glue`) | unstripped, legacy mangling | the same, and the glue bears one type's name only, which others would stand beside |
 //! | function of the body that poll leads to | unstripped, body not inlined | shared glue names the type, and only bodies beside it |
 //! | body that poll calls | unstripped, fully inlined glue | never |
@@ -16,9 +17,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::glue::Glue;
+use super::births;
+use super::glue::{Glue, PROMOTED};
+use super::makers::Makers;
 use super::places::{Found, Places};
 use crate::model::{Naming, Place, Resource, TaskType, Unnamed, VirtAddr};
+use crate::runtime::BirthSite;
 use crate::symbols::{Calls, Debug, Image, Path, SymbolIndex, TypeText, demangle};
 
 /// Most instructions that are read for one image, all types together.
@@ -31,12 +35,18 @@ const NUMBERED: &str = "{impl#";
 pub(super) const BLOCKING_TASK: [&str; 5] = ["tokio", "runtime", "blocking", "task", "BlockingTask"];
 
 /// Fills `future` and `place` of every type with what the image tells.
-pub fn name_types(image: &Image<'_>, types: &mut [TaskType]) {
+pub fn name_types(image: &Image<'_>, births: &[BirthSite], types: &mut [TaskType]) {
     let symbols = SymbolIndex::of(image);
     let debug = Debug::of(image);
     let mut calls = Calls::new(image, MOST_INSTRUCTIONS);
     let places = Places::read(image, &symbols, &mut calls, types);
+    let makers = Makers::read(image, &symbols, debug.as_ref(), births);
     let mut futures = polled(&symbols, debug.as_ref(), types);
+    for (future, task) in futures.iter_mut().zip(types.iter()) {
+        if let Some(made) = makers.future(task, future.as_ref()) {
+            *future = Some(made);
+        }
+    }
     if !symbols.is_empty() && futures.iter().any(Option::is_none) {
         let glue = Glue::read(&symbols, &mut calls, &places, types);
         for (at, future) in futures.iter_mut().enumerate().filter(|(_, future)| future.is_none()) {
@@ -100,6 +110,20 @@ pub(super) fn with_impls<'n>(debug: &Debug<'_>, raw: impl Iterator<Item = &'n Ar
     numbered.into_iter().filter_map(name).collect()
 }
 
+/// The poll functions of which debug information says the type that the code which makes the tasks says.
+pub(super) fn polls_named_for_their_own(image: &Image<'_>, debug: &Debug<'_>, types: &[TaskType]) -> HashSet<VirtAddr> {
+    let polls: HashSet<VirtAddr> = types.iter().map(|task| task.functions.poll).collect();
+    let described = debug.functions(&polls);
+    let makers = Makers::read(image, &SymbolIndex::default(), Some(debug), &births::find(image, types));
+    let is_own = |task: &&TaskType| {
+        let polled = described.get(&task.functions.poll).and_then(|name| polled_type(name));
+        let polled = polled.map(|text| FutureType::of(&text, true));
+        let made = makers.future(task, polled.as_ref());
+        made.zip(polled).is_some_and(|(made, polled)| made.text == polled.text)
+    };
+    types.iter().filter(is_own).map(|task| task.functions.poll).collect()
+}
+
 /// The types that the poll functions' own names carry: v0 symbols, completed by DWARF, which knows kinds of bodies.
 fn polled(symbols: &SymbolIndex<'_>, debug: Option<&Debug<'_>>, types: &[TaskType]) -> Vec<Option<FutureType>> {
     let mut vtables: HashMap<VirtAddr, usize> = HashMap::new();
@@ -118,10 +142,16 @@ fn polled(symbols: &SymbolIndex<'_>, debug: Option<&Debug<'_>>, types: &[TaskTyp
             (Some(symbol), None) => Some(symbol.clone()),
             (None, described) => described,
         };
-        let alone = sharing == 1 && named.len() <= 1;
+        let alone = sharing == 1 && is_unmerged(symbols, poll);
         known.insert(poll, text.map(|text| FutureType::of(&text, alone)));
     }
     types.iter().map(|task| known.get(&task.functions.poll).cloned().flatten()).collect()
+}
+
+/// Whether a function that was merged into this one would have left its name: the only one there is of the kind that stays.
+fn is_unmerged(symbols: &SymbolIndex<'_>, function: VirtAddr) -> bool {
+    let mut names = symbols.mangled_at(function);
+    names.next().is_some_and(|name| name.contains(PROMOTED)) && names.next().is_none()
 }
 
 /// `T` of `tokio::runtime::task::raw::poll<T, S>`.
@@ -279,7 +309,7 @@ mod tests {
     fn named(bytes: &[u8]) -> HashMap<VirtAddr, TaskType> {
         let image = Image::parse(bytes).expect("an image");
         let Found::Runtime(mut runtime) = runtime::analyse(&image) else { panic!("the test binary runs tokio") };
-        name_types(&image, &mut runtime.types);
+        name_types(&image, &runtime.births, &mut runtime.types);
         runtime.types.into_iter().map(|task| (task.vtable, task)).collect()
     }
 
@@ -356,7 +386,7 @@ mod tests {
             if let Ok(image) = Image::parse(&bytes)
                 && let Found::Runtime(mut runtime) = runtime::analyse(&image)
             {
-                name_types(&image, &mut runtime.types);
+                name_types(&image, &runtime.births, &mut runtime.types);
             }
         });
     }

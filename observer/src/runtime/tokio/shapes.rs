@@ -1,6 +1,7 @@
 //! How each task's future lies in its cell, where debug information describes that.
 //!
-//! Does not know: memory. Of a poll function that several types share it is not told whose future is there.
+//! Does not know: memory. Of a poll function that several types share it is not told whose future is there; nor of one that is named for
+//! another type than the code that makes the tasks tells: equal functions are merged.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,9 +21,10 @@ pub fn shapes(image: &Image<'_>, types: &[TaskType]) -> Option<Shapes> {
     }
     let tasks = types.iter().filter(|task| task.resource == Resource::Task);
     let polls: HashSet<VirtAddr> = tasks.map(|task| task.functions.poll).collect();
+    let own = names::polls_named_for_their_own(image, &debug, types);
     let mut shapes = debug.shapes(&polls, STAGE);
     for (poll, stage) in &mut shapes.stages {
-        if sharing.get(poll).is_some_and(|types| *types > 1) {
+        if sharing.get(poll).is_some_and(|types| *types > 1) || !own.contains(poll) {
             *stage = None;
         }
     }

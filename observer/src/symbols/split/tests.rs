@@ -131,7 +131,7 @@ fn package(id: u64, of: u64) -> Vec<u8> {
 
 /// The names of the functions at the address.
 fn named(image: &[u8], files: &[&[u8]]) -> Vec<String> {
-    let debug = Debug::read(image, files).expect("debug information");
+    let debug = Debug::read(image, None, files).expect("debug information");
     debug.functions(&HashSet::from([VirtAddr(AT)])).into_values().collect()
 }
 
@@ -152,7 +152,7 @@ fn entries_in_a_file_or_in_a_package_are_read_with_the_addresses_of_the_image() 
     for file in [file(ID), package(ID, ID)] {
         assert!(SplitFile::parse(&file).is_ok_and(|file| file.has(ID) && !file.has(ID + 1)));
         assert_eq!(named(&image, &[&file]), ["space::function<u8>"]);
-        let debug = Debug::read(&image, &[&file]).expect("debug information");
+        let debug = Debug::read(&image, None, &[&file]).expect("debug information");
         assert!(debug.heads().is_shallow(3) && !debug.heads().is_shallow(1), "its depth is known, too");
     }
 }
@@ -199,7 +199,7 @@ fn a_file_has_all_units_that_are_wanted_of_it_at_once() {
 #[test]
 fn references_of_a_unit_end_with_it() {
     let (image, file) = (image(), file(ID));
-    let debug = Debug::read(&image, &[&file]).expect("debug information");
+    let debug = Debug::read(&image, None, &[&file]).expect("debug information");
     let heads = debug.heads();
     let head = heads.as_slice().last().expect("the unit");
     let unit = heads.open(head).expect("it can be read");
@@ -213,7 +213,7 @@ fn a_file_that_is_wanted_no_more_is_not_read_for_what_another_has() {
     let image = image();
     let later = elf(&entries_with(ID, 0x10, LINE + 1));
     for first in [package(ID, ID), file(ID)] {
-        let debug = Debug::read(&image, &[&first, &later]).expect("debug information");
+        let debug = Debug::read(&image, None, &[&first, &later]).expect("debug information");
         let bodies = debug.split.unit(ID, &Dwarf::default()).expect("the unit");
         let first = debug.split.files[0].unit(ID, &Dwarf::default()).expect("the unit");
         assert_eq!(bodies.debug_info.reader().slice().as_ptr(), first.debug_info.reader().slice().as_ptr());
@@ -231,7 +231,7 @@ fn a_second_skeleton_of_a_unit_is_measured_and_gets_no_entries_of_it() {
     for other in [unit(4, ID, SKELETON), disguised] {
         for info in [[other.clone(), twin.clone()], [twin.clone(), other]] {
             let (image, file) = (image_of(info.concat()), file(ID));
-            let debug = Debug::read(&image, &[&file]).expect("debug information");
+            let debug = Debug::read(&image, None, &[&file]).expect("debug information");
             assert!(!debug.heads().is_shallow(256));
             assert_eq!(frame_names::by_debug_information(&debug, &[VirtAddr(AT)]), [vec![]]);
         }
@@ -239,7 +239,7 @@ fn a_second_skeleton_of_a_unit_is_measured_and_gets_no_entries_of_it() {
     // Two that are no deeper: whose the entries are is not known, where the number is all that tells it.
     let image = image_of([unit(4, ID, SKELETON), unit(4, ID, SKELETON)].concat());
     let file = file(ID);
-    let debug = Debug::read(&image, &[&file]).expect("debug information");
+    let debug = Debug::read(&image, None, &[&file]).expect("debug information");
     let named = frame_names::by_debug_information(&debug, &[VirtAddr(AT)]);
     assert!(named[0].iter().all(|named| named.name.is_empty()), "{named:?}");
 }
@@ -288,7 +288,7 @@ fn ask(image: &[u8], file: &[u8]) {
         _ = SplitFile::parse(file).map(|file| file.has(unit.id));
         _ = skeletons.had_by(file, &HashSet::from([unit.id]));
     }
-    let Some(debug) = Debug::read(image, &[file]) else { return };
+    let Some(debug) = Debug::read(image, None, &[file]) else { return };
     let wanted = HashSet::from([VirtAddr(AT)]);
     _ = debug.functions(&wanted);
     _ = debug.bodies(&HashSet::from(["space::function".to_owned()]));
