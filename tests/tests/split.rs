@@ -54,12 +54,14 @@ fn assert_said(ended: &Ended, words: &[&str]) {
     assert!(is_said, "{words:?} is not in {:?}", ended.stderr);
 }
 
-/// How many futures' names are certain, of how many.
-fn named(ended: &Ended) -> (usize, usize) {
+/// How many futures' places are certain, of how many that have one: without the units some bodies' are not.
+fn placed(ended: &Ended) -> (usize, usize) {
     let lines = ended.look().lines;
-    let sites: Vec<&Value> =
-        lines.iter().filter(|line| line["event"] == "site" && line["type"] == "TOKIO_TASK").collect();
-    (sites.iter().filter(|site| site["futureCertain"] == true).count(), sites.len())
+    let sites: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["event"] == "site" && line["type"] == "TOKIO_TASK" && !line["location"].is_null())
+        .collect();
+    (sites.iter().filter(|site| site["locationCertain"] == true).count(), sites.len())
 }
 
 #[test]
@@ -234,7 +236,7 @@ fn what_is_known_of_a_program_without_its_units_is_used_until_something_is_there
     let look = |folders: &[&Path]| {
         let ended = run(&fixture, &["ps", "--json", "--no-waits", "-v", "--cache-dir", &cache], folders);
         let analysed = ended.stderr.iter().any(|line| line.contains("analysing") && line.contains("awaits"));
-        let (certain, all) = named(&ended);
+        let (certain, all) = placed(&ended);
         (analysed, certain == all)
     };
     assert_eq!(look(&[&first]), (true, false));
