@@ -99,6 +99,14 @@ impl TypeText {
         }
     }
 
+    /// Whether the last names of both are the same: symbols and debug information name the same type differently before that.
+    pub fn ends_as(&self, other: &Self) -> bool {
+        match (self.path(), other.path()) {
+            (Some(own), Some(others)) => own.last_name() == others.last_name(),
+            (own, others) => own.is_none() && others.is_none(),
+        }
+    }
+
     /// The normal form.
     pub fn short(&self) -> String {
         type_writer::short(self, false)
@@ -115,6 +123,13 @@ impl Path {
     pub fn is(&self, names: &[&str]) -> bool {
         self.segments.len() == names.len()
             && self.segments.iter().zip(names).all(|(s, n)| matches!(&s.name, Name::Plain(name) if name == n))
+    }
+
+    fn last_name(&self) -> Option<&str> {
+        self.segments.iter().rev().find_map(|segment| match &segment.name {
+            Name::Plain(name) => Some(name.as_str()),
+            Name::Body(..) | Name::Of(..) => None,
+        })
     }
 
     /// Whether it begins with these names.

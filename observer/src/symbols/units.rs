@@ -1,7 +1,7 @@
 //! The units of debug information, each with its entries, wherever those are: in the image itself, or in a file of its own of
 //! which the image has the skeleton only.
 //!
-//! Does not know: what is in them. Entries have numbers: those of the image are their offsets, each split unit's follow.
+//! Does not know: what is in them. Entries have numbers: those of the image are their offsets, those of other sections and files follow.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::{Deref, Range};

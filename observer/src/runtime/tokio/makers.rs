@@ -4,7 +4,8 @@
 //! Does not know: what else tells types. Compilers merge equal functions, and what is left may bear the name of one that nobody uses. The code
 //! that makes tasks is never equal for two types: each has a vtable of its own, whose address is in the code. So what this code is of
 //! is true where that of the vtable's functions need not be. Where a linker made one vtable of several types', so it did of the makers: there
-//! several names stand at one place, and nothing is told.
+//! several names stand at one place, and nothing is told. What a maker drops may make another task: then two types are told to be one, and
+//! at most one is.
 
 use std::collections::{HashMap, HashSet};
 
@@ -74,12 +75,48 @@ impl Makers {
         Self { told }
     }
 
+    /// The types of these tasks by all that makes them, in the same order, each with what its poll's own name tells.
+    pub(super) fn futures(&self, types: &[TaskType], polled: Vec<Option<FutureType>>) -> Vec<Option<FutureType>> {
+        let made: Vec<Made> =
+            types.iter().zip(&polled).map(|(task, polled)| self.made(task, polled.as_ref())).collect();
+        let confirmed = |at: usize, text: &TypeText| {
+            polled.get(at).and_then(Option::as_ref).is_some_and(|polled| polled.text == *text)
+        };
+        let mut alone: Vec<bool> = vec![true; types.len()];
+        for (at, (task, of)) in types.iter().zip(&made).enumerate() {
+            let Made::Is(text) = of else { continue };
+            // A maker drops its future, too, and who is dropped may spawn: then that one's vtable is taken in this one's maker.
+            let is_another = |(other, of): (&TaskType, &Made)| {
+                let functions = (&task.functions, &other.functions);
+                functions.0.schedule == functions.1.schedule
+                    && functions.0.poll != functions.1.poll
+                    && matches!(of, Made::Is(same) if same == text)
+            };
+            alone[at] = confirmed(at, text) || !types.iter().zip(&made).any(is_another);
+        }
+        let with_made = |((made, alone), polled)| match made {
+            Made::Is(text) => Some(FutureType { text, alone }),
+            Made::Untold => polled,
+            Made::Disputed => polled.map(|polled: FutureType| FutureType { alone: false, ..polled }),
+        };
+        made.into_iter().zip(alone).zip(polled).map(with_made).collect()
+    }
+
     /// The type of the tasks with this vtable, if all code that makes them tells the same; where that may be boxed before, if their poll
     /// tells it, too: that of a box is never equal to that of what is in it.
-    pub(super) fn future(&self, task: &TaskType, polled: Option<&FutureType>) -> Option<FutureType> {
-        let text = self.told.get(&task.vtable)?.only(polled.map(|polled| &polled.text))?;
-        Some(FutureType { text, alone: true })
+    fn made(&self, task: &TaskType, polled: Option<&FutureType>) -> Made {
+        self.told.get(&task.vtable).map_or(Made::Untold, |told| told.only(polled.map(|polled| &polled.text)))
     }
+}
+
+/// What the makers of one vtable's tasks tell together.
+#[derive(Clone, Debug, PartialEq)]
+enum Made {
+    /// Nothing.
+    Untold,
+    /// One this, one that: nor is poll's own name believed then.
+    Disputed,
+    Is(TypeText),
 }
 
 /// What the code that takes one vtable's address tells.
@@ -103,13 +140,16 @@ impl Told {
     }
 
     /// Symbols name methods' types, debug information knows kinds of bodies.
-    fn only(&self, polled: Option<&TypeText>) -> Option<TypeText> {
+    fn only(&self, polled: Option<&TypeText>) -> Made {
         match (&self.by_symbols[..], &self.described[..]) {
-            _ if self.is_shared => None,
-            ([symbol], [described]) => Some(symbol.with_bodies_of(described)),
-            ([only], []) | ([], [only]) => Some(only.clone()),
-            ([], []) => polled.filter(|polled| self.perhaps == [(*polled).clone()]).cloned(),
-            _ => None,
+            _ if self.is_shared => Made::Disputed,
+            ([symbol], [described]) if symbol.ends_as(described) => Made::Is(symbol.with_bodies_of(described)),
+            ([only], []) | ([], [only]) => Made::Is(only.clone()),
+            ([], []) => match polled.filter(|polled| self.perhaps == [(*polled).clone()]) {
+                Some(polled) => Made::Is(polled.clone()),
+                None => Made::Untold,
+            },
+            _ => Made::Disputed,
         }
     }
 }
@@ -143,6 +183,7 @@ fn made(name: &str) -> Option<(TypeText, Tells)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Resource, TypeEntry};
 
     #[test]
     fn a_maker_is_told_by_either_mangling_s_names_and_by_those_of_debug_information() {
@@ -187,17 +228,58 @@ mod tests {
             perhaps: Vec::new(),
             is_shared,
         };
-        assert_eq!(told(&["a::first"], false).only(None), Some(text("a::first")));
-        assert_eq!(told(&["a::first", "a::second"], false).only(None), None);
-        assert_eq!(told(&["a::first"], true).only(None), None);
+        assert_eq!(told(&["a::first"], false).only(None), Made::Is(text("a::first")));
+        assert_eq!(told(&["a::first", "a::second"], false).only(None), Made::Disputed);
+        assert_eq!(told(&["a::first"], true).only(None), Made::Disputed);
+        assert_eq!(told(&["a::second"], false).only(None), Made::Disputed, "debug information says another");
+    }
+
+    /// Types that are made so, and what the names of their polls tell: for each, its name and whether it is certain.
+    fn futures(made: &[(&[&str], &str, u64)]) -> Vec<Option<(String, bool)>> {
+        let mut makers = Makers::default();
+        let mut types = Vec::new();
+        let mut polled = Vec::new();
+        for (n, (names, poll, function)) in made.iter().enumerate() {
+            let vtable = VirtAddr(0x1000 * (1 + n as u64));
+            let by_symbols = names.iter().map(|name| text(name)).collect();
+            makers.told.insert(vtable, Told { by_symbols, ..Told::default() });
+            let mut task = TypeEntry::sample(vtable, Resource::Task, false).task;
+            task.functions.poll = VirtAddr(*function);
+            types.push(task);
+            polled.push(Some(FutureType { text: text(poll), alone: true }));
+        }
+        let futures = makers.futures(&types, polled).into_iter();
+        futures.map(|future| future.map(|future| (future.text.short(), future.alone))).collect()
+    }
+
+    #[test]
+    fn makers_that_contradict_each_other_leave_the_name_of_poll_and_doubt_it() {
+        let said = futures(&[(&["a::first", "a::second"], "a::first", 0x10), (&[], "a::third", 0x20)]);
+        assert_eq!(said, [Some(("a::first".into(), false)), Some(("a::third".into(), true))]);
+    }
+
+    #[test]
+    fn of_two_types_of_one_scheduler_that_are_told_to_be_the_same_only_that_is_believed_whose_poll_says_so() {
+        let one = (&["a::first"][..], "a::first", 0x10);
+        assert_eq!(
+            futures(&[one, (&["a::first"], "a::second", 0x20)]),
+            [Some(("a::first".into(), true)), Some(("a::first".into(), false))]
+        );
+        // Poll's own name may be a merged twin's: alone it is no objection.
+        assert_eq!(futures(&[(&["a::first"], "a::second", 0x20)]), [Some(("a::first".into(), true))]);
+        // One poll for two vtables: the same type, twice.
+        assert_eq!(
+            futures(&[one, (&["a::first"], "a::second", 0x10)]),
+            [Some(("a::first".into(), true)), Some(("a::first".into(), true))]
+        );
     }
 
     #[test]
     fn what_may_be_boxed_before_is_the_task_s_type_if_its_poll_is_named_so() {
         let mut told = Told::default();
         told.add_symbols(&["tokio::task::spawn::spawn::<app::run>".to_owned()]);
-        assert_eq!(told.only(Some(&text("app::run"))), Some(text("app::run")));
-        assert_eq!(told.only(Some(&text("core::pin::Pin<alloc::boxed::Box<app::run>>"))), None);
-        assert_eq!(told.only(None), None);
+        assert_eq!(told.only(Some(&text("app::run"))), Made::Is(text("app::run")));
+        assert_eq!(told.only(Some(&text("core::pin::Pin<alloc::boxed::Box<app::run>>"))), Made::Untold);
+        assert_eq!(told.only(None), Made::Untold);
     }
 }

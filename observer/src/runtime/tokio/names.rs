@@ -41,12 +41,7 @@ pub fn name_types(image: &Image<'_>, births: &[BirthSite], types: &mut [TaskType
     let mut calls = Calls::new(image, MOST_INSTRUCTIONS);
     let places = Places::read(image, &symbols, &mut calls, types);
     let makers = Makers::read(image, &symbols, debug.as_ref(), births);
-    let mut futures = polled(&symbols, debug.as_ref(), types);
-    for (future, task) in futures.iter_mut().zip(types.iter()) {
-        if let Some(made) = makers.future(task, future.as_ref()) {
-            *future = Some(made);
-        }
-    }
+    let mut futures = makers.futures(types, polled(&symbols, debug.as_ref(), types));
     if !symbols.is_empty() && futures.iter().any(Option::is_none) {
         let glue = Glue::read(&symbols, &mut calls, &places, types);
         for (at, future) in futures.iter_mut().enumerate().filter(|(_, future)| future.is_none()) {
@@ -115,13 +110,18 @@ pub(super) fn polls_named_for_their_own(image: &Image<'_>, debug: &Debug<'_>, ty
     let polls: HashSet<VirtAddr> = types.iter().map(|task| task.functions.poll).collect();
     let described = debug.functions(&polls);
     let makers = Makers::read(image, &SymbolIndex::default(), Some(debug), &births::find(image, types));
-    let is_own = |task: &&TaskType| {
-        let polled = described.get(&task.functions.poll).and_then(|name| polled_type(name));
-        let polled = polled.map(|text| FutureType::of(&text, true));
-        let made = makers.future(task, polled.as_ref());
-        made.zip(polled).is_some_and(|(made, polled)| made.text == polled.text)
+    let polled = |task: &TaskType| {
+        let text = described.get(&task.functions.poll).and_then(|name| polled_type(name))?;
+        // By itself it is not to be believed: a twin's poll may stand there.
+        Some(FutureType::of(&text, false))
     };
-    types.iter().filter(is_own).map(|task| task.functions.poll).collect()
+    let polled: Vec<Option<FutureType>> = types.iter().map(polled).collect();
+    let made = makers.futures(types, polled.clone());
+    let is_own = |(made, polled): (Option<FutureType>, Option<FutureType>)| {
+        made.filter(|made| made.alone).zip(polled).is_some_and(|(made, polled)| made.text == polled.text)
+    };
+    let agreed = made.into_iter().zip(polled).map(is_own);
+    types.iter().zip(agreed).filter(|(_, agreed)| *agreed).map(|(task, _)| task.functions.poll).collect()
 }
 
 /// The types that the poll functions' own names carry: v0 symbols, completed by DWARF, which knows kinds of bodies.
@@ -334,7 +334,7 @@ mod tests {
         }
     }
 
-    /// Nothing is inlined in a test binary, so a body is more calls away than it is looked for: optimised programs are
+    /// Nothing is inlined in a test binary, so some bodies are more calls away than they are looked for: optimised programs are
     /// the live tests' part.
     #[test]
     fn what_is_certain_without_debug_information_is_true() {
