@@ -101,8 +101,10 @@ impl Resources {
             let moment = Moment { at: census.ended, tid: Tid(0) };
             let id = self.table.add(Task::met(moment, key.vtable, key.id));
             let resource = self.facts(key.vtable, Some(key.id), Some(task.header));
-            let kind = EventKind::Init { id, trigger: None, existing: !self.lossy, resource };
-            out.push(self.concluded(census, self.lossy, kind));
+            // It may have been born since, unseen.
+            let inferred = self.lossy || (self.rules.births && !self.sees_born(key.vtable));
+            let kind = EventKind::Init { id, trigger: None, existing: !inferred, resource };
+            out.push(self.concluded(census, inferred, kind));
             id
         });
         // Only where nothing was seen there yet: a later record knows better than an earlier reading.

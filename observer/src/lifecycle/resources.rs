@@ -304,8 +304,7 @@ impl Resources {
         let id = known.unwrap_or_else(|| {
             let id = self.table.add(Task::met(moment, key.vtable, key.id));
             // Who would have been seen born was born before.
-            let seen_born = self.entry.type_at(key.vtable).is_some_and(|entry| entry.births);
-            let existing = self.rules.births && !self.lossy && seen_born;
+            let existing = self.rules.births && !self.lossy && self.sees_born(key.vtable);
             let facts = self.facts(key.vtable, Some(key.id), Some(header));
             let kind = EventKind::Init { id, trigger: None, existing, resource: facts };
             out.push(self.event(moment, true, kind));
@@ -387,6 +386,11 @@ impl Resources {
 
     pub(super) fn thread(&mut self, moment: Moment) -> &mut Thread {
         self.threads.entry(moment.tid).or_default()
+    }
+
+    /// Whether births of this type are watched.
+    pub(super) fn sees_born(&self, vtable: ProcAddr) -> bool {
+        self.entry.type_at(vtable).is_some_and(|entry| entry.births)
     }
 
     pub(super) fn is_worker(&self, vtable: ProcAddr) -> bool {
