@@ -19,6 +19,7 @@ mod image;
 mod location;
 #[cfg(test)]
 pub(crate) mod own;
+mod part;
 mod pointers;
 mod prologue;
 mod references;
