@@ -21,9 +21,6 @@ pub(super) const MOST_UNITS: usize = 1 << 17;
 /// A split unit's table of abbreviations is no longer; compilers write one or two thousand bytes.
 const LONGEST_TABLE: usize = 64 << 10;
 
-/// Most pieces of code that are read of one function.
-const MOST_PIECES: usize = 1 << 12;
-
 /// A unit that is not read yet.
 pub(super) struct Head<'a> {
     header: UnitHeader<Bytes<'a>>,
@@ -154,6 +151,11 @@ impl<'a> Heads<'a> {
         &self.all
     }
 
+    /// Whether there are no more than these.
+    pub(super) fn are_all(&self) -> bool {
+        self.whole
+    }
+
     /// Whether no entry of any unit lies deeper in others than this: whoever reads them by recursion may then do so.
     pub(super) fn is_shallow(&self, most: isize) -> bool {
         // What cannot be read on from is nobody's. A skeleton's own entries are read where those of its file are not.
@@ -175,8 +177,17 @@ impl<'a> Heads<'a> {
             Kind::Own | Kind::Shared => {
                 let shared = if matches!(head.kind, Kind::Shared) { Some(self.shared.as_ref()?) } else { None };
                 let main = Arc::clone(shared.unwrap_or(&self.main));
+                let section = if shared.is_some() { start } else { 0 };
                 let unit = main.unit(head.header).ok()?;
-                return Some(Located { unit, dwarf: Arc::clone(&main), start, main, skeleton: None, elsewhere });
+                return Some(Located {
+                    unit,
+                    dwarf: Arc::clone(&main),
+                    start,
+                    section,
+                    main,
+                    skeleton: None,
+                    elsewhere,
+                });
             }
         };
         let main = Arc::clone(&self.main);
@@ -186,7 +197,8 @@ impl<'a> Heads<'a> {
         // Files are numbered as in the image's lines.
         unit.line_program = skeleton.line_program.clone();
         unit.comp_dir = skeleton.comp_dir.or(unit.comp_dir);
-        Some(Located { unit, dwarf: Arc::clone(dwarf), start, main, skeleton: Some(skeleton), elsewhere })
+        let dwarf = Arc::clone(dwarf);
+        Some(Located { unit, dwarf, start, section: start, main, skeleton: Some(skeleton), elsewhere })
     }
 }
 
@@ -241,6 +253,8 @@ pub(super) struct Located<'a> {
     unit: Unit<Bytes<'a>>,
     dwarf: Arc<Dwarf<Bytes<'a>>>,
     start: usize,
+    /// The number of the first entry of the section that others are counted from: a type's own unit may have a section of its own.
+    section: usize,
     main: Arc<Dwarf<Bytes<'a>>>,
     skeleton: Option<Unit<Bytes<'a>>>,
     elsewhere: Arc<Elsewhere>,
@@ -269,11 +283,7 @@ impl<'a> Located<'a> {
                 is_own.then(|| self.base().checked_add(offset))?
             }
             // A split unit is read alone: what is counted from the beginning of all is not there.
-            AttributeValue::DebugInfoRef(offset) if self.skeleton.is_none() => {
-                // A type's own unit may have a section of its own, and refers to the main one, which begins at 0.
-                let is_type = matches!(self.unit.header.type_(), UnitType::Type { .. });
-                if is_type { Some(offset.0) } else { self.start.checked_add(offset.0) }
-            }
+            AttributeValue::DebugInfoRef(offset) if self.skeleton.is_none() => self.section.checked_add(offset.0),
             AttributeValue::DebugInfoRefSup(offset) => self.elsewhere.shared?.checked_add(offset.0),
             AttributeValue::DebugTypesRef(signature) => self.elsewhere.types.get(&signature.0).copied(),
             _ => None,
@@ -304,30 +314,32 @@ impl<'a> Located<'a> {
         }
     }
 
-    /// The code of one of its functions, by the three attributes that may tell it; where it cannot be read none.
+    /// Calls `each` with each piece of the code of one of its functions, by the three attributes that may tell it, until it gives
+    /// nothing; `None` then, and where a piece cannot be read.
     pub(super) fn code(
         &self,
         low: Option<AttributeValue<Bytes<'a>>>,
         high: Option<AttributeValue<Bytes<'a>>>,
         ranges: Option<AttributeValue<Bytes<'a>>>,
-    ) -> Vec<Range<VirtAddr>> {
-        let listed = ranges.and_then(|ranges| self.dwarf.attr_ranges(&self.unit, ranges).ok()?);
+        mut each: impl FnMut(Range<VirtAddr>) -> Option<()>,
+    ) -> Option<()> {
+        let listed = match ranges {
+            Some(ranges) => self.dwarf.attr_ranges(&self.unit, ranges).ok()?,
+            None => None,
+        };
         if let Some(mut listed) = listed {
-            let mut found = Vec::new();
-            // Each entry may name the longest list there is.
-            while let Ok(Some(range)) = listed.next()
-                && found.len() < MOST_PIECES
-            {
-                found.push(VirtAddr(range.begin)..VirtAddr(range.end));
+            while let Some(range) = listed.next().ok()? {
+                each(VirtAddr(range.begin)..VirtAddr(range.end))?;
             }
-            return found;
+            return Some(());
         }
-        let start = low.and_then(|low| self.address(low));
-        let end = start.zip(high).and_then(|(start, high)| match high {
-            AttributeValue::Udata(length) => start.0.checked_add(length).map(VirtAddr),
-            high => self.address(high),
-        });
-        start.zip(end).map(|(start, end)| start..end).into_iter().collect()
+        let Some((low, high)) = low.zip(high) else { return Some(()) };
+        let start = self.address(low)?;
+        let end = match high {
+            AttributeValue::Udata(length) => VirtAddr(start.0.checked_add(length)?),
+            high => self.address(high)?,
+        };
+        each(start..end)
     }
 
     /// Where the text of an attribute begins.
@@ -353,4 +365,47 @@ fn text<'a>(dwarf: &Dwarf<Bytes<'a>>, unit: &Unit<Bytes<'a>>, value: AttributeVa
         _ => return None,
     };
     section.slice().get(offset..)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use gimli::{DebugInfoOffset, DwarfSections, SectionId};
+
+    use super::*;
+    use crate::symbols::sections::Room;
+
+    /// One unit of version 5, of a type, without entries but its own.
+    fn of_a_type() -> DwarfSections<Vec<u8>> {
+        let rest = [&[5, 0, 2, 8][..], &[0; 4], &[7; 8], &24_u32.to_le_bytes(), &[1]].concat();
+        let unit = [&(rest.len() as u32).to_le_bytes()[..], &rest].concat();
+        let Ok::<_, Infallible>(sections) = DwarfSections::load(|id| {
+            Ok(match id {
+                SectionId::DebugInfo => unit.clone(),
+                SectionId::DebugAbbrev => vec![1, 0x41, 0, 0, 0, 0],
+                _ => Vec::new(),
+            })
+        });
+        sections
+    }
+
+    #[test]
+    fn a_type_s_unit_in_the_shared_file_refers_to_entries_of_that_file() {
+        let [main, shared] = [of_a_type(), of_a_type()];
+        let read = |sections: &'static DwarfSections<Vec<u8>>| {
+            sections.borrow(|section| EndianSlice::new(section, LittleEndian))
+        };
+        let (main, shared): (&'static _, &'static _) = (Box::leak(Box::new(main)), Box::leak(Box::new(shared)));
+        let split = Split::read(&[], &Room::new());
+        let heads = Heads::of(read(main), Some(read(shared)), &split);
+        let of = |head: &Head<'_>| head.base();
+        let bases: Vec<usize> = heads.as_slice().iter().map(of).collect();
+        assert_eq!(bases, [0, 25]);
+        let referred = heads.as_slice().iter().map(|head| {
+            let unit = heads.open(head).expect("it can be read");
+            unit.referred(AttributeValue::DebugInfoRef(DebugInfoOffset(24)))
+        });
+        assert_eq!(referred.collect::<Vec<_>>(), [Some(24), Some(25 + 24)]);
+    }
 }
