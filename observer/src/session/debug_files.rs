@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::model::{BuildId, FilePlace, FileState};
-use crate::symbols::{DebugLink, Glance, Image, NotItsFile};
+use crate::symbols::{AltLink, DebugLink, Glance, Image, NotItsFile, NotShared};
 use crate::target::{Module, open_regular};
 
 use super::disk::read_at;
@@ -98,6 +98,11 @@ impl DebugFile {
             Ok(glance) => image.check_debug_id(glance?.build_id.as_ref()).err(),
             Err(_) => Some(NotItsFile::Unreadable),
         }
+    }
+
+    /// Whether it may be the file that this is of, by its headers and its build id; its whole content must tell, too.
+    pub(super) fn may_be_shared(&self, link: &AltLink) -> Result<(), NotShared> {
+        link.glance(|range| read_at(&self.file, range))
     }
 
     /// Its content, which counts among what may still be read; an error in words.

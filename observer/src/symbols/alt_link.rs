@@ -3,16 +3,26 @@
 //!
 //! Does not know: where such files lie, what is in them.
 
-use object::read::elf::ElfFile64;
+use std::ops::Range;
+
+use object::read::elf::{ElfFile64, NoteIterator};
 use object::{LittleEndian, Object};
 
-use super::image::UNREADABLE;
+use super::build_id::in_notes;
+use super::image::{Header, UNREADABLE};
+use super::part::section;
 use super::sections::{Room, Sections};
+use crate::model::BuildId;
 
 const SECTION: &str = ".gnu_debugaltlink";
 /// A longer path is no file's, and a longer id no linker's.
 const LONGEST: usize = 4096;
 const LONGEST_ID: usize = 64;
+/// Where a shared file has its build id. It has nothing that is loaded, so no program header leads there.
+const ID_SECTION: &[u8] = b".note.gnu.build-id";
+/// A longer one is none; linkers write some forty bytes, and how they are aligned.
+const LONGEST_NOTES: u64 = 1 << 16;
+const NOTES_ALIGN: u64 = 4;
 
 /// What is said of that file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +59,16 @@ impl AltLink {
         if same { Ok(()) } else { Err(NotShared::Another) }
     }
 
+    /// Whether it may be, by its headers and its build id alone; `read` gives a range of the file, whole or not at all.
+    pub fn glance(&self, read: impl FnMut(Range<u64>) -> Option<Vec<u8>>) -> Result<(), NotShared> {
+        let notes = section(read, ID_SECTION, LONGEST_NOTES);
+        let notes = notes.as_deref().map(|notes| NoteIterator::<Header>::new(LittleEndian, NOTES_ALIGN, notes));
+        match notes.and_then(|notes| in_notes(notes.ok()?)) {
+            Some(BuildId::Gnu(id)) if id == self.id => Ok(()),
+            Some(_) | None => Err(NotShared::Another),
+        }
+    }
+
     /// A path that ends with 0, and the id.
     fn parse(section: &[u8]) -> Option<Self> {
         let length = section.iter().take(LONGEST + 1).position(|byte| *byte == 0)?;
@@ -82,6 +102,25 @@ mod tests {
         assert_eq!(meant.check(own::bytes()), Ok(()));
         assert_eq!(AltLink { id: vec![1; id.len()], ..meant.clone() }.check(own::bytes()), Err(NotShared::Another));
         assert_eq!(meant.check(b"\x7fELF"), Err(NotShared::Unreadable));
+    }
+
+    #[test]
+    fn it_is_told_from_others_by_its_build_id_alone_without_the_rest_of_it() {
+        let BuildId::Gnu(id) = own::image().build_id() else { panic!("tests are linked with one") };
+        let meant = AltLink { path: "a".into(), id: id.to_vec() };
+        let looked = |link: &AltLink| {
+            let mut read = 0;
+            let is_it = link.glance(|range| {
+                let part = own::bytes().get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)?;
+                read += part.len();
+                Some(part.to_vec())
+            });
+            assert!(read < 1 << 16, "{read} bytes read of {}", own::bytes().len());
+            is_it
+        };
+        assert_eq!(looked(&meant), Ok(()));
+        assert_eq!(looked(&AltLink { id: vec![1; id.len()], ..meant.clone() }), Err(NotShared::Another));
+        assert_eq!(meant.glance(|_| None), Err(NotShared::Another));
     }
 
     proptest! {

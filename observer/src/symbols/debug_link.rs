@@ -5,17 +5,10 @@
 
 use std::ops::Range;
 
-use object::LittleEndian;
-use object::elf;
-use object::read::elf::SectionHeader;
-
-use super::image::{Header, checked_header};
+use super::part::section;
 
 /// A longer name is no file's.
 const LONGEST: usize = 255;
-/// An image with more sections, or longer names of them, has none that is looked for; linkers write some forty.
-const MOST_SECTIONS: u16 = 4096;
-const LONGEST_NAMES: u64 = 1 << 20;
 const SECTION: &[u8] = b".gnu_debuglink";
 
 /// What the image says.
@@ -30,25 +23,9 @@ pub struct DebugLink {
 impl DebugLink {
     /// Of an image of which only the headers of sections, their names and this one are read; `read` gives a range of the file, whole or
     /// not at all, and is never asked for more than a MiB.
-    pub fn of(mut read: impl FnMut(Range<u64>) -> Option<Vec<u8>>) -> Option<Self> {
-        let head = read(0..size_of::<Header>() as u64)?;
-        let header = checked_header(&head).ok()?;
-        let (start, count) = (header.e_shoff.get(LittleEndian), header.e_shnum.get(LittleEndian));
-        let size = size_of::<elf::SectionHeader64<LittleEndian>>();
-        let regular = usize::from(header.e_shentsize.get(LittleEndian)) == size && (1..=MOST_SECTIONS).contains(&count);
-        let end = start.checked_add(u64::from(count) * size as u64).filter(|_| regular)?;
-        let table = read(start..end)?;
-        let (sections, _) =
-            object::pod::slice_from_bytes::<elf::SectionHeader64<LittleEndian>>(&table, usize::from(count)).ok()?;
-        let names = sections.get(usize::from(header.e_shstrndx.get(LittleEndian).0))?;
-        let names = read(within(names, LONGEST_NAMES)?)?;
-        let is_it = |section: &&elf::SectionHeader64<LittleEndian>| {
-            let name = names.get(section.sh_name(LittleEndian) as usize..).unwrap_or_default();
-            name.strip_prefix(SECTION).is_some_and(|rest| rest.first() == Some(&0))
-        };
-        let section = sections.iter().find(is_it)?;
+    pub fn of(read: impl FnMut(Range<u64>) -> Option<Vec<u8>>) -> Option<Self> {
         // The name, its end, up to three bytes more, and the sum.
-        Self::parse(&read(within(section, LONGEST as u64 + 8)?)?)
+        Self::parse(&section(read, SECTION, LONGEST as u64 + 8)?)
     }
 
     /// Whether this is the file that was meant.
@@ -66,18 +43,14 @@ impl DebugLink {
     }
 }
 
-/// Where the section lies in the file, if it is no longer than that.
-fn within(section: &elf::SectionHeader64<LittleEndian>, longest: u64) -> Option<Range<u64>> {
-    let (start, size) = section.file_range(LittleEndian)?;
-    Some(start..start.checked_add(size).filter(|_| size <= longest)?)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::symbols::image::Header;
     use crate::symbols::own;
+    use crate::symbols::part::LONGEST_NAMES;
 
     #[test]
     fn a_link_is_a_name_and_a_sum() {

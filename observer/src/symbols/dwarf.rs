@@ -201,7 +201,7 @@ mod tests {
         let first = dwarf.debug_info.reader().slice();
         let length = 4 + usize::try_from(u32::from_le_bytes(first[..4].try_into().expect("4"))).expect("fits");
         let unit: Vec<u8> = first[..length.min(1 << 16)].to_vec();
-        let sections = |id: SectionId, info: &[u8]| -> Result<Cow<'_, [u8]>, std::convert::Infallible> {
+        let sections_of = |id: SectionId, info: &[u8]| -> Result<Cow<'_, [u8]>, std::convert::Infallible> {
             Ok(match id {
                 SectionId::DebugInfo => Cow::Owned(info.to_vec()),
                 SectionId::DebugAbbrev => Cow::Borrowed(dwarf.debug_abbrev.reader().slice()),
@@ -214,7 +214,7 @@ mod tests {
         let places: Vec<VirtAddr> = wanted.iter().take(50).copied().collect();
         let keys = HashSet::from(["a::{closure#0}".to_owned()]);
         proptest!(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() },
-            |(flips in proptest::collection::vec((0..unit.len(), any::<u8>()), 0..40), cut in 12..=unit.len())| {
+            |(flips in proptest::collection::vec((0..unit.len(), any::<u8>()), 0..40), cut in 12..=unit.len(), is_shared: bool)| {
             let mut info = unit.clone();
             for (at, value) in flips {
                 info[at] = value;
@@ -223,9 +223,12 @@ mod tests {
             if let Ok(length) = u32::try_from(cut - 4) {
                 info[..4].copy_from_slice(&length.to_le_bytes());
             }
-            let Ok(sections) = DwarfSections::load(|id| sections(id, &info));
-            let debug = Debug { sections, shared: None, split: Split::read(&[], &Room::new()) };
+            let Ok(sections) = DwarfSections::load(|id| sections_of(id, &info));
+            let Ok(shared) = DwarfSections::load(|id| sections_of(id, if is_shared { &info } else { &[] }));
+            let shared = is_shared.then_some(shared);
+            let debug = Debug { sections, shared, split: Split::read(&[], &Room::new()) };
             _ = debug.functions(&wanted);
+            _ = debug.around(&wanted);
             _ = debug.bodies(&keys);
             _ = debug.shapes(&wanted, "core::option::Option");
             _ = frame_names::by_debug_information(&debug, &places);

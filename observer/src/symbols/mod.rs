@@ -19,6 +19,7 @@ mod image;
 mod location;
 #[cfg(test)]
 pub(crate) mod own;
+mod part;
 mod pointers;
 mod prologue;
 mod references;
@@ -41,6 +42,7 @@ pub(crate) mod tiny;
 mod unwind_table;
 
 pub use alt_link::{AltLink, NotShared};
+pub use around::Around;
 pub use callers::Callers;
 pub use calls::{Call, Calls};
 pub use code::{LOST_IN_CALLS, Sweep, decode, is_written};

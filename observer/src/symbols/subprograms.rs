@@ -14,7 +14,7 @@ const MOST_TEXT: usize = 512 << 20;
 /// Deepest nesting of namespaces that is followed.
 const DEEPEST: usize = 256;
 /// Longest name, and longest path of names, that is read.
-const LONGEST: usize = 1 << 16;
+pub(super) const LONGEST: usize = 1 << 16;
 
 /// Where cargo unpacks dependencies, and compiles them.
 const DEPENDENCIES: [&str; 2] = ["/registry/src/", "/git/checkouts/"];
@@ -35,6 +35,11 @@ pub(super) struct Function<'a> {
 }
 
 impl Function<'_> {
+    /// Whether it refers to another entry.
+    pub(super) fn refers(&self) -> bool {
+        self.refers.is_some()
+    }
+
     /// The entry that names what this one only refers to.
     pub(super) fn origin(&self, unit: &Located<'_>) -> Option<usize> {
         unit.referred(self.refers?)
@@ -68,22 +73,33 @@ impl<'a> Search<'a> {
         self.heads.open(head)
     }
 
-    /// Every readable unit, until `each` says to stop or enough was read.
-    pub(super) fn each_unit(&self, mut each: impl FnMut(&Located<'a>) -> bool) {
-        let mut read = 0usize;
+    /// Every readable unit, until `each` says to stop or enough was read; whether those were all units.
+    pub(super) fn each_unit(&self, mut each: impl FnMut(&Located<'a>) -> bool) -> bool {
+        let (mut read, mut all) = (0usize, self.heads.are_all());
         for head in self.heads() {
             read = read.saturating_add(head.length());
-            if read > MOST_READ || self.open(head).is_some_and(|unit| !each(&unit)) {
-                return;
+            if read > MOST_READ {
+                return false;
+            }
+            match self.open(head) {
+                Some(unit) if !each(&unit) => return false,
+                Some(_) => {}
+                None => all = false,
             }
         }
+        all
     }
 
     /// Whether the unit can hold one of the addresses; one that does not say which it holds can.
     pub(super) fn covers(&self, unit: &Located<'a>, sorted: &[u64]) -> bool {
         let Some(mut ranges) = unit.ranges() else { return true };
         let mut any = false;
-        while let Ok(Some(range)) = ranges.next() {
+        loop {
+            let range = match ranges.next() {
+                Ok(Some(range)) => range,
+                Ok(None) => break,
+                Err(_) => return true,
+            };
             any = true;
             if sorted.get(sorted.partition_point(|at| *at < range.begin)).is_some_and(|at| *at < range.end) {
                 return true;

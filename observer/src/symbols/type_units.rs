@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use gimli::UnitOffset;
 
-use super::subprograms::Search;
+use super::subprograms::{LONGEST, Search};
 use super::type_index::Entry;
 use super::units::Located;
 
@@ -17,8 +17,11 @@ const DEEPEST: usize = 256;
 /// One unit, with the scopes of its types.
 pub(super) struct Opened<'a> {
     pub(super) unit: Located<'a>,
-    scopes: HashMap<usize, Rc<str>>,
+    scopes: HashMap<usize, Scope>,
 }
+
+/// A path of namespaces and types; `None` if it is longer or deeper than what is followed.
+type Scope = Option<Rc<str>>;
 
 /// All of them.
 pub(super) struct Units<'s, 'a> {
@@ -69,22 +72,25 @@ impl<'s, 'a> Units<'s, 'a> {
     pub(super) fn name(&self, opened: &Opened<'a>, offset: UnitOffset) -> Option<String> {
         let name = opened.unit.entry(offset).ok()?.attr_value(gimli::DW_AT_name)?;
         let name = self.search.text(&opened.unit, name)?;
-        let scope = opened.scopes.get(&offset.0).map_or("", |scope| scope);
+        let scope = match opened.scopes.get(&offset.0) {
+            Some(scope) => scope.as_deref()?,
+            None => "",
+        };
         Some(format!("{scope}{name}"))
     }
 }
 
 /// The paths of namespaces and types around each type of a unit, by the type's offset.
-fn scopes<'a>(search: &Search<'a>, unit: &Located<'a>) -> HashMap<usize, Rc<str>> {
+fn scopes<'a>(search: &Search<'a>, unit: &Located<'a>) -> HashMap<usize, Scope> {
     let mut found = HashMap::new();
     // What cannot be read on from has no scopes.
     let _ = read_scopes(search, unit, &mut found);
     found
 }
 
-fn read_scopes<'a>(search: &Search<'a>, unit: &Located<'a>, found: &mut HashMap<usize, Rc<str>>) -> Option<()> {
+fn read_scopes<'a>(search: &Search<'a>, unit: &Located<'a>, found: &mut HashMap<usize, Scope>) -> Option<()> {
     let mut entries = unit.entries_raw(None).ok()?;
-    let mut open: Vec<(isize, Rc<str>)> = Vec::new();
+    let mut open: Vec<(isize, Scope)> = Vec::new();
     while !entries.is_empty() {
         let (depth, offset) = (entries.next_depth(), entries.next_offset().0);
         let Some(abbreviation) = entries.read_abbreviation().ok()? else { continue };
@@ -103,16 +109,35 @@ fn read_scopes<'a>(search: &Search<'a>, unit: &Located<'a>, found: &mut HashMap<
                 name = search.text(unit, attribute.value());
             }
         }
-        let around = open.last().map(|(_, scope)| Rc::clone(scope)).unwrap_or_else(|| Rc::from(""));
+        let around = open.last().map_or_else(|| Some(Rc::from("")), |(_, scope)| scope.clone());
         if is_type {
-            found.insert(offset, Rc::clone(&around));
+            found.insert(offset, around.clone());
         }
+        // What is in one that is not followed is not either.
         if abbreviation.has_children()
             && let Some(name) = name
-            && open.len() < DEEPEST
+            && let Some(around) = around
         {
-            open.push((depth, Rc::from(format!("{around}{name}::"))));
+            open.push((depth, inner(&around, name).filter(|_| open.len() < DEEPEST)));
         }
     }
     Some(())
+}
+
+/// The path of what is in a scope of this name.
+fn inner(around: &str, name: &str) -> Scope {
+    let is_short = around.len().saturating_add(name.len()) <= LONGEST;
+    is_short.then(|| Rc::from(format!("{around}{name}::")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_longer_than_what_is_read_is_none_rather_than_a_part_of_it() {
+        assert_eq!(inner("a::", "b").as_deref(), Some("a::b::"));
+        assert!(inner("", &"b".repeat(LONGEST)).is_some());
+        assert_eq!(inner("a::", &"b".repeat(LONGEST)), None);
+    }
 }

@@ -3,6 +3,7 @@
 //!
 //! Does not know: what is in them. Entries have numbers: those of the image are their offsets, those of other sections and files follow.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -20,9 +21,8 @@ use crate::model::VirtAddr;
 pub(super) const MOST_UNITS: usize = 1 << 17;
 /// A split unit's table of abbreviations is no longer; compilers write one or two thousand bytes.
 const LONGEST_TABLE: usize = 64 << 10;
-
-/// Most pieces of code that are read of one function.
-const MOST_PIECES: usize = 1 << 12;
+/// Nor is another's: whole programs may have one, of some ten thousand bytes.
+const LONGEST_OWN_TABLE: usize = 1 << 20;
 
 /// A unit that is not read yet.
 pub(super) struct Head<'a> {
@@ -65,6 +65,8 @@ pub(super) struct Heads<'a> {
     whole: bool,
     /// The split ones of which there is one skeleton each.
     single: HashSet<u64>,
+    /// The table of the unit that was read last, and where it is: those that have one in common follow each other.
+    last_table: RefCell<Option<(usize, bool, Arc<Abbreviations>)>>,
 }
 
 /// The numbers of entries that attributes tell otherwise than by where they are in their own section.
@@ -135,7 +137,15 @@ impl<'a> Heads<'a> {
         let shared = shared.map(Arc::new);
         // For who reads names by the main sections alone.
         main.sup = shared.clone();
-        Self { main: Arc::new(main), shared, elsewhere: Arc::new(elsewhere), all, whole, single }
+        Self {
+            main: Arc::new(main),
+            shared,
+            elsewhere: Arc::new(elsewhere),
+            all,
+            whole,
+            single,
+            last_table: RefCell::default(),
+        }
     }
 
     /// One split unit alone: its skeleton, and the sections that its entries are in.
@@ -147,11 +157,24 @@ impl<'a> Heads<'a> {
         let own = dwarf.units().next().ok().flatten();
         let head = own.map(|header| Head { header, start: 0, kind: Kind::Split(Arc::new(dwarf), skeleton) });
         let all = head.into_iter().collect();
-        Self { main, shared: None, elsewhere: Arc::default(), all, whole: true, single: HashSet::new() }
+        Self {
+            main,
+            shared: None,
+            elsewhere: Arc::default(),
+            all,
+            whole: true,
+            single: HashSet::new(),
+            last_table: RefCell::default(),
+        }
     }
 
     pub(super) fn as_slice(&self) -> &[Head<'a>] {
         &self.all
+    }
+
+    /// Whether there are no more than these.
+    pub(super) fn are_all(&self) -> bool {
+        self.whole
     }
 
     /// Whether no entry of any unit lies deeper in others than this: whoever reads them by recursion may then do so.
@@ -175,8 +198,18 @@ impl<'a> Heads<'a> {
             Kind::Own | Kind::Shared => {
                 let shared = if matches!(head.kind, Kind::Shared) { Some(self.shared.as_ref()?) } else { None };
                 let main = Arc::clone(shared.unwrap_or(&self.main));
-                let unit = main.unit(head.header).ok()?;
-                return Some(Located { unit, dwarf: Arc::clone(&main), start, main, skeleton: None, elsewhere });
+                let section = if shared.is_some() { start } else { 0 };
+                let table = self.table(&main, shared.is_some(), &head.header)?;
+                let unit = Unit::new_with_abbreviations(&main, head.header, table).ok()?;
+                return Some(Located {
+                    unit,
+                    dwarf: Arc::clone(&main),
+                    start,
+                    section,
+                    main,
+                    skeleton: None,
+                    elsewhere,
+                });
             }
         };
         let main = Arc::clone(&self.main);
@@ -186,7 +219,29 @@ impl<'a> Heads<'a> {
         // Files are numbered as in the image's lines.
         unit.line_program = skeleton.line_program.clone();
         unit.comp_dir = skeleton.comp_dir.or(unit.comp_dir);
-        Some(Located { unit, dwarf: Arc::clone(dwarf), start, main, skeleton: Some(skeleton), elsewhere })
+        let dwarf = Arc::clone(dwarf);
+        Some(Located { unit, dwarf, start, section: start, main, skeleton: Some(skeleton), elsewhere })
+    }
+}
+
+impl Heads<'_> {
+    /// The abbreviations of a unit that is not split.
+    fn table(
+        &self,
+        dwarf: &Dwarf<Bytes<'_>>,
+        shared: bool,
+        header: &UnitHeader<Bytes<'_>>,
+    ) -> Option<Arc<Abbreviations>> {
+        let at = header.debug_abbrev_offset().0;
+        let mut last = self.last_table.borrow_mut();
+        if let Some((known, of_shared, table)) = &*last
+            && (*known, *of_shared) == (at, shared)
+        {
+            return Some(Arc::clone(table));
+        }
+        let table = Arc::new(abbreviations_within(dwarf, header, LONGEST_OWN_TABLE)?);
+        *last = Some((at, shared, Arc::clone(&table)));
+        Some(table)
     }
 }
 
@@ -217,8 +272,16 @@ pub(super) fn unit_id(dwarf: &Dwarf<Bytes<'_>>, header: &UnitHeader<Bytes<'_>>) 
 
 /// The abbreviations of a unit alone.
 pub(super) fn abbreviations(dwarf: &Dwarf<Bytes<'_>>, header: &UnitHeader<Bytes<'_>>) -> Option<Abbreviations> {
+    abbreviations_within(dwarf, header, LONGEST_TABLE)
+}
+
+fn abbreviations_within(
+    dwarf: &Dwarf<Bytes<'_>>,
+    header: &UnitHeader<Bytes<'_>>,
+    longest: usize,
+) -> Option<Abbreviations> {
     let table = dwarf.debug_abbrev.reader().slice().get(header.debug_abbrev_offset().0..)?;
-    let table = EndianSlice::new(table.get(..LONGEST_TABLE).unwrap_or(table), LittleEndian);
+    let table = EndianSlice::new(table.get(..longest).unwrap_or(table), LittleEndian);
     DebugAbbrev::from(table).abbreviations(DebugAbbrevOffset(0)).ok()
 }
 
@@ -241,6 +304,8 @@ pub(super) struct Located<'a> {
     unit: Unit<Bytes<'a>>,
     dwarf: Arc<Dwarf<Bytes<'a>>>,
     start: usize,
+    /// The number of the first entry of the section that others are counted from: a type's own unit may have a section of its own.
+    section: usize,
     main: Arc<Dwarf<Bytes<'a>>>,
     skeleton: Option<Unit<Bytes<'a>>>,
     elsewhere: Arc<Elsewhere>,
@@ -269,11 +334,7 @@ impl<'a> Located<'a> {
                 is_own.then(|| self.base().checked_add(offset))?
             }
             // A split unit is read alone: what is counted from the beginning of all is not there.
-            AttributeValue::DebugInfoRef(offset) if self.skeleton.is_none() => {
-                // A type's own unit may have a section of its own, and refers to the main one, which begins at 0.
-                let is_type = matches!(self.unit.header.type_(), UnitType::Type { .. });
-                if is_type { Some(offset.0) } else { self.start.checked_add(offset.0) }
-            }
+            AttributeValue::DebugInfoRef(offset) if self.skeleton.is_none() => self.section.checked_add(offset.0),
             AttributeValue::DebugInfoRefSup(offset) => self.elsewhere.shared?.checked_add(offset.0),
             AttributeValue::DebugTypesRef(signature) => self.elsewhere.types.get(&signature.0).copied(),
             _ => None,
@@ -304,30 +365,32 @@ impl<'a> Located<'a> {
         }
     }
 
-    /// The code of one of its functions, by the three attributes that may tell it; where it cannot be read none.
+    /// Calls `each` with each piece of the code of one of its functions, by the three attributes that may tell it, until it gives
+    /// nothing; `None` then, and where a piece cannot be read.
     pub(super) fn code(
         &self,
         low: Option<AttributeValue<Bytes<'a>>>,
         high: Option<AttributeValue<Bytes<'a>>>,
         ranges: Option<AttributeValue<Bytes<'a>>>,
-    ) -> Vec<Range<VirtAddr>> {
-        let listed = ranges.and_then(|ranges| self.dwarf.attr_ranges(&self.unit, ranges).ok()?);
+        mut each: impl FnMut(Range<VirtAddr>) -> Option<()>,
+    ) -> Option<()> {
+        let listed = match ranges {
+            Some(ranges) => self.dwarf.attr_ranges(&self.unit, ranges).ok()?,
+            None => None,
+        };
         if let Some(mut listed) = listed {
-            let mut found = Vec::new();
-            // Each entry may name the longest list there is.
-            while let Ok(Some(range)) = listed.next()
-                && found.len() < MOST_PIECES
-            {
-                found.push(VirtAddr(range.begin)..VirtAddr(range.end));
+            while let Some(range) = listed.next().ok()? {
+                each(VirtAddr(range.begin)..VirtAddr(range.end))?;
             }
-            return found;
+            return Some(());
         }
-        let start = low.and_then(|low| self.address(low));
-        let end = start.zip(high).and_then(|(start, high)| match high {
-            AttributeValue::Udata(length) => start.0.checked_add(length).map(VirtAddr),
-            high => self.address(high),
-        });
-        start.zip(end).map(|(start, end)| start..end).into_iter().collect()
+        let Some((low, high)) = low.zip(high) else { return Some(()) };
+        let start = self.address(low)?;
+        let end = match high {
+            AttributeValue::Udata(length) => VirtAddr(start.0.checked_add(length)?),
+            high => self.address(high)?,
+        };
+        each(start..end)
     }
 
     /// Where the text of an attribute begins.
@@ -353,4 +416,78 @@ fn text<'a>(dwarf: &Dwarf<Bytes<'a>>, unit: &Unit<Bytes<'a>>, value: AttributeVa
         _ => return None,
     };
     section.slice().get(offset..)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use gimli::{DebugInfoOffset, DwarfSections, SectionId};
+
+    use super::*;
+    use crate::symbols::sections::Room;
+
+    type Owned = DwarfSections<Vec<u8>>;
+
+    /// So many units of version 5, each of a type, without entries but its own, that have this table in common.
+    fn of_types(units: usize, table: &[u8]) -> Owned {
+        let rest = [&[5, 0, 2, 8][..], &[0; 4], &[7; 8], &24_u32.to_le_bytes(), &[1]].concat();
+        let unit = [&(rest.len() as u32).to_le_bytes()[..], &rest].concat();
+        let Ok::<_, Infallible>(sections) = DwarfSections::load(|id| {
+            Ok(match id {
+                SectionId::DebugInfo => unit.repeat(units),
+                SectionId::DebugAbbrev => table.to_vec(),
+                _ => Vec::new(),
+            })
+        });
+        sections
+    }
+
+    /// One abbreviation.
+    const TABLE: [u8; 6] = [1, 0x41, 0, 0, 0, 0];
+
+    fn read(sections: &Owned) -> Dwarf<Bytes<'_>> {
+        sections.borrow(|section| EndianSlice::new(section, LittleEndian))
+    }
+
+    #[test]
+    fn a_type_s_unit_in_the_shared_file_refers_to_entries_of_that_file() {
+        let [main, shared] = [of_types(1, &TABLE), of_types(1, &TABLE)];
+        let split = Split::read(&[], &Room::new());
+        let heads = Heads::of(read(&main), Some(read(&shared)), &split);
+        let bases: Vec<usize> = heads.as_slice().iter().map(Head::base).collect();
+        assert_eq!(bases, [0, 25]);
+        let referred = heads.as_slice().iter().map(|head| {
+            let unit = heads.open(head).expect("it can be read");
+            unit.referred(AttributeValue::DebugInfoRef(DebugInfoOffset(24)))
+        });
+        assert_eq!(referred.collect::<Vec<_>>(), [Some(24), Some(25 + 24)]);
+    }
+
+    #[test]
+    fn units_that_follow_each_other_have_their_common_table_read_once_and_each_file_has_its_own() {
+        let [main, shared] = [of_types(2, &TABLE), of_types(1, &TABLE)];
+        let split = Split::read(&[], &Room::new());
+        let heads = Heads::of(read(&main), Some(read(&shared)), &split);
+        let open = |head| heads.open(head).expect("it can be read").unit.abbreviations;
+        let tables: Vec<_> = heads.as_slice().iter().map(open).collect();
+        let [first, second, other] = &tables[..] else { panic!("{} units", tables.len()) };
+        assert!(Arc::ptr_eq(first, second) && !Arc::ptr_eq(first, other));
+    }
+
+    #[test]
+    fn a_table_of_any_length_is_not_read() {
+        let endless: Vec<u8> = (1..1 << 17)
+            .flat_map(|code: u32| {
+                let code = [code as u8 | 0x80, (code >> 7) as u8 | 0x80, (code >> 14) as u8];
+                [&code[..], &[0x41, 0, 3, 8, 0, 0]].concat()
+            })
+            .chain([0])
+            .collect();
+        assert!(endless.len() > LONGEST_OWN_TABLE);
+        let main = of_types(1, &endless);
+        let split = Split::read(&[], &Room::new());
+        let heads = Heads::of(read(&main), None, &split);
+        assert!(heads.open(&heads.as_slice()[0]).is_none());
+    }
 }

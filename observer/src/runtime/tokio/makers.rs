@@ -8,6 +8,7 @@
 //! at most one is.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use super::names::FutureType;
 use crate::model::{TaskType, VirtAddr};
@@ -61,6 +62,11 @@ impl Makers {
     ) -> Self {
         let places: HashSet<VirtAddr> = births.iter().map(|birth| birth.at).collect();
         let around = debug.map(|debug| debug.around(&places)).unwrap_or_default();
+        // Where a part is not known, what is known of the rest only seems to agree.
+        let partial = births.iter().filter(|birth| around.at(birth.at).is_none()).map(|birth| birth.vtable);
+        let partial: HashSet<VirtAddr> = partial.collect();
+        // Equal names are one text: each is read once.
+        let mut made_by: HashMap<*const str, Option<(TypeText, Tells)>> = HashMap::new();
         let mut told: HashMap<VirtAddr, Told> = HashMap::new();
         for birth in births {
             let told = told.entry(birth.vtable).or_default();
@@ -70,7 +76,9 @@ impl Makers {
                 told.add_symbols(&names);
                 told.is_shared |= symbols.mangled_at(start).count() > 1;
             }
-            told.add_described(around.get(&birth.at).into_iter().flatten());
+            for name in around.at(birth.at).filter(|_| !partial.contains(&birth.vtable)).into_iter().flatten() {
+                told.add_described(made_by.entry(Rc::as_ptr(name)).or_insert_with(|| made(name)).as_ref());
+            }
         }
         Self { told }
     }
@@ -132,11 +140,15 @@ struct Told {
 
 impl Told {
     fn add_symbols(&mut self, names: &[String]) {
-        add(&mut self.by_symbols, &mut self.perhaps, names.iter());
+        for (made, tells) in names.iter().filter_map(|name| made(name)) {
+            add(&mut self.by_symbols, &mut self.perhaps, (&made, tells));
+        }
     }
 
-    fn add_described<'n>(&mut self, names: impl Iterator<Item = &'n String>) {
-        add(&mut self.described, &mut self.perhaps, names);
+    fn add_described(&mut self, made: Option<&(TypeText, Tells)>) {
+        if let Some((made, tells)) = made {
+            add(&mut self.described, &mut self.perhaps, (made, *tells));
+        }
     }
 
     /// Symbols name methods' types, debug information knows kinds of bodies.
@@ -154,12 +166,10 @@ impl Told {
     }
 }
 
-fn add<'n>(sure: &mut Vec<TypeText>, perhaps: &mut Vec<TypeText>, names: impl Iterator<Item = &'n String>) {
-    for (made, tells) in names.filter_map(|name| made(name)) {
-        let known = if matches!(tells, Tells::Perhaps) { &mut *perhaps } else { &mut *sure };
-        if !known.contains(&made) {
-            known.push(made);
-        }
+fn add(sure: &mut Vec<TypeText>, perhaps: &mut Vec<TypeText>, (made, tells): (&TypeText, Tells)) {
+    let known = if matches!(tells, Tells::Perhaps) { perhaps } else { sure };
+    if !known.contains(made) {
+        known.push(made.clone());
     }
 }
 
