@@ -1,6 +1,7 @@
 //! `core::panic::Location` constants: source places that survive `strip`, because a panic prints them.
 //!
 //! Does not know: who refers to one. Mirrors the layout of rustc 1.50 to 1.97: file pointer, file length, line, column.
+//! With 1.89 the length counts a NUL at the path's end, too.
 
 use super::Image;
 use crate::model::VirtAddr;
@@ -34,7 +35,7 @@ impl<'d> Location<'d> {
             && (1..=LAST_LINE).contains(&line)
             && (1..=LAST_COLUMN).contains(&column);
         let path = image.slice_at(image.pointer_at(at)?, usize::try_from(length).ok()?).filter(|_| plausible)?;
-        let file = std::str::from_utf8(path).ok()?;
+        let file = std::str::from_utf8(path.strip_suffix(b"\0").unwrap_or(path)).ok()?;
         (file.ends_with(".rs") && !file.contains(char::is_control)).then_some(Self { file, line, column })
     }
 }
@@ -42,6 +43,25 @@ impl<'d> Location<'d> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::symbols::tiny::{DATA, Tiny};
+
+    #[test]
+    fn a_path_is_read_with_and_without_the_nul_that_one_compiler_counts() {
+        let read = |path: &[u8]| {
+            let words = [0, path.len() as u64, 640 | 5 << 32];
+            let data = [&words.map(u64::to_le_bytes).concat()[..], path, b"more"].concat();
+            let mut tiny = Tiny::new(&[0xc3], &data);
+            tiny.relocated.push((DATA, DATA + 24));
+            let bytes = tiny.build();
+            let image = Image::parse(&bytes).expect("tiny images are images");
+            let read = Location::read(&image, VirtAddr(DATA));
+            read.map(|place| (place.file.to_owned(), place.line, place.column))
+        };
+        assert_eq!(read(b"src/workers.rs"), Some(("src/workers.rs".to_owned(), 640, 5)));
+        assert_eq!(read(b"src/workers.rs\0"), Some(("src/workers.rs".to_owned(), 640, 5)), "of rustc 1.89");
+        assert_eq!(read(b"src/workers.rs\0\0"), None);
+        assert_eq!(read(b"src\0workers.rs"), None);
+    }
 
     #[test]
     fn the_locations_of_the_own_binary_read_as_the_language_says_them() {

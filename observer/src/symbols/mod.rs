@@ -44,7 +44,7 @@ mod unwind_table;
 pub use alt_link::{AltLink, NotShared};
 pub use around::Around;
 pub use callers::Callers;
-pub use calls::{Call, Calls};
+pub use calls::{Call, Callees, Calls, Level};
 pub use code::{LOST_IN_CALLS, Sweep, decode, is_written};
 pub use debug_link::DebugLink;
 pub use dwarf::{Debug, Declaration};

@@ -84,7 +84,7 @@ impl<'t> Glue<'t> {
             for (level, found) in
                 calls.levels(&task.functions.dropping(), SHARING_DEPTH, MOST_FUNCTIONS).iter().enumerate()
             {
-                for &function in found {
+                for &function in &found.functions {
                     let carries = *names.entry(function).or_insert_with(|| {
                         let carrier = carried(symbols, function);
                         let any = !carrier.types.is_empty();
@@ -265,7 +265,7 @@ fn cell_type(name: &str) -> Option<TypeText> {
 fn called_bodies(symbols: &SymbolIndex<'_>, calls: &mut Calls<'_, '_>, task: &TaskType) -> Vec<Path> {
     for level in calls.levels(&[task.functions.poll], BODY_DEPTH, MOST_FUNCTIONS) {
         let mut bodies: Vec<Path> = Vec::new();
-        for function in level {
+        for function in level.functions {
             let named = symbols.mangled_at(function).filter(|name| name.contains("closure") || name.starts_with("_R"));
             for name in named.filter_map(crate::symbols::demangle) {
                 let body =

@@ -2,16 +2,20 @@
 //! constant survives `strip`, because the panic prints it.
 //!
 //! Does not know: names. A future that is no async body itself has the place of the one it runs. A place is certain if
-//! * it is the only one at the first depth of calls from poll where there is any. What a body polls is called from it, so no body inside it
-//!   is nearer than its own panic, however far that is;
+//! * it is the only one at the first depth of calls from poll where there is any. What a body polls is called from it, so where the type
+//!   is a body, none inside it is nearer than its own panic, however far that is;
 //! * the body also panics with it when polled after a panic: every body that awaits does, while the other panic is
 //!   missing from one that never returns, where only a body inside it would be found. Images built with
 //!   `panic = "abort"` have none, so nothing in them is certain;
-//! * all panics at that depth and before tell their places, or else the body's own may be one that does not;
+//! * all panics at that depth and before tell their places, or else the body's own may be one that does not; and all code at that depth
+//!   and before was read, or else the own panic may be in the rest;
 //! * dropping the future does not lead to it: a destructor that runs a body is near poll, too, and may be nearer than the body;
 //! * no other vtable has the same poll function.
 //!
 //! Types may share a place: a generic body stands once for all its types, and what only wraps a body has that body's.
+//!
+//! Taken for granted is that what is no body runs one, or has all that it runs at one depth. A join of two that is written by
+//! hand, with one inlined into its poll and the other a call further, has the place of the former as if it were the only one.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -19,7 +23,7 @@ use std::rc::Rc;
 
 use crate::model::{Place, Resource, TaskType, VirtAddr};
 use crate::runtime::printing::printing;
-use crate::symbols::{Calls, Image, Location, SymbolIndex};
+use crate::symbols::{Call, Calls, Image, Location, SymbolIndex};
 
 /// Calls between poll and the body: the thunk, the harness, its part that polls, its part that catches panics, the core; and one future
 /// around it.
@@ -51,7 +55,7 @@ struct Reached {
     candidates: Vec<Found>,
     /// The functions that panic with them.
     functions: Vec<VirtAddr>,
-    /// A panic there or nearer does not tell its place.
+    /// A panic there or nearer does not tell its place, or there may be one in code that was not read.
     is_blurred: bool,
 }
 
@@ -105,8 +109,7 @@ impl Places {
                 [only] => {
                     let users = users.get(&(task.functions.schedule, only.clone()));
                     let own = only.unwinds && !reached.is_blurred && polls.get(&poll) == Some(&1);
-                    // Code that was not read may lead there.
-                    let certain = own && !dropping.leads(calls, task, only) && !calls.is_exhausted();
+                    let certain = own && !dropping.may_lead(calls, task, only);
                     (certain, users == Some(&1))
                 }
                 _ => (false, false),
@@ -147,32 +150,55 @@ struct Dropping<'a, 'd> {
     image: &'a Image<'d>,
     panics: &'a Panics,
     /// By function and the calls followed from it.
-    known: HashMap<(VirtAddr, usize), Rc<BTreeSet<Location<'d>>>>,
+    known: HashMap<(VirtAddr, usize), Rc<Dropped<'d>>>,
+}
+
+/// What one function leads to.
+#[derive(Debug, Default)]
+struct Dropped<'d> {
+    places: BTreeSet<Location<'d>>,
+    /// It may lead to others: code was not read, or a panic does not tell its place.
+    is_blurred: bool,
 }
 
 impl<'d> Dropping<'_, 'd> {
-    fn leads(&mut self, calls: &mut Calls<'_, '_>, task: &TaskType, to: &Found) -> bool {
+    fn may_lead(&mut self, calls: &mut Calls<'_, '_>, task: &TaskType, to: &Found) -> bool {
         let same = |place: &Location<'_>| place.line == to.line && place.column == to.column && place.file == to.file;
-        task.functions.dropping().into_iter().any(|root| self.from(calls, root, DROPPING_DEPTH).iter().any(same))
+        task.functions.dropping().into_iter().any(|root| {
+            let dropped = self.from(calls, root, DROPPING_DEPTH);
+            dropped.is_blurred || dropped.places.iter().any(same)
+        })
     }
 
     /// Each function is read once for each depth, however many types share it.
-    fn from(&mut self, calls: &mut Calls<'_, '_>, function: VirtAddr, depth: usize) -> Rc<BTreeSet<Location<'d>>> {
+    fn from(&mut self, calls: &mut Calls<'_, '_>, function: VirtAddr, depth: usize) -> Rc<Dropped<'d>> {
         if let Some(known) = self.known.get(&(function, depth)) {
             return Rc::clone(known);
         }
-        let mut places = BTreeSet::new();
-        for call in calls.of(function).iter() {
+        let callees = calls.of(function);
+        let mut dropped = Dropped { places: BTreeSet::new(), is_blurred: !callees.is_whole };
+        for call in &callees.calls {
             if self.panics.is_one(call.to) {
-                places.extend(call.arguments.iter().filter_map(|at| Location::read(self.image, *at)));
+                let (places, is_blurred) = told(self.image, call);
+                dropped.is_blurred |= is_blurred;
+                dropped.places.extend(places);
             } else if let Some(less) = depth.checked_sub(1) {
-                places.extend(self.from(calls, call.to, less).iter().copied());
+                let further = self.from(calls, call.to, less);
+                dropped.is_blurred |= further.is_blurred;
+                dropped.places.extend(further.places.iter().copied());
             }
         }
-        let places = Rc::new(places);
-        self.known.insert((function, depth), Rc::clone(&places));
-        places
+        let dropped = Rc::new(dropped);
+        self.known.insert((function, depth), Rc::clone(&dropped));
+        dropped
     }
+}
+
+/// The places that a panic is called with, and whether there may be others.
+fn told<'d>(image: &Image<'d>, call: &Call) -> (Vec<Location<'d>>, bool) {
+    let places: Vec<_> = call.arguments.iter().filter_map(|at| Location::read(image, *at)).collect();
+    let is_blurred = call.is_unsure || places.len() < call.arguments.len();
+    (places, is_blurred)
 }
 
 /// Where the two panics are.
@@ -207,12 +233,15 @@ impl Panics {
     fn reached(&self, image: &Image<'_>, calls: &mut Calls<'_, '_>, poll: VirtAddr) -> Reached {
         let mut reached = Reached::default();
         for level in calls.levels(&[poll], DEPTH, MOST_FUNCTIONS) {
-            for function in level {
-                for call in calls.of(function).iter().filter(|call| self.is_one(call.to)) {
-                    reached.is_blurred |= call.arguments.is_empty();
+            reached.is_blurred |= level.is_cut;
+            for function in level.functions {
+                let callees = calls.of(function);
+                reached.is_blurred |= !callees.is_whole;
+                for call in callees.calls.iter().filter(|call| self.is_one(call.to)) {
+                    let (places, is_blurred) = told(image, call);
+                    reached.is_blurred |= is_blurred;
                     let unwinds = self.panicked.contains(&call.to);
-                    let places = call.arguments.iter().filter_map(|at| Location::read(image, *at));
-                    for place in places.filter(|place| is_foreign(place.file)) {
+                    for place in places.into_iter().filter(|place| is_foreign(place.file)) {
                         reached.add(place, function, unwinds);
                     }
                 }
@@ -265,7 +294,8 @@ mod tests {
     use std::task::{Context, Waker};
 
     use super::*;
-    use crate::model::TypeEntry;
+    use crate::model::{TaskFunctions, TypeEntry};
+    use crate::symbols::tiny::{CODE, DATA, Tiny};
 
     const INNER: u32 = line!() + 1;
     async fn inner(n: u64) -> u64 {
@@ -313,6 +343,21 @@ mod tests {
         black_box(n)
     }
 
+    /// Polled by one function and dropped by another; what else is called of it is the third.
+    fn task_of(poll: VirtAddr, drop: VirtAddr, other: VirtAddr) -> TaskType {
+        let mut task = TypeEntry::sample(other, Resource::Task, false).task;
+        task.functions = TaskFunctions {
+            poll,
+            schedule: other,
+            dealloc: drop,
+            try_read_output: other,
+            drop_join_handle_slow: other,
+            drop_abort_handle: other,
+            shutdown: other,
+        };
+        task
+    }
+
     /// What is told of a type that is polled by one of the functions above and dropped by another: line, and whether it is certain.
     fn told(poll: &str, drop: &str) -> Option<(u32, bool)> {
         assert!(!four_calls_off(1) && !runs_both(runs_none(1)), "none of them ends");
@@ -324,8 +369,7 @@ mod tests {
             let found = symbols.holding(name).find(|at| symbols.names_at(*at).any(|known| known == path));
             found.expect("the function has a symbol")
         };
-        let mut task = TypeEntry::sample(function("runs_none"), Resource::Task, false).task;
-        (task.functions.poll, task.functions.dealloc) = (function(poll), function(drop));
+        let task = task_of(function(poll), function(drop), function("runs_none"));
         let mut calls = Calls::new(&image, 10_000_000);
         let place = Places::read(&image, &symbols, &mut calls, &[task]).place(0)?;
         assert_eq!(place.file, file!());
@@ -354,5 +398,100 @@ mod tests {
             "it is inside the one that dropping runs"
         );
         assert_eq!(told("runs_outer", "runs_inner"), Some((OUTER, true)), "dropping runs another");
+    }
+
+    /// Where the tiny images below have the panic, the poll, and a `Location` of line 640.
+    const PANIC: u64 = CODE + 0x10;
+    const POLL: u64 = CODE + 0x20;
+    const PLACE: u64 = DATA;
+    /// What is no `Location`.
+    const NO_PLACE: u64 = DATA + 0x40;
+    /// `mov rdi, r14`
+    const UNKNOWN: [u8; 3] = [0x4c, 0x89, 0xf7];
+
+    /// Code of a poll, put together from its start on.
+    struct Code(Vec<u8>);
+
+    impl Code {
+        fn relative(mut self, opcode: &[u8], to: u64) -> Self {
+            let next = POLL + (self.0.len() + opcode.len() + 4) as u64;
+            self.0.extend(opcode);
+            self.0.extend(i32::try_from(to.cast_signed() - next.cast_signed()).expect("near").to_le_bytes());
+            self
+        }
+
+        fn panic_at(self, place: u64) -> Self {
+            self.relative(&[0x48, 0x8d, 0x3d], place).relative(&[0xe8], PANIC)
+        }
+
+        fn range(&self) -> Range<u64> {
+            POLL..POLL + self.0.len() as u64
+        }
+
+        fn bytes(mut self, bytes: &[u8]) -> Self {
+            self.0.extend(bytes);
+            self
+        }
+    }
+
+    /// The line that is told of a poll of this code, whether it is blurred, and whether dropping by this code may lead to another line:
+    /// the code is the first of these functions.
+    fn seen(code: &Code, functions: &[Range<u64>]) -> (Option<u32>, bool, bool) {
+        let mut all = vec![0xc3; 0x20];
+        all.extend(&code.0);
+        let path = b"src/workers.rs";
+        let words = [0, path.len() as u64, 640 | 5 << 32].map(u64::to_le_bytes).concat();
+        let mut data = [&words[..], path].concat();
+        data.resize(0x80, 0);
+        let mut tiny = Tiny::new(&all, &data);
+        tiny.relocated.push((PLACE, PLACE + 24));
+        // The second only returns.
+        tiny.functions = [&[PANIC..PANIC + 1, PANIC + 1..PANIC + 2][..], functions].concat();
+        let bytes = tiny.build();
+        let image = Image::parse(&bytes).expect("tiny images are images");
+        let mut calls = Calls::new(&image, 1_000_000);
+        let panics = Panics { returned: HashSet::from([VirtAddr(PANIC)]), panicked: HashSet::new() };
+        let reached = panics.reached(&image, &mut calls, VirtAddr(POLL));
+        let task = task_of(VirtAddr(POLL), VirtAddr(POLL), VirtAddr(PANIC + 1));
+        let other = Found { file: "src/workers.rs".to_owned(), line: 641, column: 5, unwinds: true };
+        let mut dropping = Dropping { image: &image, panics: &panics, known: HashMap::new() };
+        let may_lead = dropping.may_lead(&mut calls, &task, &other);
+        (reached.candidates.first().map(|found| found.line), reached.is_blurred, may_lead)
+    }
+
+    #[test]
+    fn a_place_beside_a_panic_that_does_not_tell_its_own_is_blurred() {
+        let one = |code: &Code| seen(code, &[code.range()]);
+        let start = || Code(Vec::new()).panic_at(PLACE);
+        assert_eq!(one(&start()), (Some(640), false, false));
+        let unknown = start().bytes(&UNKNOWN).relative(&[0xe8], PANIC);
+        assert_eq!(one(&unknown), (Some(640), true, true), "what it is called with is not known");
+        assert_eq!(one(&start().panic_at(NO_PLACE)), (Some(640), true, true), "it is called with no place");
+    }
+
+    #[test]
+    fn a_place_in_code_that_was_not_read_to_its_end_is_blurred() {
+        let code = Code(Vec::new()).panic_at(PLACE).bytes(&[0x06, 0x90]);
+        assert_eq!(seen(&code, &[code.range()]), (Some(640), true, true));
+    }
+
+    #[test]
+    fn a_place_at_a_depth_where_not_all_functions_were_visited_is_blurred() {
+        let calling = |others: u64| {
+            let body = POLL + 5 * (others + 1);
+            // Each other function is a `ret` of its own behind the body.
+            let mut code = (0..others).fold(Code(Vec::new()).relative(&[0xe8], body), |code, other| {
+                code.relative(&[0xe8], body + 12 + other)
+            });
+            code = code.panic_at(PLACE);
+            code.0.resize(code.0.len() + usize::try_from(others).expect("few"), 0xc3);
+            let rets = (0..others).map(|other| body + 12 + other..body + 13 + other);
+            let functions: Vec<_> = [POLL..body, body..body + 12].into_iter().chain(rets).collect();
+            let (line, is_blurred, _) = seen(&code, &functions);
+            (line, is_blurred)
+        };
+        let most = MOST_FUNCTIONS as u64;
+        assert_eq!(calling(most - 2), (Some(640), false));
+        assert_eq!(calling(most - 1), (Some(640), true));
     }
 }
