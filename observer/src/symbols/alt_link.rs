@@ -121,6 +121,11 @@ mod tests {
         assert_eq!(looked(&meant), Ok(()));
         assert_eq!(looked(&AltLink { id: vec![1; id.len()], ..meant.clone() }), Err(NotShared::Another));
         assert_eq!(meant.glance(|_| None), Err(NotShared::Another));
+        // What dwz writes is not to be loaded.
+        let mut relocatable = own::bytes().to_vec();
+        relocatable[16] = 1;
+        let part = |range: Range<u64>| Some(relocatable.get(range.start as usize..range.end as usize)?.to_vec());
+        assert_eq!(meant.glance(part), Ok(()));
     }
 
     proptest! {

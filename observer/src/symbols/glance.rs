@@ -10,7 +10,7 @@ use object::read::elf::{NoteIterator, ProgramHeader};
 
 use super::ImageError;
 use super::build_id::in_notes;
-use super::image::{Header, checked_header};
+use super::image::{Header, loadable_header};
 use crate::model::{BuildId, FileOffset, LoadSegment, VirtAddr, content_hash};
 
 /// An image with more program headers is looked at whole; linkers write some ten.
@@ -34,7 +34,7 @@ impl Glance {
     /// would give; `None` is where only that tells more.
     pub fn of(mut read: impl FnMut(Range<u64>) -> Option<Vec<u8>>) -> Result<Option<Self>, ImageError> {
         let Some(head) = read(0..size_of::<Header>() as u64) else { return Ok(None) };
-        let header = checked_header(&head)?;
+        let header = loadable_header(&head)?;
         let (start, count) = (header.e_phoff.get(LittleEndian), header.e_phnum.get(LittleEndian));
         let size = size_of::<elf::ProgramHeader64<LittleEndian>>();
         let regular = usize::from(header.e_phentsize.get(LittleEndian)) == size && (1..=MOST_HEADERS).contains(&count);

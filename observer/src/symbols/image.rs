@@ -83,7 +83,7 @@ pub enum NotItsFile {
 impl<'d> Image<'d> {
     /// Reads the headers, relocations and function table. Linear in the size of the image.
     pub fn parse(bytes: &'d [u8]) -> Result<Self, ImageError> {
-        let header = checked_header(bytes)?;
+        let header = loadable_header(bytes)?;
         let headers: ProgramHeaders<'d> =
             header.program_headers(LittleEndian, bytes).map_err(|_| ImageError::Truncated("program headers"))?;
         let segments = Segment::loaded(headers, bytes.len())?;
@@ -269,7 +269,8 @@ impl<'d> Image<'d> {
     }
 }
 
-/// The file header, if it is one of a loadable x86-64 image.
+/// The file header, if it is one of x86-64: a file of debug information that programs share is not to be loaded (`dwz` calls it
+/// relocatable).
 pub(super) fn checked_header(bytes: &[u8]) -> Result<&Header, ImageError> {
     if bytes.get(..4) != Some(&elf::ELFMAG) {
         return Err(ImageError::NotElf);
@@ -293,6 +294,12 @@ pub(super) fn checked_header(bytes: &[u8]) -> Result<&Header, ImageError> {
     if machine != elf::EM_X86_64 {
         return Err(ImageError::OtherMachine(machine.0));
     }
+    Ok(header)
+}
+
+/// The same of an image that can be loaded.
+pub(super) fn loadable_header(bytes: &[u8]) -> Result<&Header, ImageError> {
+    let header = checked_header(bytes)?;
     let kind = header.e_type(LittleEndian);
     if kind != elf::ET_DYN && kind != elf::ET_EXEC {
         return Err(ImageError::NotLoadable(kind.0));
