@@ -231,7 +231,14 @@ fn is_blocking(text: &TypeText) -> bool {
 }
 
 /// What LLVM puts at the end of a name that other units refer to.
-pub(super) const PROMOTED: &str = ".llvm.";
+const PROMOTED: &str = ".llvm.";
+
+/// The only name of a function, mangled, if a function that was merged into it would have left its own beside: one that others refer to.
+pub(super) fn unmerged_name<'d>(symbols: &SymbolIndex<'d>, function: VirtAddr) -> Option<&'d str> {
+    let mut names = symbols.mangled_at(function);
+    let only = names.next().filter(|name| name.contains(PROMOTED))?;
+    names.next().is_none().then_some(only)
+}
 
 /// The types of the tasks whose glue the symbols at this address say it is.
 fn carried(symbols: &SymbolIndex<'_>, function: VirtAddr) -> Carrier {
@@ -282,13 +289,7 @@ fn called_bodies(symbols: &SymbolIndex<'_>, calls: &mut Calls<'_, '_>, task: &Ta
 
 impl OwnBody {
     fn at(symbols: &SymbolIndex<'_>, function: VirtAddr) -> Option<Self> {
-        let mut names = symbols.mangled_at(function);
-        // One name, which others refer to, so what was merged would have left its name beside it.
-        let only = names.next().filter(|name| name.contains(PROMOTED))?;
-        if names.next().is_some() {
-            return None;
-        }
-        let text = TypeText::parse(&crate::symbols::demangle(only)?)?;
+        let text = TypeText::parse(&crate::symbols::demangle(unmerged_name(symbols, function)?)?)?;
         let path = text.path().filter(|path| is_foreign_body(path))?.bare();
         Some(Self { function, path })
     }

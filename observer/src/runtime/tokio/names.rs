@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::births;
-use super::glue::{Glue, PROMOTED};
+use super::glue::{Glue, unmerged_name};
 use super::makers::Makers;
 use super::places::{Found, Places};
 use crate::model::{Naming, Place, Resource, TaskType, Unnamed, VirtAddr};
@@ -142,16 +142,10 @@ fn polled(symbols: &SymbolIndex<'_>, debug: Option<&Debug<'_>>, types: &[TaskTyp
             (Some(symbol), None) => Some(symbol.clone()),
             (None, described) => described,
         };
-        let alone = sharing == 1 && is_unmerged(symbols, poll);
+        let alone = sharing == 1 && unmerged_name(symbols, poll).is_some();
         known.insert(poll, text.map(|text| FutureType::of(&text, alone)));
     }
     types.iter().map(|task| known.get(&task.functions.poll).cloned().flatten()).collect()
-}
-
-/// Whether a function that was merged into this one would have left its name: the only one there is of the kind that stays.
-fn is_unmerged(symbols: &SymbolIndex<'_>, function: VirtAddr) -> bool {
-    let mut names = symbols.mangled_at(function);
-    names.next().is_some_and(|name| name.contains(PROMOTED)) && names.next().is_none()
 }
 
 /// `T` of `tokio::runtime::task::raw::poll<T, S>`.
