@@ -16,7 +16,7 @@ pub struct Cookie {
     pub target: u16,
     /// Where a task id is taken, the register that holds it. At a birth the register that holds the new task's id or points to it, or
     /// [`Cookie::NO_REGISTER`]. At a poll the word from the header on that tells one task from another (its id, where the head holds
-    /// it), 0 where none does. 0 elsewhere.
+    /// it), 0 where none does. [`Cookie::GIVES_UP`], or 0, elsewhere.
     pub register: u8,
     /// Which word from the header on to report as `Record::far`; 0 for none: the head holds what is needed. At a birth the id is in
     /// the word of memory so many words, less one, from where the register points to; with 0 it is in the register itself.
@@ -26,6 +26,8 @@ pub struct Cookie {
 impl Cookie {
     /// As `register` at a birth: the id is the one that the thread minted last.
     pub const NO_REGISTER: u8 = u8::MAX;
+    /// As `register` at a function of a task: whoever calls it holds a reference and gives it up there.
+    pub const GIVES_UP: u8 = u8::MAX - 1;
     /// As `point`: the probe sits at many points, and the address of each hit tells which.
     pub const BY_ADDRESS: u32 = u32::MAX;
     /// As `target`: the point is every process's, and the record's `tgid` tells whose hit it is.

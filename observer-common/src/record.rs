@@ -46,6 +46,9 @@ pub enum RecordKind {
     /// A Rust panic is about to be told to the program's panic hook: `subject` and `far` are the third and fourth arguments of the
     /// function that does it, one of which points to the panic's `Location`.
     Hook = 7,
+    /// A function of a task's vtable was entered by who has the last reference and gives it up there: the beginning of a
+    /// [`CallRecord`], as far as its entry, see [`CALL_ENTRY`]. Its return is not reported: nobody else can keep the task.
+    Release = 8,
 }
 
 impl RecordKind {
@@ -59,6 +62,7 @@ impl RecordKind {
             5 => Self::Spawn,
             6 => Self::Call,
             7 => Self::Hook,
+            8 => Self::Release,
             _ => return None,
         })
     }
@@ -186,6 +190,8 @@ pub struct OpenCall {
     pub record: CallRecord,
 }
 
+/// Bytes of a call's record up to what its entry saw.
+pub const CALL_ENTRY: usize = RECORD_BARE + size_of::<Entry>();
 /// Bytes of a call's record without the stage.
 pub const CALL_WITH_HEAD: usize = RECORD_WITH_HEAD + size_of::<Entry>();
 /// Bytes of a call's record with the stage: the task was complete at the return.
@@ -274,6 +280,7 @@ pub const SPAWN_BARE: usize = RECORD_BARE + size_of::<Registers>() + 8 + 8 * HEA
 
 const _: () = assert!(core::mem::offset_of!(SpawnRecord, stack) == SPAWN_BARE);
 const _: () = assert!(size_of::<CallRecord>() == CALL_FULL);
+const _: () = assert!(core::mem::offset_of!(CallRecord, head) == CALL_ENTRY);
 const _: () = assert!(size_of::<Record>() == RECORD_FULL);
 const _: () = assert!(core::mem::offset_of!(Record, head) == RECORD_BARE);
 const _: () = assert!(core::mem::offset_of!(Record, stage) == RECORD_WITH_HEAD);

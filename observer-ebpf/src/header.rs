@@ -108,6 +108,13 @@ pub fn goes_on(head: *const Head) -> bool {
     state & (COMPLETE | CANCELLED) == 0 && is_alive(state)
 }
 
+/// Whether the head, just copied, is that of a task with one reference: who holds it decides alone.
+#[inline(always)]
+pub fn is_held_once(head: *const Head) -> bool {
+    // SAFETY: as above.
+    unsafe { (*head)[0] >> REFERENCES_FROM == 1 }
+}
+
 #[inline(always)]
 fn is_alive(state: u64) -> bool {
     let references = state >> REFERENCES_FROM;

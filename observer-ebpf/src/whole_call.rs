@@ -9,7 +9,9 @@ use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
-use observer_common::{CALL_FULL, CALL_WITH_HEAD, Counter, FLAG_SUBJECT_UNKNOWN, RECORD_WITH_HEAD, Record, RecordKind};
+use observer_common::{
+    CALL_ENTRY, CALL_FULL, CALL_WITH_HEAD, Cookie, Counter, FLAG_SUBJECT_UNKNOWN, RECORD_WITH_HEAD, Record, RecordKind,
+};
 
 use crate::call::{RETURN_ADDRESS, first_argument, report_entry};
 use crate::desk::Desk;
@@ -25,7 +27,7 @@ const UNWANTED: u32 = 1;
 #[uprobe]
 pub fn begin_call(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::take(&ctx, ctx.regs) {
-        begin(&ctx, hit, Desk::of(hit.pid_tgid));
+        begin(&ctx, hit, Desk::of(hit.pid_tgid), false);
     }
     0
 }
@@ -57,44 +59,60 @@ extern "C" fn whole_call(ctx: *mut c_void) -> u32 {
             None => drop(maps::count(Counter::Returns)),
         }
         end(&ctx, hit, desk);
-    } else {
-        if desk.is_none() {
-            maps::count(Counter::Hits);
-        }
-        begin(&ctx, hit, desk);
+        return WANTED;
     }
-    WANTED
+    if desk.is_none() {
+        maps::count(Counter::Hits);
+    }
+    begin(&ctx, hit, desk, true)
 }
 
+/// Whether the return is wanted; where it comes all the same (`may_do_without` is not said), it is.
 #[inline(always)]
-fn begin(ctx: &ProbeContext, hit: Hit, desk: Option<Desk>) {
-    remember(ctx, hit, desk.as_ref());
+fn begin(ctx: &ProbeContext, hit: Hit, desk: Option<Desk>, may_do_without: bool) -> u32 {
+    let answer = remember(ctx, hit, desk.as_ref(), may_do_without);
     lap::end(&hit);
+    answer
 }
 
 #[inline(always)]
-fn remember(ctx: &ProbeContext, hit: Hit, desk: Option<&Desk>) {
+fn remember(ctx: &ProbeContext, hit: Hit, desk: Option<&Desk>, may_do_without: bool) -> u32 {
     let subject = first_argument(ctx);
     let Some(row) = Row::to_begin(&hit, desk) else {
         maps::count(Counter::EntriesForgotten);
         report_entry(ctx, hit, subject);
-        return;
+        return WANTED;
     };
     row.set_at(hit.at);
     let record = row.record();
     // SAFETY: the row is this thread's own, and over.
-    unsafe {
+    let (flags, far) = unsafe {
         let flags = header::copy_head(&raw mut (*record).entry.head, subject);
         if flags != 0 {
             header::say_unreadable(subject, hit.point(), hit.tid());
         }
-        (*record).entry.far = header::far_word(subject, hit.far());
+        let far = header::far_word(subject, hit.far());
+        (*record).entry.far = far;
         (*record).entry.flags = u64::from(flags);
         (*record).name(hit.cookie, hit.sp, subject, hit.tid(), hit.tgid());
-    }
+        (flags, far)
+    };
     let hit = hit.dated_now();
+    // SAFETY: as above; the head was written.
+    let is_held_once = unsafe { header::is_held_once(&raw const (*record).entry.head) };
+    if may_do_without && hit.register() == Cookie::GIVES_UP && flags == 0 && is_held_once {
+        // SAFETY: as above; all of what is sent was written but the entry's time, which stays 0: the row is not opened.
+        unsafe {
+            emit::describe(record.cast(), &hit, RecordKind::Release, flags, hit.sp, subject, far);
+            emit::send::<CALL_ENTRY, _>(ctx, desk, record.cast());
+        }
+        row.close();
+        lap::record(&hit);
+        return UNWANTED;
+    }
     row.open(hit.ts);
     lap::entry(&hit);
+    WANTED
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 //! A call that has not returned has no record: its entry is told from the calls in progress, and left out when the record
 //! comes. Does not know what is in a record, save where and when it is of.
 
-use observer_common::{CALL_WITH_HEAD, Entry, FLAG_UNSAID, HEAD_WORDS, RECORD_BARE, RecordKind};
+use observer_common::{CALL_ENTRY, CALL_WITH_HEAD, Entry, FLAG_UNSAID, HEAD_WORDS, RECORD_BARE, RecordKind};
 
 use super::record::{word, words};
 use crate::model::{Ns, QuickMap, QuickSet};
@@ -79,10 +79,17 @@ impl CallParts {
     /// Gives what the record says, a moment at a time, each in two parts; a record of something else, or one that is too
     /// short, as it is.
     pub fn take_apart(&mut self, record: &[u8], each: &mut dyn FnMut(&[u8], &[u8])) {
-        let call = word(record, 8 * KINDS)
-            .filter(|kinds| *kinds as u16 == RecordKind::Call as u16 && record.len() >= CALL_WITH_HEAD)
-            .and_then(|_| Parts::of(record));
+        let kind = word(record, 8 * KINDS).and_then(|kinds| RecordKind::from_u16(kinds as u16));
+        let least = match kind {
+            Some(RecordKind::Call) => CALL_WITH_HEAD,
+            Some(RecordKind::Release) => CALL_ENTRY,
+            _ => usize::MAX,
+        };
+        let call = Some(record).filter(|record| record.len() >= least).and_then(Parts::of);
         let Some(call) = call else { return each(record, &[]) };
+        if kind == Some(RecordKind::Release) {
+            return each(&record[..RECORD_BARE], call.head);
+        }
         if self.told.remove(&call.begun()).is_none() {
             call.entered(each);
         }
@@ -189,6 +196,16 @@ mod tests {
         assert_eq!(left[7..], (20..38).collect::<Vec<u64>>());
         let without_stage = parts(&mut CallParts::default(), &call(CALL_WITH_HEAD, 100));
         assert_eq!(without_stage[1].len(), RECORD_WITH_HEAD);
+    }
+
+    #[test]
+    fn a_release_has_its_own_time_and_the_memory_that_its_entry_saw() {
+        let mut release = call(CALL_ENTRY, 0);
+        release[8 * KINDS] = RecordKind::Release as u8;
+        let [said] = &parts(&mut CallParts::default(), &release)[..] else { panic!("one") };
+        let said = numbers(said);
+        assert_eq!((said[TS], said[KINDS] as u16), (900, RecordKind::Release as u16));
+        assert_eq!(said[RECORD_BARE / 8..], (10..20).collect::<Vec<u64>>());
     }
 
     fn told(calls: &mut CallParts, record: &[u8], will_be_reported: bool) -> Vec<Vec<u8>> {

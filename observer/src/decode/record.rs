@@ -122,7 +122,7 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
         }
         RecordKind::Raise => Seen::Raise,
         RecordKind::Hook => Seen::Hook([ProcAddr(subject), ProcAddr(far)]),
-        RecordKind::Enter | RecordKind::Leave => {
+        RecordKind::Enter | RecordKind::Leave | RecordKind::Release => {
             if !role.enters() {
                 return Err(Malformed::RoleMismatch);
             }
@@ -133,7 +133,9 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Observation, Malformed>
                 _ => cell(&head, far, target),
             };
             let header = ProcAddr(subject);
-            if kind == RecordKind::Enter {
+            if kind == RecordKind::Release || (kind == RecordKind::Enter && role == Role::Dealloc) {
+                Seen::Release { header, cell }
+            } else if kind == RecordKind::Enter {
                 Seen::Enter { role, frame, header, cell }
             } else {
                 let known = flags & FLAG_SUBJECT_UNKNOWN == 0;

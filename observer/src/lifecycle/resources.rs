@@ -89,8 +89,8 @@ impl Resources {
     /// | poll left | complete or gone, a later poll of the task was seen | after, and destroy if gone and none is open |
     /// | shutdown left | entered idle, now complete or gone | resolve, and destroy if gone |
     /// | join or abort handle dropped | gone | destroy |
-    /// | dealloc entered | task known | destroy |
-    /// | dealloc entered | task unknown | nothing: another thread saw its last reference gone and said its destroy |
+    /// | last reference given up | task known | destroy |
+    /// | last reference given up | task unknown | nothing: its destroy was said before |
     /// | any entry at the header of another live task | that one was freed unseen | destroy (inferred) of that one |
     /// | anything that is not watched at the moment | | nothing: probes are half in, or half out |
     ///
@@ -105,14 +105,11 @@ impl Resources {
             Seen::Birth { vtable, minted } => self.born(moment, vtable, minted, out),
             Seen::Enter { role, frame, header, cell } => match self.entered_words(header, cell) {
                 Some(words) => self.entered(moment, role, frame, header, words, out),
-                None => {
-                    self.foreign += 1;
-                    // Whose call it was is not known: it is as if its record had been lost.
-                    if cell == Cell::Unreadable {
-                        self.lossy = true;
-                        self.missed = Some(moment.at);
-                    }
-                }
+                None => self.is_nobody_s(moment, cell),
+            },
+            Seen::Release { header, cell } => match self.entered_words(header, cell) {
+                Some(words) => self.released(moment, header, words, out),
+                None => self.is_nobody_s(moment, cell),
             },
             Seen::Leave { role, frame, header, cell, stage } => {
                 self.left(moment, (role, frame, header), cell, stage, out);
@@ -168,6 +165,16 @@ impl Resources {
         }
     }
 
+    /// A call of a task that cannot be told.
+    fn is_nobody_s(&mut self, moment: Moment, cell: Cell) {
+        self.foreign += 1;
+        // It is as if its record had been lost.
+        if cell == Cell::Unreadable {
+            self.lossy = true;
+            self.missed = Some(moment.at);
+        }
+    }
+
     fn entered(
         &mut self,
         moment: Moment,
@@ -177,24 +184,7 @@ impl Resources {
         words: CellWords,
         out: &mut Vec<Event>,
     ) {
-        let key = Key { vtable: words.vtable, id: words.id };
-        if role == Role::Dealloc && self.table.find(&key).is_none() {
-            return;
-        }
-        let Some(id) = self.meet(moment, key, header, words.state, out) else { return };
-        let Some(task) = self.table.get_mut(id) else { return };
-        task.seen_at = moment.at;
-        task.doubtful = false;
-        task.notice(words.state);
-        if words.state.is_complete() && task.missed_its_end() {
-            self.resolve(moment, id, (Outcome::Unknown, None), true, out);
-        }
-        let Some(task) = self.table.get_mut(id) else { return };
-        if role == Role::Dealloc {
-            task.gone = true;
-            self.bury_if_done(moment, id, out);
-            return;
-        }
+        let Some(id) = self.stands(moment, header, words, out) else { return };
         if self.threads.get(&moment.tid).is_some_and(|thread| thread.is_in(id, role, frame)) {
             // One vtable's function jumps to another's: two probes, one call.
             return;
@@ -209,6 +199,32 @@ impl Resources {
         if role == Role::Poll {
             out.push(self.event(moment, false, EventKind::Before(id)));
         }
+    }
+
+    /// The last reference to the task with these words is given up. A task that was never seen, or not since it was freed (one function
+    /// may jump to another's that is probed, too), is none of which there would be anything to say.
+    fn released(&mut self, moment: Moment, header: ProcAddr, words: CellWords, out: &mut Vec<Event>) {
+        if self.table.find(&Key { vtable: words.vtable, id: words.id }).is_none() {
+            return;
+        }
+        let Some(id) = self.stands(moment, header, words, out) else { return };
+        if let Some(task) = self.table.get_mut(id) {
+            task.gone = true;
+        }
+        self.bury_if_done(moment, id, out);
+    }
+
+    /// The task with these words stands at this header, and is what they say: which it is.
+    fn stands(&mut self, moment: Moment, header: ProcAddr, words: CellWords, out: &mut Vec<Event>) -> Option<AsyncId> {
+        let id = self.meet(moment, Key { vtable: words.vtable, id: words.id }, header, words.state, out)?;
+        let task = self.table.get_mut(id)?;
+        task.seen_at = moment.at;
+        task.doubtful = false;
+        task.notice(words.state);
+        if words.state.is_complete() && task.missed_its_end() {
+            self.resolve(moment, id, (Outcome::Unknown, None), true, out);
+        }
+        Some(id)
     }
 
     fn left(

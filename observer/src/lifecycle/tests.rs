@@ -81,6 +81,10 @@ impl Story {
         self.see(tid, Seen::Enter { role, frame: Frame(sp), header: ProcAddr(at), cell })
     }
 
+    fn release(&mut self, tid: u32, at: u64, cell: Cell) -> &mut Self {
+        self.see(tid, Seen::Release { header: ProcAddr(at), cell })
+    }
+
     fn leave(&mut self, tid: u32, role: Role, sp: u64, at: u64, cell: Cell) -> &mut Self {
         self.see(tid, Seen::Leave { role, frame: Frame(sp), header: Some(ProcAddr(at)), cell, stage: None })
     }
@@ -254,8 +258,28 @@ fn a_dealloc_after_another_thread_saw_the_last_reference_gone_is_no_new_task() {
         .born(1, VT, 9)
         .enter(2, Role::Shutdown, 100, 0x80, cell(9, 0x84))
         .leave(2, Role::Shutdown, 100, 0x80, cell(9, 0x22))
-        .enter(3, Role::Dealloc, 100, 0x80, cell(9, 0x22))
+        .release(3, 0x80, cell(9, 0x22))
         .expect(&["init 1<0", "resolve 1 cancelled", "destroy 1"]);
+}
+
+#[test]
+fn who_gives_up_the_last_reference_ends_the_task_once_and_one_that_nobody_knew_is_none() {
+    let mut story = Story::new();
+    story.born(1, VT, 9);
+    story.enter(1, Role::Poll, 100, 0x80, cell(9, 0xcc)).leave(1, Role::Poll, 100, 0x80, cell(9, 0x4a));
+    // The second is of a function that the first one's jumps to.
+    story.release(2, 0x80, cell(9, 0x4a)).release(2, 0x80, cell(9, 0x4a)).release(2, 0x90, cell(7, 0x4a));
+    story.expect(&["init 1<0", "before 1", "resolve 1 ready", "after 1", "destroy 1"]);
+}
+
+#[test]
+fn a_last_reference_that_is_given_up_while_the_poll_goes_on_elsewhere_ends_the_task_after_it() {
+    Story::new()
+        .born(1, VT, 9)
+        .enter(2, Role::Poll, 100, 0x80, cell(9, 0xdc))
+        .release(1, 0x80, cell(9, 0x4a))
+        .leave(2, Role::Poll, 100, 0x80, FREED)
+        .expect(&["init 1<0", "before 1", "resolve 1 ready", "after 1", "destroy 1"]);
 }
 
 #[test]
@@ -285,7 +309,7 @@ fn a_destroy_waits_for_the_shutdown_that_will_tell_the_outcome() {
     Story::new()
         .born(1, VT, 9)
         .enter(2, Role::Shutdown, 100, 0x80, cell(9, 0x84))
-        .enter(3, Role::Dealloc, 100, 0x80, cell(9, 0x22))
+        .release(3, 0x80, cell(9, 0x22))
         .leave(2, Role::Shutdown, 100, 0x80, FREED)
         .expect(&["init 1<0", "resolve 1 cancelled", "destroy 1"]);
 }
@@ -396,7 +420,7 @@ fn a_call_whose_header_is_away_for_a_moment_is_one_of_the_task_that_stands_there
         .leave(1, Role::DropJoinHandle, 90, 0x80, cell(9, 0x80))
         .enter(2, Role::Poll, 100, 0x80, Cell::Unreadable)
         .leave(2, Role::Poll, 100, 0x80, cell(9, 0x42))
-        .enter(2, Role::Dealloc, 100, 0x80, Cell::Unreadable)
+        .release(2, 0x80, Cell::Unreadable)
         // How the poll found the task was not seen, so neither is how it ended.
         .expect(&["init 1<0", "before 1", "after 1", "before 1", "resolve 1 unknown", "after 1", "destroy 1"]);
     assert_eq!((story.life.tally().live, story.life.tally().foreign), (0, 0));

@@ -49,6 +49,13 @@ pub enum Seen {
         /// The stage, where the task is complete.
         stage: Option<StageWords>,
     },
+    /// The last reference to a task is given up: its memory is freed next.
+    Release {
+        /// The task.
+        header: ProcAddr,
+        /// The task's memory at that moment, which is still its own.
+        cell: Cell,
+    },
     /// A panic is told to the program's hook: one of these, the first that can be, is the address of its `Location`.
     Hook([ProcAddr; 2]),
     /// A panic begins to unwind.

@@ -131,6 +131,11 @@ impl Role {
         }
     }
 
+    /// Whether who calls the function holds a reference to the task, and has given up that one, and no other, when it returns.
+    fn gives_up(self) -> bool {
+        matches!(self, Self::DropJoinHandle | Self::DropAbortHandle)
+    }
+
     /// The programs a point of this role needs, the return probe last.
     pub fn programs(self) -> &'static [Program] {
         match self {
@@ -153,6 +158,7 @@ impl AttachPoint {
         let register = match self.register {
             Some(register) => register.0,
             None if self.role == Role::Birth => Cookie::NO_REGISTER,
+            None if self.role.gives_up() => Cookie::GIVES_UP,
             None => self.telling,
         };
         Cookie { point: index.0, target, register, far: self.far }

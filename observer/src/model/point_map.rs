@@ -41,7 +41,7 @@ impl Writer {
     fn of_record(kind: RecordKind) -> Self {
         match kind {
             RecordKind::Birth | RecordKind::Spawn => Self::Birth,
-            RecordKind::Enter | RecordKind::Leave | RecordKind::Call => Self::Call,
+            RecordKind::Enter | RecordKind::Leave | RecordKind::Call | RecordKind::Release => Self::Call,
             RecordKind::Raise => Self::Raise,
             RecordKind::Hook => Self::Hook,
         }

@@ -1,6 +1,6 @@
 //! Calls that are reported once, at their return, and those that have not returned.
 
-use observer_common::{CALL_FULL, CALL_WITH_HEAD, Entry, TaskKey};
+use observer_common::{CALL_ENTRY, CALL_FULL, CALL_WITH_HEAD, Entry, TaskKey};
 
 use super::forked::{forked, stays};
 use super::*;
@@ -89,6 +89,40 @@ fn a_call_is_reported_once_with_what_its_entry_and_its_return_saw() {
             assert!(begun(&probes).is_empty());
         }
         assert_eq!(counted(&probes), Counters { hits: 4, returns: 2, ..Counters::default() });
+    }
+}
+
+#[test]
+fn a_return_is_not_waited_for_where_the_entry_gives_up_the_last_reference() {
+    let Some(_alone) = live() else { return };
+    const ONE: u64 = 1 << 6;
+    for mut probes in once(64) {
+        let roles = [(Role::DropJoinHandle, polled as *const () as usize), (Role::Poll, busy as *const () as usize)];
+        let points = roles.map(|(role, at)| point(role, at));
+        let _links = probes.attach(&requests(&points)).unwrap();
+        let mut batches = Batches::default();
+        let mut told = |call: fn(&mut Cell), held: u64| {
+            let mut cell = Cell::new(held | COMPLETE);
+            let before = now();
+            call(&mut cell);
+            let seen = taken(&mut probes, &mut batches);
+            let [record] = &seen[..] else { panic!("{seen:?}") };
+            assert!((before..=now()).contains(&record.ts));
+            assert_eq!((record.subject, record.flags, record.tid), (cell.address(), 0, tid()));
+            // What the entry saw stands at one place in both kinds of records.
+            assert_eq!((record.words[BARE], &record.words[BARE + 1..][..9]), (held | COMPLETE, &cell.head[1..]));
+            (record.kind, record.length)
+        };
+        let (drops, polls) = (|cell: &mut Cell| polled(cell, 0), |cell: &mut Cell| assert_ne!(busy(cell), 0));
+        let whole = (Some(RecordKind::Call), CALL_WITH_HEAD);
+        assert_eq!(told(drops, 2 * ONE), whole, "somebody else keeps it");
+        assert_eq!(told(polls, ONE), (Some(RecordKind::Call), CALL_FULL), "who polls gives up none");
+        let last = told(drops, ONE);
+        let at_entry = probes.has_sessions();
+        assert_eq!(last, if at_entry { (Some(RecordKind::Release), CALL_ENTRY) } else { whole });
+        assert!(begun(&probes).is_empty(), "nothing is in progress for ever");
+        let returns = if at_entry { 2 } else { 3 };
+        assert_eq!(counted(&probes), Counters { hits: 3 + returns, returns, ..Counters::default() });
     }
 }
 
