@@ -133,14 +133,15 @@ impl Measured {
         eprintln!("bench: is {} here?", row.name);
         let who = Presence::of(root, row.how)?;
         let there = !matches!(who, Presence::Missing(_));
-        let results = RowResults { name: row.name, text: who.text(), there, samples: BTreeMap::new() };
+        let (failed, samples) = (BTreeMap::new(), BTreeMap::new());
+        let results = RowResults { name: row.name, text: who.text(), there, failed, samples };
         Ok(Self { row, who, results })
     }
 
-    /// Runs it once. A peer that fails is tried once more, and left out from then on if it fails again, with the reason; what is
-    /// ours may not fail.
+    /// Runs it once. A peer that fails is tried once more, and under this load left out from then on if it fails again, with the
+    /// reason; what is ours may not fail.
     fn sample(&mut self, root: &Path, load: Load, functions: &PollFunctions) -> Result<()> {
-        if !self.results.there {
+        if !self.results.there || self.results.failed.contains_key(&load) {
             return Ok(());
         }
         let began = Instant::now();
@@ -159,9 +160,8 @@ impl Measured {
                 return Err(error.context(format!("{} under the load {}", self.row.name, load.word())));
             }
             Err(error) => {
-                self.results.there = false;
-                self.results.text = format!("failed under the load {}: {error:#}", load.word());
-                eprintln!("bench: {} {}", self.row.name, self.results.text);
+                eprintln!("bench: {} failed again under the load {}: {error:#}", self.row.name, load.word());
+                self.results.fail(load, format!("{error:#}"));
             }
         }
         Ok(())

@@ -34,7 +34,7 @@ fn of(results: &Results, row: &RowResults) -> Value {
         Load::TIMED.iter().map(|&load| (load.word().to_owned(), timed(results, row, load))).collect();
     let ms = |of: std::time::Duration| of.as_secs_f64() * 1e3;
     json!({
-        "runs": row.text,
+        "runs": row.story(),
         "loads": loads,
         "targetMiB": figure(row.target_mib()),
         "observerBaseMiB": figure(row.watched_at_all(|watched| Some(watched.base.0 / 1024.0))),

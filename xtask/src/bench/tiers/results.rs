@@ -15,8 +15,10 @@ pub(super) struct RowResults {
     pub(super) name: &'static str,
     /// What was run, or why nothing was.
     pub(super) text: String,
-    /// Whether it could be measured to the end.
+    /// Whether there was somebody to measure.
     pub(super) there: bool,
+    /// The loads under which it could not be measured to the end, with the reason.
+    pub(super) failed: BTreeMap<Load, String>,
     /// By load, one sample a round.
     pub(super) samples: BTreeMap<Load, Vec<Sample>>,
 }
@@ -49,6 +51,18 @@ pub(super) struct Results {
 const IDLE_TASKS: f64 = 100_000.0;
 
 impl RowResults {
+    /// Under this load it cannot be measured: what was before is dropped, too, as rows are compared round by round.
+    pub(super) fn fail(&mut self, load: Load, why: String) {
+        self.samples.remove(&load);
+        self.failed.insert(load, why);
+    }
+
+    /// What was run, and what of it failed.
+    pub(super) fn story(&self) -> String {
+        let failures = self.failed.iter().map(|(load, why)| format!("; failed under the load {}: {why}", load.word()));
+        [self.text.clone()].into_iter().chain(failures).collect()
+    }
+
     /// The samples of a load, one a round.
     pub(super) fn of(&self, load: Load) -> &[Sample] {
         self.samples.get(&load).map_or(&[], Vec::as_slice)
@@ -175,6 +189,7 @@ pub(super) mod tests {
             name,
             text: String::from("run"),
             there: true,
+            failed: BTreeMap::new(),
             samples: [(load, costs.iter().copied().map(sample).collect())].into(),
         });
         Results { rounds: 0, rows: rows.collect(), million: None }
@@ -221,6 +236,16 @@ pub(super) mod tests {
     fn where_the_floor_adds_nothing_no_ratio_to_it_is_told() {
         let results = of(Load::Polls, &[(BARE, &[100.0]), (FLOOR, &[99.0]), (FULL, &[850.0])]);
         assert_eq!(results.added_of_floor(FULL, Load::Polls), None);
+    }
+
+    #[test]
+    fn a_row_that_failed_under_one_load_is_told_of_under_the_others() {
+        let mut results = of(Load::Polls, &[(BARE, &[100.0]), (FULL, &[200.0])]);
+        results.rows[1].fail(Load::Idle, String::from("it did not end"));
+        assert_eq!(results.ratio(FULL, BARE, Load::Polls).map(|ratio| ratio.median()), Some(2.0));
+        assert_eq!(results.rows[1].story(), "run; failed under the load idle: it did not end");
+        results.rows[1].fail(Load::Polls, String::from("nor here"));
+        assert_eq!(results.ratio(FULL, BARE, Load::Polls), None);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn pieces(results: &Results, goals: &[Judged], machine: &Machine) -> 
 fn rows(results: &Results) -> Table {
     let mut table = Table::of(&["row", "what is run"], [""; 0]);
     for row in &results.rows {
-        table.row(vec![row.name.into(), row.text.clone()]);
+        table.row(vec![row.name.into(), row.story()]);
     }
     table
 }
@@ -195,6 +195,7 @@ mod tests {
             name: "hud",
             text: "missing: not installed here".into(),
             there: false,
+            failed: std::collections::BTreeMap::new(),
             samples: std::collections::BTreeMap::new(),
         });
         assert!(rows(&results).text().contains("| hud | missing: not installed here |"));
