@@ -13,7 +13,7 @@ use gimli::{
     Section as _, SectionId,
 };
 
-use super::image::UNREADABLE;
+use super::error::UNREADABLE;
 use super::sections::{Room, Sections};
 use super::subprograms::Bytes;
 use super::units::unit_id;
