@@ -18,6 +18,7 @@ mod functions;
 mod glance;
 mod header;
 mod image;
+mod located;
 mod location;
 #[cfg(test)]
 pub(crate) mod own;
@@ -38,6 +39,7 @@ mod type_reader;
 mod type_text;
 mod type_units;
 mod type_writer;
+mod unit_header;
 mod units;
 #[cfg(test)]
 pub(crate) mod tiny;
