@@ -6,6 +6,7 @@
 mod alt_link;
 mod around;
 mod build_id;
+mod callees;
 mod callers;
 mod calls;
 mod code;
@@ -13,6 +14,7 @@ mod debug_link;
 mod dwarf;
 mod dynamic;
 mod error;
+mod first_argument;
 mod frame_names;
 mod functions;
 mod glance;
@@ -47,8 +49,9 @@ mod unwind_table;
 
 pub use alt_link::{AltLink, NotShared};
 pub use around::Around;
+pub use callees::{Call, Callees};
 pub use callers::Callers;
-pub use calls::{Call, Callees, Calls, Level};
+pub use calls::{Calls, Level};
 pub use code::{LOST_IN_CALLS, Sweep, decode, is_written};
 pub use debug_link::DebugLink;
 pub use dwarf::{Debug, Declaration};
