@@ -3,9 +3,14 @@
 //! Does not know: how a panic begins (that is the standard library's, see `panics`), what a probe costs.
 
 mod births;
+mod body_function;
+mod carrier;
+mod declared;
+mod future_type;
 mod glue;
 mod ids;
 mod makers;
+mod merging;
 mod mints;
 mod names;
 mod places;
@@ -14,7 +19,8 @@ mod versions;
 mod vtables;
 mod worker;
 
-pub use names::{future_name, name_types};
+pub use future_type::future_name;
+pub use names::name_types;
 pub use shapes::shapes;
 
 use std::cell::LazyCell;
