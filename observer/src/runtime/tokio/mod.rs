@@ -4,8 +4,10 @@
 
 mod births;
 mod body_function;
+mod body_panics;
 mod carrier;
 mod declared;
+mod dropping;
 mod future_type;
 mod glue;
 mod ids;
@@ -14,6 +16,7 @@ mod merging;
 mod mints;
 mod names;
 mod places;
+mod reached;
 mod shapes;
 mod versions;
 mod vtables;
