@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::page::{Piece, Table};
+use crate::stamp::Stamp;
 use crate::{pip, preflight};
 
 /// Which, with their versions and sums.
@@ -67,9 +68,9 @@ fn row(name: String, of: &Value) -> Result<Vec<String>> {
 
 fn fetch(root: &Path) -> Result<Vec<std::path::PathBuf>> {
     let (list, kept) = (root.join(IMAGES), root.join(KEPT));
-    let (wheels, images, stamp) = (kept.join("wheels"), kept.join("images"), kept.join("coverage.txt"));
-    let wanted = std::fs::read(&list).context(IMAGES)?;
-    if !std::fs::read(&stamp).is_ok_and(|had| had == wanted) {
+    let (wheels, images) = (kept.join("wheels"), kept.join("images"));
+    let stamp = Stamp::of(&list, &kept)?;
+    if !stamp.is_there() {
         if kept.exists() {
             std::fs::remove_dir_all(&kept)?;
         }
@@ -77,7 +78,7 @@ fn fetch(root: &Path) -> Result<Vec<std::path::PathBuf>> {
         pip::download(&list, &wheels)?;
         let unpacked = Command::new("python3").args(["-c", UNPACK]).args([&wheels, &images]).status()?;
         ensure!(unpacked.success(), "the wheels could not be unpacked");
-        std::fs::write(&stamp, wanted)?;
+        stamp.put()?;
     }
     let mut found: Vec<_> =
         std::fs::read_dir(&images)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;

@@ -16,6 +16,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::pip;
+use crate::stamp::Stamp;
 
 /// Arguments of the word.
 #[derive(clap::Args, Default)]
@@ -254,9 +255,8 @@ fn bare(root: &Path, destination: &Path) -> Result<()> {
 fn uv(root: &Path, destination: &Path) -> Result<()> {
     let requirements = root.join("third_party/requirements.txt");
     let program = destination.join("uv");
-    let stamp = destination.join("requirements.txt");
-    let wanted = std::fs::read(&requirements)?;
-    if program.exists() && std::fs::read(&stamp).is_ok_and(|had| had == wanted) {
+    let stamp = Stamp::of(&requirements, destination)?;
+    if program.exists() && stamp.is_there() {
         return Ok(());
     }
     let wheels = root.join("target/uv");
@@ -270,7 +270,7 @@ fn uv(root: &Path, destination: &Path) -> Result<()> {
                   open(sys.argv[2], 'wb').write(wheel.read(name))\n";
     succeed(Command::new("python3").args(["-c", unpack]).arg(&wheels).arg(&program))?;
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    Ok(std::fs::write(stamp, wanted)?)
+    stamp.put()
 }
 
 /// Puts a built program where the tests look for it. A hard link, so that nothing is copied; a copy where that fails.

@@ -16,6 +16,7 @@ mod names;
 mod page;
 mod pip;
 mod preflight;
+mod stamp;
 mod test;
 mod vm;
 

@@ -4,7 +4,7 @@
 
 use observer_common::{BATCH, BatchHead, FRAME, Waiting};
 
-use crate::model::QuickMap;
+use crate::model::{QuickMap, word_at};
 
 /// A batch that is older by so many than another that has come does not come any more: rings hold less.
 const KEPT: i32 = 1 << 16;
@@ -28,10 +28,10 @@ struct Given {
 impl Batches {
     /// Gives each record of a batch that was not given yet; what is no batch as it is.
     pub fn take_apart(&mut self, bytes: &[u8], each: &mut dyn FnMut(&[u8])) {
-        if word(bytes, 0) != Some(BATCH) {
+        if word_at(bytes, 0) != Some(BATCH) {
             return each(bytes);
         }
-        let (Some(place), Some(records)) = (word(bytes, 8), bytes.get(size_of::<BatchHead>()..)) else {
+        let (Some(place), Some(records)) = (word_at(bytes, 8), bytes.get(size_of::<BatchHead>()..)) else {
             return each(bytes);
         };
         let (desk, generation) = (place as u32, (place >> 32) as u32);
@@ -69,16 +69,12 @@ fn is_later(one: u32, other: u32) -> bool {
     one.wrapping_sub(other) as i32 > 0
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-}
-
 /// Gives each of the records that stand here, each behind its length; where a length is wrong, the rest as it is, for the decoder to
 /// refuse.
 fn take_each(records: &[u8], each: &mut dyn FnMut(&[u8])) {
     let mut rest = records;
     // What is shorter is what the kernel fills an entry up with.
-    while let Some(length) = word(rest, 0) {
+    while let Some(length) = word_at(rest, 0) {
         let record = usize::try_from(length).ok().and_then(|length| rest.get(FRAME..FRAME.checked_add(length)?));
         let Some(record) = record.filter(|record| !record.is_empty()) else { return each(rest) };
         each(record);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::AttachError;
 use super::kernel::{self, Moment};
-use super::object::PROGRAMS;
+use super::programs::PROGRAMS;
 use super::sites::{ImageRequest, Scope, Sites};
 use super::trace_event::TraceEvent;
 use super::tracefs::Tracefs;

@@ -15,8 +15,9 @@ use observer_common::{Counter, MintRegister};
 use super::AttachError;
 use super::kernel::AttachedBy;
 use super::links::{Links, Way};
-use super::object::{Bound, Object};
+use super::object::Object;
 use super::price::Price;
+use super::programs::Bound;
 use super::sites::{ImageRequest, Scope};
 use crate::model::{AttachPoint, Cost, FileOffset, Pid, PointIndex, Program, Role, VirtAddr};
 

@@ -20,6 +20,7 @@ mod object;
 mod polled;
 mod price;
 mod probes;
+mod programs;
 mod rings;
 mod sites;
 mod trial;

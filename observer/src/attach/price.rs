@@ -18,7 +18,8 @@ use super::kernel_maps;
 use super::laps::Laps;
 use super::links::{Links, Way};
 use super::mechanism::{own_file, own_point, request};
-use super::object::{Bound, Object, Pretence};
+use super::object::Object;
+use super::programs::{Bound, Pretence};
 use crate::model::Program;
 use crate::perf::{Ring, Source, keep_here};
 

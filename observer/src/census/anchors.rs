@@ -7,12 +7,12 @@
 use std::collections::HashMap;
 
 use super::addresses::Addresses;
-use super::cell::{Cell, word_at};
+use super::cell::Cell;
 use super::cell_types::{CellTypes, ImageIndex};
 use super::counts::Counts;
 use super::listing::{SCHEDULER, writable};
 use super::look::Look;
-use crate::model::ProcAddr;
+use crate::model::{ProcAddr, word_at};
 use crate::target::{Memory, MemoryError};
 
 /// Bytes of a shard, `Mutex<LinkedList>`.

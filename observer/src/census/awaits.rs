@@ -5,11 +5,10 @@
 
 use std::rc::Rc;
 
-use super::cell::word_at;
 use super::future_reading::Reading;
 use super::pages::Pages;
 use super::source::Source;
-use crate::model::{Awaiting, Bias, CellLayout, LiveTask, ProcAddr, ShapeId, ShapeKind, Shapes, TaskState};
+use crate::model::{Awaiting, Bias, CellLayout, LiveTask, ProcAddr, ShapeId, ShapeKind, Shapes, TaskState, word_at};
 
 /// A task whose state has changed meanwhile is read so often.
 const TRIES: usize = 3;

@@ -4,7 +4,7 @@
 
 use super::cell_types::{CellType, CellTypeIndex, CellTypes, head_len};
 use super::rejection::Rejection;
-use crate::model::{LiveTask, ProcAddr, Resource, TaskId, TaskState, Tid};
+use crate::model::{LiveTask, ProcAddr, Resource, TaskId, TaskState, Tid, word_at};
 
 /// Task and list ids count up from 1 and stay far below this (at a million a second for half a year); pointers into the
 /// images, heaps and stacks of an ordinary process lie above.
@@ -161,11 +161,6 @@ pub fn scan(
 pub fn trailer_at(bytes: &[u8], place: usize) -> Option<Trailer> {
     let words = bytes.get(place..place.checked_add(8 * TRAILER)?)?;
     Some(std::array::from_fn(|word| word_at(words, 8 * word).unwrap_or(0)))
-}
-
-/// The word at this place, in the machine's byte order.
-pub fn word_at(bytes: &[u8], place: usize) -> Option<u64> {
-    bytes.get(place..place.checked_add(8)?)?.try_into().ok().map(u64::from_ne_bytes)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! Does not know: why they are doubted.
 
 use super::addresses::Addresses;
-use super::cell::word_at;
 use super::walk::Walk;
+use crate::model::word_at;
 use crate::target::{AddressRange, Memory, MemoryError};
 
 /// What was found, by the headers' positions.

@@ -7,12 +7,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::addresses::Addresses;
-use super::cell::{Cell, word_at};
+use super::cell::Cell;
 use super::cell_types::{CellTypes, ImageIndex};
 use super::slot;
 use super::stacks;
 use super::walk::Walk;
-use crate::model::{ProcAddr, Tid};
+use crate::model::{ProcAddr, Tid, word_at};
 use crate::target::{Mapping, Memory, MemoryError, Pagemap, Thread};
 
 /// What the threads hold of the running tasks.

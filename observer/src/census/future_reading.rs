@@ -5,10 +5,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::cell::word_at;
 use super::source::Source;
 use crate::model::{
     Awaiting, Bias, Part, Phase, Place, Polled, ProcAddr, ShapeId, ShapeKind, Shapes, Standing, Suspension, Unfollowed,
+    word_at,
 };
 
 /// Deepest nesting of values that is followed.

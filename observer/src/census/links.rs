@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
-use super::cell::{Cell, word_at};
+use super::cell::Cell;
 use super::cell_types::{CellTypes, ImageIndex};
-use crate::model::ProcAddr;
+use crate::model::{ProcAddr, word_at};
 use crate::target::{AddressRange, Mapping, Memory, MemoryError};
 
 /// Whether the cell's state word is an allocator's link from this free cell to another.

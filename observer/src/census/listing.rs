@@ -5,12 +5,12 @@
 //! state word has changed.
 
 use super::addresses::Addresses;
-use super::cell::{Cell, word_at};
+use super::cell::Cell;
 use super::evidence::Pointers;
 use super::links::positions;
 use super::look::Look;
 use super::walk::Walk;
-use crate::model::ProcAddr;
+use crate::model::{ProcAddr, word_at};
 use crate::target::{AddressRange, Mapping, Memory, MemoryError};
 
 /// Looks at a cell that is in no list, while lists change: each look at two places at two moments can miss it.

@@ -3,8 +3,7 @@
 //! Does not know: whose it is. Mirrors the layout of `core::panic::Location`, rustc 1.50 to 1.97: file pointer, file
 //! length, line, column.
 
-use super::cell::word_at;
-use crate::model::{Place, ProcAddr};
+use crate::model::{Place, ProcAddr, word_at};
 use crate::target::Memory;
 
 /// Longest path that is believed.

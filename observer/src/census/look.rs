@@ -2,13 +2,13 @@
 //!
 //! Does not know: who else there is. Cells that lie close together are read in one piece; many are read by two threads.
 
-use super::cell::{Cell, word_at};
+use super::cell::Cell;
 use super::cell_types::CellTypes;
 use super::links;
 use super::pieces::{PIECE, each_piece, is_worth_two};
 use super::places::Places;
 use super::shape::{Shape, Shapes};
-use crate::model::ProcAddr;
+use crate::model::{ProcAddr, word_at};
 use crate::target::{Mapping, Memory, MemoryError, Process};
 
 /// Cells at most this far apart are read together, gap and all: copying a page costs less than another call.

@@ -2,10 +2,10 @@
 //!
 //! Does not know: what a cell must be. It only tells that nothing changed.
 
-use super::cell::{Cell, word_at};
+use super::cell::Cell;
 use super::cell_types::{CellTypeIndex, CellTypes, head_len};
 use super::places::Places;
-use crate::model::Resource;
+use crate::model::{Resource, word_at};
 
 /// Links further behind their header than this are read by themselves.
 const FAR: u32 = 4 << 10;

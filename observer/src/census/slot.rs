@@ -5,9 +5,8 @@
 
 use std::collections::HashMap;
 
-use super::cell::word_at;
 use super::stacks::Stack;
-use crate::model::Tid;
+use crate::model::{Tid, word_at};
 use crate::target::{Memory, MemoryError};
 
 /// Words of one thread's storage, the one next to the control block first.

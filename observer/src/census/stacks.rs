@@ -4,9 +4,8 @@
 
 use std::collections::HashMap;
 
-use super::cell::word_at;
 use super::walk::Walk;
-use crate::model::{ProcAddr, Tid};
+use crate::model::{ProcAddr, Tid, word_at};
 use crate::target::{AddressRange, Backing, Mapping, Memory, MemoryError, Pagemap, StackPointer, Thread};
 
 /// A mapping right behind an inaccessible one of at most this size is taken for a stack behind its guard.

@@ -3,7 +3,7 @@
 //! Pure. The layouts mirror the comments of `enum perf_event_type` in Linux's `include/uapi/linux/perf_event.h`, for
 //! an event opened as [`crate::perf::Source::SideBand`] is. Does not know: where the bytes come from.
 
-use crate::model::{AddressRange, FileId, FileOffset, Ns, Pid, ProcAddr, Tid};
+use crate::model::{AddressRange, FileId, FileOffset, Ns, Pid, ProcAddr, Tid, word_at};
 use crate::perf::{Entry, Kind};
 
 /// Something that happened to a process.
@@ -141,7 +141,7 @@ impl<'a> Fields<'a> {
     }
 
     fn u64(&self, at: usize) -> Option<u64> {
-        Some(u64::from_ne_bytes(self.own.get(at..at + 8)?.try_into().ok()?))
+        word_at(self.own, at)
     }
 
     /// `pid, ppid, tid, ptid, time`. The outer `None`: too short; the inner: no news.

@@ -34,6 +34,7 @@ mod task_type;
 mod tick;
 mod time;
 mod waiting;
+mod word;
 
 pub use activity::Activity;
 pub use address::{Bias, FileOffset, ProcAddr, VirtAddr};
@@ -65,5 +66,6 @@ pub use task_type::{CellLayout, LiveTask, Resource, TaskFunctions, TaskState, Ta
 pub use tick::Tick;
 pub use time::Ns;
 pub use waiting::{Peers, UnknownWaiting, Waiting};
+pub use word::word_at;
 
 pub use observer_common::{BUCKETS, MintRegister, PollSum, RecordKind, Spot, TaskKey};

@@ -4,7 +4,7 @@
 
 use observer_common::HEAD_WORDS;
 
-use super::{Ns, PointIndex, ProcAddr, TargetId, TaskId, Tid};
+use super::{Ns, PointIndex, ProcAddr, TargetId, TaskId, Tid, word_at};
 
 /// A register that a call keeps, on x86-64 as Linux uses it; the stack pointer aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,8 +72,7 @@ impl StackCopy {
     /// The word at this address; `None` outside of the copy.
     pub fn word(&self, at: ProcAddr) -> Option<u64> {
         let offset = usize::try_from(at.0.checked_sub(self.from.0)?).ok()?;
-        let bytes = self.bytes.get(offset..offset.checked_add(8)?)?;
-        bytes.try_into().ok().map(u64::from_ne_bytes)
+        word_at(&self.bytes, offset)
     }
 
     /// The words from one address up to another, as far as they are in the copy, each with its place.

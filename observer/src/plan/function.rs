@@ -9,11 +9,10 @@ use std::rc::Rc;
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 
 use super::imports::Imports;
+use super::jump_tables::JumpTables;
 use crate::model::VirtAddr;
 use crate::symbols::{Image, Sweep, is_written};
 
-/// Entries of a function's jump tables that are read at most; with more, any place may be one.
-const MOST_TABLED: usize = 1 << 16;
 /// Instructions of a straight line, or between a place and what it stands for, that are looked at.
 const LONGEST_REACH: usize = 128;
 
@@ -34,12 +33,7 @@ pub(super) struct Function {
     steps: Vec<Step>,
     /// Which steps jump to a place, by place.
     jumps: BTreeMap<VirtAddr, Vec<usize>>,
-    /// Places that tables of jump targets name.
-    tabled: BTreeSet<VirtAddr>,
-    /// How many entries of tables were read.
-    read: usize,
-    /// Its tables are too long to be true: any place may be in one.
-    anywhere: bool,
+    tables: JumpTables,
 }
 
 /// One instruction.
@@ -101,7 +95,7 @@ impl Function {
                 uses_tables = true;
                 // In images at a fixed address: `jmp [table + 8 * register]`.
                 if instruction.op0_kind() == OpKind::Memory && instruction.memory_index() != Register::None {
-                    function.extend(addresses(image, &range, VirtAddr(instruction.memory_displacement64())));
+                    function.tables.add_addresses(image, &range, VirtAddr(instruction.memory_displacement64()));
                 }
             }
             let flow = Flow::of(&instruction, &range, &imports);
@@ -113,7 +107,7 @@ impl Function {
         }
         if uses_tables {
             for base in bases.into_iter().filter(|&base| !image.is_executable(base)) {
-                function.extend(offsets(image, &range, base));
+                function.tables.add_offsets(image, &range, base);
             }
         }
         if calls_by_register {
@@ -149,18 +143,6 @@ impl Function {
                 held.remove(&written.register().full_register());
             }
             held.extend(imports.loads(&instruction));
-        }
-    }
-
-    /// Adds the entries of a table.
-    fn extend(&mut self, entries: impl Iterator<Item = VirtAddr>) {
-        for at in entries {
-            self.read += 1;
-            if self.read > MOST_TABLED {
-                self.anywhere = true;
-                return;
-            }
-            self.tabled.insert(at);
         }
     }
 
@@ -257,11 +239,7 @@ impl Function {
 
     /// Whether something jumps to this place.
     pub(super) fn is_landing(&self, at: VirtAddr) -> bool {
-        self.jumps.contains_key(&at) || self.is_tabled(at)
-    }
-
-    fn is_tabled(&self, at: VirtAddr) -> bool {
-        self.anywhere || self.tabled.contains(&at)
+        self.jumps.contains_key(&at) || self.tables.may_name(at)
     }
 
     fn step_at(&self, at: VirtAddr) -> Option<usize> {
@@ -273,7 +251,7 @@ impl Function {
         let Some(step) = self.steps.get(n) else { return false };
         let Some(before) = n.checked_sub(1) else { return false };
         let falls = self.steps.get(before).is_some_and(|s| matches!(s.flow, Flow::Next | Flow::Either(_) | Flow::Call));
-        !self.is_tabled(step.at)
+        !self.tables.may_name(step.at)
             && (!falls || inside(before))
             && self.jumps.get(&step.at).is_none_or(|from| from.iter().all(|&n| inside(n)))
     }
@@ -306,24 +284,6 @@ impl Flow {
             _ => Self::Away,
         }
     }
-}
-
-/// A table of 32-bit offsets from its own start, as position independent code has them. Takes in too much where
-/// another table follows, which only makes more places landings.
-fn offsets(image: &Image<'_>, range: &Range<VirtAddr>, table: VirtAddr) -> impl Iterator<Item = VirtAddr> {
-    image.slice_from(table).unwrap_or_default().chunks_exact(4).map_while(move |entry| {
-        let offset = i32::from_le_bytes(entry.try_into().ok()?);
-        let at = VirtAddr(table.0.wrapping_add_signed(i64::from(offset)));
-        range.contains(&at).then_some(at)
-    })
-}
-
-/// A table of addresses, as code at a fixed address has them.
-fn addresses(image: &Image<'_>, range: &Range<VirtAddr>, table: VirtAddr) -> impl Iterator<Item = VirtAddr> {
-    image.slice_from(table).unwrap_or_default().chunks_exact(8).map_while(move |entry| {
-        let at = VirtAddr(u64::from_le_bytes(entry.try_into().ok()?));
-        range.contains(&at).then_some(at)
-    })
 }
 
 #[cfg(test)]

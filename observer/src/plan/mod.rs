@@ -10,6 +10,7 @@ mod function;
 #[cfg(test)]
 mod fuzz;
 mod imports;
+mod jump_tables;
 mod new_cell;
 mod operands;
 mod own_id;

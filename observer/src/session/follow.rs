@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use crate::attach::Probes;
 use crate::lives::{Change as Happening, Lives, News};
-use crate::model::{BY_PROCESS, Enclosure, FileId, Missing, Ns, Pid, Sight};
+use crate::model::{Enclosure, FileId, Missing, Ns, Pid, Sight};
 use crate::perf::PerfError;
 use crate::sink::LostNews;
 use crate::target::{Process, is_running, monotonic_now};
 
+use super::Options;
 use super::analyst::{Analyst, Answer, Ask, Found};
 use super::budget::Level;
 use super::dying::Dying;
@@ -27,7 +28,7 @@ use super::population::Step;
 use super::probing::{Probing, Wanted};
 use super::roster::Code;
 use super::stream::Stream;
-use super::{Options, Selection, Within};
+use super::whom::Whom;
 
 /// Pages of each CPU's ring of news: a thousand forks and execs between two looks.
 pub(super) const NEWS_PAGES: usize = 128;
@@ -55,13 +56,6 @@ pub(super) struct Follower<'a> {
     say: &'a dyn Fn(u8, &str),
 }
 
-/// Whose news matter.
-enum Whom {
-    Everyone(Within),
-    /// With the slot of each.
-    Named(HashMap<Pid, u16>),
-}
-
 impl<'a> Follower<'a> {
     /// Begins to follow, with news since before anything that is found by looking is looked for. Without news, that is
     /// said, and what is there now is all.
@@ -72,19 +66,14 @@ impl<'a> Follower<'a> {
         stream: &mut Stream,
         say: &'a dyn Fn(u8, &str),
     ) -> Result<Self, SessionError> {
-        let members = match &options.selection {
-            Selection::Everyone(within) => Whom::Everyone(within.clone()),
-            Selection::Running { .. } | Selection::Launch(_) => {
-                Whom::Named(processes.iter().map(|process| process.pid()).zip(0..).collect())
-            }
-        };
+        let members = Whom::of(&options.selection, processes);
         let mut missing = Vec::new();
         let lives = match lives {
             Ok(lives) => Some(lives),
             Err(error) => {
-                let what = match members {
-                    Whom::Everyone(_) => "processes that begin from now on",
-                    Whom::Named(_) => "what these processes load or begin from now on",
+                let what = match members.are_everyone() {
+                    true => "processes that begin from now on",
+                    false => "what these processes load or begin from now on",
                 };
                 missing.push(Missing { event: "init", reason: format!("{what} will not be seen: {error}") });
                 None
@@ -107,9 +96,9 @@ impl<'a> Follower<'a> {
             round: Round::new(options.verbosity),
             say,
         };
-        match follower.members {
-            Whom::Everyone(_) => follower.list(stream)?,
-            Whom::Named(_) => follower.settle(processes, stream)?,
+        match follower.members.are_everyone() {
+            true => follower.list(stream)?,
+            false => follower.settle(processes, stream)?,
         }
         Ok(follower)
     }
@@ -121,10 +110,10 @@ impl<'a> Follower<'a> {
 
     /// What is followed, in a word.
     pub(super) fn what(&self) -> &'static str {
-        match (&self.lives, &self.members) {
+        match (&self.lives, self.members.are_everyone()) {
             (None, _) => "nothing",
-            (Some(_), Whom::Named(_)) => "named",
-            (Some(_), Whom::Everyone(_)) => "everyone",
+            (Some(_), false) => "named",
+            (Some(_), true) => "everyone",
         }
     }
 
@@ -161,7 +150,7 @@ impl<'a> Follower<'a> {
                 ),
             );
         }
-        residents.retain(|(pid, resident)| self.wants(*pid, &resident.enclosure));
+        residents.retain(|(pid, resident)| self.members.wants(*pid, &resident.enclosure));
         for (pid, resident) in &residents {
             for code in &resident.code {
                 self.runs(*pid, began, code);
@@ -170,13 +159,6 @@ impl<'a> Follower<'a> {
         stream.mark(began, Mark::Listed(residents));
         stream.mark(monotonic_now(), Mark::ListingOver);
         Ok(())
-    }
-
-    fn wants(&self, pid: Pid, enclosure: &Enclosure) -> bool {
-        match &self.members {
-            Whom::Everyone(within) => pid.0 != std::process::id() && within.holds(enclosure),
-            Whom::Named(slots) => slots.contains_key(&pid),
-        }
     }
 
     /// Takes in what happened since the last time.
@@ -207,16 +189,14 @@ impl<'a> Follower<'a> {
 
     fn missed_news(&mut self, count: Option<u64>, stream: &mut Stream) {
         let at = monotonic_now();
-        let looks_again = match self.members {
-            Whom::Everyone(_) => match self.list(stream) {
+        let looks_again = self.members.are_everyone()
+            && match self.list(stream) {
                 Ok(()) => true,
                 Err(error) => {
                     (self.say)(1, &format!("processes cannot be listed: {}", error.in_full()));
                     false
                 }
-            },
-            Whom::Named(_) => false,
-        };
+            };
         stream.mark(at, Mark::LostNews(LostNews { at, count, looks_again }));
     }
 
@@ -224,7 +204,7 @@ impl<'a> Follower<'a> {
         match change {
             Happening::Forked { parent, child } => {
                 self.dying.lives(child, at);
-                if matches!(self.members, Whom::Everyone(_)) {
+                if self.members.are_everyone() {
                     // Of a child that runs nothing to observe it is not worth to be asked.
                     let enclosure = match self.runners.contains_key(&parent) {
                         true => super::machine::enclosure(child),
@@ -242,12 +222,12 @@ impl<'a> Follower<'a> {
                 if self.runners.get(&pid).is_some_and(|since| *since <= at) {
                     self.runners.remove(&pid);
                 }
-                if self.follows(pid) {
+                if self.members.follows(pid) {
                     stream.mark(at, Mark::Step(pid, Step::Execed));
                 }
             }
             Happening::Exited { pid, tid, leader } => {
-                if self.follows(pid) {
+                if self.members.follows(pid) {
                     stream.mark(at, Mark::ThreadEnded(pid, tid));
                     if leader {
                         self.dying.begins(pid, at);
@@ -255,12 +235,12 @@ impl<'a> Follower<'a> {
                 }
             }
             Happening::Mapped { pid, range, offset, file, path } => {
-                if !self.follows(pid) || self.files.holds_nothing(file) {
+                if !self.members.follows(pid) || self.files.holds_nothing(file) {
                     return;
                 }
                 // Now, because it may have ended when its turn comes.
                 let enclosure = super::machine::enclosure(pid);
-                if !self.wants(pid, &enclosure) || self.level >= Level::Processes {
+                if !self.members.wants(pid, &enclosure) || self.level >= Level::Processes {
                     // It may come to run what is probed for others: its hits are of no use.
                     if let Err(error) = probes.exclude(pid) {
                         (self.say)(2, &format!("process {pid} is reported although it is not wanted: {error}"));
@@ -278,13 +258,6 @@ impl<'a> Follower<'a> {
     /// From now on this is done without.
     pub(super) fn degrade(&mut self, level: Level) {
         self.level = level;
-    }
-
-    fn follows(&self, pid: Pid) -> bool {
-        match &self.members {
-            Whom::Everyone(_) => pid.0 != std::process::id(),
-            Whom::Named(slots) => slots.contains_key(&pid),
-        }
     }
 
     /// See [`Probing::plant_less`].
@@ -306,7 +279,7 @@ impl<'a> Follower<'a> {
     /// was alive in the last of named processes is what is live at the end of the stream, which their end is.
     pub(super) fn end(mut self, last: Ns, stream: &mut Stream, probes: &Probes) {
         self.fill(stream, probes);
-        if matches!(self.members, Whom::Everyone(_)) {
+        if self.members.are_everyone() {
             let ended = self.dying.ended_at_last(last, is_running);
             self.bury(ended, stream);
         }
@@ -331,23 +304,16 @@ impl<'a> Follower<'a> {
         self.runners.insert(pid, at);
     }
 
-    fn runner(&self, pid: Pid) -> Option<Runner> {
-        match &self.members {
-            Whom::Everyone(_) => Some(Runner { pid, slot: BY_PROCESS }),
-            Whom::Named(slots) => Some(Runner { pid, slot: *slots.get(&pid)? }),
-        }
-    }
-
     /// Puts probes into what was looked at, takes out what nobody runs.
     pub(super) fn tend(&mut self, stream: &mut Stream, probes: &mut Probes, now: Ns) {
         while let Some(answer) = self.analyst.answer() {
             self.answered(answer, stream, probes);
         }
-        if matches!(self.members, Whom::Everyone(_)) {
+        if self.members.are_everyone() {
             self.round.tell(self.analyst.open(), self.say);
         }
         for (file, pid) in std::mem::take(&mut self.newcomers) {
-            let joined = self.runner(pid).map_or(Ok(()), |runner| self.probing.joins(file, runner, probes));
+            let joined = self.members.runner(pid).map_or(Ok(()), |runner| self.probing.joins(file, runner, probes));
             if let Err(error) = joined {
                 (self.say)(2, &format!("process {pid} is not observed: {}", error.in_full()));
             }
@@ -381,7 +347,7 @@ impl<'a> Follower<'a> {
             (self.say)(1, &format!("missing {}: {}", missing.event, missing.reason));
         }
         let facts = match looked {
-            Looked::Runtime(facts) if facts.observer && matches!(self.members, Whom::Everyone(_)) => {
+            Looked::Runtime(facts) if facts.observer && self.members.are_everyone() => {
                 (self.say)(2, &format!("{path} is an observer: it is left alone"));
                 return self.holds_nothing(&[ask.file, file], stream);
             }
@@ -396,10 +362,10 @@ impl<'a> Follower<'a> {
         let mut names = vec![file, ask.file];
         names.dedup();
         let Some(waiting) = self.files.hold_facts(ask.file, &names) else { return };
-        let mut runners: Vec<Runner> = waiting.into_iter().filter_map(|pid| self.runner(pid)).collect();
+        let mut runners: Vec<Runner> = waiting.into_iter().filter_map(|pid| self.members.runner(pid)).collect();
         runners.sort_by_key(|runner| runner.pid);
         runners.dedup();
-        let everyone = matches!(self.members, Whom::Everyone(_));
+        let everyone = self.members.are_everyone();
         let wanted = Wanted { names, path: path.clone(), opened, facts: &facts, runners, everyone };
         if let Err(error) = self.probing.begin(wanted, stream, probes) {
             (self.say)(1, &format!("{path} cannot be observed as it should: {}", error.in_full()));

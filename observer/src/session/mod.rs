@@ -58,6 +58,7 @@ mod trace;
 mod verify;
 mod view;
 mod watch;
+mod whom;
 
 use std::io::Write;
 use std::time::Duration;

@@ -6,8 +6,10 @@ mod chains;
 mod doctor;
 mod image_lines;
 mod json;
+mod label;
 mod lineage;
 mod manner;
+mod phrase;
 mod sampled;
 mod sites;
 mod stack_end;
@@ -22,6 +24,7 @@ pub use doctor::{
     DoctorJson, DoctorReport, DoctorResult, DoctorRow, DoctorSink, DoctorText, ExpectedOf, Fact, PointsOf, SlowOf,
 };
 pub use json::Json;
+pub use label::future_label;
 pub use lineage::{Lineage, Lineages};
 pub use manner::{Manner, Spelling};
 pub use sampled::{
@@ -32,7 +35,7 @@ pub use sites::{
     SitesText, SpawnsWatched, Unstacked, write_folded, write_pprof,
 };
 pub use stack_end::StackEnd;
-pub use text::{Text, future_label};
+pub use text::Text;
 pub use totals::Totals;
 
 /// What is said before the first event.

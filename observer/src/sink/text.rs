@@ -5,16 +5,13 @@ use std::io::{self, Write};
 
 use anstyle::AnsiColor;
 
-use crate::model::{
-    AsyncId, Event, EventKind, EventSet, LongStack, Missing, Naming, Ns, Pid, Place, Resource, ResourceFacts,
-    TargetEntry, Tid, TypeEntry, TypeId,
-};
+use crate::model::{AsyncId, Event, EventKind, EventSet, LongStack, Missing, Ns, Pid, TargetEntry, Tid};
 
 use super::chains::Chains;
 use super::image_lines::write_image;
-use super::{
-    End, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, Spelling, StackCounts, Start, Stepped, TierTime,
-};
+use super::label::label;
+use super::phrase::{cost, enclosure, lost_news};
+use super::{End, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, StackCounts, Start, Stepped, TierTime};
 
 /// How many groups of live resources the summary lists.
 const GROUPS_LISTED: usize = 10;
@@ -289,83 +286,9 @@ impl Sink for Text {
     }
 }
 
-/// What was missed with news of processes, in one phrase.
-pub(super) fn lost_news(lost: &LostNews) -> String {
-    let what = match lost.looks_again {
-        true => "all processes are looked at again, and who began and ended meanwhile was not observed",
-        false => "what the observed processes loaded or began meanwhile may not be observed",
-    };
-    match lost.count {
-        Some(count) => format!("{count} news of processes found no room, or were not understood: {what}"),
-        None => format!("a CPU came online, and news of processes there were not heard until now: {what}"),
-    }
-}
-
-/// What observing has cost, in one phrase.
-pub(super) fn cost(overhead: &Overhead) -> String {
-    let seconds = overhead.during.0 as f64 / 1e9;
-    let share =
-        |ns: Ns| format!("{:.1} ms ({:.2} % of a CPU)", ns.0 as f64 / 1e6, ns.0 as f64 / 1e7 / seconds.max(1e-9));
-    let added = overhead.added.map_or("not measured".to_owned(), |added| format!("about {}", share(added)));
-    let (hits, own) = (overhead.hits, share(overhead.own_cpu));
-    let memory = overhead.own_memory.map_or(String::new(), |bytes| format!(", {:.1} MiB", bytes as f64 / 1048576.0));
-    let foreign = match overhead.foreign {
-        0 => String::new(),
-        foreign => format!(" and {foreign} of processes that are not observed"),
-    };
-    format!("{added} of the target's time by {hits} hits{foreign} in {seconds:.1} s; of our own {own}{memory}")
-}
-
-/// What encloses a process, if that is not what encloses us.
-pub(super) fn enclosure(target: &TargetEntry) -> String {
-    let mut said = String::new();
-    if let Some(container) = &target.enclosure.container {
-        let id = container.as_str();
-        said.push_str(&format!(", container {}", id.get(..12).unwrap_or(id)));
-    }
-    if let Some(own) = target.enclosure.ns_pid.filter(|own| *own != target.pid) {
-        said.push_str(&format!(", pid {own} in its own namespace"));
-    }
-    said
-}
-
-/// A resource, as it is named to people.
-pub(super) fn label(facts: &ResourceFacts, spelling: Spelling) -> String {
-    type_label(spelling, facts.resource, &facts.future, facts.place.as_ref(), facts.type_id.as_ref())
-}
-
-/// A future type, as it is named to people.
-pub fn future_label(entry: &TypeEntry, spelling: Spelling) -> String {
-    type_label(spelling, entry.task.resource, &entry.task.future, entry.task.place.as_ref(), Some(&entry.id))
-}
-
-/// Type, name and place as far as known, in one phrase. A question mark stands behind what is not certain.
-pub(super) fn type_label(
-    spelling: Spelling,
-    resource: Resource,
-    future: &Naming,
-    place: Option<&Place>,
-    id: Option<&TypeId>,
-) -> String {
-    let mut label = resource.as_str().to_owned();
-    match future {
-        Naming::Certain(name) => label.push_str(&format!(" {}", spelling.of(name))),
-        Naming::Uncertain(name) => label.push_str(&format!(" {}?", spelling.of(name))),
-        Naming::Unknown(_) if place.is_none() => match id {
-            Some(id) => label.push_str(&format!(" unnamed {}", id.vtable)),
-            None => label.push_str(" unnamed"),
-        },
-        Naming::Unknown(_) => {}
-    }
-    if let Some(place) = place {
-        label.push_str(&format!(" ({place}{})", if place.certain { "" } else { "?" }));
-    }
-    label
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::model::{Pid, Unnamed};
+    use crate::model::{Naming, Place, Resource, ResourceFacts, Unnamed};
 
     use super::*;
 

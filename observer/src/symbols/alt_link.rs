@@ -9,7 +9,8 @@ use object::read::elf::{ElfFile64, NoteIterator};
 use object::{LittleEndian, Object};
 
 use super::build_id::in_notes;
-use super::image::{Header, UNREADABLE};
+use super::error::UNREADABLE;
+use super::header::Header;
 use super::part::section;
 use super::sections::{Room, Sections};
 use crate::model::BuildId;

@@ -9,8 +9,9 @@ use std::rc::Rc;
 use gimli::AttributeValue;
 
 use super::Debug;
-use super::subprograms::{Bytes, Search};
-use super::units::Located;
+use super::located::Located;
+use super::sections::Bytes;
+use super::subprograms::Search;
 use crate::model::VirtAddr;
 
 /// Most functions that are remembered for all places together.

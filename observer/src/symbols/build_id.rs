@@ -6,7 +6,7 @@ use object::LittleEndian;
 use object::elf;
 use object::read::elf::{NoteIterator, ProgramHeader};
 
-use super::image::{Header, ProgramHeaders};
+use super::header::{Header, ProgramHeaders};
 use crate::model::{BuildId, content_hash};
 
 /// Longest build id that is believed; linkers write 8 to 32 bytes.

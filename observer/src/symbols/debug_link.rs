@@ -48,7 +48,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::symbols::image::Header;
+    use crate::symbols::header::Header;
     use crate::symbols::own;
     use crate::symbols::part::LONGEST_NAMES;
 

@@ -10,9 +10,9 @@ use std::convert::Infallible;
 use gimli::{Dwarf, DwarfSections, EndianSlice, LittleEndian};
 
 use super::Image;
-use super::sections::{Room, Sections};
+use super::sections::{Bytes, Room, Sections};
 use super::split::Split;
-use super::subprograms::{Bytes, Search};
+use super::subprograms::Search;
 use super::units::Heads;
 use crate::model::VirtAddr;
 

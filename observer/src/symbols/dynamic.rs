@@ -7,7 +7,7 @@ use object::elf;
 use object::read::elf::{Dyn, ProgramHeader};
 
 use super::Image;
-use super::image::ProgramHeaders;
+use super::header::ProgramHeaders;
 use crate::model::VirtAddr;
 
 /// Longest name of a needed library that is believed.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use addr2line::{LookupContinuation, LookupResult};
 
-use super::subprograms::Bytes;
+use super::sections::Bytes;
 use super::{Debug, Image, SymbolIndex, demangle};
 use crate::model::{Place, VirtAddr};
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use iced_x86::Instruction;
 use object::elf;
 
-use super::image::{ProgramHeaders, header_range};
+use super::header::{ProgramHeaders, header_range};
 use super::{Boundary, Image, Segment};
 use crate::model::VirtAddr;
 

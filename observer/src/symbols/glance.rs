@@ -10,7 +10,7 @@ use object::read::elf::{NoteIterator, ProgramHeader};
 
 use super::ImageError;
 use super::build_id::in_notes;
-use super::image::{Header, loadable_header};
+use super::header::{Header, loadable_header};
 use crate::model::{BuildId, FileOffset, LoadSegment, VirtAddr, content_hash};
 
 /// An image with more program headers is looked at whole; linkers write some ten.

@@ -4,17 +4,15 @@
 
 use std::ops::Range;
 
-use object::elf;
-use object::read::elf::{FileHeader, ProgramHeader};
-use object::{LittleEndian, Object};
+use object::read::elf::FileHeader;
+use object::{LittleEndian, Object, elf};
 
 use super::debug_link::DebugLink;
 use super::dynamic::Dynamic;
+use super::error::{ImageError, NotItsFile};
+use super::header::{ProgramHeaders, frozen, loadable_header};
 use super::{Functions, Pointers, Segment, Symbol, build_id, symbol_table};
 use crate::model::{BuildId, FileOffset, VirtAddr};
-
-pub(super) type Header = elf::FileHeader64<LittleEndian>;
-pub(super) type ProgramHeaders<'d> = &'d [elf::ProgramHeader64<LittleEndian>];
 
 /// An x86-64 ELF executable or shared object.
 #[derive(Clone, Debug)]
@@ -35,49 +33,6 @@ pub struct Image<'d> {
     build_id: BuildId,
     pie: bool,
     stripped: bool,
-}
-
-/// Why the bytes are no image that can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ImageError {
-    /// The magic number is not ELF's.
-    #[error("not an ELF file")]
-    NotElf,
-    /// `ELFCLASS32`.
-    #[error("a 32-bit ELF file; only 64-bit x86-64 is supported")]
-    Not64Bit,
-    /// Big-endian, or no byte order at all.
-    #[error("not a little-endian ELF file; only 64-bit x86-64 is supported")]
-    NotLittleEndian,
-    /// Another instruction set, with ELF's number for it.
-    #[error("an ELF file for machine {0}; only x86-64 (62) is supported")]
-    OtherMachine(u16),
-    /// An object file or a core dump, with ELF's number for the type.
-    #[error("an ELF file of type {0}; only executables (2) and shared objects (3) can be mapped")]
-    NotLoadable(u16),
-    /// The file ends before what its headers promise.
-    #[error("the ELF file is truncated: its {0} lie beyond its end")]
-    Truncated(&'static str),
-    /// Headers that contradict each other: no linker wrote them.
-    #[error("the ELF file is malformed: {0}")]
-    Malformed(&'static str),
-}
-
-/// What is said of a file that is no ELF file, whatever it was to be.
-pub(super) const UNREADABLE: &str = "it cannot be read: it is no ELF file, or not a whole one";
-
-/// Why a file is not used for an image's symbols and debug information.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotItsFile {
-    /// No ELF file, or one that is cut short.
-    #[error("{UNREADABLE}")]
-    Unreadable,
-    /// Another build id; or another sum than the debuglink's.
-    #[error("it is of another program (by its build id or, without one, its checksum)")]
-    OfAnother,
-    /// Its own, and stripped as the image is.
-    #[error("it has neither symbols nor debug information")]
-    Empty,
 }
 
 impl<'d> Image<'d> {
@@ -267,61 +222,6 @@ impl<'d> Image<'d> {
     pub fn symbols(&self) -> impl Iterator<Item = Symbol<'d>> + use<'d> {
         symbol_table::iter(if self.stripped { self.debug_bytes() } else { self.bytes })
     }
-}
-
-/// The file header, if it is one of x86-64: a file of debug information that programs share is not to be loaded (`dwz` calls it
-/// relocatable).
-pub(super) fn checked_header(bytes: &[u8]) -> Result<&Header, ImageError> {
-    if bytes.get(..4) != Some(&elf::ELFMAG) {
-        return Err(ImageError::NotElf);
-    }
-    match bytes.get(4) {
-        Some(2) => {}
-        Some(1) => return Err(ImageError::Not64Bit),
-        Some(_) => return Err(ImageError::Malformed("its class is neither 32 nor 64 bit")),
-        None => return Err(ImageError::Truncated("file header")),
-    }
-    match bytes.get(5) {
-        Some(1) => {}
-        Some(_) => return Err(ImageError::NotLittleEndian),
-        None => return Err(ImageError::Truncated("file header")),
-    }
-    if bytes.len() < size_of::<Header>() {
-        return Err(ImageError::Truncated("file header"));
-    }
-    let header = Header::parse(bytes).map_err(|_| ImageError::Malformed("its file header"))?;
-    let machine = header.e_machine(LittleEndian);
-    if machine != elf::EM_X86_64 {
-        return Err(ImageError::OtherMachine(machine.0));
-    }
-    Ok(header)
-}
-
-/// The same of an image that can be loaded.
-pub(super) fn loadable_header(bytes: &[u8]) -> Result<&Header, ImageError> {
-    let header = checked_header(bytes)?;
-    let kind = header.e_type(LittleEndian);
-    if kind != elf::ET_DYN && kind != elf::ET_EXEC {
-        return Err(ImageError::NotLoadable(kind.0));
-    }
-    Ok(header)
-}
-
-/// What the loader makes read-only after relocation (`PT_GNU_RELRO`); empty where nothing is.
-fn frozen(headers: ProgramHeaders<'_>) -> Range<VirtAddr> {
-    let header = headers.iter().find(|h| h.p_type(LittleEndian) == elf::PT_GNU_RELRO);
-    let range = header.map(|h| {
-        let start = h.p_vaddr(LittleEndian);
-        VirtAddr(start)..VirtAddr(start.saturating_add(h.p_memsz(LittleEndian)))
-    });
-    range.unwrap_or_default()
-}
-
-/// Address and file range of the first program header of this type.
-pub(super) fn header_range(headers: ProgramHeaders<'_>, kind: elf::ProgramType) -> Option<(VirtAddr, Range<u64>)> {
-    let header = headers.iter().find(|h| h.p_type(LittleEndian) == kind)?;
-    let (start, size) = header.file_range(LittleEndian);
-    Some((VirtAddr(header.p_vaddr(LittleEndian)), start..start.checked_add(size)?))
 }
 
 #[cfg(test)]

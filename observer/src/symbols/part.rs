@@ -8,7 +8,7 @@ use object::LittleEndian;
 use object::elf;
 use object::read::elf::SectionHeader;
 
-use super::image::{Header, checked_header};
+use super::header::{Header, checked_header};
 
 /// An image with more sections, or longer names of them, has none that is looked for; linkers write some forty.
 const MOST_SECTIONS: u16 = 4096;

@@ -93,7 +93,7 @@ impl Tables {
             .map_err(|()| ImageError::Malformed("its relocations are out of line"))?;
         // Each entry stands for up to 63 words; a word takes 8 bytes of the file, so more than that is a lie.
         let most = found.len() + image.bytes().len() / 8;
-        for place in RelrIterator::<super::image::Header>::new(LittleEndian, entries) {
+        for place in RelrIterator::<super::header::Header>::new(LittleEndian, entries) {
             if found.len() >= most {
                 return Err(ImageError::Malformed("it relocates more words than it has"));
             }

@@ -5,8 +5,12 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
+use gimli::EndianSlice;
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection};
+
+/// What is read of a section.
+pub(super) type Bytes<'a> = EndianSlice<'a, gimli::LittleEndian>;
 
 /// Most bytes that one compressed section may unfold to, and all that are read together.
 const LONGEST: u64 = 1 << 30;

@@ -8,7 +8,7 @@ use object::LittleEndian;
 use object::elf;
 use object::read::elf::ProgramHeader;
 
-use super::image::ProgramHeaders;
+use super::header::ProgramHeaders;
 use super::{Image, ImageError};
 use crate::model::{FileOffset, LoadSegment, VirtAddr};
 

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use gimli::{AttributeValue, UnitOffset};
 
 use super::Debug;
-use super::subprograms::{Bytes, Search};
+use super::located::Located;
+use super::sections::Bytes;
+use super::subprograms::Search;
 use super::type_index::{Entry, TypeIndex, Wanted, pinned, target};
 use super::type_units::{Opened, Units};
-use super::units::Located;
 use crate::model::{BodyState, Part, Phase, Place, Shape, ShapeId, ShapeKind, Shapes, Tag, Variant, VirtAddr};
 
 /// Most types that are read.

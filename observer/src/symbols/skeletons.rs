@@ -14,10 +14,12 @@ use gimli::{
     AttributeValue, ColumnType, DebugInfoOffset, Dwarf, DwarfSections, EndianSlice, LittleEndian, SectionId, UnitHeader,
 };
 
-use super::sections::{Room, Sections};
+use super::located::Located;
+use super::sections::{Bytes, Room, Sections};
 use super::split::{MOST, NotSplit, SplitFile};
-use super::subprograms::{Bytes, Search};
-use super::units::{Heads, Located, MOST_UNITS, unit, unit_id};
+use super::subprograms::Search;
+use super::unit_header::{unit, unit_id};
+use super::units::{Heads, MOST_UNITS};
 use super::{Functions, Image};
 use crate::model::VirtAddr;
 

@@ -13,10 +13,9 @@ use gimli::{
     Section as _, SectionId,
 };
 
-use super::image::UNREADABLE;
-use super::sections::{Room, Sections};
-use super::subprograms::Bytes;
-use super::units::unit_id;
+use super::error::UNREADABLE;
+use super::sections::{Bytes, Room, Sections};
+use super::unit_header::unit_id;
 
 /// Most units that are read of one file.
 pub(super) const MOST: usize = 1 << 14;

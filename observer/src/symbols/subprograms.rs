@@ -4,9 +4,11 @@
 
 use std::cell::Cell;
 
-use gimli::{AttributeValue, EndianSlice, LittleEndian};
+use gimli::AttributeValue;
 
-use super::units::{Head, Heads, Located};
+use super::located::Located;
+use super::sections::Bytes;
+use super::units::{Head, Heads};
 
 /// Most bytes of debug information and most bytes of names that one search reads.
 const MOST_READ: usize = 512 << 20;
@@ -18,8 +20,6 @@ pub(super) const LONGEST: usize = 1 << 16;
 
 /// Where cargo unpacks dependencies, and compiles them.
 const DEPENDENCIES: [&str; 2] = ["/registry/src/", "/git/checkouts/"];
-
-pub(super) type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 
 /// A subprogram, as far as it was asked for.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use object::LittleEndian;
 use object::elf;
 use object::read::elf::{FileHeader, Sym, SymbolTable};
 
-use super::image::Header;
+use super::header::Header;
 use crate::model::VirtAddr;
 
 /// A defined symbol.

@@ -6,8 +6,9 @@ use std::collections::{HashMap, HashSet};
 
 use gimli::{AttributeValue, EntriesRaw, UnitOffset};
 
-use super::subprograms::{Bytes, Search};
-use super::units::Located;
+use super::located::Located;
+use super::sections::Bytes;
+use super::subprograms::Search;
 use crate::model::VirtAddr;
 
 /// The end of the name that a table of functions has.

@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use gimli::UnitOffset;
 
+use super::located::Located;
 use super::subprograms::{LONGEST, Search};
 use super::type_index::Entry;
-use super::units::Located;
 
 /// Deepest nesting of namespaces that is followed.
 const DEEPEST: usize = 256;

@@ -5,25 +5,17 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use gimli::{
-    Abbreviations, Attribute, AttributeValue, DebugAbbrev, DebugAbbrevOffset, Dwarf, EndianSlice, LittleEndian,
-    Operation, RangeIter, Section, Unit, UnitHeader, UnitOffset, UnitType,
-};
+use gimli::{Abbreviations, Dwarf, Section, Unit, UnitHeader, UnitType};
 
+use super::located::{Elsewhere, Located};
+use super::sections::Bytes;
 use super::split::Split;
-use super::subprograms::Bytes;
-use crate::model::VirtAddr;
+use super::unit_header::{LONGEST_OWN_TABLE, abbreviations_within, unit, unit_id};
 
 /// Most units that are read.
 pub(super) const MOST_UNITS: usize = 1 << 17;
-/// A split unit's table of abbreviations is no longer; compilers write one or two thousand bytes.
-const LONGEST_TABLE: usize = 64 << 10;
-/// Nor is another's: whole programs may have one, of some ten thousand bytes.
-const LONGEST_OWN_TABLE: usize = 1 << 20;
-
 /// A unit that is not read yet.
 pub(super) struct Head<'a> {
     header: UnitHeader<Bytes<'a>>,
@@ -67,15 +59,6 @@ pub(super) struct Heads<'a> {
     single: HashSet<u64>,
     /// The table of the unit that was read last, and where it is: those that have one in common follow each other.
     last_table: RefCell<Option<(usize, bool, Arc<Abbreviations>)>>,
-}
-
-/// The numbers of entries that attributes tell otherwise than by where they are in their own section.
-#[derive(Default)]
-struct Elsewhere {
-    /// The first of the shared file's.
-    shared: Option<usize>,
-    /// Of types that have units of their own, by what the compiler numbered them by their content.
-    types: HashMap<u64, usize>,
 }
 
 impl<'a> Heads<'a> {
@@ -245,46 +228,6 @@ impl Heads<'_> {
     }
 }
 
-/// Reads a split unit, with no longer a table of abbreviations than compilers write: thousands of units may share one of any length.
-pub(super) fn unit<'a>(dwarf: &Dwarf<Bytes<'a>>, header: UnitHeader<Bytes<'a>>) -> Option<Unit<Bytes<'a>>> {
-    let abbreviations = Arc::new(abbreviations(dwarf, &header)?);
-    Unit::new_with_abbreviations(dwarf, header, abbreviations).ok()
-}
-
-/// The number of a unit that is split; `None` for one that is not.
-pub(super) fn unit_id(dwarf: &Dwarf<Bytes<'_>>, header: &UnitHeader<Bytes<'_>>) -> Option<u64> {
-    if let UnitType::Skeleton(id) | UnitType::SplitCompilation(id) = header.type_() {
-        return Some(id.0);
-    }
-    if header.version() >= 5 {
-        return None;
-    }
-    // Before that it is an attribute of the unit's own entry.
-    let abbreviations = abbreviations(dwarf, header)?;
-    let mut entries = header.entries_raw(&abbreviations, None).ok()?;
-    let own = entries.read_abbreviation().ok()??;
-    let mut attributes = own.attributes().iter().map_while(|specification| entries.read_attribute(*specification).ok());
-    attributes.find_map(|attribute: Attribute<Bytes<'_>>| match attribute.value() {
-        AttributeValue::DwoId(id) => Some(id.0),
-        _ => None,
-    })
-}
-
-/// The abbreviations of a unit alone.
-pub(super) fn abbreviations(dwarf: &Dwarf<Bytes<'_>>, header: &UnitHeader<Bytes<'_>>) -> Option<Abbreviations> {
-    abbreviations_within(dwarf, header, LONGEST_TABLE)
-}
-
-fn abbreviations_within(
-    dwarf: &Dwarf<Bytes<'_>>,
-    header: &UnitHeader<Bytes<'_>>,
-    longest: usize,
-) -> Option<Abbreviations> {
-    let table = dwarf.debug_abbrev.reader().slice().get(header.debug_abbrev_offset().0..)?;
-    let table = EndianSlice::new(table.get(..longest).unwrap_or(table), LittleEndian);
-    DebugAbbrev::from(table).abbreviations(DebugAbbrevOffset(0)).ok()
-}
-
 fn is_shallow(unit: &Unit<Bytes<'_>>, most: isize) -> bool {
     let Ok(mut entries) = unit.entries_raw(None) else { return true };
     while !entries.is_empty() {
@@ -299,130 +242,11 @@ fn is_shallow(unit: &Unit<Bytes<'_>>, most: isize) -> bool {
     true
 }
 
-/// A unit that is read.
-pub(super) struct Located<'a> {
-    unit: Unit<Bytes<'a>>,
-    dwarf: Arc<Dwarf<Bytes<'a>>>,
-    start: usize,
-    /// The number of the first entry of the section that others are counted from: a type's own unit may have a section of its own.
-    section: usize,
-    main: Arc<Dwarf<Bytes<'a>>>,
-    skeleton: Option<Unit<Bytes<'a>>>,
-    elsewhere: Arc<Elsewhere>,
-}
-
-impl<'a> Deref for Located<'a> {
-    type Target = Unit<Bytes<'a>>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.unit
-    }
-}
-
-impl<'a> Located<'a> {
-    /// The number of the unit itself, from which its entries are counted.
-    pub(super) fn base(&self) -> usize {
-        self.start.saturating_add(self.unit.header.offset().0)
-    }
-
-    /// The number of the entry that an attribute refers to.
-    pub(super) fn referred(&self, value: AttributeValue<Bytes<'_>>) -> Option<usize> {
-        match value {
-            // Numbers behind the unit are another's.
-            AttributeValue::UnitRef(UnitOffset(offset)) => {
-                let is_own = offset < self.unit.header.length_including_self();
-                is_own.then(|| self.base().checked_add(offset))?
-            }
-            // A split unit is read alone: what is counted from the beginning of all is not there.
-            AttributeValue::DebugInfoRef(offset) if self.skeleton.is_none() => self.section.checked_add(offset.0),
-            AttributeValue::DebugInfoRefSup(offset) => self.elsewhere.shared?.checked_add(offset.0),
-            AttributeValue::DebugTypesRef(signature) => self.elsewhere.types.get(&signature.0).copied(),
-            _ => None,
-        }
-    }
-
-    /// The address that an attribute tells.
-    pub(super) fn address(&self, value: AttributeValue<Bytes<'a>>) -> Option<VirtAddr> {
-        self.dwarf.attr_address(&self.unit, value).ok()?.map(VirtAddr)
-    }
-
-    /// The one address that an expression tells of a variable.
-    pub(super) fn place(&self, location: AttributeValue<Bytes<'a>>) -> Option<VirtAddr> {
-        let expression = location.exprloc_value()?;
-        let mut operations = expression.operations(self.unit.encoding());
-        match (operations.next().ok()?, operations.next().ok()?) {
-            (Some(Operation::Address { address }), None) => Some(VirtAddr(address)),
-            (Some(Operation::AddressIndex { index }), None) => self.dwarf.address(&self.unit, index).ok().map(VirtAddr),
-            _ => None,
-        }
-    }
-
-    /// The addresses of its code, as far as it tells them.
-    pub(super) fn ranges(&self) -> Option<RangeIter<Bytes<'a>>> {
-        match &self.skeleton {
-            Some(skeleton) => self.main.unit_ranges(skeleton).ok(),
-            None => self.dwarf.unit_ranges(&self.unit).ok(),
-        }
-    }
-
-    /// Calls `each` with each piece of the code of one of its functions, by the three attributes that may tell it, until it gives
-    /// nothing; `None` then, and where a piece cannot be read.
-    pub(super) fn code(
-        &self,
-        low: Option<AttributeValue<Bytes<'a>>>,
-        high: Option<AttributeValue<Bytes<'a>>>,
-        ranges: Option<AttributeValue<Bytes<'a>>>,
-        mut each: impl FnMut(Range<VirtAddr>) -> Option<()>,
-    ) -> Option<()> {
-        let listed = match ranges {
-            Some(ranges) => self.dwarf.attr_ranges(&self.unit, ranges).ok()?,
-            None => None,
-        };
-        if let Some(mut listed) = listed {
-            while let Some(range) = listed.next().ok()? {
-                each(VirtAddr(range.begin)..VirtAddr(range.end))?;
-            }
-            return Some(());
-        }
-        let Some((low, high)) = low.zip(high) else { return Some(()) };
-        let start = self.address(low)?;
-        let end = match high {
-            AttributeValue::Udata(length) => VirtAddr(start.0.checked_add(length)?),
-            high => self.address(high)?,
-        };
-        each(start..end)
-    }
-
-    /// Where the text of an attribute begins.
-    pub(super) fn text(&self, value: AttributeValue<Bytes<'a>>) -> Option<&'a [u8]> {
-        text(&self.dwarf, &self.unit, value)
-    }
-
-    /// The same of a name among its lines.
-    pub(super) fn text_of_lines(&self, value: AttributeValue<Bytes<'a>>) -> Option<&'a [u8]> {
-        text(&self.main, self.skeleton.as_ref().unwrap_or(&self.unit), value)
-    }
-}
-
-fn text<'a>(dwarf: &Dwarf<Bytes<'a>>, unit: &Unit<Bytes<'a>>, value: AttributeValue<Bytes<'a>>) -> Option<&'a [u8]> {
-    let (section, offset) = match value {
-        AttributeValue::String(text) => (text, 0),
-        AttributeValue::DebugStrRef(offset) => (*dwarf.debug_str.reader(), offset.0),
-        AttributeValue::DebugStrRefSup(offset) => (*dwarf.sup()?.debug_str.reader(), offset.0),
-        AttributeValue::DebugLineStrRef(offset) => (*dwarf.debug_line_str.reader(), offset.0),
-        AttributeValue::DebugStrOffsetsIndex(index) => {
-            (*dwarf.debug_str.reader(), dwarf.string_offset(unit, index).ok()?.0)
-        }
-        _ => return None,
-    };
-    section.slice().get(offset..)
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
 
-    use gimli::{DebugInfoOffset, DwarfSections, SectionId};
+    use gimli::{AttributeValue, DebugInfoOffset, DwarfSections, EndianSlice, LittleEndian, SectionId};
 
     use super::*;
     use crate::symbols::sections::Room;

@@ -13,7 +13,7 @@ use object::read::elf::{ElfFile64, FileHeader};
 use object::{Object as _, ObjectSection as _};
 
 use super::Image;
-use super::image::{Header, header_range};
+use super::header::{Header, header_range};
 use crate::model::{Cfa, Kept, NoRule, Saved, UnwindRule, VirtAddr};
 
 type Bytes<'a> = EndianSlice<'a, LittleEndian>;

@@ -107,7 +107,8 @@ fn closures_like(process: &Process, vtable: ProcAddr) -> HashMap<ProcAddr, CellT
     for mapping in exe.mappings.iter().filter(|mapping| mapping.permissions.read) {
         let mut bytes = vec![0; mapping.range.len() as usize];
         process.memory().read_exact(mapping.range.start, &mut bytes).unwrap();
-        for place in (8..bytes.len()).step_by(8).filter(|place| cell::word_at(&bytes, *place) == Some(schedule)) {
+        for place in (8..bytes.len()).step_by(8).filter(|place| crate::model::word_at(&bytes, *place) == Some(schedule))
+        {
             let at = ProcAddr(mapping.range.start.0 + place as u64 - 8);
             types.insert(at, type_at(process, at, Resource::Blocking));
         }

@@ -7,10 +7,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::queue::{BLOCK, Block};
-use crate::census::cell::word_at;
 use crate::census::pages::{PAGE, Pages};
 use crate::census::source::Source;
-use crate::model::ProcAddr;
+use crate::model::{ProcAddr, word_at};
 use crate::target::{Mapping, Memory, MemoryError};
 
 /// Blocks that are remembered: 64 MB.

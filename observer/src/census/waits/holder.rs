@@ -12,8 +12,7 @@ use super::queue::{self, Queue};
 use super::timer::{self, Timer};
 use super::wakers::Place;
 use super::window::Window;
-use crate::census::cell::word_at;
-use crate::model::{Ns, ProcAddr};
+use crate::model::{Ns, ProcAddr, word_at};
 use crate::target::{AddressRange, Memory, MemoryError};
 
 /// Places that are judged together, so that what they need is read together.

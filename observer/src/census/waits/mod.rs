@@ -30,11 +30,10 @@ use self::objects::Objects;
 use self::verdict::{Answer, Held};
 use self::wakers::{Place, Wakers};
 use super::CensusError;
-use super::cell::word_at;
 use super::cell_types::CellTypes;
 use super::stacks;
 use super::walk::Walk;
-use crate::model::{LiveTask, Ns, ProcAddr, TaskState, UnknownWaiting, Waiting};
+use crate::model::{LiveTask, Ns, ProcAddr, TaskState, UnknownWaiting, Waiting, word_at};
 use crate::target::{Memory, MemoryError, Process, monotonic_now};
 
 /// What the idle ones among some tasks wait for.

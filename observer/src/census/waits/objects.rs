@@ -12,9 +12,8 @@ use super::holder::Holder;
 use super::queue::BLOCK;
 use super::wakers::Place;
 use super::window;
-use crate::census::cell::word_at;
 use crate::census::walk::Walk;
-use crate::model::{Peers, ProcAddr, TaskId};
+use crate::model::{Peers, ProcAddr, TaskId, word_at};
 use crate::target::{AddressRange, Memory, MemoryError};
 
 /// Bytes of an object before the waker in it, at most. The shared part of an `mpsc` channel is 500 with its padding.

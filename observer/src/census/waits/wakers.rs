@@ -9,9 +9,8 @@ use std::collections::HashMap;
 
 use super::cells::{Cells, TaskIndex};
 use super::images::ImageSpan;
-use crate::census::cell::word_at;
 use crate::census::walk::Walk;
-use crate::model::ProcAddr;
+use crate::model::{ProcAddr, word_at};
 use crate::target::{AddressRange, Memory, MemoryError};
 
 /// Places kept at most: 320 MB. A process with more wakers is told to have too many.

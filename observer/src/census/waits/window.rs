@@ -2,8 +2,7 @@
 //!
 //! Does not know: what they mean.
 
-use crate::census::cell::word_at;
-use crate::model::ProcAddr;
+use crate::model::{ProcAddr, word_at};
 use crate::target::{Memory, MemoryError, page_size};
 
 /// Words on each side of the place's own two. A timer of tokio before 1.28 is padded to three times 128 bytes, and its

@@ -9,19 +9,19 @@
 //! Where types share their glue, the function that poll leads to can tell them apart, if the body was not inlined into the runtime's. Its
 //! symbol is the body's path; the glue's says the path with arguments, and that it is a body at all and not something that runs one.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use super::names::{BLOCKING_TASK, FutureType};
+use super::body_function::{OwnBody, called_bodies};
+use super::carrier::{Carrier, carried};
+use super::future_type::{BLOCKING_TASK, FutureType};
 use super::places::Places;
 use crate::model::{Resource, TaskType, VirtAddr};
-use crate::symbols::{Calls, Path, SymbolIndex, TypeText};
+use crate::symbols::{Calls, SymbolIndex, TypeText};
 
 /// Calls between a vtable's function and the glue that names it.
 const DEPTH: usize = 2;
 /// Calls that are followed to learn whether other vtables reach the same glue: further, to be sure.
 const SHARING_DEPTH: usize = 4;
-/// Calls between poll and the body: the thunk, the harness, the core.
-const BODY_DEPTH: usize = 3;
 /// Most functions visited for one type.
 const MOST_FUNCTIONS: usize = 400;
 
@@ -35,37 +35,6 @@ pub(super) struct Glue<'t> {
     carriers: HashMap<VirtAddr, Carrier>,
     /// By type: the body that poll leads to.
     bodies: Vec<Option<OwnBody>>,
-}
-
-/// The function of an async body that nothing else is merged with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct OwnBody {
-    /// Each instance of a generic body has its own.
-    function: VirtAddr,
-    path: Path,
-}
-
-#[derive(Default)]
-struct Carrier {
-    /// By normal form.
-    types: Vec<(String, TypeText)>,
-    /// Each type that was merged into it would have left its name.
-    is_complete: bool,
-    vtables: BTreeSet<usize>,
-}
-
-impl Carrier {
-    fn bears(&self, name: &str) -> bool {
-        self.types.iter().any(|(other, _)| other == name)
-    }
-
-    /// The only type with this body, if all types are bodies themselves.
-    fn instance_of(&self, body: &Path) -> Option<&(String, TypeText)> {
-        let are_bodies = self.types.iter().all(|(_, text)| text.path().is_some_and(|path| path.body().is_some()));
-        let mut instances = self.types.iter().filter(|(_, text)| text.path().is_some_and(|path| path.bare() == *body));
-        let only = instances.next().filter(|_| are_bodies)?;
-        instances.next().is_none().then_some(only)
-    }
 }
 
 impl<'t> Glue<'t> {
@@ -230,80 +199,11 @@ fn is_blocking(text: &TypeText) -> bool {
     text.path().is_some_and(|p| p.is(&BLOCKING_TASK))
 }
 
-/// What LLVM puts at the end of a name that other units refer to.
-const PROMOTED: &str = ".llvm.";
-
-/// The only name of a function, mangled, if a function that was merged into it would have left its own beside: one that others refer to.
-pub(super) fn unmerged_name<'d>(symbols: &SymbolIndex<'d>, function: VirtAddr) -> Option<&'d str> {
-    let mut names = symbols.mangled_at(function);
-    let only = names.next().filter(|name| name.contains(PROMOTED))?;
-    names.next().is_none().then_some(only)
-}
-
-/// The types of the tasks whose glue the symbols at this address say it is.
-fn carried(symbols: &SymbolIndex<'_>, function: VirtAddr) -> Carrier {
-    // Demangling everything in reach would cost far more than looking for the word first.
-    let glue = symbols.mangled_at(function).filter(|name| name.contains("drop_in_place") && name.contains("task"));
-    let mut carrier = Carrier { is_complete: true, ..Carrier::default() };
-    for mangled in glue {
-        if let Some(text) = crate::symbols::demangle(mangled).and_then(|name| cell_type(&name)) {
-            carrier.is_complete &= mangled.contains(PROMOTED);
-            if !carrier.types.iter().any(|(_, known)| *known == text) {
-                carrier.types.push((text.short_future(), text));
-            }
-        }
-    }
-    carrier
-}
-
-/// `T` of `core::ptr::drop_in_place<..>` of a task's cell, its core, its stage, or a box of one.
-fn cell_type(name: &str) -> Option<TypeText> {
-    let text = TypeText::parse(name)?;
-    let mut dropped = text.path().filter(|p| p.is(&["core", "ptr", "drop_in_place"]))?.argument(0)?.path()?;
-    if dropped.is(&["alloc", "boxed", "Box"]) {
-        dropped = dropped.argument(0)?.path()?;
-    }
-    let parts = ["Cell", "Core", "CoreStage", "Stage"];
-    let known = parts.iter().any(|part| dropped.is(&["tokio", "runtime", "task", "core", part]));
-    dropped.argument(0).filter(|_| known).cloned()
-}
-
-/// The bodies outside the runtime and the standard library that poll calls, at the first depth where there are any.
-fn called_bodies(symbols: &SymbolIndex<'_>, calls: &mut Calls<'_, '_>, task: &TaskType) -> Vec<Path> {
-    for level in calls.levels(&[task.functions.poll], BODY_DEPTH, MOST_FUNCTIONS) {
-        let mut bodies: Vec<Path> = Vec::new();
-        for function in level.functions {
-            let named = symbols.mangled_at(function).filter(|name| name.contains("closure") || name.starts_with("_R"));
-            for name in named.filter_map(crate::symbols::demangle) {
-                let body =
-                    TypeText::parse(&name).and_then(|text| text.path().filter(|p| is_foreign_body(p)).map(Path::bare));
-                bodies.extend(body.filter(|body| !bodies.contains(body)));
-            }
-        }
-        if !bodies.is_empty() {
-            return bodies;
-        }
-    }
-    Vec::new()
-}
-
-impl OwnBody {
-    fn at(symbols: &SymbolIndex<'_>, function: VirtAddr) -> Option<Self> {
-        let text = TypeText::parse(&crate::symbols::demangle(unmerged_name(symbols, function)?)?)?;
-        let path = text.path().filter(|path| is_foreign_body(path))?.bare();
-        Some(Self { function, path })
-    }
-}
-
-fn is_foreign_body(path: &Path) -> bool {
-    let ours = path.root().is_some_and(|root| ["core", "alloc", "std", "tokio"].contains(&root));
-    path.body().is_some() && !ours
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::TypeEntry;
+    use crate::symbols::Path;
 
     /// Types of one scheduler.
     fn types(count: u64) -> Vec<TaskType> {

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use super::names::FutureType;
+use super::future_type::FutureType;
 use crate::model::{TaskType, VirtAddr};
 use crate::runtime::BirthSite;
 use crate::symbols::{Debug, Image, SymbolIndex, TypeText, demangle};

@@ -3,18 +3,27 @@
 //! Does not know: how a panic begins (that is the standard library's, see `panics`), what a probe costs.
 
 mod births;
+mod body_function;
+mod body_panics;
+mod carrier;
+mod declared;
+mod dropping;
+mod future_type;
 mod glue;
 mod ids;
 mod makers;
+mod merging;
 mod mints;
 mod names;
 mod places;
+mod reached;
 mod shapes;
 mod versions;
 mod vtables;
 mod worker;
 
-pub use names::{future_name, name_types};
+pub use future_type::future_name;
+pub use names::name_types;
 pub use shapes::shapes;
 
 use std::cell::LazyCell;

@@ -15,24 +15,21 @@
 //! | `Location` of the async body (`places`) | everywhere, place only | see there |
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use super::births;
-use super::glue::{Glue, unmerged_name};
+use super::declared::Declared;
+use super::future_type::FutureType;
+use super::glue::Glue;
 use super::makers::Makers;
-use super::places::{Found, Places};
-use crate::model::{Naming, Place, Resource, TaskType, Unnamed, VirtAddr};
+use super::merging::unmerged_name;
+use super::places::Places;
+use super::reached::Found;
+use crate::model::{Naming, Place, TaskType, Unnamed, VirtAddr};
 use crate::runtime::BirthSite;
-use crate::symbols::{Calls, Debug, Image, Path, SymbolIndex, TypeText, demangle};
+use crate::symbols::{Calls, Debug, Image, SymbolIndex, TypeText};
 
 /// Most instructions that are read for one image, all types together.
 const MOST_INSTRUCTIONS: usize = 40_000_000;
-
-/// How debug information names an `impl` block, without its number.
-const NUMBERED: &str = "{impl#";
-
-/// What tokio wraps a blocking closure into, to have a future of it.
-pub(super) const BLOCKING_TASK: [&str; 5] = ["tokio", "runtime", "blocking", "task", "BlockingTask"];
 
 /// Fills `future` and `place` of every type with what the image tells.
 pub fn name_types(image: &Image<'_>, births: &[BirthSite], types: &mut [TaskType]) {
@@ -62,47 +59,6 @@ pub fn name_types(image: &Image<'_>, births: &[BirthSite], types: &mut [TaskType
         };
         task.future = future.as_ref().map_or(Naming::Unknown(unnamed), |f| f.naming(task.resource, &declared));
     }
-}
-
-/// A future's type and whether the evidence for it is one vtable's alone.
-#[derive(Clone, Debug)]
-pub(super) struct FutureType {
-    pub(super) text: TypeText,
-    pub(super) alone: bool,
-}
-
-impl FutureType {
-    /// From the type that tokio's own generic functions have as `T`: without the wrapper of a blocking closure.
-    pub(super) fn of(task: &TypeText, alone: bool) -> Self {
-        let wrapper = task.path().filter(|p| p.is(&BLOCKING_TASK));
-        let text = wrapper.and_then(|wrapper| wrapper.argument(0)).unwrap_or(task).clone();
-        Self { text, alone }
-    }
-
-    fn naming(&self, resource: Resource, declared: &Declared) -> Naming {
-        let named = declared.with_impl(&self.text);
-        let text = named.as_ref().unwrap_or(&self.text);
-        let text = match resource {
-            Resource::Task => text.short_future(),
-            Resource::Blocking => text.short(),
-        };
-        if self.alone { Naming::Certain(text) } else { Naming::Uncertain(text) }
-    }
-}
-
-/// A future's type as a person writes it, from its name in debug information.
-pub fn future_name(raw: &str) -> Option<String> {
-    TypeText::parse(raw).map(|text| text.short_future())
-}
-
-/// The names, as a person writes them, of those among these bodies of which debug information only numbers the `impl`.
-pub(super) fn with_impls<'n>(debug: &Debug<'_>, raw: impl Iterator<Item = &'n Arc<str>>) -> HashMap<Arc<str>, String> {
-    let numbered = raw.filter(|raw| raw.contains(NUMBERED)).filter_map(|raw| Some((raw, TypeText::parse(raw)?)));
-    let numbered: Vec<(&Arc<str>, TypeText)> = numbered.collect();
-    let wanted: HashSet<String> = numbered.iter().filter_map(|(_, text)| Some(text.path()?.bare().key())).collect();
-    let declared = Declared { bodies: debug.bodies(&wanted) };
-    let name = |(raw, text): (&Arc<str>, TypeText)| Some((Arc::clone(raw), declared.with_impl(&text)?.short_future()));
-    numbered.into_iter().filter_map(name).collect()
 }
 
 /// The poll functions of which debug information says the type that the code which makes the tasks says.
@@ -152,38 +108,6 @@ fn polled(symbols: &SymbolIndex<'_>, debug: Option<&Debug<'_>>, types: &[TaskTyp
 fn polled_type(name: &str) -> Option<TypeText> {
     let text = TypeText::parse(name)?;
     text.path().filter(|p| p.is(&["tokio", "runtime", "task", "raw", "poll"]))?.argument(0).cloned()
-}
-
-/// What DWARF declares of the bodies that the named types consist of.
-#[derive(Debug, Default)]
-struct Declared {
-    bodies: HashMap<String, crate::symbols::Declaration>,
-}
-
-impl Declared {
-    fn read(debug: Option<&Debug<'_>>, futures: &[Option<FutureType>]) -> Self {
-        let wanted: HashSet<String> =
-            futures.iter().flatten().filter_map(|f| f.text.only_body()).map(|body| body.bare().key()).collect();
-        Self { bodies: debug.filter(|_| !wanted.is_empty()).map(|d| d.bodies(&wanted)).unwrap_or_default() }
-    }
-
-    fn of(&self, body: &Path) -> Option<&crate::symbols::Declaration> {
-        self.bodies.get(&body.bare().key())
-    }
-
-    fn place(&self, future: Option<&FutureType>) -> Option<Place> {
-        let future = future?;
-        let declared = self.of(future.text.only_body()?)?;
-        Some(Place { file: declared.file.clone(), line: declared.line, column: None, certain: future.alone })
-    }
-
-    /// The type with its `impl` named by the body's symbol, where DWARF only numbers it.
-    fn with_impl(&self, text: &TypeText) -> Option<TypeText> {
-        let path = text.path().filter(|path| path.numbers_an_impl())?;
-        let symbol = demangle(self.of(path)?.symbol.as_deref()?)?;
-        let named = TypeText::parse(&symbol)?;
-        path.with_impl_of(&named.path()?.bare()).map(TypeText::from)
-    }
 }
 
 /// DWARF does not tell a body's column; its `Location`, if it is the one of the same line, does.

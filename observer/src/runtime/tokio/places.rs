@@ -17,47 +17,13 @@
 //! Taken for granted is that what is no body runs one, or has all that it runs at one depth. A join of two that is written by
 //! hand, with one inlined into its poll and the other a call further, has the place of the former as if it were the only one.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ops::Range;
-use std::rc::Rc;
+use std::collections::HashMap;
 
+use super::body_panics::Panics;
+use super::dropping::Dropping;
+use super::reached::{Found, Reached};
 use crate::model::{Place, Resource, TaskType, VirtAddr};
-use crate::runtime::printing::printing;
-use crate::symbols::{Call, Calls, Image, Location, SymbolIndex};
-
-/// Calls between poll and the body: the thunk, the harness, its part that polls, its part that catches panics, the core; and one future
-/// around it.
-const DEPTH: usize = 5;
-/// Calls between the functions that drop a future and a body that its destructor runs: further, to be sure.
-const DROPPING_DEPTH: usize = 6;
-/// Most functions visited for one type.
-const MOST_FUNCTIONS: usize = 400;
-/// The panics themselves are this long at most; what is longer only has their text, too.
-const LONGEST_PANIC: u64 = 256;
-
-/// What the two panics are called, and what they print.
-const RETURNED: (&str, &[u8]) = ("panic_const_async_fn_resumed", b"`async fn` resumed after completion");
-const PANICKED: (&str, &[u8]) = ("panic_const_async_fn_resumed_panic", b"`async fn` resumed after panicking");
-
-/// One candidate for a body's place.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Found {
-    pub(super) file: String,
-    pub(super) line: u32,
-    pub(super) column: u32,
-    /// Its body can be left by a panic.
-    unwinds: bool,
-}
-
-/// What there is at the first depth from poll where there is any.
-#[derive(Clone, Debug, Default)]
-struct Reached {
-    candidates: Vec<Found>,
-    /// The functions that panic with them.
-    functions: Vec<VirtAddr>,
-    /// A panic there or nearer does not tell its place, or there may be one in code that was not read.
-    is_blurred: bool,
-}
+use crate::symbols::{Calls, Image, SymbolIndex};
 
 /// The candidates of all types of an image.
 #[derive(Debug, Default)]
@@ -145,156 +111,18 @@ impl Places {
     }
 }
 
-/// Which places are reached by dropping.
-struct Dropping<'a, 'd> {
-    image: &'a Image<'d>,
-    panics: &'a Panics,
-    /// By function and the calls followed from it.
-    known: HashMap<(VirtAddr, usize), Rc<Dropped<'d>>>,
-}
-
-/// What one function leads to.
-#[derive(Debug, Default)]
-struct Dropped<'d> {
-    places: BTreeSet<Location<'d>>,
-    /// It may lead to others: code was not read, or a panic does not tell its place.
-    is_blurred: bool,
-}
-
-impl<'d> Dropping<'_, 'd> {
-    fn may_lead(&mut self, calls: &mut Calls<'_, '_>, task: &TaskType, to: &Found) -> bool {
-        let same = |place: &Location<'_>| place.line == to.line && place.column == to.column && place.file == to.file;
-        task.functions.dropping().into_iter().any(|root| {
-            let dropped = self.from(calls, root, DROPPING_DEPTH);
-            dropped.is_blurred || dropped.places.iter().any(same)
-        })
-    }
-
-    /// Each function is read once for each depth, however many types share it.
-    fn from(&mut self, calls: &mut Calls<'_, '_>, function: VirtAddr, depth: usize) -> Rc<Dropped<'d>> {
-        if let Some(known) = self.known.get(&(function, depth)) {
-            return Rc::clone(known);
-        }
-        let callees = calls.of(function);
-        let mut dropped = Dropped { places: BTreeSet::new(), is_blurred: !callees.is_whole };
-        for call in &callees.calls {
-            if self.panics.is_one(call.to) {
-                let (places, is_blurred) = told(self.image, call);
-                dropped.is_blurred |= is_blurred;
-                dropped.places.extend(places);
-            } else if let Some(less) = depth.checked_sub(1) {
-                let further = self.from(calls, call.to, less);
-                dropped.is_blurred |= further.is_blurred;
-                dropped.places.extend(further.places.iter().copied());
-            }
-        }
-        let dropped = Rc::new(dropped);
-        self.known.insert((function, depth), Rc::clone(&dropped));
-        dropped
-    }
-}
-
-/// The places that a panic is called with, and whether there may be others.
-fn told<'d>(image: &Image<'d>, call: &Call) -> (Vec<Location<'d>>, bool) {
-    let places: Vec<_> = call.arguments.iter().filter_map(|at| Location::read(image, *at)).collect();
-    let is_blurred = call.is_unsure || places.len() < call.arguments.len();
-    (places, is_blurred)
-}
-
-/// Where the two panics are.
-#[derive(Debug, Default)]
-struct Panics {
-    returned: HashSet<VirtAddr>,
-    panicked: HashSet<VirtAddr>,
-}
-
-impl Panics {
-    fn find(image: &Image<'_>, symbols: &SymbolIndex<'_>) -> Self {
-        let named = |name: &str| -> HashSet<VirtAddr> {
-            let path = format!("core::panicking::panic_const::{name}");
-            let holding = symbols.holding(name);
-            holding.filter(|at| symbols.names_at(*at).any(|known| known == path)).collect()
-        };
-        let mut panics = Self { returned: named(RETURNED.0), panicked: named(PANICKED.0) };
-        if panics.returned.is_empty() && panics.panicked.is_empty() {
-            let short = |function: &Range<VirtAddr>| function.end.0 - function.start.0 <= LONGEST_PANIC;
-            [panics.returned, panics.panicked] = printing(image, [RETURNED.1, PANICKED.1])
-                .map(|functions| functions.into_iter().filter(short).map(|function| function.start).collect());
-        }
-        panics
-    }
-
-    fn is_one(&self, function: VirtAddr) -> bool {
-        self.returned.contains(&function) || self.panicked.contains(&function)
-    }
-
-    /// The places outside the runtime and the standard library that the panics are called with, at the first depth from
-    /// poll where there are any, in the order of the code.
-    fn reached(&self, image: &Image<'_>, calls: &mut Calls<'_, '_>, poll: VirtAddr) -> Reached {
-        let mut reached = Reached::default();
-        for level in calls.levels(&[poll], DEPTH, MOST_FUNCTIONS) {
-            reached.is_blurred |= level.is_cut;
-            for function in level.functions {
-                let callees = calls.of(function);
-                reached.is_blurred |= !callees.is_whole;
-                for call in callees.calls.iter().filter(|call| self.is_one(call.to)) {
-                    let (places, is_blurred) = told(image, call);
-                    reached.is_blurred |= is_blurred;
-                    let unwinds = self.panicked.contains(&call.to);
-                    for place in places.into_iter().filter(|place| is_foreign(place.file)) {
-                        reached.add(place, function, unwinds);
-                    }
-                }
-            }
-            if !reached.candidates.is_empty() {
-                break;
-            }
-        }
-        reached
-    }
-}
-
-impl Reached {
-    fn add(&mut self, place: Location<'_>, function: VirtAddr, unwinds: bool) {
-        if !self.functions.contains(&function) {
-            self.functions.push(function);
-        }
-        let same = |f: &&mut Found| f.line == place.line && f.column == place.column && f.file == place.file;
-        match self.candidates.iter_mut().find(same) {
-            Some(known) => known.unwinds |= unwinds,
-            None => self.candidates.push(Found {
-                file: place.file.to_owned(),
-                line: place.line,
-                column: place.column,
-                unwinds,
-            }),
-        }
-    }
-}
-
-/// Neither the standard library's nor tokio's own source.
-fn is_foreign(file: &str) -> bool {
-    let standard = file.starts_with("/rustc/")
-        || ["core", "alloc", "std"].iter().any(|c| {
-            file.strip_prefix("library/").is_some_and(|rest| rest.starts_with(c))
-                || file.contains(&format!("/library/{c}/src/"))
-        });
-    let runtime = file.split(['/', '\\']).zip(file.split(['/', '\\']).skip(1)).any(|(folder, inside)| {
-        let version = folder.rsplit_once("tokio-").map(|(_, version)| version);
-        inside == "src" && (folder == "tokio" || version.is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit())))
-    });
-    !standard && !runtime
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::future::Future;
     use std::hint::black_box;
+    use std::ops::Range;
     use std::pin::pin;
     use std::task::{Context, Waker};
 
     use super::*;
     use crate::model::{TaskFunctions, TypeEntry};
+    use crate::runtime::tokio::reached::MOST_FUNCTIONS;
     use crate::symbols::tiny::{CODE, DATA, Tiny};
 
     const INNER: u32 = line!() + 1;

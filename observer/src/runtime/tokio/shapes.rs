@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::names;
+use super::{declared, names};
 use crate::model::{Resource, ShapeKind, Shapes, TaskType, VirtAddr};
 use crate::symbols::{Debug, Image};
 
@@ -29,6 +29,6 @@ pub fn shapes(image: &Image<'_>, types: &[TaskType]) -> Option<Shapes> {
         }
     }
     let bodies = shapes.all.iter().filter(|shape| matches!(shape.kind, ShapeKind::Body { .. }));
-    shapes.names = names::with_impls(&debug, bodies.map(|shape| &shape.name));
+    shapes.names = declared::with_impls(&debug, bodies.map(|shape| &shape.name));
     Some(shapes)
 }

@@ -1,7 +1,9 @@
 //! JSON Lines, as `schema/events.schema.json` says. Integers above 2^53 are strings.
 
+mod end;
 mod event_line;
 mod line;
+mod overhead;
 mod spawn_stack;
 mod target;
 
@@ -11,9 +13,11 @@ use serde::Serialize;
 
 use crate::model::{BUCKETS, Event, EventKind, EventSet, LongStack, Missing, Ns, TargetEntry};
 
-use super::{End, Gone, LostNews, Overhead, Polled, Sink, Spawned, Start, Stepped, TierTime};
+use super::{End, Gone, LostNews, Overhead, Polled, Sink, Spawned, Start, Stepped};
+use end::EndObject;
 use event_line::EventLine;
-use spawn_stack::{CountsObject, SpawnedObject, StackObject};
+use overhead::OverheadObject;
+use spawn_stack::{SpawnedObject, StackObject};
 
 pub(in crate::sink) use line::{Integer, line, milliseconds};
 pub(in crate::sink) use target::{EnclosureObject, TargetObject};
@@ -123,38 +127,7 @@ impl Sink for Json {
     }
 
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
-        let totals = &end.totals;
-        let totals = TotalsObject {
-            init: Integer(totals.init),
-            before: Integer(if totals.every_poll { totals.before } else { 0 }),
-            after: Integer(if totals.every_poll { totals.after } else { 0 }),
-            polls: totals.polls.map(Integer),
-            resolve: Integer(totals.resolve),
-            destroy: Integer(totals.destroy),
-            lost: Integer(totals.lost),
-            lost_news: Integer(totals.lost_news),
-            malformed: Integer(totals.malformed),
-            late: Integer(totals.late),
-            live: Integer(totals.live),
-            unsure: Integer(totals.unsure),
-            targets: Integer(totals.targets),
-            ended_with_process: Integer(totals.ended_with_process),
-            unplaced: Integer(totals.unplaced),
-            unfollowed: Integer(totals.unfollowed),
-        };
-        let object = EndObject {
-            reason: end.reason.as_str(),
-            detach_ms: milliseconds(end.detach),
-            overhead: OverheadObject::new(&end.overhead),
-            tiers: end
-                .tiers
-                .iter()
-                .map(|TierTime { tier, held }| HeldObject { tier, for_ns: Integer(held.0) })
-                .collect(),
-            stacks: end.stacks.as_ref().map(CountsObject::new),
-            totals,
-        };
-        line(out, "end", end.at, object)
+        line(out, "end", end.at, EndObject::new(end))
     }
 }
 
@@ -185,59 +158,9 @@ struct PolledObject {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct OverheadObject {
-    for_ns: Integer,
-    hits: Integer,
-    foreign_hits: Integer,
-    records: Integer,
-    lost: Integer,
-    hit_ns: Option<u64>,
-    added_ns: Option<Integer>,
-    observer_cpu_ns: Integer,
-    observer_memory: Option<Integer>,
-}
-
-impl OverheadObject {
-    fn new(overhead: &Overhead) -> Self {
-        Self {
-            for_ns: Integer(overhead.during.0),
-            hits: Integer(overhead.hits),
-            foreign_hits: Integer(overhead.foreign),
-            records: Integer(overhead.records),
-            lost: Integer(overhead.lost),
-            hit_ns: overhead.hit_ns.map(|ns| ns.round() as u64),
-            added_ns: overhead.added.map(|ns| Integer(ns.0)),
-            observer_cpu_ns: Integer(overhead.own_cpu.0),
-            observer_memory: overhead.own_memory.map(Integer),
-        }
-    }
-}
-
-#[derive(Serialize)]
 pub(in crate::sink) struct LostObject {
     pub(in crate::sink) pid: Option<u32>,
     pub(in crate::sink) count: Integer,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct EndObject<'a> {
-    reason: &'a str,
-    detach_ms: f64,
-    overhead: OverheadObject,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tiers: Vec<HeldObject<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stacks: Option<CountsObject>,
-    totals: TotalsObject,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct HeldObject<'a> {
-    tier: &'a str,
-    for_ns: Integer,
 }
 
 #[derive(Serialize)]
@@ -291,28 +214,6 @@ struct GoneObject<'a> {
     reason: &'a str,
     live: Integer,
     unsure: Integer,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TotalsObject {
-    init: Integer,
-    before: Integer,
-    after: Integer,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    polls: Option<Integer>,
-    resolve: Integer,
-    destroy: Integer,
-    lost: Integer,
-    lost_news: Integer,
-    malformed: Integer,
-    late: Integer,
-    live: Integer,
-    unsure: Integer,
-    targets: Integer,
-    ended_with_process: Integer,
-    unplaced: Integer,
-    unfollowed: Integer,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use crate::model::AsyncId;
 use crate::sink::Spelling;
-use crate::sink::text::label;
+use crate::sink::label::label;
 
 use super::branches::{Above, Branch, BranchId, Branches, Leaf};
 use super::programs::Program;

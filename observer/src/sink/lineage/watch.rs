@@ -8,7 +8,7 @@ use anstyle::AnsiColor;
 
 use crate::model::{Event, EventKind, LongStack, Missing, Ns, TargetEntry};
 use crate::sink::image_lines::write_image;
-use crate::sink::text::{cost, enclosure, lost_news};
+use crate::sink::phrase::{cost, enclosure, lost_news};
 use crate::sink::{End, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, Start, Stepped};
 
 /// Says it, and nothing of tasks.

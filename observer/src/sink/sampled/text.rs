@@ -6,8 +6,9 @@ use anstyle::AnsiColor;
 
 use crate::model::{Missing, Ns, TargetEntry, TypeEntry};
 use crate::sink::image_lines::write_image;
+use crate::sink::label::future_label;
+use crate::sink::phrase::{enclosure, lost_news};
 use crate::sink::sites::origin::calls;
-use crate::sink::text::{enclosure, future_label, lost_news};
 use crate::sink::{Manner, Spelling};
 
 use super::{Blocking, Busy, How, Interval, SampledEnd, SampledReport, SampledSink, SampledStart};

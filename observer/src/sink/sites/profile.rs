@@ -16,7 +16,7 @@ use prost::Message;
 
 use crate::model::Origin;
 use crate::sink::Spelling;
-use crate::sink::text::type_label;
+use crate::sink::label::type_label;
 
 use super::SiteOf;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 
 use crate::model::{Ns, Waiting};
-use crate::sink::text::future_label;
+use crate::sink::label::future_label;
 use crate::sink::{Manner, Spelling};
 use crate::verdict::{Evidence, Finding, Grows, SiteCount, Verdict, WaitCount, Why};
 

@@ -1,0 +1,47 @@
+//! What several renderings for people say in one phrase.
+//!
+//! Does not know: the lines that the phrases are part of.
+
+use crate::model::{Ns, TargetEntry};
+
+use super::{LostNews, Overhead};
+
+/// What was missed with news of processes, in one phrase.
+pub(super) fn lost_news(lost: &LostNews) -> String {
+    let what = match lost.looks_again {
+        true => "all processes are looked at again, and who began and ended meanwhile was not observed",
+        false => "what the observed processes loaded or began meanwhile may not be observed",
+    };
+    match lost.count {
+        Some(count) => format!("{count} news of processes found no room, or were not understood: {what}"),
+        None => format!("a CPU came online, and news of processes there were not heard until now: {what}"),
+    }
+}
+
+/// What observing has cost, in one phrase.
+pub(super) fn cost(overhead: &Overhead) -> String {
+    let seconds = overhead.during.0 as f64 / 1e9;
+    let share =
+        |ns: Ns| format!("{:.1} ms ({:.2} % of a CPU)", ns.0 as f64 / 1e6, ns.0 as f64 / 1e7 / seconds.max(1e-9));
+    let added = overhead.added.map_or("not measured".to_owned(), |added| format!("about {}", share(added)));
+    let (hits, own) = (overhead.hits, share(overhead.own_cpu));
+    let memory = overhead.own_memory.map_or(String::new(), |bytes| format!(", {:.1} MiB", bytes as f64 / 1048576.0));
+    let foreign = match overhead.foreign {
+        0 => String::new(),
+        foreign => format!(" and {foreign} of processes that are not observed"),
+    };
+    format!("{added} of the target's time by {hits} hits{foreign} in {seconds:.1} s; of our own {own}{memory}")
+}
+
+/// What encloses a process, if that is not what encloses us.
+pub(super) fn enclosure(target: &TargetEntry) -> String {
+    let mut said = String::new();
+    if let Some(container) = &target.enclosure.container {
+        let id = container.as_str();
+        said.push_str(&format!(", container {}", id.get(..12).unwrap_or(id)));
+    }
+    if let Some(own) = target.enclosure.ns_pid.filter(|own| *own != target.pid) {
+        said.push_str(&format!(", pid {own} in its own namespace"));
+    }
+    said
+}
