@@ -3,7 +3,7 @@
 //! Does not know: whether they are the task's own.
 
 use super::body_panics::{Panics, told};
-use crate::model::VirtAddr;
+use crate::model::{Place, VirtAddr};
 use crate::symbols::{Calls, Image, Location};
 
 /// Calls between poll and the body: the thunk, the harness, its part that polls, its part that catches panics, the core; and one future
@@ -20,6 +20,13 @@ pub(super) struct Found {
     pub(super) column: u32,
     /// Its body can be left by a panic.
     pub(super) unwinds: bool,
+}
+
+impl Found {
+    /// As a place.
+    pub(super) fn place(&self, certain: bool) -> Place {
+        Place { file: self.file.clone(), line: self.line, column: Some(self.column), certain }
+    }
 }
 
 /// What there is at the first depth from poll where there is any.
