@@ -267,6 +267,8 @@ mod tests {
                 SectionId::DebugAbbrev => Cow::Borrowed(dwarf.debug_abbrev.reader().slice()),
                 SectionId::DebugStr => Cow::Borrowed(dwarf.debug_str.reader().slice()),
                 SectionId::DebugLine => Cow::Borrowed(dwarf.debug_line.reader().slice()),
+                SectionId::DebugRanges => Cow::Borrowed(dwarf.ranges.debug_ranges().reader().slice()),
+                SectionId::DebugRngLists => Cow::Borrowed(dwarf.ranges.debug_rnglists().reader().slice()),
                 _ => Cow::Borrowed(&[]),
             })
         };
