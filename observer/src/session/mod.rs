@@ -55,6 +55,7 @@ mod sums;
 mod sweep;
 mod tier;
 mod trace;
+mod unread;
 mod verify;
 mod view;
 mod watch;
