@@ -4,7 +4,7 @@ use std::io::BufWriter;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::session::{SampledLook, SampledOptions, SampledOutput, Selection, sampled};
+use crate::session::{LEAST_RING_PAGES, SampledLook, SampledOptions, SampledOutput, Selection, sampled};
 use crate::sink::{Manner, SampledJson, SampledSink, SampledText};
 
 use super::args::{By, Sampling, Trace};
@@ -24,6 +24,9 @@ pub(super) fn run(args: Trace) -> Result<ExitCode, Failure> {
     let selection = args.selection().ok_or(Failure::NothingSelected)?;
     if args.attach_with.is_some() || args.empty_probes || args.allow_slow {
         return Err(Failure::NothingAttached);
+    }
+    if args.ring_pages < LEAST_RING_PAGES {
+        return Err(Failure::RingHoldsNoSample);
     }
     let options = options(&args, selection);
     let Opened { out, colour } = open(common)?;

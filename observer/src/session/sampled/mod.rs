@@ -45,6 +45,8 @@ use subject::Subject;
 
 /// Bytes of stack in a sample: as much as a spawner's copy has.
 const STACK: u32 = 28 << 10;
+/// Pages of a ring at least: room for a sample while the one before it, of up to eight, is read.
+pub const LEAST_RING_PAGES: usize = 16;
 /// What is asked of the kernel for so many samples a second.
 pub(super) fn asked_for(hz: u32) -> perf::Sampling {
     perf::Sampling { period: 1_000_000_000 / u64::from(hz.max(1)), stack: STACK }
@@ -65,7 +67,7 @@ pub struct SampledOptions {
     pub by_task: bool,
     /// When to stop; `None` is at a signal or the targets' end.
     pub duration: Option<Duration>,
-    /// Size of each CPU's ring, pages.
+    /// Size of each CPU's ring, pages; [`LEAST_RING_PAGES`] at least.
     pub ring_pages: usize,
     /// Whether future types are to be named.
     pub names: Names,

@@ -18,7 +18,7 @@ use crate::sink::{Busy, Interval, SampledReport, SampledSink};
 use super::crowd::{Crowd, Whom};
 use super::rate::Rate;
 use super::sampling::Sampled;
-use super::{SampledOptions, SampledOutput};
+use super::{LEAST_RING_PAGES, SampledOptions, SampledOutput};
 
 /// How samples look that were begun at a moment.
 pub type SampledLook = Box<dyn Fn(Ns) -> Box<dyn SampledSink>>;
@@ -45,7 +45,7 @@ pub(in crate::session) struct Sampler {
 impl Reserved {
     /// Fails where nobody can be sampled.
     pub(in crate::session) fn new(options: SampledOptions) -> Result<Self, SessionError> {
-        let options = SampledOptions { ring_pages: options.ring_pages.min(PAGES), ..options };
+        let options = SampledOptions { ring_pages: options.ring_pages.clamp(LEAST_RING_PAGES, PAGES), ..options };
         let mut rate = Rate::begin(&options, &online_cpus().map_err(SessionError::Sampling)?)?;
         rate.set_on(false)?;
         Ok(Self { options, rate, lives: Lives::listen(FEW_NEWS_PAGES) })
@@ -130,14 +130,14 @@ impl SampledSink for BetweenEvents {
         match report {
             SampledReport::Interval(Interval { total: false, .. })
             | SampledReport::Busy(Busy { total: false, .. })
-            | SampledReport::Blocking(_) => self.0.say(report, out),
+            | SampledReport::Blocking(_)
+            | SampledReport::Lost { .. } => self.0.say(report, out),
             // Of the whole run would be of this tier's part of it.
             SampledReport::Interval(_)
             | SampledReport::Busy(_)
             | SampledReport::Start(_)
             | SampledReport::Target { .. }
             | SampledReport::Ended { .. }
-            | SampledReport::Lost { .. }
             // The stream that this is a part of hears them, too, and says so.
             | SampledReport::LostNews(_)
             | SampledReport::End(_) => Ok(()),

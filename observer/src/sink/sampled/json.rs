@@ -30,7 +30,7 @@ impl SampledSink for SampledJson {
             }
             SampledReport::Ended { at, pid, why } => line(out, "ended", *at, EndedObject { pid: pid.0, reason: why }),
             SampledReport::Lost { at, count } => {
-                line(out, "lost", *at, LostObject { pid: None, count: Integer(*count) })
+                line(out, "lost", *at, LostObject { pid: None, count: Integer(*count), of: Some("samples") })
             }
             SampledReport::LostNews(lost) => line(out, "lostNews", lost.at, LostNewsObject::new(lost)),
             SampledReport::End(end) => line(out, "end", end.at, EndObject::new(end)),
