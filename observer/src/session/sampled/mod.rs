@@ -5,6 +5,7 @@
 //! one to another, which costs much more than the samples do.
 
 mod ages;
+mod blockers;
 mod crowd;
 mod rate;
 mod runs;
@@ -127,7 +128,7 @@ pub fn sampled(options: &SampledOptions, output: SampledOutput) -> Result<(), Se
         Pace::new(options.duration).map_err(|source| SessionError::System { what: "watch signals", source })?
     };
     let alone = launched.is_some().then(|| processes.first().cloned()).flatten();
-    let mut sampled = Sampled::new(options, rate, subjects, output);
+    let mut sampled = Sampled::new(options, rate, subjects, output)?;
     let mut sampling = Sampling { sampled: &mut sampled, crowd, alone, pace };
     sampling.say_start(attach)?;
     let running = launched.map(Launched::resume).transpose()?;

@@ -56,7 +56,7 @@ impl Reserved {
         let Self { options, rate, lives } = self;
         let (crowd, said) = (Crowd::new(whom, lives, &options)?, Said::default());
         let output = SampledOutput { sink: Box::new(BetweenEvents(look(began))), out: Box::new(said.clone()) };
-        Ok(Sampler { sampled: Sampled::new(&options, rate, Vec::new(), output), crowd, said, next: None })
+        Ok(Sampler { sampled: Sampled::new(&options, rate, Vec::new(), output)?, crowd, said, next: None })
     }
 }
 
@@ -76,8 +76,14 @@ impl Sampler {
     /// Says what there is to say.
     pub(in crate::session) fn tend(&mut self, out: &mut dyn Write) -> Result<(), SessionError> {
         let began = Instant::now();
-        if self.next.is_none_or(|next| began < next) {
-            return Ok(());
+        match self.next {
+            // Names of what was sampled last may come later.
+            None => {
+                self.sampled.say_named()?;
+                return self.said.write_to(out);
+            }
+            Some(next) if began < next => return Ok(()),
+            Some(_) => {}
         }
         self.sampled.turn(Some(&mut self.crowd))?;
         self.next = Some(Instant::now() + self.sampled.rest(began.elapsed()));
@@ -92,6 +98,13 @@ impl Sampler {
         self.sampled.rate.set_on(false)?;
         self.sampled.take()?;
         self.sampled.report()?;
+        self.said.write_to(out)
+    }
+
+    /// The stream ends: says what was not said yet.
+    pub(in crate::session) fn finish(mut self, out: &mut dyn Write) -> Result<(), SessionError> {
+        self.end(out)?;
+        self.sampled.say_rest()?;
         self.said.write_to(out)
     }
 
