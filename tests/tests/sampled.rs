@@ -442,6 +442,7 @@ fn what_makes_no_sense_together_is_refused_with_the_next_step() {
     refused(&["--tier", "sampled", "--events", "init"]);
     refused(&["--tier", "sampled", "--attach-with", "tracefs"]);
     assert!(refused(&["--tier", "sampled", "--ring-pages", "8"]).contains("--ring-pages 16"));
+    assert!(refused(&["--tier", "sampled", "--max-memory", "256M"]).contains("leave --max-memory out"));
 }
 
 #[test]

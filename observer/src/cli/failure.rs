@@ -31,6 +31,9 @@ pub enum Failure {
     /// How to attach, where nothing is.
     #[error("--tier sampled attaches nothing")]
     NothingAttached,
+    /// A bound to memory that is not kept.
+    #[error("--tier sampled has no --max-memory: it keeps counts by type or task, and the images of the processes")]
+    SamplesAreNotBounded,
     /// Rings too small for what a sample brings.
     #[error("rings of so few pages (--ring-pages) have no room for samples: one takes up to eight, with its stack")]
     RingHoldsNoSample,
@@ -102,6 +105,7 @@ impl Failure {
             | Self::SamplesAreNotGoverned
             | Self::StacksNeedBirths
             | Self::NothingAttached
+            | Self::SamplesAreNotBounded
             | Self::RingHoldsNoSample => code::USAGE,
             Self::OutputFile { .. } => code::RUN_TIME,
             Self::Session(error) => session_code(error),
@@ -126,6 +130,11 @@ impl Failure {
             }
             Self::StacksNeedBirths => {
                 "add init to --events (or leave --events and --tier sampled out), or leave --stacks out".to_owned()
+            }
+            Self::SamplesAreNotBounded => {
+                "leave --max-memory out: with --pid instead of --all, and without --by task, memory stays small; `overhead` \
+                 lines say how much is used"
+                    .to_owned()
             }
             Self::RingHoldsNoSample => {
                 format!("give --ring-pages {LEAST_RING_PAGES} or more, or leave it out (1024)")

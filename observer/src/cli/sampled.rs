@@ -25,6 +25,9 @@ pub(super) fn run(args: Trace) -> Result<ExitCode, Failure> {
     if args.attach_with.is_some() || args.empty_probes || args.allow_slow {
         return Err(Failure::NothingAttached);
     }
+    if args.max_memory.is_some() {
+        return Err(Failure::SamplesAreNotBounded);
+    }
     if args.ring_pages < LEAST_RING_PAGES {
         return Err(Failure::RingHoldsNoSample);
     }
@@ -44,6 +47,7 @@ pub(super) fn options(args: &Trace, selection: Selection) -> SampledOptions {
         hz: hz.unwrap_or(HZ),
         interval: interval.map_or(INTERVAL, |span| span.0),
         blocking: blocking.map_or(BLOCKING, |span| span.0),
+        overhead_every: args.overhead_every.0,
         by_task: by == Some(By::Task),
         duration: args.duration.map(|duration| duration.0),
         ring_pages: args.ring_pages,

@@ -19,6 +19,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::lives::Lives;
@@ -64,6 +65,8 @@ pub struct SampledOptions {
     pub interval: Duration,
     /// From when on a poll is named.
     pub blocking: Duration,
+    /// How often to say what sampling costs.
+    pub overhead_every: Duration,
     /// Tasks are counted apart, not only types.
     pub by_task: bool,
     /// When to stop; `None` is at a signal or the targets' end.
@@ -128,8 +131,13 @@ pub fn sampled(options: &SampledOptions, output: SampledOutput) -> Result<(), Se
         Pace::new(options.duration).map_err(|source| SessionError::System { what: "watch signals", source })?
     };
     let alone = launched.is_some().then(|| processes.first().cloned()).flatten();
+    let ask = {
+        let _inside = runtime.enter();
+        let asked = signal(SignalKind::user_defined1());
+        asked.map_err(|source| SessionError::System { what: "watch signals", source })?
+    };
     let mut sampled = Sampled::new(options, rate, subjects, output)?;
-    let mut sampling = Sampling { sampled: &mut sampled, crowd, alone, pace };
+    let mut sampling = Sampling { sampled: &mut sampled, crowd, alone, pace, ask };
     sampling.say_start(attach)?;
     let running = launched.map(Launched::resume).transpose()?;
     let ran = runtime.block_on(sampling.run());
@@ -146,6 +154,8 @@ struct Sampling<'a> {
     /// The only one who may, which was launched.
     alone: Option<Arc<Process>>,
     pace: Pace,
+    /// SIGUSR1: somebody asks what sampling costs.
+    ask: Signal,
 }
 
 impl Sampling<'_> {
@@ -156,7 +166,17 @@ impl Sampling<'_> {
             if self.is_over() {
                 return Ok(EndReason::Exited);
             }
-            match self.pace.rest(Instant::now() + self.sampled.rest(began.elapsed())).await {
+            self.sampled.say_costs(false)?;
+            let rest = self.pace.rest(Instant::now() + self.sampled.rest(began.elapsed()));
+            let rested = tokio::select! {
+                biased;
+                rested = rest => rested,
+                _ = self.ask.recv() => {
+                    self.sampled.say_costs(true)?;
+                    continue;
+                }
+            };
+            match rested {
                 Ok(()) => {}
                 Err(Interrupted::Signal) => return Ok(EndReason::Signal),
                 Err(Interrupted::Over) => return Ok(EndReason::Duration),

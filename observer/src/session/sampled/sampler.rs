@@ -153,6 +153,7 @@ impl SampledSink for BetweenEvents {
             | SampledReport::Ended { .. }
             // The stream that this is a part of hears them, too, and says so.
             | SampledReport::LostNews(_)
+            | SampledReport::Overhead(..)
             | SampledReport::End(_) => Ok(()),
         }
     }

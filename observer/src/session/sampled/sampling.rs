@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::attach::Counters;
 use crate::model::{Caller, Estimate, Missing, Ns, Pid, Resource, Tick};
 use crate::session::error::SessionError;
+use crate::session::overhead::Costs;
 use crate::sink::{Busy, EndReason, How, Interval, SampledEnd, SampledReport};
 use crate::target::monotonic_now;
 
@@ -68,7 +70,21 @@ pub(super) struct Sampled {
     /// Lost samples that were not said yet.
     unsaid: u64,
     blockers: Blockers,
-    totals: SampledEnd,
+    costs: Costs,
+    totals: Totals,
+}
+
+/// What is added up until the end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    samples: u64,
+    in_polls: u64,
+    outside: u64,
+    unknown: u64,
+    lost: u64,
+    throttled: u64,
+    malformed: u64,
+    blocking: u64,
 }
 
 impl Sampled {
@@ -79,18 +95,6 @@ impl Sampled {
         output: SampledOutput,
     ) -> Result<Self, SessionError> {
         let now = monotonic_now();
-        let totals = SampledEnd {
-            at: now,
-            reason: EndReason::Exited,
-            samples: 0,
-            in_polls: 0,
-            outside: 0,
-            unknown: 0,
-            lost: 0,
-            throttled: 0,
-            malformed: 0,
-            blocking: 0,
-        };
         Ok(Self {
             rate,
             watched: subjects.into_iter().map(|subject| Watched::from(subject, now)).collect(),
@@ -106,7 +110,8 @@ impl Sampled {
             due: Instant::now() + options.interval,
             unsaid: 0,
             blockers: Blockers::new(options.names.clone())?,
-            totals,
+            costs: Costs::of_samples(now, Ns::of(options.overhead_every)),
+            totals: Totals::default(),
         })
     }
 
@@ -384,8 +389,41 @@ impl Sampled {
         for n in 0..self.watched.len() {
             self.conclude(n, at)?;
         }
-        self.output.say(&SampledReport::End(SampledEnd { at, reason, ..self.totals }))?;
+        self.costs.sampled(self.taken);
+        let overhead = self.costs.all(at, self.counters(), 0);
+        let Totals { samples, in_polls, outside, unknown, lost, throttled, malformed, blocking } = self.totals;
+        let end = SampledEnd {
+            at,
+            reason,
+            samples,
+            in_polls,
+            outside,
+            unknown,
+            lost,
+            throttled,
+            malformed,
+            blocking,
+            overhead,
+        };
+        self.output.say(&SampledReport::End(end))?;
         self.output.flush()
+    }
+
+    /// Says what sampling costs, if it is time for that or somebody has asked.
+    pub(super) fn say_costs(&mut self, asked: bool) -> Result<(), SessionError> {
+        let now = monotonic_now();
+        if !asked && !self.costs.is_due(now) {
+            return Ok(());
+        }
+        self.costs.sampled(self.taken);
+        let overhead = self.costs.report(now, self.counters(), 0);
+        self.output.say(&SampledReport::Overhead(now, overhead))?;
+        self.output.flush()
+    }
+
+    /// Nothing is hit, but samples are lost.
+    fn counters(&self) -> Counters {
+        Counters { lost: self.totals.lost + self.unsaid, ..Counters::default() }
     }
 }
 

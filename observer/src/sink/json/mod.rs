@@ -16,7 +16,7 @@ use crate::model::{BUCKETS, Event, EventKind, EventSet, LongStack, Missing, Ns, 
 use super::{End, Gone, LostNews, Overhead, Polled, Sink, Spawned, Start, Stepped};
 use end::EndObject;
 use event_line::EventLine;
-use overhead::OverheadObject;
+pub(super) use overhead::OverheadObject;
 use spawn_stack::{SpawnedObject, StackObject};
 
 pub(in crate::sink) use line::{Integer, line, milliseconds};

@@ -7,7 +7,7 @@ use anstyle::AnsiColor;
 use crate::model::{Missing, Ns, TargetEntry, TypeEntry};
 use crate::sink::image_lines::write_image;
 use crate::sink::label::future_label;
-use crate::sink::phrase::{enclosure, lost_news};
+use crate::sink::phrase::{cost, enclosure, lost_news};
 use crate::sink::sites::origin::calls;
 use crate::sink::{Manner, Spelling};
 
@@ -137,7 +137,8 @@ impl SampledText {
             "ended ({}): {samples} samples, {in_polls} in polls, {outside} outside, {unknown} unknown; {lost} lost, \
              {malformed} malformed{pauses}; {blocking} polls named as blocking",
             end.reason.as_str()
-        )
+        )?;
+        writeln!(out, "cost: {}", cost(&end.overhead))
     }
 }
 
@@ -168,6 +169,10 @@ impl SampledSink for SampledText {
             SampledReport::LostNews(lost) => {
                 let word = self.manner.paint(AnsiColor::Red, "lost");
                 writeln!(out, "{:.3} s  {word}  {}", self.seconds(lost.at), lost_news(lost))
+            }
+            SampledReport::Overhead(at, overhead) => {
+                let word = self.manner.paint(AnsiColor::Cyan, "overhead");
+                writeln!(out, "{:.3} s  {word}  {}", self.seconds(*at), cost(overhead))
             }
             SampledReport::End(end) => self.end(end, out),
         }
