@@ -86,7 +86,7 @@ pub use inspection::{InspectionOptions, ProfileKind, SitesOutput};
 pub use privileges::{lacking, own_capabilities};
 pub use ps::{PsOptions, ps};
 pub use rehearsal::Rehearsal;
-pub use sampled::{SampledLook, SampledOptions, SampledOutput, sampled};
+pub use sampled::{LEAST_RING_PAGES, SampledLook, SampledOptions, SampledOutput, sampled};
 pub use spawns::{Born, Caps, Dropped, SpawnCounts, SpawnOptions, Spawns, Stack};
 pub use sweep::{Course, Found, SweepOptions, sweep};
 pub use tier::Tier;

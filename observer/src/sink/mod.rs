@@ -99,13 +99,15 @@ pub struct Overhead {
     pub hits: u64,
     /// Records that were read.
     pub records: u64,
-    /// Records that found no room.
+    /// Samples that were taken of the targets.
+    pub samples: u64,
+    /// Records that found no room; where there are samples alone, samples.
     pub lost: u64,
     /// Hits of processes that are not observed, but run into the same probes.
     pub foreign: u64,
     /// What an empty hit costs here, nanoseconds; `None` where it was not measured.
     pub hit_ns: Option<f64>,
-    /// CPU time of the targets that the hits took, by that.
+    /// CPU time of the targets that hits took, by that, and samples.
     pub added: Option<Ns>,
     /// CPU time of this program.
     pub own_cpu: Ns,

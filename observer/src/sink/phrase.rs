@@ -24,13 +24,18 @@ pub(super) fn cost(overhead: &Overhead) -> String {
     let share =
         |ns: Ns| format!("{:.1} ms ({:.2} % of a CPU)", ns.0 as f64 / 1e6, ns.0 as f64 / 1e7 / seconds.max(1e-9));
     let added = overhead.added.map_or("not measured".to_owned(), |added| format!("about {}", share(added)));
-    let (hits, own) = (overhead.hits, share(overhead.own_cpu));
+    let own = share(overhead.own_cpu);
     let memory = overhead.own_memory.map_or(String::new(), |bytes| format!(", {:.1} MiB", bytes as f64 / 1048576.0));
     let foreign = match overhead.foreign {
         0 => String::new(),
         foreign => format!(" and {foreign} of processes that are not observed"),
     };
-    format!("{added} of the target's time by {hits} hits{foreign} in {seconds:.1} s; of our own {own}{memory}")
+    let by = match (overhead.hits, overhead.samples) {
+        (hits, 0) => format!("{hits} hits{foreign}"),
+        (0, samples) => format!("{samples} samples"),
+        (hits, samples) => format!("{hits} hits{foreign} and {samples} samples"),
+    };
+    format!("{added} of the target's time by {by} in {seconds:.1} s; of our own {own}{memory}")
 }
 
 /// What encloses a process, if that is not what encloses us.

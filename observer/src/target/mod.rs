@@ -7,6 +7,7 @@ mod descriptors;
 mod enclosure;
 mod error;
 mod filling;
+mod frozen;
 mod hold;
 mod launch;
 mod layered;

@@ -16,7 +16,7 @@ use crate::model::{BUCKETS, Event, EventKind, EventSet, LongStack, Missing, Ns, 
 use super::{End, Gone, LostNews, Overhead, Polled, Sink, Spawned, Start, Stepped};
 use end::EndObject;
 use event_line::EventLine;
-use overhead::OverheadObject;
+pub(super) use overhead::OverheadObject;
 use spawn_stack::{SpawnedObject, StackObject};
 
 pub(in crate::sink) use line::{Integer, line, milliseconds};
@@ -58,7 +58,7 @@ impl Sink for Json {
         }
         if let EventKind::Lost { count } = event.kind {
             let pid = event.pid.map(|pid| pid.0);
-            return line(out, "lost", event.at, LostObject { pid, count: Integer(count) });
+            return line(out, "lost", event.at, LostObject { pid, count: Integer(count), of: None });
         }
         self.line.of(event).map_or(Ok(()), |line| out.write_all(line))
     }
@@ -161,6 +161,9 @@ struct PolledObject {
 pub(in crate::sink) struct LostObject {
     pub(in crate::sink) pid: Option<u32>,
     pub(in crate::sink) count: Integer,
+    /// What found no room, where it was no records of events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::sink) of: Option<&'static str>,
 }
 
 #[derive(Serialize)]
