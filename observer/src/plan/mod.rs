@@ -367,7 +367,8 @@ mod tests {
             };
             assert_eq!(missing(&runtime, EventSet::ALL), []);
             let init = EventSet { init: true, ..EventSet::NONE };
-            let [("trigger", trigger), ("resolve", resolve), ("destroy", destroy)] = &missing(&runtime, init)[..] else {
+            let [("trigger", trigger), ("resolve", resolve), ("destroy", destroy)] = &missing(&runtime, init)[..]
+            else {
                 panic!("no polls, no triggers and no ends")
             };
             for reason in [trigger, resolve, destroy] {
