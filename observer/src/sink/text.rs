@@ -193,7 +193,7 @@ impl Sink for Text {
                 said
             }
             EventKind::Lost { count } => {
-                format!("{}  {count} records found no room: totals are now \"at least\"", self.paint("lost"))
+                format!("{}  {count} records were lost: totals are now \"at least\"", self.paint("lost"))
             }
         };
         // Also an event that is not shown tells what later lines repeat.
@@ -265,6 +265,13 @@ impl Sink for Text {
             totals.malformed,
             totals.late
         )?;
+        if totals.elsewhere > 0 {
+            writeln!(
+                out,
+                "{} of those lost are calls on another stack than their thread's own (fibers): to wait for their return could end the program",
+                totals.elsewhere
+            )?;
+        }
         left_out(totals).try_for_each(|(count, what)| writeln!(out, "{count} {what}"))?;
         writeln!(out, "{}{}", alive(end), if self.live.is_empty() { "" } else { ", by type:" })?;
         self.summary(out)?;
