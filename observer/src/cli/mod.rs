@@ -31,6 +31,8 @@ const MEMORY: u64 = 1 << 30;
 
 /// Runs the program with these arguments, the program's own name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Who asks what observing costs before there is an answer, or where there is none, must not end it.
+    session::take_questions();
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => {

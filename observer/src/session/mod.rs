@@ -3,6 +3,7 @@
 mod analyst;
 mod apart;
 mod arrivals;
+mod asked;
 mod bell;
 mod budget;
 mod candidate;
@@ -70,7 +71,7 @@ use crate::sink::Sink;
 pub use crate::attach::{AttachError, Mechanism as Attaching, Work};
 pub use crate::perf::PerfError;
 pub use crate::plan::Slow;
-pub use crate::target::{LaunchError, TargetError};
+pub use crate::target::{LaunchError, TargetError, take_questions};
 pub use crate::verdict::Verdict;
 pub use budget::Bound;
 pub use debug_files::Names;

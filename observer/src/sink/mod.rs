@@ -18,6 +18,7 @@ mod totals;
 
 use std::io::{self, Write};
 
+use crate::lifecycle::Watched;
 use crate::model::{AsyncId, Event, LongStack, LongStackId, Missing, Ns, Pid, PollSum, TargetEntry};
 
 pub use doctor::{
@@ -73,8 +74,10 @@ pub struct Gone {
     pub why: &'static str,
     /// How many of its resources were alive: they ended with it, and nobody saw them freed.
     pub live: u64,
-    /// How many of those may have been freed before: their memory could not be read when they were last seen.
+    /// How many of those may have ended before, see [`crate::lifecycle::Left::unsure`].
     pub unsure: u64,
+    /// What was watched of it.
+    pub watched: Watched,
 }
 
 /// Polls of one task, summed up.

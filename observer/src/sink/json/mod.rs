@@ -11,6 +11,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::lifecycle::Watched;
 use crate::model::{BUCKETS, Event, EventKind, EventSet, LongStack, Missing, Ns, TargetEntry};
 
 use super::{End, Gone, LostNews, Overhead, Polled, Sink, Spawned, Start, Stepped};
@@ -72,7 +73,12 @@ impl Sink for Json {
             out,
             "gone",
             gone.at,
-            GoneObject { pid: gone.pid.0, reason: gone.why, live: Integer(gone.live), unsure: Integer(gone.unsure) },
+            GoneObject {
+                pid: gone.pid.0,
+                reason: gone.why,
+                live: live(gone.live, gone.watched),
+                unsure: Integer(gone.unsure),
+            },
         )
     }
 
@@ -211,11 +217,16 @@ struct TierObject<'a> {
     max_overhead: f64,
 }
 
+/// How many are alive, as far as that is known.
+fn live(live: u64, watched: Watched) -> Option<Integer> {
+    (watched > Watched::Nothing).then_some(Integer(live))
+}
+
 #[derive(Serialize)]
 struct GoneObject<'a> {
     pid: u32,
     reason: &'a str,
-    live: Integer,
+    live: Option<Integer>,
     unsure: Integer,
 }
 
