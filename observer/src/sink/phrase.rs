@@ -6,6 +6,11 @@ use crate::model::{Ns, TargetEntry};
 
 use super::{LostNews, Overhead};
 
+/// The word for one, or that for several.
+pub(super) fn plural<'a>(count: impl TryInto<u64>, one: &'a str, several: &'a str) -> &'a str {
+    if count.try_into().is_ok_and(|count| count == 1) { one } else { several }
+}
+
 /// What was missed with news of processes, in one phrase.
 pub(super) fn lost_news(lost: &LostNews) -> String {
     let what = match lost.looks_again {
