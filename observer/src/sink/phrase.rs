@@ -11,6 +11,11 @@ pub(super) fn plural<'a>(count: impl TryInto<u64>, one: &'a str, several: &'a st
     if count.try_into().is_ok_and(|count| count == 1) { one } else { several }
 }
 
+/// Of a task whose poll goes on: what else is said of its polls is of those that ended.
+pub(super) fn in_a_poll(so_far: Ns) -> String {
+    format!("in a poll for {:.3} ms", so_far.0 as f64 / 1e6)
+}
+
 /// What was missed with news of processes, in one phrase.
 pub(super) fn lost_news(lost: &LostNews) -> String {
     let what = match lost.looks_again {

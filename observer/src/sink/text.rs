@@ -10,7 +10,7 @@ use crate::model::{AsyncId, Event, EventKind, EventSet, LongStack, Missing, Ns, 
 use super::chains::Chains;
 use super::image_lines::write_image;
 use super::label::label;
-use super::phrase::{cost, enclosure, lost_news};
+use super::phrase::{cost, enclosure, in_a_poll, lost_news, plural};
 use super::{End, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, StackCounts, Start, Stepped, TierTime};
 
 /// How many groups of live resources the summary lists.
@@ -208,14 +208,17 @@ impl Sink for Text {
         let seconds = at.since(self.began).0 as f64 / 1e9;
         let word = self.paint("polls");
         let mut busiest: Vec<&Polled> = reports.iter().collect();
-        busiest.sort_by_key(|report| std::cmp::Reverse(report.sum.busy_ns));
-        for Polled { pid, id, sum, .. } in busiest.iter().take(POLLED_LISTED) {
+        let busy = |report: &Polled| report.sum.busy_ns + report.polling_for.map_or(0, |so_far| so_far.0);
+        busiest.sort_by_key(|report| std::cmp::Reverse(busy(report)));
+        for Polled { pid, id, sum, polling_for, .. } in busiest.iter().take(POLLED_LISTED) {
             let pid = if self.many { format!("pid {pid}  ") } else { String::new() };
             let (polls, label) = (sum.polls, self.label(*id));
             let [busy, longest] = [sum.busy_ns, sum.longest_ns].map(|ns| ns as f64 / 1e6);
+            let goes_on = polling_for.map_or(String::new(), |so_far| format!("; {}", in_a_poll(so_far)));
             writeln!(
                 out,
-                "{seconds:>12.6}  {pid}{word}  #{id}  {label}  {polls} polls, busy {busy:.3} ms, longest {longest:.3} ms"
+                "{seconds:>12.6}  {pid}{word}  #{id}  {label}  {polls} {}, busy {busy:.3} ms, longest {longest:.3} ms{goes_on}",
+                plural(polls, "poll", "polls")
             )?;
         }
         if busiest.len() > POLLED_LISTED {
