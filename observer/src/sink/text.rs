@@ -9,8 +9,8 @@ use crate::model::{AsyncId, Event, EventKind, EventSet, LongStack, Missing, Ns, 
 
 use super::chains::Chains;
 use super::image_lines::write_image;
-use super::label::label;
-use super::phrase::{cost, enclosure, in_a_poll, lost_news, plural};
+use super::label::{is_marked, label};
+use super::phrase::{MARKED, cost, enclosure, in_a_poll, lost_news, plural};
 use super::{End, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, StackCounts, Start, Stepped, TierTime};
 
 /// How many groups of live resources the summary lists.
@@ -27,6 +27,8 @@ pub struct Text {
     many: bool,
     live: HashMap<AsyncId, Live>,
     chains: Chains,
+    /// Something was said with a question mark.
+    marked: bool,
 }
 
 /// What later lines about a live resource repeat.
@@ -41,7 +43,15 @@ struct Live {
 impl Text {
     /// Writes only these events; `lost` and the summary always.
     pub fn new(events: EventSet, manner: Manner) -> Self {
-        Self { manner, events, began: Ns(0), many: false, live: HashMap::new(), chains: Chains::default() }
+        Self {
+            manner,
+            events,
+            began: Ns(0),
+            many: false,
+            live: HashMap::new(),
+            chains: Chains::default(),
+            marked: false,
+        }
     }
 
     fn paint(&self, word: &str) -> String {
@@ -165,6 +175,7 @@ impl Sink for Text {
                 let task = resource.task_id.map_or(String::new(), |id| format!("  task {id}"));
                 let existing = if *existing { "  existing" } else { "" };
                 let said = format!("{}  #{id}  {label}{trigger}{task}{existing}", self.paint("init"));
+                self.marked |= is_marked(&resource.future, resource.place.as_ref());
                 self.live.insert(*id, Live { pid: event.pid, label, polls: Vec::new() });
                 said
             }
@@ -274,6 +285,9 @@ impl Sink for Text {
         }
         writeln!(out, "{} alive at the end{}", totals.live, if totals.live > 0 { ", by type:" } else { "" })?;
         self.summary(out)?;
+        if self.marked {
+            writeln!(out, "{MARKED}")?;
+        }
         if !end.tiers.is_empty() {
             let held = |time: &TierTime| format!("{} {:.1} s", time.tier, time.held.0 as f64 / 1e9);
             writeln!(out, "tiers: {}", end.tiers.iter().map(held).collect::<Vec<_>>().join(", "))?;
@@ -327,6 +341,25 @@ mod tests {
         line(&mut text, 1_000_000, EventKind::Before(AsyncId(1)));
         let after = line(&mut text, 3_500_000, EventKind::After(AsyncId(1)));
         assert!(after.ends_with("thread 8  after 2.500 ms\n"), "{after}");
+    }
+
+    #[test]
+    fn what_a_question_mark_says_is_said_at_the_end_where_one_stands() {
+        let marked = |future| {
+            let mut text = Text::new(EventSet::ALL, Manner::default());
+            let resource = ResourceFacts {
+                resource: Resource::Task,
+                task_id: None,
+                address: None,
+                type_id: None,
+                future,
+                place: None,
+            };
+            line(&mut text, 1, EventKind::Init { id: AsyncId(1), trigger: None, existing: false, resource: Box::new(resource) });
+            text.marked
+        };
+        assert!(marked(Naming::Uncertain("app::serve".into())));
+        assert!(!marked(Naming::Certain("app::serve".into())));
     }
 
     #[test]

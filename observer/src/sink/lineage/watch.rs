@@ -8,7 +8,7 @@ use anstyle::AnsiColor;
 
 use crate::model::{Event, EventKind, LongStack, Missing, Ns, TargetEntry};
 use crate::sink::image_lines::write_image;
-use crate::sink::phrase::{cost, enclosure, lost_news};
+use crate::sink::phrase::{cost, enclosure, lost_news, plural};
 use crate::sink::{End, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, Start, Stepped};
 
 /// Says it, and nothing of tasks.
@@ -107,11 +107,12 @@ impl Sink for WatchText {
         };
         writeln!(
             out,
-            "\n{seconds:.1} s ({}): {} tasks met, {} ended, {} alive{gone}, {polls} polls{least}",
+            "\n{seconds:.1} s ({}): {} tasks met, {} ended, {} alive{gone}, {polls} {}{least}",
             end.reason.as_str(),
             totals.init,
             totals.destroy,
-            totals.live
+            totals.live,
+            plural(polls, "poll", "polls")
         )?;
         for (count, what) in [
             (totals.unplaced, "polls are of tasks that were not known, and in no line"),
