@@ -26,9 +26,11 @@ pub enum Counter {
     RecordsTimed = 9,
     /// What writing them took, nanoseconds.
     RecordsTook = 10,
+    /// Entries on another stack than that of the call which the thread is amid: they are not reported, and no return is waited for.
+    Elsewhere = 11,
 }
 
 impl Counter {
     /// How many rows the array has.
-    pub const COUNT: u32 = 11;
+    pub const COUNT: u32 = 12;
 }

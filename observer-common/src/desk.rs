@@ -56,8 +56,10 @@ pub struct Sign {
     pub hits: u64,
     /// Those of them at returns.
     pub returns: u64,
+    /// The frame of the innermost call that the thread is amid and whose return is waited for; 0: it is amid none.
+    pub innermost: u64,
     /// To the line's end.
-    pub rest: [u64; 4],
+    pub rest: [u64; 3],
 }
 
 /// What waits on a desk: in one word, so that it changes at once.

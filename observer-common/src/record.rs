@@ -182,12 +182,24 @@ impl CallRecord {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct OpenCall {
-    /// Not 0: it will be reported whatever becomes of it. Else perhaps not, see [`crate::Quiet`].
-    pub loud: u64,
+    /// The frame of the call that the thread was amid when this one began, 0 for none; frames are multiples of eight. And, in the lowest
+    /// bit, whether it will be reported whatever becomes of it: else perhaps not, see [`crate::Quiet`].
+    pub around: u64,
     /// The probed instruction, which tells the call's entry from its return.
     pub at: u64,
     /// What is to be reported, as far as it is known.
     pub record: CallRecord,
+}
+
+impl OpenCall {
+    /// In `around`: it will be reported whatever becomes of it.
+    pub const LOUD: u64 = 1;
+
+    /// Whether it will be reported whatever becomes of it.
+    #[inline(always)]
+    pub fn is_loud(&self) -> bool {
+        self.around & Self::LOUD != 0
+    }
 }
 
 /// Bytes of a call's record up to what its entry saw.

@@ -72,6 +72,29 @@ impl Desk {
         unsafe { (*self.sign).returns += 1 };
     }
 
+    /// The frame of the innermost call that the thread is amid; 0: none.
+    #[inline(always)]
+    pub fn innermost(&self) -> u64 {
+        // SAFETY: the desk is this thread's own.
+        unsafe { (*self.sign).innermost }
+    }
+
+    /// A call begins, whose frame this is; the one around it.
+    #[inline(always)]
+    pub fn go_into(&self, frame: u64) -> u64 {
+        let around = self.innermost();
+        // SAFETY: as above.
+        unsafe { (*self.sign).innermost = frame };
+        around
+    }
+
+    /// A call is over: the thread is amid this one again.
+    #[inline(always)]
+    pub fn come_back_to(&self, frame: u64) {
+        // SAFETY: as above.
+        unsafe { (*self.sign).innermost = frame };
+    }
+
     /// That of who is priced.
     #[inline(always)]
     pub fn priced() -> Option<Self> {
@@ -161,7 +184,10 @@ extern "C" fn take_one(pid_tgid: u64, first: u32, desks: u32) -> u32 {
         // SAFETY: as above.
         if is_free && unsafe { take_if_free(&raw mut (*sign).owner, pid_tgid) } {
             // SAFETY: as above, and it is this thread's now.
-            unsafe { (*place).head = BatchHead { mark: BATCH, desk: number, generation: 0 } };
+            unsafe {
+                (*place).head = BatchHead { mark: BATCH, desk: number, generation: 0 };
+                (*sign).innermost = 0;
+            }
             return number;
         }
     }

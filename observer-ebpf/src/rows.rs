@@ -34,7 +34,8 @@ impl Row {
                     return Some(row);
                 }
                 if row.is_of(hit, hit.sp) {
-                    row.close_kept();
+                    // It was not seen to return: what it was in the middle of is what the new one is in the middle of.
+                    row.close(Some(desk));
                     return Some(row);
                 }
             }
@@ -80,13 +81,35 @@ impl Row {
         (is_same_point && beginning.at() == hit.at).then_some(false)
     }
 
+    /// Whether a call that begins here is on another stack than the innermost that the thread is amid: those on one stack lie deeper
+    /// the later they begin. The kernel drops what it keeps of a call's return when another is to be waited for
+    /// that lies above it, and ends the program when the former returns all the same. A call at the very frame of one that is open shows that
+    /// that one, and all deeper, are over without having been seen to return.
+    #[inline(always)]
+    pub fn is_elsewhere(hit: &Hit, desk: &Desk) -> bool {
+        let innermost = desk.innermost();
+        if innermost == 0 || hit.sp <= innermost {
+            return false;
+        }
+        for n in 0..TRIED {
+            let row = Self::kept(desk, hit.sp, n);
+            // SAFETY: the row is this thread's own.
+            if row.is_open() && unsafe { (*row.record()).sp() } == hit.sp {
+                // SAFETY: as above.
+                desk.come_back_to(unsafe { (*row.place).around } & !OpenCall::LOUD);
+                return false;
+            }
+        }
+        true
+    }
+
     /// Each call that the thread is amid must be reported, whatever becomes of it: those that are not on its desk are.
     #[inline(always)]
     pub fn make_loud(hit: &Hit) {
         let Some(desk) = Desk::of(hit.pid_tgid) else { return };
         for n in 0..DESK_ROWS {
             // SAFETY: the row is this thread's own.
-            unsafe { (*desk.row(n)).loud = 1 };
+            unsafe { (*desk.row(n)).around |= OpenCall::LOUD };
         }
     }
 
@@ -122,17 +145,20 @@ impl Row {
     #[inline(always)]
     pub fn is_loud(&self) -> bool {
         // SAFETY: the row is this thread's own.
-        self.passing || unsafe { (*self.place).loud } != 0
+        self.passing || unsafe { (*self.place).is_loud() }
     }
 
-    /// The call is in progress since then. All else must have been written: who reads the row in the middle of it would
-    /// take the words of two calls for one.
+    /// The call, whose frame this is, is in progress since then. All else must have been written: who reads the row in the middle of it
+    /// would take the words of two calls for one.
     #[inline(always)]
-    pub fn open(&self, since: u64) {
-        let loud = u64::from(self.passing);
+    pub fn open(&self, desk: Option<&Desk>, sp: u64, since: u64) {
+        let around = match desk {
+            Some(desk) => desk.go_into(sp),
+            None => 0,
+        };
         // SAFETY: the row is this thread's own; who reads it besides looks at the time first and last.
         unsafe {
-            (*self.place).loud = loud;
+            (*self.place).around = around & !OpenCall::LOUD | u64::from(self.passing);
             barrier();
             (&raw mut (*self.record()).entry.ts).write_volatile(since);
         }
@@ -140,7 +166,17 @@ impl Row {
 
     /// It is over.
     #[inline(always)]
-    pub fn close(&self) {
+    pub fn close(&self, desk: Option<&Desk>) {
+        if let Some(desk) = desk {
+            // SAFETY: as above.
+            desk.come_back_to(unsafe { (*self.place).around } & !OpenCall::LOUD);
+        }
+        self.leave();
+    }
+
+    /// The row is free again, whose call was not opened, or is over.
+    #[inline(always)]
+    pub fn leave(&self) {
         if self.passing {
             // It was there a moment ago and is this thread's own: removing cannot fail.
             let _ = CALLS.remove(self.key);

@@ -77,6 +77,10 @@ fn begin(ctx: &ProbeContext, hit: Hit, desk: Option<Desk>, may_do_without: bool)
 
 #[inline(always)]
 fn remember(ctx: &ProbeContext, hit: Hit, desk: Option<&Desk>, may_do_without: bool) -> u32 {
+    if may_do_without && desk.is_some_and(|desk| Row::is_elsewhere(&hit, desk)) {
+        maps::count(Counter::Elsewhere);
+        return UNWANTED;
+    }
     let subject = first_argument(ctx);
     let Some(row) = Row::to_begin(&hit, desk) else {
         maps::count(Counter::EntriesForgotten);
@@ -106,11 +110,11 @@ fn remember(ctx: &ProbeContext, hit: Hit, desk: Option<&Desk>, may_do_without: b
             emit::describe(record.cast(), &hit, RecordKind::Release, flags, hit.sp, subject, far);
             emit::send::<CALL_ENTRY, _>(ctx, desk, record.cast());
         }
-        row.close();
+        row.leave();
         lap::record(&hit);
         return UNWANTED;
     }
-    row.open(hit.ts);
+    row.open(desk, hit.sp, hit.ts);
     lap::entry(&hit);
     WANTED
 }
@@ -143,7 +147,7 @@ fn report<C: EbpfContext>(ctx: &C, hit: Hit, desk: Option<&Desk>) {
         let mut flags = header::copy_head(&raw mut (*record).head, subject);
         let hit = hit.dated_now();
         if !row.is_loud() && flags == 0 && quiet::is_unsaid(&hit, record, far) {
-            row.close();
+            row.close(desk);
             return;
         }
         let is_full = flags == 0 && header::is_complete(&raw const (*record).head);
@@ -162,5 +166,5 @@ fn report<C: EbpfContext>(ctx: &C, hit: Hit, desk: Option<&Desk>) {
         lap::record(&hit);
     }
     // After it was reported: who reads the calls in progress first and the records then misses none.
-    row.close();
+    row.close(desk);
 }

@@ -21,6 +21,8 @@ const WAITING: usize = 1;
 /// And what is counted there.
 const HITS: usize = std::mem::offset_of!(Sign, hits) / 8;
 const RETURNS: usize = std::mem::offset_of!(Sign, returns) / 8;
+/// And the frame of the innermost call that the thread is amid.
+const INNERMOST: usize = std::mem::offset_of!(Sign, innermost) / 8;
 /// Where a desk's records begin.
 const RECORDS: usize = WORDS - BATCH_ROOM / 8;
 /// Where the time of a row's entry stands: see [`OpenCall`].
@@ -135,7 +137,9 @@ impl Desks {
                 let began = since.load(Ordering::Acquire);
                 if owner != 0 && began != 0 && is_one(owner, began) {
                     // Else it is another call's by now.
-                    let _ = since.compare_exchange(began, 0, Ordering::AcqRel, Ordering::Relaxed);
+                    if since.compare_exchange(began, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                        self.signs.words()[desk * SIGN + INNERMOST].store(0, Ordering::Relaxed);
+                    }
                 }
             }
         }

@@ -82,7 +82,7 @@ impl Probes {
         let mut keep = |place, row: &OpenCall| {
             if row.record.entry.ts != 0 {
                 let will_be_reported =
-                    all || row.loud != 0 || Cookie::from_u64(row.record.cookie()).telling().is_none();
+                    all || row.is_loud() || Cookie::from_u64(row.record.cookie()).telling().is_none();
                 found.push(Amid { place, record: row.record, will_be_reported });
             }
         };

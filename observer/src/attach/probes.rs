@@ -100,6 +100,8 @@ pub struct Counters {
     pub entries_forgotten: u64,
     /// Hits by processes that are not to be reported.
     pub foreign: u64,
+    /// Calls on another stack than that of the call which their thread was amid: nothing is reported of them.
+    pub elsewhere: u64,
     /// How long parts of some hits took.
     pub laps: Laps,
 }
@@ -252,6 +254,7 @@ impl Probes {
             returns: returns + returns_on_desks,
             entries_forgotten: self.object.counter(Counter::EntriesForgotten)?,
             foreign: self.object.counter(Counter::Foreign)?.saturating_sub(self.own_foreign),
+            elsewhere: self.object.counter(Counter::Elsewhere)?,
             laps: Laps::read(&self.object)?.since(&self.own_laps),
         })
     }

@@ -133,7 +133,10 @@ impl Stream {
 
     /// Takes in how many records were lost since the last time, and gives that. While nothing can be said they are put together.
     pub(super) fn count_lost(&mut self, probes: &Probes, now: Ns) -> Result<u64, AttachError> {
-        let lost = probes.counters()?.lost;
+        let counters = probes.counters()?;
+        // Of calls on other stacks nothing is known either.
+        let lost = counters.lost + counters.elsewhere;
+        self.totals.elsewhere = counters.elsewhere;
         let new = lost.saturating_sub(self.lost);
         if new > 0 {
             self.lost = lost;

@@ -205,7 +205,7 @@ impl Sink for Text {
                 said
             }
             EventKind::Lost { count } => {
-                format!("{}  {count} records found no room: totals are now \"at least\"", self.paint("lost"))
+                format!("{}  {count} records were lost: totals are now \"at least\"", self.paint("lost"))
             }
         };
         // Also an event that is not shown tells what later lines repeat.
@@ -280,6 +280,13 @@ impl Sink for Text {
             totals.malformed,
             totals.late
         )?;
+        if totals.elsewhere > 0 {
+            writeln!(
+                out,
+                "{} of those lost are calls on another stack than their thread's own (fibers): to wait for their return could end the program",
+                totals.elsewhere
+            )?;
+        }
         if totals.unsure > 0 {
             writeln!(out, "{} of those that are alive were perhaps freed, unseen", totals.unsure)?;
         }
@@ -355,7 +362,11 @@ mod tests {
                 future,
                 place: None,
             };
-            line(&mut text, 1, EventKind::Init { id: AsyncId(1), trigger: None, existing: false, resource: Box::new(resource) });
+            line(
+                &mut text,
+                1,
+                EventKind::Init { id: AsyncId(1), trigger: None, existing: false, resource: Box::new(resource) },
+            );
             text.marked
         };
         assert!(marked(Naming::Uncertain("app::serve".into())));

@@ -19,8 +19,10 @@ pub struct Totals {
     pub resolve: u64,
     /// Ends of life.
     pub destroy: u64,
-    /// Records that found no room: where it is not 0, every other total says "at least".
+    /// Records that found no room, and calls that were left alone: where it is not 0, every other total says "at least".
     pub lost: u64,
+    /// Of these, calls on another stack than that of the call which their thread was amid: to wait for their return could end the program.
+    pub elsewhere: u64,
     /// News of processes that found no room, or could not be understood.
     pub lost_news: u64,
     /// Records that could not be understood.

@@ -16,6 +16,9 @@ use super::subprograms::Search;
 use super::units::Heads;
 use crate::model::VirtAddr;
 
+/// Most bodies of one path that are told apart.
+const MOST_OF_ONE_PATH: usize = 64;
+
 /// The debug information of an image.
 pub struct Debug<'d> {
     sections: DwarfSections<Cow<'d, [u8]>>,
@@ -95,23 +98,29 @@ impl<'d> Debug<'d> {
     }
 
     /// The declarations of the bodies (`{async_fn#0}`, `{closure#1}`...) with these paths, which are without generic
-    /// arguments: all instances of a generic body stand at one place.
-    pub fn bodies(&self, wanted: &HashSet<String>) -> HashMap<String, Declaration> {
+    /// arguments: all instances of a generic body stand at one place. Bodies of several places may have one path: it tells neither
+    /// crates of one name apart (a package's library and program, two versions), nor items of one name in two blocks of a function.
+    pub fn bodies(&self, wanted: &HashSet<String>) -> HashMap<String, Vec<Declaration>> {
+        let mut found: HashMap<String, Vec<Declaration>> = HashMap::new();
+        if wanted.is_empty() {
+            return found;
+        }
         let search = self.search();
-        let mut found: HashMap<String, Declaration> = HashMap::new();
         search.each_unit(|unit| {
             search.walk(unit, |scopes, function| {
                 let Some(name) = function.name.and_then(|name| search.text(unit, name)) else { return };
                 let Some((file, line)) = function.declared.filter(|_| name.starts_with('{')) else { return };
                 let Some(key) = search.key(unit, scopes, name).filter(|key| wanted.contains(key)) else { return };
-                if found.contains_key(&key) {
+                let Some(file) = search.file_name(unit, file) else { return };
+                let known = found.entry(key).or_default();
+                if known.len() >= MOST_OF_ONE_PATH || known.iter().any(|known| known.line == line && known.file == file)
+                {
                     return;
                 }
-                let Some(file) = search.file_name(unit, file) else { return };
                 let symbol = function.linkage.and_then(|linkage| search.text(unit, linkage)).map(str::to_owned);
-                found.insert(key, Declaration { file, line, symbol });
+                known.push(Declaration { file, line, symbol });
             });
-            found.len() < wanted.len()
+            true
         });
         found
     }
@@ -177,10 +186,41 @@ mod tests {
         let image = Image::parse(&bytes).expect("an image");
         let key = "observer::symbols::dwarf::tests::has_a_closure::{closure#0}".to_owned();
         let found = Debug::of(&image).expect("debug information").bodies(&HashSet::from([key.clone()]));
-        let declared = found.get(&key).expect("the closure");
+        let [declared] = &found[&key][..] else { panic!("one closure: {found:?}") };
         assert_eq!((declared.file.as_str(), declared.line), (file!(), line));
         let symbol = declared.symbol.as_deref().and_then(crate::symbols::demangle).expect("a Rust symbol");
         assert!(symbol.ends_with("has_a_closure::{{closure}}"), "{symbol}");
+    }
+
+    /// No test itself: two functions of one path in it, each with a closure; the lines of those.
+    #[inline(never)]
+    fn has_two_of_one_path() -> [u32; 2] {
+        let first = {
+            fn twin(n: u32) -> u32 {
+                let (closure, line) = (|x: u32| std::hint::black_box(x) + 1, line!());
+                assert_eq!(closure(n), n + 1);
+                line
+            }
+            twin(1)
+        };
+        fn twin(n: u32) -> u32 {
+            let (closure, line) = (|x: u32| std::hint::black_box(x) + 2, line!());
+            assert_eq!(closure(n), n + 2);
+            line
+        }
+        [first, twin(1)]
+    }
+
+    #[test]
+    fn bodies_of_one_path_are_each_declared_where_they_stand() {
+        let closures = has_two_of_one_path();
+        let bytes = own();
+        let image = Image::parse(&bytes).expect("an image");
+        let key = "observer::symbols::dwarf::tests::has_two_of_one_path::twin::{closure#0}".to_owned();
+        let found = Debug::of(&image).expect("debug information").bodies(&HashSet::from([key.clone()]));
+        let mut lines: Vec<u32> = found[&key].iter().map(|declared| declared.line).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, closures);
     }
 
     #[test]

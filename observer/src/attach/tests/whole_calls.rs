@@ -126,6 +126,53 @@ fn a_return_is_not_waited_for_where_the_entry_gives_up_the_last_reference() {
     }
 }
 
+/// Runs what it is given on the stack that ends there, as a program with fibers does.
+fn on_stack(end: *mut u8, run: &mut dyn FnMut()) {
+    extern "C" fn call(run: &mut &mut dyn FnMut()) {
+        run();
+    }
+    let mut run = run;
+    // SAFETY: the stack is the caller's, and long enough for what runs there; it comes back by a return.
+    unsafe {
+        std::arch::asm!(
+            "mov r12, rsp", "mov rsp, {end}", "call {call}", "mov rsp, r12",
+            end = in(reg) end, call = sym call, in("rdi") &raw mut run, out("r12") _, clobber_abi("C"),
+        );
+    }
+}
+
+#[test]
+fn a_call_on_a_stack_above_that_of_the_call_around_it_is_left_alone_and_the_program_lives() {
+    let Some(_alone) = live() else { return };
+    const HALF: usize = 1 << 20;
+    let mut probes = Probes::load(&Options { ring_pages: 64, calls: Calls::Once, ..Options::default() }).unwrap();
+    if !probes.has_sessions() {
+        // There a return cannot be refused, and the kernel would end this process.
+        return;
+    }
+    let roles = [(Role::Poll, around as *const () as usize), (Role::DropJoinHandle, polled as *const () as usize)];
+    let points = roles.map(|(role, at)| point(role, at));
+    let _links = probes.attach(&requests(&points)).unwrap();
+    #[inline(never)]
+    fn around(_cell: &Cell, inside: &mut dyn FnMut()) {
+        inside();
+        black_box(inside);
+    }
+    let mut stacks = vec![0u128; 2 * HALF / 16];
+    let ends = [HALF, 2 * HALF].map(|end| stacks.as_mut_ptr().cast::<u8>().wrapping_add(end));
+    let (outer, mut inner) = (Cell::new(LIVE), Cell::new(2 * LIVE));
+    let mut batches = Batches::default();
+    let mut told = |first: usize, then: usize| {
+        let mut drops = || polled(&mut inner, LIVE);
+        on_stack(ends[first], &mut || around(&outer, &mut || on_stack(ends[then], &mut drops)));
+        let told = taken(&mut probes, &mut batches).iter().map(|record| record.cookie.point).collect::<Vec<u32>>();
+        (told, counted(&probes).elsewhere)
+    };
+    assert_eq!(told(0, 1), (vec![0], 1), "above");
+    assert_eq!(told(1, 0), (vec![1, 0], 1), "below it does no harm");
+    assert_eq!(told(0, 1), (vec![0], 2), "and nothing is taken for open that is over");
+}
+
 #[test]
 fn one_hit_in_sixty_four_is_timed_and_takes_a_part_of_what_the_call_takes() {
     let Some(_alone) = live() else { return };

@@ -23,8 +23,7 @@ use super::glue::Glue;
 use super::makers::Makers;
 use super::merging::unmerged_name;
 use super::places::Places;
-use super::reached::Found;
-use crate::model::{Naming, Place, TaskType, Unnamed, VirtAddr};
+use crate::model::{Naming, TaskType, Unnamed, VirtAddr};
 use crate::runtime::BirthSite;
 use crate::symbols::{Calls, Debug, Image, SymbolIndex, TypeText};
 
@@ -52,11 +51,7 @@ pub fn name_types(image: &Image<'_>, births: &[BirthSite], types: &mut [TaskType
         (false, false) => Unnamed::NoSymbolCarriesIt,
     };
     for (at, (task, future)) in types.iter_mut().zip(&futures).enumerate() {
-        let own = declared.place(future.as_ref());
-        task.place = match own {
-            Some(own) => Some(with_column(own, places.candidates(at))),
-            None => places.place(at),
-        };
+        task.place = declared.place(future.as_ref(), places.place(at), places.candidates(at));
         task.future = future.as_ref().map_or(Naming::Unknown(unnamed), |f| f.naming(task.resource, &declared));
     }
 }
@@ -108,12 +103,6 @@ fn polled(symbols: &SymbolIndex<'_>, debug: Option<&Debug<'_>>, types: &[TaskTyp
 fn polled_type(name: &str) -> Option<TypeText> {
     let text = TypeText::parse(name)?;
     text.path().filter(|p| p.is(&["tokio", "runtime", "task", "raw", "poll"]))?.argument(0).cloned()
-}
-
-/// DWARF does not tell a body's column; its `Location`, if it is the one of the same line, does.
-fn with_column(place: Place, candidates: &[Found]) -> Place {
-    let same = candidates.iter().find(|c| c.line == place.line && c.file == place.file);
-    Place { column: same.map(|c| c.column).or(place.column), ..place }
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ impl Places {
     pub(super) fn place(&self, at: usize) -> Option<Place> {
         let OfType { reached, certain, .. } = self.types.get(at)?;
         let first = reached.candidates.first()?;
-        Some(Place { file: first.file.clone(), line: first.line, column: Some(first.column), certain: *certain })
+        Some(first.place(*certain))
     }
 }
 
