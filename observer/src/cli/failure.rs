@@ -144,7 +144,7 @@ fn session_code(error: &SessionError) -> u8 {
             }
         },
         SessionError::NoSuchName(_) | SessionError::Replaced(_) => code::NO_PROCESS,
-        SessionError::Differs { .. } => code::RUN_TIME,
+        SessionError::Differs { .. } | SessionError::Unreached { .. } => code::RUN_TIME,
         SessionError::Itself(_) | SessionError::InnerNamespace => code::USAGE,
         SessionError::CostUnknown => code::KERNEL,
         SessionError::Launch(LaunchError::NotPermitted { .. }) => code::NOT_PERMITTED,
@@ -182,6 +182,9 @@ pub(super) fn session_step(error: &SessionError) -> String {
         }
         SessionError::Replaced(_) => "run again: its new program will be looked at",
         SessionError::Differs { .. } => "something patched the program; restart it to observe it",
+        SessionError::Unreached { .. } => {
+            "restart it, or use ps, sweep or `trace --tier sampled`, which need no probes"
+        }
         SessionError::InnerNamespace => {
             "name processes with --pid or --name, or run on the host (a container with `--pid=host`)"
         }

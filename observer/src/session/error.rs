@@ -43,6 +43,14 @@ pub enum SessionError {
         /// The image.
         path: String,
     },
+    /// Probes stand in an image's file, and not in the memory of a process that maps it.
+    #[error("{}", unreached(*pid, path))]
+    Unreached {
+        /// The process.
+        pid: Pid,
+        /// The image.
+        path: String,
+    },
     /// All processes are asked for, from where only some can be seen.
     #[error("all processes can be observed from the first pid namespace only, and this is one below it")]
     InnerNamespace,
@@ -202,6 +210,12 @@ impl Unsupported {
             Self::Unverified { path, reason } => format!("{path} cannot be probed: {reason}"),
         }
     }
+}
+
+fn unreached(pid: Pid, path: &str) -> String {
+    format!(
+        "the probes of {path} did not reach process {pid} (its file was copied up on an overlay, or its code was moved)"
+    )
 }
 
 fn nothing(pid: Pid, exe: &str, reasons: &[Unsupported]) -> String {
