@@ -257,6 +257,9 @@ fn nothing_step(reasons: &[Unsupported]) -> String {
     let step = |reason: &Unsupported| match reason {
         Unsupported::TooOld { .. } => "rebuild the program with tokio 1.23 or later; older layouts are not known",
         Unsupported::Image { .. } => "only 64-bit x86-64 programs can be observed",
+        Unsupported::Moved { .. } => {
+            "run it without moving its code (as by a setting or library for huge pages of text): as it runs now ps and sweep do not know it either"
+        }
         Unsupported::Unverified { .. } => "restart the program from the file as it is now, then attach again",
     };
     match reasons.first() {

@@ -181,6 +181,11 @@ pub enum Unsupported {
         /// Why not.
         reason: ImageError,
     },
+    /// The image's code was moved to memory that is not its file's.
+    Moved {
+        /// The image.
+        path: String,
+    },
     /// The image's points do not stand in memory as in its file.
     Unverified {
         /// The image.
@@ -198,6 +203,10 @@ impl Unsupported {
                 let reason = format!("{path} holds tokio {version} besides: {reason}");
                 Some(Missing { event: "init", reason })
             }
+            Self::Moved { .. } => {
+                let reason = format!("{}; what it has of a runtime is not seen", self.in_words());
+                Some(Missing { event: "init", reason })
+            }
             Self::Image { .. } | Self::Unverified { .. } => None,
         }
     }
@@ -207,6 +216,9 @@ impl Unsupported {
         match self {
             Self::TooOld { path, version, reason } => format!("{path} holds tokio {version}: {reason}"),
             Self::Image { path, reason } => format!("{path} is {reason}"),
+            Self::Moved { path } => {
+                format!("the code of {path} was moved to anonymous memory (huge pages): probes cannot reach it")
+            }
             Self::Unverified { path, reason } => format!("{path} cannot be probed: {reason}"),
         }
     }
