@@ -53,6 +53,14 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let mut images = Images::new(options.names.clone(), &options.caching, &say);
     let looking = Looking { events: options.events, slow: options.slow, spawners: false };
     let Setup { mut catalog, attachments, targets, .. } = set_up(&processes, &mut images, looking)?;
+    // What is launched is held by us.
+    for (target, process) in targets.iter().zip(&processes).filter(|_| launched.is_none()) {
+        if let Some(held) = process.standstill() {
+            let (pid, held) = (process.pid(), held.as_str());
+            let reason = format!("process {pid} is {held}: nothing will happen in it until it goes on");
+            catalog.change(*target, |entry| entry.missing.push(Missing { event: "init", reason }));
+        }
+    }
     let named = Named::prepare(attachments, &processes)?;
     let spawns = options.stacks.then(|| spawns(options, &processes, &mut images)).transpose()?;
     let mut probes = Probes::load(&attach::Options {
