@@ -82,6 +82,10 @@ fn risk(risk: &Risk) -> (String, String) {
             "it is stopped: its tasks can be listed, but nothing will happen in it".to_owned(),
             "let it go on with `kill -CONT`, if that is wanted",
         ),
+        Risk::Frozen => (
+            "its control group is frozen: its tasks can be listed, but nothing will happen in it".to_owned(),
+            "let the group go on (`docker unpause`, `systemctl thaw`, cgroup.freeze), if that is wanted",
+        ),
         Risk::Traced { by, name } => {
             let name = name.as_deref().map_or(String::new(), |name| format!(" ({name})"));
             (

@@ -160,7 +160,7 @@ fn session_code(error: &SessionError) -> u8 {
             }
         },
         SessionError::NoSuchName(_) | SessionError::Replaced(_) => code::NO_PROCESS,
-        SessionError::Differs { .. } => code::RUN_TIME,
+        SessionError::Differs { .. } | SessionError::Unreached { .. } => code::RUN_TIME,
         SessionError::Itself(_) | SessionError::InnerNamespace => code::USAGE,
         SessionError::CostUnknown => code::KERNEL,
         SessionError::Launch(LaunchError::NotPermitted { .. }) => code::NOT_PERMITTED,
@@ -198,6 +198,9 @@ pub(super) fn session_step(error: &SessionError) -> String {
         }
         SessionError::Replaced(_) => "run again: its new program will be looked at",
         SessionError::Differs { .. } => "something patched the program; restart it to observe it",
+        SessionError::Unreached { .. } => {
+            "restart it, or use ps, sweep or `trace --tier sampled`, which need no probes"
+        }
         SessionError::InnerNamespace => {
             "name processes with --pid or --name, or run on the host (a container with `--pid=host`)"
         }
@@ -270,6 +273,9 @@ fn nothing_step(reasons: &[Unsupported]) -> String {
     let step = |reason: &Unsupported| match reason {
         Unsupported::TooOld { .. } => "rebuild the program with tokio 1.23 or later; older layouts are not known",
         Unsupported::Image { .. } => "only 64-bit x86-64 programs can be observed",
+        Unsupported::Moved { .. } => {
+            "run it without moving its code (as by a setting or library for huge pages of text): as it runs now ps and sweep do not know it either"
+        }
         Unsupported::Unverified { .. } => "restart the program from the file as it is now, then attach again",
     };
     match reasons.first() {

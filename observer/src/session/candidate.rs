@@ -44,6 +44,7 @@ impl<'a> Candidate<'a> {
                 },
             }
         }
+        refused.extend(process.moved_images()?.into_iter().map(|path| Unsupported::Moved { path }));
         Ok(Self { process, entry, uses, refused })
     }
 

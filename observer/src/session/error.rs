@@ -43,6 +43,14 @@ pub enum SessionError {
         /// The image.
         path: String,
     },
+    /// Probes stand in an image's file, and not in the memory of a process that maps it.
+    #[error("{}", unreached(*pid, path))]
+    Unreached {
+        /// The process.
+        pid: Pid,
+        /// The image.
+        path: String,
+    },
     /// All processes are asked for, from where only some can be seen.
     #[error("all processes can be observed from the first pid namespace only, and this is one below it")]
     InnerNamespace,
@@ -173,6 +181,11 @@ pub enum Unsupported {
         /// Why not.
         reason: ImageError,
     },
+    /// The image's code was moved to memory that is not its file's.
+    Moved {
+        /// The image.
+        path: String,
+    },
     /// The image's points do not stand in memory as in its file.
     Unverified {
         /// The image.
@@ -190,6 +203,10 @@ impl Unsupported {
                 let reason = format!("{path} holds tokio {version} besides: {reason}");
                 Some(Missing { event: "init", reason })
             }
+            Self::Moved { .. } => {
+                let reason = format!("{}; what it has of a runtime is not seen", self.in_words());
+                Some(Missing { event: "init", reason })
+            }
             Self::Image { .. } | Self::Unverified { .. } => None,
         }
     }
@@ -199,9 +216,18 @@ impl Unsupported {
         match self {
             Self::TooOld { path, version, reason } => format!("{path} holds tokio {version}: {reason}"),
             Self::Image { path, reason } => format!("{path} is {reason}"),
+            Self::Moved { path } => {
+                format!("the code of {path} was moved to anonymous memory (huge pages): probes cannot reach it")
+            }
             Self::Unverified { path, reason } => format!("{path} cannot be probed: {reason}"),
         }
     }
+}
+
+fn unreached(pid: Pid, path: &str) -> String {
+    format!(
+        "the probes of {path} did not reach process {pid} (its file was copied up on an overlay, or its code was moved)"
+    )
 }
 
 fn nothing(pid: Pid, exe: &str, reasons: &[Unsupported]) -> String {

@@ -2,13 +2,14 @@
 //!
 //! Does not know why they are wanted, nor when they are not any more.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::attach::{ImageRequest, Links, Probes, Scope};
-use crate::model::{AttachPoint, FileId, ImageEntry, ImageFacts, Missing, Ns, Pid, Sight};
+use crate::model::{AttachPoint, FileId, ImageEntry, ImageFacts, Missing, Ns, Pid, PointIndex, Sight};
 use crate::target::{Hold, Layered, Module, Process, TargetError};
 
 use super::error::SessionError;
@@ -17,7 +18,7 @@ use super::marks::Mark;
 use super::population::Attached;
 use super::setup::{differing, numbered};
 use super::stream::Stream;
-use super::verify::{Verified, keep_verified};
+use super::verify::{Verified, keep_verified, untouched};
 
 /// One image's probes. Dropping it takes them out.
 pub(super) struct Held {
@@ -134,6 +135,32 @@ impl Held {
         Ok(&self.links[self.links.len() - 1].1)
     }
 
+    /// Reads back whether its probes stand in a process that they were put in for: the kernel puts them into a file, and what the process
+    /// runs may not be that file's any more. Gives what is missing where only a part is there; an error where nothing is.
+    pub(super) fn check_reached(&self, pid: Pid) -> Result<Vec<Missing>, SessionError> {
+        let refused: HashSet<PointIndex> =
+            self.links.iter().flat_map(|(_, links)| links.refused()).map(|refused| refused.point).collect();
+        let is_planted =
+            |(number, point): &(PointIndex, &AttachPoint)| has(self.sight, point) && !refused.contains(number);
+        let planted: Vec<&AttachPoint> =
+            numbered(&self.image).into_iter().filter(is_planted).map(|(_, point)| point).collect();
+        let untouched = untouched_in(&planted, &self.facts, pid, &self.names);
+        if !planted.is_empty() && untouched.len() == planted.len() {
+            return Err(SessionError::Unreached { pid, path: self.path.clone() });
+        }
+        let mut sums: BTreeMap<&'static str, usize> = BTreeMap::new();
+        for point in untouched {
+            *sums.entry(point.role.event()).or_default() += 1;
+        }
+        let missing = |(event, count)| Missing {
+            event,
+            reason: format!(
+                "at {count} of its points the probes did not reach the process (its code was moved): restart it, or use ps or sweep"
+            ),
+        };
+        Ok(sums.into_iter().map(missing).collect())
+    }
+
     /// Reaches these, one by one: one that cannot be reached does not stop the others.
     pub(super) fn reach_each(&mut self, runners: &[Runner], probes: &mut Probes) -> Result<(), SessionError> {
         let failed = runners.iter().filter_map(|runner| self.reach_one(*runner, probes).err());
@@ -208,7 +235,13 @@ impl Held {
         if points.len() < self.image.points.len() {
             return Err(SessionError::Differs { pid, path: self.path.clone() });
         }
-        self.reach_verified(runner, probes).map(drop)
+        self.reach_verified(runner, probes)?;
+        let reached = self.check_reached(pid);
+        if !matches!(&reached, Ok(missing) if missing.is_empty()) {
+            drop(Links::together(self.leave(pid)));
+            return Err(SessionError::Unreached { pid, path: self.path.clone() });
+        }
+        Ok(())
     }
 }
 
@@ -233,6 +266,24 @@ pub(super) fn verify(
     let verified = verified.map_err(|error| SessionError::memory(pid, error))?;
     *points = kept;
     Ok(differing(&module.path, verified))
+}
+
+/// Those of the points at which nothing stands in a process that maps the image. One that ends meanwhile, or begins another program,
+/// says nothing.
+pub(super) fn untouched_in<'a>(
+    points: &[&'a AttachPoint],
+    facts: &ImageFacts,
+    pid: Pid,
+    names: &[FileId],
+) -> Vec<&'a AttachPoint> {
+    let Ok(process) = Process::open(pid) else { return Vec::new() };
+    let Ok(modules) = process.modules() else { return Vec::new() };
+    let module = modules.into_iter().find(|module| names.contains(&module.file));
+    let Some((module, bias)) = module.and_then(|module| bias(facts, &module).ok().map(|bias| (module, bias))) else {
+        return Vec::new();
+    };
+    let untouched = untouched(points.iter().copied(), bias, &process.memory());
+    if has_still(&process, &module) { untouched } else { Vec::new() }
 }
 
 /// Whether a module that a process had is where it was.

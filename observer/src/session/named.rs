@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::attach::{Audience, Probes, sees_every_process};
+use crate::attach::{Audience, Links, Probes, sees_every_process};
 use crate::model::{Capability, Catalog, FileId, Missing, Pid};
 use crate::target::{Hold, Layered, Process};
 
@@ -25,6 +25,8 @@ pub(super) struct Reached {
     pub(super) held: Vec<Held>,
     /// What will not be seen because the kernel took no probe there.
     pub(super) missing: Vec<Missing>,
+    /// Processes whose image they did not reach, by its file.
+    pub(super) unreached: Vec<(Pid, FileId)>,
 }
 
 impl Named {
@@ -61,8 +63,11 @@ impl Named {
     }
 
     /// Puts the probes in.
-    pub(super) fn reach(self, probes: &mut Probes, catalog: &Catalog) -> Result<Reached, SessionError> {
-        let mut reached = Reached { held: Vec::new(), missing: Vec::new() };
+    ///
+    /// In a process that they did not reach an image is not observed, and is missing; an error if nothing is left of any process.
+    pub(super) fn reach(self, probes: &mut Probes, catalog: &mut Catalog) -> Result<Reached, SessionError> {
+        let mut reached = Reached { held: Vec::new(), missing: Vec::new(), unreached: Vec::new() };
+        let mut nothing = None;
         let is_listed = self.audience() == Audience::Listed;
         for (mut held, runners) in self.images {
             if is_listed {
@@ -72,14 +77,34 @@ impl Named {
                 let links = held.reach_everyone(probes)?;
                 reached.missing.extend(refused(links.refused(), catalog));
             } else {
-                for runner in runners {
-                    let links = held.reach_verified(runner, probes)?;
+                for runner in &runners {
+                    let links = held.reach_verified(*runner, probes)?;
                     reached.missing.extend(refused(links.refused(), catalog));
+                }
+            }
+            for runner in runners {
+                let missing = held.check_reached(runner.pid).unwrap_or_else(|error| {
+                    reached.unreached.extend(held.names.iter().map(|name| (runner.pid, *name)));
+                    drop(Links::together(held.leave(runner.pid)));
+                    let reason = format!("{error}: restart it, or use ps, sweep or --tier sampled");
+                    nothing.get_or_insert(error);
+                    vec![Missing { event: "init", reason }]
+                });
+                let is_reached =
+                    !reached.unreached.iter().any(|(pid, name)| *pid == runner.pid && held.names.contains(name));
+                if let Some(target) = catalog.in_slot(runner.slot) {
+                    catalog.change(target, |entry| {
+                        entry.images.retain(|mapped| is_reached || !Arc::ptr_eq(&mapped.image, &held.image));
+                        entry.missing.extend(missing);
+                    });
                 }
             }
             reached.held.push(held);
         }
-        Ok(reached)
+        match nothing {
+            Some(error) if catalog.targets().all(|(_, entry)| entry.images.is_empty()) => Err(error),
+            _ => Ok(reached),
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Population {
     members: Members,
     /// Who was not there when the machine was looked at, with the program that it ran before.
     unlisted: Vec<(Pid, u64)>,
+    /// Processes that an image's probes did not reach, by its file: they are not observed in it.
+    unreached: HashSet<(Pid, FileId)>,
 }
 
 /// Who may be observed.
@@ -106,7 +108,14 @@ pub(super) enum Ending {
 
 impl Population {
     pub(super) fn new(catalog: Catalog, members: Members) -> Self {
-        Self { catalog, roster: Roster::default(), attached: HashMap::new(), members, unlisted: Vec::new() }
+        let (roster, attached, unlisted, unreached) = Default::default();
+        Self { catalog, roster, attached, members, unlisted, unreached }
+    }
+
+    /// These processes are not observed in these files, until they begin another program.
+    pub(super) fn without(mut self, unreached: Vec<(Pid, FileId)>) -> Self {
+        self.unreached.extend(unreached);
+        self
     }
 
     pub(super) fn catalog(&self) -> &Catalog {
@@ -259,6 +268,7 @@ impl Population {
     }
 
     fn end_of(&mut self, pid: Pid, why: Ending) -> Vec<Change> {
+        self.unreached.retain(|(other, _)| *other != pid);
         self.catalog.of_process(pid).and_then(|id| self.end(id, why)).into_iter().collect()
     }
 
@@ -271,6 +281,9 @@ impl Population {
     fn runs(&mut self, pid: Pid, file: FileId, why: Beginning) -> Option<Change> {
         let Attached { facts, image, missing } = self.attached.get(&file)?.clone();
         if matches!(&self.members, Members::Named(named) if !named.contains(&pid)) {
+            return None;
+        }
+        if self.unreached.contains(&(pid, file)) {
             return None;
         }
         let resident = self.roster.of(pid)?;

@@ -21,7 +21,6 @@ use super::ending::{finish, outlive, written};
 use super::error::SessionError;
 use super::follow::{FEW_NEWS_PAGES, Follower, NEWS_PAGES};
 use super::governing::Governing;
-use super::held::Held;
 use super::images::Images;
 use super::long_stacks::LongStacks;
 use super::named::{Named, Reached};
@@ -53,7 +52,15 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let Targets { processes, launched } = select(&options.selection)?;
     let mut images = Images::new(options.names.clone(), &options.caching, &say);
     let looking = Looking { events: options.events, slow: options.slow, spawners: false };
-    let Setup { catalog, attachments, targets, .. } = set_up(&processes, &mut images, looking)?;
+    let Setup { mut catalog, attachments, targets, .. } = set_up(&processes, &mut images, looking)?;
+    // What is launched is held by us.
+    for (target, process) in targets.iter().zip(&processes).filter(|_| launched.is_none()) {
+        if let Some(held) = process.standstill() {
+            let (pid, held) = (process.pid(), held.as_str());
+            let reason = format!("process {pid} is {held}: nothing will happen in it until it goes on");
+            catalog.change(*target, |entry| entry.missing.push(Missing { event: "init", reason }));
+        }
+    }
     let named = Named::prepare(attachments, &processes)?;
     let spawns = options.stacks.then(|| spawns(options, &processes, &mut images)).transpose()?;
     let mut probes = Probes::load(&attach::Options {
@@ -69,7 +76,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     if options.governed.is_some() && probes.price().is_none() {
         return Err(SessionError::CostUnknown);
     }
-    let (mut attached, held) = Attached::new(named, &mut probes, &catalog)?;
+    let (mut attached, Reached { held, unreached, .. }) = Attached::new(named, &mut probes, &mut catalog)?;
     if probes.ring_pages() < options.ring_pages {
         let (had, wanted) = (probes.ring_pages(), options.ring_pages);
         say(1, &format!("rings of {had} pages instead of {wanted}: this user may not lock more memory (`ulimit -l`)"));
@@ -91,7 +98,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         room: true,
         sight: Sight::All,
     };
-    let population = Population::new(catalog, members);
+    let population = Population::new(catalog, members).without(unreached);
     let every_poll = matches!(quiet(options), Quiet::Reported | Quiet::Governed);
     let kernel_sums = probes.poll_sums()?;
     let sums = options.sums.map(|every| Sums::new(Ns::of(every), kernel_sums));
@@ -222,11 +229,12 @@ struct Attached {
 }
 
 impl Attached {
-    fn new(named: Named, probes: &mut Probes, catalog: &Catalog) -> Result<(Self, Vec<Held>), SessionError> {
+    fn new(named: Named, probes: &mut Probes, catalog: &mut Catalog) -> Result<(Self, Reached), SessionError> {
         let began = monotonic_now();
-        let Reached { held, missing } = named.reach(probes, catalog)?;
+        let mut reached = named.reach(probes, catalog)?;
         let at = monotonic_now();
-        Ok((Self { at, wall: SystemTime::now(), took: at.since(began), missing }, held))
+        let missing = std::mem::take(&mut reached.missing);
+        Ok((Self { at, wall: SystemTime::now(), took: at.since(began), missing }, reached))
     }
 
     fn say_start(&self, stream: &mut Stream, probes: &Probes, follower: &Follower<'_>) -> Result<(), SessionError> {

@@ -1,7 +1,8 @@
-//! Memory must equal the file at every point, before anything is planted there.
+//! Memory must equal the file at every point, before anything is planted there, and must not any more when it is.
 //!
 //! A file that was replaced under a running program, a wrong offset or a wrong bias would put a breakpoint into the
-//! middle of an instruction and kill the target.
+//! middle of an instruction and kill the target. The kernel plants in the memory of whoever maps the file: where memory is as before,
+//! what the process runs is not that file's.
 
 use crate::model::{AttachPoint, Bias};
 use crate::target::{Memory, MemoryError};
@@ -51,6 +52,20 @@ pub(super) fn keep_verified(
     }
     *points = kept;
     Ok(verified)
+}
+
+/// The points at which nothing stands: memory is as in the file still. What cannot be read, or was written by others, tells nothing.
+pub(super) fn untouched<'a>(
+    points: impl IntoIterator<Item = &'a AttachPoint>,
+    bias: Bias,
+    memory: &Memory<'_>,
+) -> Vec<&'a AttachPoint> {
+    let is_untouched = |point: &&AttachPoint| {
+        let mut bytes = vec![0; point.bytes.len()];
+        let read = memory.read_exact(bias.to_process(point.at), &mut bytes);
+        read.is_ok() && compare(&point.bytes, &bytes) == Match::Equal
+    };
+    points.into_iter().filter(is_untouched).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

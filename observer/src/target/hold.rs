@@ -23,6 +23,9 @@ impl Hold {
     pub fn take(file: File) -> io::Result<Self> {
         // Whoever is asked for a lease back gets a signal, which would end this process.
         syscall::ignore_io_signals();
+        // Who is stopped gives nothing back: after the kernel's patience its breakpoints would stand in what was written. What only says
+        // that somebody wishes a stop is not obeyed from the first hold on.
+        syscall::ignore_stops_of_terminals();
         syscall::set_read_lease(file.as_raw_fd(), true)?;
         Ok(Self { file })
     }
@@ -50,6 +53,20 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+
+    #[test]
+    fn a_terminal_does_not_stop_who_holds_a_file() {
+        let path = std::env::temp_dir().join(format!("async-observer-hold-stops-{}", std::process::id()));
+        std::fs::write(&path, "held").unwrap();
+        let _hold = Hold::take(File::open(&path).unwrap()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+        for signal in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
+            assert!(ignored & 1 << (signal - 1) != 0, "signal {signal}");
+        }
+    }
 
     #[test]
     fn a_writer_waits_until_the_hold_is_dropped() {

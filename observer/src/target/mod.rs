@@ -24,6 +24,7 @@ mod same_file;
 #[cfg(test)]
 pub(crate) mod sleeper;
 mod standing;
+mod standstill;
 mod stat;
 mod status;
 mod syscall;
@@ -47,6 +48,7 @@ pub use privileges::{in_first_user_namespace, keep_only, own_status};
 pub use process::{Process, StartTime};
 pub use regular::open_regular;
 pub use standing::{Standing, parse_arrivals, parse_waits};
+pub use standstill::Standstill;
 pub use stat::{is_running, own_cpu, own_memory, process_cpu};
 pub use status::{Seccomp, Status};
 pub use syscall::{

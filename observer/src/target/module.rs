@@ -198,6 +198,24 @@ pub(super) fn group(pid: Pid, exe: &str, entry: Option<ProcAddr>, maps: &[Mappin
     modules
 }
 
+/// Files of which nothing is mapped as code, with executable memory of no file among their mappings; each with where its beginning is.
+pub(super) fn moved(maps: &[Mapping]) -> Vec<(String, ProcAddr)> {
+    let nobodys = |mapping: &&Mapping| mapping.permissions.execute && matches!(mapping.backing, Backing::Anonymous);
+    let starts = maps.iter().filter(|mapping| mapping.file.is_some() && mapping.offset.0 == 0);
+    let is_moved = |start: &&Mapping| {
+        let its = || maps.iter().filter(|mapping| mapping.file == start.file);
+        let end = its().map(|mapping| mapping.range.end).max();
+        let among =
+            |code: &Mapping| code.range.start >= start.range.end && end.is_some_and(|end| code.range.end <= end);
+        !its().any(|mapping| mapping.permissions.execute) && maps.iter().filter(nobodys).any(among)
+    };
+    let told = |start: &Mapping| match &start.backing {
+        Backing::File { path, .. } => Some((path.clone(), start.range.start)),
+        _ => None,
+    };
+    starts.filter(is_moved).filter_map(told).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -228,6 +246,19 @@ mod tests {
         let modules = modules(None);
         let found: Vec<_> = modules.iter().map(|m| (&*m.path, m.deleted, m.is_exe, m.mappings.len())).collect();
         assert_eq!(found, [("/srv/app", false, true, 3), ("/lib/libc.so.6", true, false, 1)]);
+    }
+
+    #[test]
+    fn a_file_is_moved_whose_code_is_memory_without_one() {
+        let kept = SEGMENTS.replace(
+            "555555556000-55555555b000 r-xp 00001000 fe:00 7 /srv/app",
+            "555555556000-55555555b000 r-xp 0 00:00 0",
+        );
+        let moved = moved(&parse_maps(&kept).unwrap());
+        assert_eq!(moved, [("/srv/app".to_owned(), ProcAddr(0x5555_5555_4000))]);
+        assert!(super::moved(&parse_maps(SEGMENTS).unwrap()).is_empty(), "as it is loaded");
+        let data = kept.replace("55555555b000-55555555c000 rw-p 00005000 fe:00 7 /srv/app\n", "");
+        assert!(super::moved(&parse_maps(&data).unwrap()).is_empty(), "memory behind a file is not its own");
     }
 
     #[test]

@@ -136,6 +136,16 @@ impl Process {
         Ok(module::group(self.pid, &self.exe, entry, &self.maps()?))
     }
 
+    /// Paths of the images whose code it has moved to memory without a file, as programs do that want huge pages for it.
+    pub fn moved_images(&self) -> Result<Vec<String>, TargetError> {
+        let moved = module::moved(&self.maps()?);
+        let is_image = |start: &crate::model::ProcAddr| {
+            let mut magic = [0; 4];
+            self.memory().read_exact(*start, &mut magic).is_ok() && &magic == b"\x7fELF"
+        };
+        Ok(moved.into_iter().filter(|(_, start)| is_image(start)).map(|(path, _)| path).collect())
+    }
+
     /// Who it is, what it may do and what has a hand on it, now.
     pub fn status(&self) -> Result<Status, TargetError> {
         let text = self.text("status")?;

@@ -142,6 +142,14 @@ pub fn ignores_hangups() -> bool {
     asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }
 
+/// Leaves the signals without effect with which a terminal stops a program: ^Z, and reading or writing in the background.
+pub fn ignore_stops_of_terminals() {
+    for signal in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
+        // SAFETY: SIG_IGN is a valid disposition, and nothing in this process waits for these signals.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 /// Takes a read lease on an open file, or gives it back.
 pub fn set_read_lease(file: RawFd, take: bool) -> io::Result<()> {
     let kind = if take { libc::F_RDLCK } else { libc::F_UNLCK };

@@ -112,6 +112,8 @@ pub enum Detail {
 pub enum Risk {
     /// The process is stopped: nothing will happen in it.
     Stopped,
+    /// Its control group is frozen: the same.
+    Frozen,
     /// A debugger has a hand on it.
     Traced {
         /// The debugger.

@@ -12,7 +12,7 @@ use crate::plan::Slow;
 use crate::session::SessionError;
 use crate::session::images::Images;
 use crate::session::setup::{Looking, set_up};
-use crate::target::{Process, Seccomp, Status};
+use crate::target::{Process, Seccomp, Standstill, Status};
 
 use super::expected::{Expected, expected};
 use super::machine::Machine;
@@ -88,7 +88,7 @@ impl Target {
         let rows = vec![
             Row::needed(Need::Process, Outcome::Works(Some(detail(&process, &status, machine)))),
             Row::needed(Need::Memory, memory(&process)),
-            Row::needed(Need::Running, if status.is_stopped() { Outcome::Risk(Risk::Stopped) } else { Outcome::WORKS }),
+            Row::needed(Need::Running, running(&process)),
             Row::needed(Need::Untraced, untraced(&status)),
             Row::needed(Need::Filter, filter(&status, machine.under_filter)),
             Row::needed(Need::Runtime, runtime),
@@ -133,6 +133,14 @@ fn memory(process: &Process) -> Outcome {
         word.map_err(|error| SessionError::memory(process.pid(), error))
     });
     read.map_or_else(Outcome::from, |_| Outcome::WORKS)
+}
+
+fn running(process: &Process) -> Outcome {
+    match process.standstill() {
+        None => Outcome::WORKS,
+        Some(Standstill::Stopped) => Outcome::Risk(Risk::Stopped),
+        Some(Standstill::Frozen) => Outcome::Risk(Risk::Frozen),
+    }
 }
 
 fn untraced(status: &Status) -> Outcome {

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use crate::attach::{self, Counters, ImageRequest, Links, Probes, Spawners};
 use crate::decode::decode_spawn;
 use crate::model::{
-    Caller, Catalog, EventSet, Missing, NoRule, Ns, Pid, ProcAddr, SpawnHit, SpawnSeen, StackId, TargetId, TaskId,
-    Trigger, TypeId, Untold, UnwindEnd,
+    AttachPoint, Caller, Catalog, EventSet, Missing, NoRule, Ns, Pid, ProcAddr, SpawnHit, SpawnSeen, StackId, TargetId,
+    TaskId, Trigger, TypeId, Untold, UnwindEnd,
 };
 use crate::perf::Ring;
 use crate::target::Process;
@@ -28,8 +28,9 @@ use super::Slow;
 use super::debug_files::Names;
 use super::disk::Caching;
 use super::error::SessionError;
+use super::held::{Runner, untouched_in};
 use super::images::Images;
-use super::setup::{Attachment, Looking, Setup, set_up};
+use super::setup::{Attachment, Looking, Setup, numbered, set_up};
 
 pub use births::{Born, Caps, Dropped, Stack};
 pub use watching::Watching;
@@ -149,6 +150,17 @@ impl Spawns {
             event: "spawns",
             reason: format!("the kernel took no probe at one of its points ({})", refused.reason),
         });
+        let unreached = attachments.iter().flat_map(|attachment| {
+            let refused: HashSet<_> = links.refused().iter().map(|refused| refused.point).collect();
+            let planted = numbered(&attachment.image).into_iter().filter(|(number, _)| !refused.contains(number));
+            let planted: Vec<&AttachPoint> = planted.map(|(_, point)| point).collect();
+            attachment.runners.iter().filter_map(move |Runner { pid, .. }| {
+                let there = untouched_in(&planted, &attachment.facts, *pid, &[attachment.file]).len() < planted.len();
+                let error = SessionError::Unreached { pid: *pid, path: attachment.name.clone() };
+                (!there && !planted.is_empty()).then(|| Missing { event: "spawns", reason: error.to_string() })
+            })
+        });
+        let refused = refused.chain(unreached);
         let missing = catalog.targets().flat_map(|(_, target)| target.missing.iter().cloned()).chain(refused).collect();
         Ok(Self {
             links,
