@@ -18,6 +18,7 @@ pub mod awaiting;
 pub mod places;
 pub mod diagnosis;
 pub mod rights;
+pub mod plain;
 pub mod score;
 pub mod verdicts;
 

@@ -9,6 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 use tests::fixture::{Fixture, Scratch, cells, debug_dir, path};
 use tests::observer::Observer;
+use tests::plain::plain;
 use tests::score;
 use tests::stream::{number, word};
 use tests::wait::until;
@@ -227,40 +228,8 @@ fn vtable(resource: &Value) -> u64 {
     hex.and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_else(|| panic!("`{id}` is no type id"))
 }
 
-/// A type's text without what the evidences tell differently: kinds of bodies, paths of the standard library, spaces.
-fn plain(name: &str) -> String {
-    let mut plain = String::new();
-    let mut braces = 0;
-    let mut path = String::new();
-    for c in name.chars().chain([' ']) {
-        match c {
-            '{' => braces += 1,
-            '}' => braces -= 1,
-            _ if braces > 0 => {}
-            c if c.is_alphanumeric() || c == '_' || c == ':' => path.push(c),
-            c => {
-                let standard = ["core::", "alloc::", "std::"].iter().any(|root| path.starts_with(root));
-                plain.push_str(if standard { path.rsplit("::").next().unwrap_or_default() } else { &path });
-                path.clear();
-                plain.extend(Some(c).filter(|c| *c != ' '));
-            }
-        }
-    }
-    plain
-}
-
 /// Whether the ELF header says `ET_DYN`.
 fn is_position_independent(program: &Path) -> bool {
     let header = std::fs::read(program).expect("the program can be read");
     header[16..18] == [3, 0]
-}
-
-#[test]
-fn texts_of_one_type_are_plainly_the_same() {
-    assert_eq!(plain("a::f<u8>::{async_fn}"), plain("a::f<u8>::{{closure}}"));
-    assert_eq!(
-        plain("Pin<Box<dyn Future<Output = u64> + Send>>"),
-        plain("core::pin::Pin<alloc::boxed::Box<dyn core::future::future::Future<Output = u64> + core::marker::Send>>")
-    );
-    assert_ne!(plain("a::left::{async}"), plain("a::right::{async}"));
 }

@@ -48,3 +48,33 @@ fn the_lines_add_up_to_the_end_s_and_hits_to_the_events() {
         assert!(sum.abs_diff(number(whole, "addedNs")) <= lines.len() as u64, "{sum} in parts, the whole is {whole}");
     }
 }
+
+#[test]
+fn sampling_says_what_it_costs_when_it_is_time_for_it_when_it_is_asked_and_at_the_end() {
+    let mut fixture = Fixture::start("newest-release", "busy", &[]);
+    fixture.release();
+    fixture.wait_for("its tasks are spawned", |line| line.contains("\"kind\":\"heavy\""));
+    let is_cost = |line: &str| line.contains("\"event\":\"overhead\"");
+    let observer = Observer::attach_with(fixture.pid(), &["--tier", "sampled", "--overhead-every", "200ms"]);
+    observer.wait_for("it says what it costs", is_cost);
+    let stream = observer.stop();
+    let (whole, totals) = (&stream.end()["overhead"], &stream.end()["totals"]);
+    for (member, expected) in
+        [("hits", 0), ("records", 0), ("samples", number(totals, "samples")), ("lost", number(totals, "lost"))]
+    {
+        assert_eq!(number(whole, member), expected, "{member}");
+        let said: u64 = stream.of("overhead").map(|line| number(line, member)).sum();
+        assert!(said <= expected, "{member}: {said} in parts, the whole is {whole}");
+    }
+    assert!(number(whole, "samples") > 0, "it burns");
+    assert_eq!(number(whole, "addedNs"), number(whole, "samples") * 10_000);
+    assert!(number(whole, "observerCpuNs") > 0 && number(whole, "observerMemory") > 0, "{whole}");
+
+    // Not before an hour has passed, unless somebody asks.
+    let observer = Observer::attach_with(fixture.pid(), &["--tier", "sampled", "--overhead-every", "1h"]);
+    observer.wait_for("it samples", |line| line.contains("\"interval\""));
+    assert!(!observer.said().iter().any(|line| is_cost(line)), "nobody has asked");
+    observer.signal(libc::SIGUSR1);
+    observer.wait_for("it answers", is_cost);
+    assert_eq!(observer.stop().of("overhead").count(), 1);
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tests::fixture::{Fixture, Scratch, path};
 use tests::observer::{Observer, program};
 use tests::rights::elsewhere;
 use tests::stream::{Stream, number, word};
-use tests::wait::{long, until};
+use tests::wait::{long, now, until};
 
 const KINDS: [&str; 3] = ["light", "middle", "heavy"];
 const HZ: u64 = 499;
@@ -325,6 +326,108 @@ fn a_kernel_that_does_not_count_arrivals_on_a_cpu_names_no_poll_that_waits_and_s
     assert!(!stream.missing().iter().any(|line| line.contains("does not count")), "{:?}", stream.missing());
 }
 
+/// Something that keeps a process off the CPU without its having a part in it.
+enum Hold {
+    Stop,
+    /// A control group of its own: its folder, the file that freezes it, what is written there to freeze and to thaw.
+    Freeze(PathBuf, &'static str, [&'static str; 2]),
+}
+
+impl Hold {
+    /// `None` where this machine has no such hierarchy, or lets nobody have a group in it.
+    fn freezer(mount: &str, file: &'static str, words: [&'static str; 2]) -> Option<Self> {
+        let folder = Path::new(mount).join(format!("async-observer-sampled-{}", std::process::id()));
+        std::fs::create_dir(&folder).ok()?;
+        let hold = Self::Freeze(folder, file, words);
+        let Self::Freeze(folder, ..) = &hold else { return None };
+        folder.join(file).exists().then_some(hold)
+    }
+
+    fn enclose(&self, pid: u32) {
+        if let Self::Freeze(folder, ..) = self {
+            std::fs::write(folder.join("cgroup.procs"), pid.to_string()).expect("root may move it");
+        }
+    }
+
+    fn set(&self, pid: u32, held: bool) {
+        match self {
+            Self::Stop => {
+                let signal = if held { libc::SIGSTOP } else { libc::SIGCONT };
+                // SAFETY: no memory is touched.
+                assert_eq!(unsafe { libc::kill(pid.cast_signed(), signal) }, 0);
+            }
+            Self::Freeze(folder, file, [freeze, thaw]) => {
+                std::fs::write(folder.join(file), if held { freeze } else { thaw }).expect("it freezes");
+            }
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Self::Freeze(folder, ..) = self {
+            // Who was in it has ended, and may be a moment in going.
+            let removed = (0..500).any(|_| {
+                std::thread::sleep(Duration::from_millis(2));
+                std::fs::remove_dir(&*folder).is_ok()
+            });
+            assert!(removed || std::thread::panicking(), "{} stays behind", folder.display());
+        }
+    }
+}
+
+/// A poll that would wait for 400 ms is held in its wait for a second, and is said to wait for 200 ms or more only when it is not.
+fn held(hold: &Hold) {
+    let mut fixture = start("newest-release", &["idle"]);
+    let pid = fixture.pid();
+    hold.enclose(pid);
+    let observer = observe(&fixture, &["--blocking", "200ms"]);
+    until("it has begun", || observer.said().iter().any(|line| line.contains("\"start\"")).then_some(()));
+    fixture.say("wait");
+    let asleep = || {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+        let mut calls = threads.filter_map(|of| std::fs::read_to_string(of.ok()?.path().join("syscall")).ok());
+        // `clock_nanosleep`, which nothing else in it calls.
+        calls.any(|call| call.starts_with("230 ")).then_some(())
+    };
+    until("a poll sleeps", asleep);
+    hold.set(pid, true);
+    std::thread::sleep(Duration::from_secs(1));
+    let thawed = now();
+    hold.set(pid, false);
+    // Whose words come after those of the other.
+    blocked(&mut fixture, &observer, "wait", "sleeper");
+    let stream = observer.stop();
+    let said: Vec<u64> = stream.of("blocking").map(|line| number(line, "ts")).collect();
+    assert!(said.iter().all(|at| *at > thawed), "thawed at {thawed}, said at {said:?}");
+    assert!(fixture.is_running(), "the program is well");
+}
+
+#[test]
+fn a_poll_of_a_stopped_program_is_not_said_to_wait() {
+    held(&Hold::Stop);
+}
+
+#[test]
+fn a_poll_of_a_frozen_program_is_not_said_to_wait() {
+    let hierarchies = [
+        ("/sys/fs/cgroup", "cgroup.freeze", ["1", "0"]),
+        ("/sys/fs/cgroup/unified", "cgroup.freeze", ["1", "0"]),
+        ("/sys/fs/cgroup/freezer", "freezer.state", ["FROZEN", "THAWED"]),
+    ];
+    let mut tested = 0;
+    for (mount, file, words) in hierarchies {
+        if let Some(hold) = Hold::freezer(mount, file, words) {
+            println!("{mount}");
+            held(&hold);
+            tested += 1;
+        }
+    }
+    if tested == 0 {
+        eprintln!("NOT TESTED: no control group can be made here that freezes");
+    }
+}
+
 #[test]
 fn what_makes_no_sense_together_is_refused_with_the_next_step() {
     let refused = |arguments: &[&str]| {
@@ -338,6 +441,8 @@ fn what_makes_no_sense_together_is_refused_with_the_next_step() {
     refused(&["--tier", "sampled", "--hz", "1000"]);
     refused(&["--tier", "sampled", "--events", "init"]);
     refused(&["--tier", "sampled", "--attach-with", "tracefs"]);
+    assert!(refused(&["--tier", "sampled", "--ring-pages", "8"]).contains("--ring-pages 16"));
+    assert!(refused(&["--tier", "sampled", "--max-memory", "256M"]).contains("leave --max-memory out"));
 }
 
 #[test]

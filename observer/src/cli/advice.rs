@@ -187,8 +187,10 @@ pub(super) fn role(role: Role) -> (&'static str, &'static str) {
     }
 }
 
-/// What the points of a process cost, in a sentence.
-pub(super) fn cost(points: usize, single_stepped: usize, factor: u32) -> String {
+/// What the points of a process cost, in a sentence. With the factor, whether it was measured here.
+pub(super) fn cost(points: usize, single_stepped: usize, (factor, measured): (u32, bool)) -> String {
+    let others =
+        if measured { "one of the others here" } else { "one of the others in a virtual machine, less on bare metal" };
     match single_stepped {
         0 if points == 0 => "no point would be probed".to_owned(),
         0 => format!(
@@ -196,7 +198,7 @@ pub(super) fn cost(points: usize, single_stepped: usize, factor: u32) -> String 
         ),
         some => format!(
             "{some} of {points} points are on instructions that the kernel must single-step: a hit there costs about {factor} times \
-             one of the others in a virtual machine, less on bare metal"
+             {others}"
         ),
     }
 }

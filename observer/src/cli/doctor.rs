@@ -47,8 +47,9 @@ fn say(diagnosis: &Diagnosis, exit: u8, sink: &mut dyn DoctorSink, out: &mut dyn
             })
             .collect();
         let (count, single) = points.iter().fold((0, 0), |(all, dear), of| (all + of.count, dear + of.single_stepped));
-        let factor = Cost::SingleStepped.factor();
-        let cost = advice::cost(count, single, factor);
+        let measured = machine.prices.map(|prices| (prices.stepped / prices.price.hit).round() as u32);
+        let factor = measured.unwrap_or(Cost::SingleStepped.factor());
+        let cost = advice::cost(count, single, (factor, measured.is_some()));
         let slow: Vec<SlowOf> = observed.slow.iter().map(slow_of).collect();
         let expected: Vec<ExpectedOf> = observed.expected.iter().map(expected_of).collect();
         let report = DoctorReport::Target {
@@ -97,6 +98,10 @@ fn summary(diagnosis: &Diagnosis, live: Option<&str>) -> Vec<(&'static str, Stri
     };
     let reads = ("ps and sweep", reads.to_owned(), diagnosis.reads != Reads::Nobodys);
     let targets = diagnosis.targets.iter().map(|target| match target.refusal() {
+        None if target.observed.as_ref().is_some_and(|observed| !observed.entry.is_probed()) => {
+            let why = "can be looked at (ps, sweep) and sampled; the live stream would plant nothing in it: see missing above";
+            ("process", format!("{} {why}", target.pid), false)
+        }
         None => ("process", format!("{} can be observed", target.pid), true),
         Some(_) => ("process", format!("{} cannot be observed: see MISSING above", target.pid), false),
     });

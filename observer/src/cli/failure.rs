@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use crate::model::Capability;
 use crate::session::{
-    AttachError, Cause, LaunchError, Missing, Outcome, PerfError, SessionError, TargetError, Unsupported, lacking,
-    own_capabilities,
+    AttachError, Cause, LEAST_RING_PAGES, LaunchError, Missing, Outcome, PerfError, SessionError, TargetError,
+    Unsupported, lacking, own_capabilities,
 };
 
 /// Why the program ends without having done what was asked.
@@ -31,6 +31,12 @@ pub enum Failure {
     /// How to attach, where nothing is.
     #[error("--tier sampled attaches nothing")]
     NothingAttached,
+    /// A bound to memory that is not kept.
+    #[error("--tier sampled has no --max-memory: it keeps counts by type or task, and the images of the processes")]
+    SamplesAreNotBounded,
+    /// Rings too small for what a sample brings.
+    #[error("rings of so few pages (--ring-pages) have no room for samples: one takes up to eight, with its stack")]
+    RingHoldsNoSample,
     /// The output file cannot be made.
     #[error("cannot write {}", path.display())]
     OutputFile {
@@ -98,7 +104,9 @@ impl Failure {
             | Self::OnlySampled(_)
             | Self::SamplesAreNotGoverned
             | Self::StacksNeedBirths
-            | Self::NothingAttached => code::USAGE,
+            | Self::NothingAttached
+            | Self::SamplesAreNotBounded
+            | Self::RingHoldsNoSample => code::USAGE,
             Self::OutputFile { .. } => code::RUN_TIME,
             Self::Session(error) => session_code(error),
         }
@@ -122,6 +130,14 @@ impl Failure {
             }
             Self::StacksNeedBirths => {
                 "add init to --events (or leave --events and --tier sampled out), or leave --stacks out".to_owned()
+            }
+            Self::SamplesAreNotBounded => {
+                "leave --max-memory out: with --pid instead of --all, and without --by task, memory stays small; `overhead` \
+                 lines say how much is used"
+                    .to_owned()
+            }
+            Self::RingHoldsNoSample => {
+                format!("give --ring-pages {LEAST_RING_PAGES} or more, or leave it out (1024)")
             }
             Self::NothingAttached => "leave --attach-with, --allow-slow and --empty-probes out".to_owned(),
             Self::OutputFile { .. } => "choose a file that this user may create, or - for standard output".to_owned(),

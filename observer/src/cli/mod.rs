@@ -26,8 +26,13 @@ use crate::sink::{Json, Manner, Shows, Sink, SiteSink, SitesJson, SitesText, Spe
 use args::{Args, Command, Common, Dump, Ps, Reading, Sweep, Tier, Trace};
 pub use failure::Failure;
 
+/// Memory that the live stream may use.
+const MEMORY: u64 = 1 << 30;
+
 /// Runs the program with these arguments, the program's own name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Who asks what observing costs before there is an answer, or where there is none, must not end it.
+    session::take_questions();
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => {
@@ -85,7 +90,7 @@ fn run_trace(args: Trace) -> Result<ExitCode, Failure> {
         duration: args.duration.map(|duration| duration.0),
         mechanism: args.attach_with.map(Into::into),
         ring_pages: args.ring_pages,
-        bound: Bound(args.max_memory),
+        bound: Bound(args.max_memory.unwrap_or(MEMORY)),
         work: if args.empty_probes { Work::Nothing } else { Work::Report },
         names: args.common.names(),
         caching: args.common.caching(),

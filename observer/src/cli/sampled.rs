@@ -4,7 +4,7 @@ use std::io::BufWriter;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::session::{SampledLook, SampledOptions, SampledOutput, Selection, sampled};
+use crate::session::{LEAST_RING_PAGES, SampledLook, SampledOptions, SampledOutput, Selection, sampled};
 use crate::sink::{Manner, SampledJson, SampledSink, SampledText};
 
 use super::args::{By, Sampling, Trace};
@@ -25,6 +25,12 @@ pub(super) fn run(args: Trace) -> Result<ExitCode, Failure> {
     if args.attach_with.is_some() || args.empty_probes || args.allow_slow {
         return Err(Failure::NothingAttached);
     }
+    if args.max_memory.is_some() {
+        return Err(Failure::SamplesAreNotBounded);
+    }
+    if args.ring_pages < LEAST_RING_PAGES {
+        return Err(Failure::RingHoldsNoSample);
+    }
     let options = options(&args, selection);
     let Opened { out, colour } = open(common)?;
     let sink: Box<dyn SampledSink> =
@@ -41,6 +47,7 @@ pub(super) fn options(args: &Trace, selection: Selection) -> SampledOptions {
         hz: hz.unwrap_or(HZ),
         interval: interval.map_or(INTERVAL, |span| span.0),
         blocking: blocking.map_or(BLOCKING, |span| span.0),
+        overhead_every: args.overhead_every.0,
         by_task: by == Some(By::Task),
         duration: args.duration.map(|duration| duration.0),
         ring_pages: args.ring_pages,

@@ -10,6 +10,7 @@ mod slots;
 mod table;
 mod task;
 mod thread;
+mod watched;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use crate::model::{Event, EventKind, Ns, Observation, Place, QuickMap, Sight, TargetEntry, TargetId, Tid};
 
 pub use reconcile::{Census, KnownCell};
+pub use watched::Watched;
 
 use resources::Resources;
 use table::Mint;
@@ -40,6 +42,8 @@ pub struct Rules {
     pub polls: bool,
     /// Spawn sites are observed: without them a task is first met at its first poll.
     pub births: bool,
+    /// All that may free a task is observed: without that nobody knows of one that was born whether it lives.
+    pub ends: bool,
     /// There may be other processes than those that are known: nobody can tell whose records are lost.
     pub others: bool,
     /// There is room for resources that are new.
@@ -53,12 +57,16 @@ pub struct Rules {
 pub struct Tally {
     /// Resources alive now.
     pub live: u64,
-    /// Those of them that may have been freed, unseen.
+    /// Those of them that may have been freed, unseen: [`Left::unsure`].
     pub unsure: u64,
     /// Entries at which no task of a known type stood, or whose memory could not be read where none was known to stand.
     pub foreign: u64,
     /// Births, and first sights of tasks, that were not taken in for want of room.
     pub unfollowed: u64,
+    /// What was watched where most was.
+    pub watched: Watched,
+    /// Targets in which nothing was.
+    pub unplanted: u64,
 }
 
 /// What a target left when it ended.
@@ -66,8 +74,11 @@ pub struct Tally {
 pub struct Left {
     /// Resources of which no end was seen: they ended with it, at the latest.
     pub live: u64,
-    /// Those of them whose memory could not be read when a call was last seen to return from them: it may have been freed.
+    /// Those of them that may have ended before, unseen: their memory could not be read when a call was last seen to return from them;
+    /// or records were lost, or not all was watched, after they were last seen; or no end is watched.
     pub unsure: u64,
+    /// What was watched.
+    pub watched: Watched,
 }
 
 impl Lifecycle {
@@ -87,9 +98,8 @@ impl Lifecycle {
     /// The process has ended, or runs another program: all of it is forgotten. Gives what of it was left.
     pub fn target_ended(&mut self, id: TargetId) -> Left {
         let Some(ended) = self.targets.remove(&id) else { return Left::default() };
-        self.before.foreign += ended.foreign;
-        self.before.unfollowed += ended.unfollowed;
-        Left { live: ended.table.len() as u64, unsure: ended.in_doubt() }
+        self.before = ended.added_to(self.before);
+        Left { live: ended.table.len() as u64, unsure: ended.unsure(), watched: ended.watched() }
     }
 
     /// A thread has ended.
@@ -103,9 +113,8 @@ impl Lifecycle {
     pub fn tally(&self) -> Tally {
         self.targets.values().fold(self.before, |sum, resources| Tally {
             live: sum.live + resources.table.len() as u64,
-            unsure: sum.unsure + resources.in_doubt(),
-            foreign: sum.foreign + resources.foreign,
-            unfollowed: sum.unfollowed + resources.unfollowed,
+            unsure: sum.unsure + resources.unsure(),
+            ..resources.added_to(sum)
         })
     }
 
@@ -136,9 +145,9 @@ impl Lifecycle {
         }
     }
 
-    /// Says that `count` records found no room.
-    pub fn lost(&mut self, at: Ns, count: u64, out: &mut Vec<Event>) {
-        self.targets.values_mut().for_each(Resources::lost);
+    /// Says at this moment that `count` records found no room, the last of them `until` then at the latest.
+    pub fn lost(&mut self, at: Ns, (count, until): (u64, Ns), out: &mut Vec<Event>) {
+        self.targets.values_mut().for_each(|resources| resources.lost(until));
         // The rings are shared: with several targets nobody can tell whose records were lost.
         let only = if self.targets.len() == 1 && !self.rules.others { self.targets.values().next() } else { None };
         let pid = only.map(|resources| resources.entry.pid);

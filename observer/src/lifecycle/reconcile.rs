@@ -12,7 +12,9 @@
 //! The probes are attached before the census begins, and the census is taken in when all records up to its end are:
 //! a task born in between has its record, and appears once.
 
-use crate::model::{AsyncId, Event, EventKind, LiveTask, Ns, Outcome, ProcAddr, Resource, TargetId, TaskId, Tid};
+use crate::model::{
+    AsyncId, Event, EventKind, LiveTask, Ns, Outcome, ProcAddr, Resource, Sight, TargetId, TaskId, Tid,
+};
 
 use super::resources::{Moment, Resources};
 use super::slots::Key;
@@ -86,9 +88,11 @@ impl Resources {
         self.missed.is_some() || self.table.iter().any(|(_, task)| task.doubtful)
     }
 
-    /// How many are.
-    pub(super) fn in_doubt(&self) -> u64 {
-        self.table.iter().filter(|(_, task)| task.doubtful).count() as u64
+    /// How many may have ended, unseen: [`super::Left::unsure`].
+    pub(super) fn unsure(&self) -> u64 {
+        let watches = self.rules.ends && self.rules.sight == Sight::All && self.resumed.is_none();
+        let may_be_gone = |task: &Task| !watches || task.doubtful || self.blind.is_some_and(|at| task.seen_at <= at);
+        self.table.iter().filter(|(_, task)| may_be_gone(task)).count() as u64
     }
 
     fn found(&mut self, census: &Census, key: Key, task: &LiveTask, out: &mut Vec<Event>) -> Option<AsyncId> {
@@ -97,8 +101,11 @@ impl Resources {
             self.unfollowed += 1;
             return None;
         }
+        let running = task.state.is_running();
+        // A poll that began out of sight is not seen to end the task.
+        let followed = self.resumed.filter(|_| running).unwrap_or(census.began);
         let id = known.unwrap_or_else(|| {
-            let moment = Moment { at: census.ended, tid: Tid(0) };
+            let moment = Moment { at: followed, tid: Tid(0) };
             let id = self.table.add(Task::met(moment, key.vtable, key.id));
             let resource = self.facts(key.vtable, Some(key.id), Some(task.header));
             // It may have been born since, unseen.
@@ -113,6 +120,9 @@ impl Resources {
         {
             self.conclude_end(census, freed, out);
         }
+        if let Some(entry) = self.table.get_mut(id) {
+            entry.seen_at = entry.seen_at.max(followed);
+        }
         let complete = task.state.is_complete();
         if known.is_none() {
             // A new acquaintance: what it is doing now began before our time.
@@ -122,7 +132,7 @@ impl Resources {
             }
         }
         // Whose poll was not seen to begin; of those that are known that is so if calls were out of sight.
-        if (known.is_none() || self.resumed.is_some()) && task.state.is_running() && !self.is_worker(key.vtable) {
+        if (known.is_none() || self.resumed.is_some()) && running && !self.is_worker(key.vtable) {
             match task.running_on {
                 Some(tid) => {
                     let resumed = self.resumed.is_some();

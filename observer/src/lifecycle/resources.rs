@@ -10,12 +10,12 @@ use crate::model::{
     QuickMap, Resource, ResourceFacts, Role, Seen, Sight, StageWords, TargetEntry, TaskId, TaskState, Tid, Unnamed,
 };
 
-use super::Rules;
 use super::outcome::{Ending, Verdict, outcome};
 use super::slots::Key;
 use super::table::{Mint, Table};
 use super::task::Task;
 use super::thread::{Span, Thread};
+use super::{Rules, Tally, Watched};
 
 /// The resources of one process.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct Resources {
     pub(super) resumed: Option<Ns>,
     /// There was a time at which not all was watched.
     pub(super) interrupted: bool,
+    /// The last moment at which something may have happened that was not seen: who was not seen since may be gone.
+    pub(super) blind: Option<Ns>,
     /// When a call was last seen of a task that nobody knows, unless a census has looked for it since.
     pub(super) missed: Option<Ns>,
     /// Entries at which no task of a known type stood.
@@ -50,9 +52,31 @@ impl Resources {
             lossy: rules.sight != Sight::All,
             resumed: None,
             interrupted: rules.sight != Sight::All,
+            blind: None,
             missed: None,
             foreign: 0,
             unfollowed: 0,
+        }
+    }
+
+    /// How much is watched, steps in between aside.
+    pub(super) fn watched(&self) -> Watched {
+        match (self.entry.is_probed(), self.rules.ends) {
+            (false, _) => Watched::Nothing,
+            (true, false) => Watched::Births,
+            (true, true) => Watched::Lives,
+        }
+    }
+
+    /// Adds its counts, but for those of who lives.
+    pub(super) fn added_to(&self, sum: Tally) -> Tally {
+        let watched = self.watched();
+        Tally {
+            foreign: sum.foreign + self.foreign,
+            unfollowed: sum.unfollowed + self.unfollowed,
+            watched: sum.watched.max(watched),
+            unplanted: sum.unplanted + u64::from(watched == Watched::Nothing),
+            ..sum
         }
     }
 
@@ -69,6 +93,7 @@ impl Resources {
             return;
         }
         (self.lossy, self.interrupted) = (true, true);
+        self.blind = self.blind.max(Some(at));
         self.resumed = (sight == Sight::All).then_some(at);
         self.threads.values_mut().for_each(Thread::lose_sight);
     }
@@ -128,8 +153,9 @@ impl Resources {
     }
 
     /// See [`super::Lifecycle::lost`].
-    pub(super) fn lost(&mut self) {
+    pub(super) fn lost(&mut self, until: Ns) {
         self.lossy = true;
+        self.blind = self.blind.max(Some(until));
         self.threads.values_mut().for_each(Thread::forget_panics);
     }
 
@@ -172,6 +198,7 @@ impl Resources {
         if cell == Cell::Unreadable {
             self.lossy = true;
             self.missed = Some(moment.at);
+            self.blind = self.blind.max(self.missed);
         }
     }
 

@@ -13,7 +13,7 @@ pub(super) struct Task {
     task_id: TaskId,
     /// Its header, if it is `placed`.
     header: ProcAddr,
-    /// When the resource was last seen.
+    /// When the resource was last seen, by a record or a census.
     pub(super) seen_at: Ns,
     /// How many ids before its own that of its root is.
     from_root: u32,

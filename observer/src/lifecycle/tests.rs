@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Bias, Cell, CellWords, Event, EventKind, Frame, ImageEntry, LiveTask, MappedImage, Ns, Observation, Pid, ProcAddr,
-    Resource, Role, Seen, Sight, StageWords, TargetEntry, TargetId, TaskId, TaskState, Tid, TypeEntry, VirtAddr,
+    AttachPoint, Bias, Cell, CellWords, Event, EventKind, Frame, ImageEntry, LiveTask, MappedImage, Ns, Observation,
+    Pid, ProcAddr, Resource, Role, Seen, Sight, StageWords, TargetEntry, TargetId, TaskId, TaskState, Tid, TypeEntry,
+    VirtAddr,
 };
 
 use super::*;
 
 mod sight;
+mod unsure;
 
 const VT: ProcAddr = ProcAddr(0x5000);
 const BLOCKING: ProcAddr = ProcAddr(0x6000);
@@ -21,7 +23,8 @@ fn target() -> Arc<TargetEntry> {
     let types =
         [(VT, Resource::Task, false), (BLOCKING, Resource::Blocking, false), (WORKER, Resource::Blocking, true)];
     let types = types.map(|(vtable, resource, worker)| TypeEntry::sample(VirtAddr(vtable.0), resource, worker));
-    let image = MappedImage { image: Arc::new(ImageEntry::sample(types.into())), path: "/app".into(), bias: Bias(0) };
+    let image = ImageEntry { points: vec![AttachPoint::sample(Role::Poll)], ..ImageEntry::sample(types.into()) };
+    let image = MappedImage { image: Arc::new(image), path: "/app".into(), bias: Bias(0) };
     Arc::new(TargetEntry { images: vec![image], ..TargetEntry::new(Pid(77), "fixture".into()) })
 }
 
@@ -36,9 +39,15 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let mut life =
-            Lifecycle::new(Rules { polls: true, births: true, others: false, room: true, sight: Sight::All });
-        life.target(TARGET, target());
+        Self::of(
+            Rules { polls: true, births: true, ends: true, others: false, room: true, sight: Sight::All },
+            target(),
+        )
+    }
+
+    fn of(rules: Rules, target: Arc<TargetEntry>) -> Self {
+        let mut life = Lifecycle::new(rules);
+        life.target(TARGET, target);
         Self { life, now: 0, said: Vec::new(), roots: Vec::new() }
     }
 
@@ -381,7 +390,7 @@ fn after_a_loss_the_census_ends_what_died_unseen_and_ids_stay_unique() {
     let mut story = Story::new();
     story.born(1, VT, 9).born(1, VT, 10).expect(&["init 1<0", "init 2<0"]);
     let mut out = Vec::new();
-    story.life.lost(Ns(25), 4, &mut out);
+    story.life.lost(Ns(25), (4, Ns(30)), &mut out);
     story.write(out);
     story.life.census_begins(TARGET);
     story.census(40, &[(0x80, VT, 10, 0xcc, None), (0x180, VT, 11, 0xcc, None)]).expect(&[
@@ -475,7 +484,7 @@ fn of_what_ends_with_its_process_it_is_told_how_much_may_have_ended_before() {
         .enter(2, Role::Poll, 100, 0x80, cell(9, 0xcc))
         .leave(2, Role::Poll, 100, 0x80, Cell::Unreadable)
         .expect(&["init 1<0", "init 2<0", "before 1", "after 1"]);
-    assert_eq!(story.life.target_ended(TARGET), Left { live: 2, unsure: 1 });
+    assert_eq!(story.life.target_ended(TARGET), Left { live: 2, unsure: 1, watched: Watched::Lives });
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Source {
     /// how many entries had no room: since Linux 6.0, where anybody wants to know.
     pub(super) fn open(self, cpu: u32, watermark: u32) -> io::Result<(OwnedFd, bool)> {
         let attr = self.attr(watermark);
-        if self == Self::SideBand {
+        if self != Self::BpfOutput {
             match open(&Attr { read_format: FORMAT_LOST, ..attr }, cpu) {
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
                 opened => return opened.map(|fd| (fd, true)),

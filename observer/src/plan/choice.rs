@@ -3,7 +3,7 @@
 //!
 //! Does not know: how the points were found.
 
-use super::roles::Roles;
+use super::roles::{OF_VTABLES, Roles};
 use super::slow::{Slow, leave_out, leave_out_spawns};
 use crate::model::{AttachPoint, EventSet, IdPlaces, ImagePlan, Missing, PanicPlaces, Role, TaskType, Unprobed};
 
@@ -42,6 +42,12 @@ pub fn watches_polls(wanted: EventSet) -> bool {
     Roles::for_events(wanted).has(Role::Poll)
 }
 
+/// Whether the wanted events need all to be watched that may free a task: without that nobody knows who lives.
+pub fn watches_ends(wanted: EventSet) -> bool {
+    let roles = Roles::for_events(wanted);
+    OF_VTABLES.iter().all(|role| roles.has(*role))
+}
+
 /// Everything missing from the wanted events.
 fn missing(plan: &ImagePlan, wanted: EventSet) -> Vec<Missing> {
     let mut missing = Vec::new();
@@ -66,6 +72,12 @@ fn missing(plan: &ImagePlan, wanted: EventSet) -> Vec<Missing> {
                          add before, after, resolve or destroy to --events"
                         .to_owned(),
             });
+            missing.extend(["resolve", "destroy"].map(|event| Missing {
+                event,
+                reason: "only init is wanted, so no end is watched and of who was born nobody knows whether it lives; ps tells who lives, \
+                         --tier lifecycle (or destroy among --events) watches ends"
+                    .to_owned(),
+            }));
         }
     }
     if wanted.resolve {

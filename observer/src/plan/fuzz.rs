@@ -10,9 +10,10 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::plan;
+use crate::model::VirtAddr;
 use crate::runtime::{Found, analyse};
 use crate::symbols::tiny::{CODE, DATA, Tiny};
-use crate::symbols::{Image, own};
+use crate::symbols::{Debug, Image, TooCostly, name_frames, own};
 
 /// Set in the child process that runs the cases within its memory.
 const CHILD: &str = "ASYNC_OBSERVER_FUZZ_CHILD";
@@ -23,6 +24,10 @@ const MEMORY: u64 = 1 << 20;
 fn digest(bytes: &[u8]) -> Option<usize> {
     let image = Image::parse(bytes).ok()?;
     let named = image.symbols().filter(|s| s.size > 0).count();
+    let starts: Vec<VirtAddr> = image.functions().starts().take(64).collect();
+    assert_eq!(name_frames(&image, &starts).len(), starts.len());
+    _ = Debug::of(&image).map(|debug| debug.functions(&starts.iter().copied().collect()));
+    _ = (Debug::is_cut_short(&image), TooCostly::of(&image));
     let Found::Runtime(runtime) = analyse(&image) else { return Some(named) };
     let planned = plan(&image, &runtime);
     assert!(planned.points.iter().all(|p| !p.bytes.is_empty() && image.offset_of(p.at) == Some(p.offset)));

@@ -26,7 +26,7 @@ use crate::model::{
 use crate::runtime::{IdCounter, MintSite, Raises, RuntimeImage};
 use crate::symbols::Image;
 
-pub use choice::{Chosen, choose, choose_spawns, watches_polls};
+pub use choice::{Chosen, choose, choose_spawns, watches_ends, watches_polls};
 pub use facts::analyse;
 pub use place::instruction_text;
 pub use slow::{Pace, Slow, is_hot_and_slow, pace};
@@ -367,8 +367,13 @@ mod tests {
             };
             assert_eq!(missing(&runtime, EventSet::ALL), []);
             let init = EventSet { init: true, ..EventSet::NONE };
-            let [("trigger", reason)] = &missing(&runtime, init)[..] else { panic!("no polls, no triggers") };
-            assert!(reason.contains("--events"), "the next step: {reason}");
+            let [("trigger", trigger), ("resolve", resolve), ("destroy", destroy)] = &missing(&runtime, init)[..]
+            else {
+                panic!("no polls, no triggers and no ends")
+            };
+            for reason in [trigger, resolve, destroy] {
+                assert!(reason.contains("--events"), "the next step: {reason}");
+            }
             let unborn = runtime.births.remove(0).vtable;
             runtime.births.retain(|b| b.vtable != unborn);
             runtime.mints.clear();

@@ -106,8 +106,8 @@ impl Governing {
 
     /// Says what was not said yet, and how long each tier has held.
     pub(super) fn end(mut self, now: Ns, stream: &mut Stream) -> Result<Vec<TierTime>, SessionError> {
-        if let Some(sampler) = &mut self.sampler {
-            sampler.end(stream.sink().1)?;
+        if let Some(sampler) = self.sampler.take() {
+            sampler.finish(stream.sink().1)?;
         }
         Ok(self.times(now))
     }

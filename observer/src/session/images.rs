@@ -19,6 +19,7 @@ use super::debug_files::{DebugFile, Names};
 use super::disk::{Caching, Disk, read_at};
 use super::error::{SessionError, Unsupported};
 use super::split_files::is_still_missed;
+use super::unread::say_unread;
 
 /// The outcome of looking at one image.
 #[derive(Clone, Debug)]
@@ -135,10 +136,17 @@ impl Look<'_> {
         let has_all = || !Skeletons::are_in(&bytes) && AltLink::of(&bytes).is_none();
         let is_whole = !names || debug.is_empty() && packages.is_empty() && has_all();
         let mut analysis = plan::analyse(&image, names && is_whole);
+        if names && is_whole && matches!(analysis, Analysis::Runtime(_)) {
+            say_unread(&image, module, self.say);
+        }
         // Most images hold no runtime, and their debug information is large.
         if matches!(analysis, Analysis::Runtime(_)) && !is_whole {
             let apart = Apart::among(Candidates { debug, packages }, (&self.names, module), &image, self.say);
-            analysis = plan::analyse(&apart.given_to(image), names);
+            let image = apart.given_to(image);
+            analysis = plan::analyse(&image, names);
+            if names {
+                say_unread(&image, module, self.say);
+            }
             let Some(missed) = apart.missed() else { return Ok(Ok(analysis)) };
             if let Analysis::Runtime(facts) = &mut analysis {
                 facts.missed = missed;

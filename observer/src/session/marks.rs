@@ -15,8 +15,8 @@ use super::tier::Tier;
 /// A moment in the stream that is no record.
 #[derive(Debug)]
 pub(super) enum Mark {
-    /// Records found no room.
-    Lost(u64),
+    /// So many records found no room, the last of them at this moment at the latest.
+    Lost(u64, Ns),
     /// So were news of processes.
     LostNews(LostNews),
     /// A census is to be taken in.
@@ -50,11 +50,11 @@ impl Marks {
         self.0.insert(place, (at, mark));
     }
 
-    /// Records were lost. While nothing comes between they are put together.
-    pub(super) fn lost(&mut self, at: Ns, new: u64) {
+    /// Records were lost, as was noticed at this moment, the last `until` then. While nothing comes between they are put together.
+    pub(super) fn lost(&mut self, at: Ns, new: u64, until: Ns) {
         match self.0.back_mut() {
-            Some((_, Mark::Lost(count))) => *count += new,
-            _ => self.push(at, Mark::Lost(new)),
+            Some((_, Mark::Lost(count, last))) => (*count, *last) = (*count + new, until),
+            _ => self.push(at, Mark::Lost(new, until)),
         }
     }
 
@@ -96,9 +96,9 @@ mod tests {
     #[test]
     fn losses_in_a_row_are_one() {
         let mut marks = Marks::default();
-        marks.lost(Ns(1), 2);
-        marks.lost(Ns(2), 3);
-        assert!(matches!(marks.pop(), Some((Ns(1), Mark::Lost(5)))));
+        marks.lost(Ns(1), 2, Ns(2));
+        marks.lost(Ns(3), 3, Ns(4));
+        assert!(matches!(marks.pop(), Some((Ns(1), Mark::Lost(5, Ns(4))))));
         assert!(marks.is_empty());
     }
 }

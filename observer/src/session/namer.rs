@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::model::{Caller, Pid, ProcAddr, StackId};
+use crate::model::{Caller, ProcAddr, StackId};
 use crate::target::Process;
 
 use super::debug_files::Names;
@@ -26,10 +26,28 @@ pub(super) struct Namer {
     _thread: JoinHandle<()>,
 }
 
-struct Ask {
-    process: Arc<Process>,
-    /// `None` where only the process is to be known, for what will be asked when it may be gone.
-    stack: Option<(StackId, Vec<ProcAddr>)>,
+enum Ask {
+    /// Stacks of it will be asked for when it may be gone.
+    Know(Arc<Process>),
+    /// What the calls of a stack are called.
+    Name(Arc<Process>, StackId, Vec<ProcAddr>),
+    /// Nothing more will be asked of it.
+    Forget(Arc<Process>),
+}
+
+impl Ask {
+    fn process(&self) -> &Arc<Process> {
+        match self {
+            Self::Know(process) | Self::Name(process, ..) | Self::Forget(process) => process,
+        }
+    }
+}
+
+/// What the thread knows of a process.
+struct Known {
+    code: Code,
+    /// Files that are kept open of it.
+    open: usize,
 }
 
 /// The calls of a stack, innermost first.
@@ -44,27 +62,37 @@ impl Namer {
         let (asks, questions) = channel::<Ask>();
         let (replies, answers) = channel();
         let thread = std::thread::Builder::new().name("stacks".to_owned()).spawn(move || {
-            let mut codes: HashMap<Pid, Code> = HashMap::new();
+            // By process as it was asked for: a number may come to be another's.
+            let mut codes: HashMap<*const Process, Known> = HashMap::new();
             let mut left = MOST_OPEN;
             while let Ok(first) = questions.recv() {
                 // What has come meanwhile is named together: to read an image takes long, and each is read once for all.
-                let mut asked: HashMap<Pid, Vec<Ask>> = HashMap::new();
+                let mut asked: HashMap<*const Process, Vec<Ask>> = HashMap::new();
                 for ask in std::iter::once(first).chain(questions.try_iter()) {
-                    asked.entry(ask.process.pid()).or_default().push(ask);
+                    asked.entry(Arc::as_ptr(ask.process())).or_default().push(ask);
                 }
-                for (pid, asks) in asked {
-                    let process = Arc::clone(&asks[0].process);
-                    let code = codes.entry(pid).or_insert_with(|| Code::new(process, names.clone()));
+                for (of, asks) in asked {
+                    let process = Arc::clone(asks[0].process());
+                    let new = || Known { code: Code::new(process, names.clone()), open: 0 };
+                    let Known { code, open } = codes.entry(of).or_insert_with(new);
                     code.look_anew();
-                    if asks.iter().any(|ask| ask.stack.is_none()) {
-                        left -= code.open(left);
+                    // Also of one that is asked about now: it may be gone before its last image is read.
+                    if asks.iter().any(|ask| matches!(ask, Ask::Know(_) | Ask::Name(..))) {
+                        let opened = code.open(left);
+                        (*open, left) = (*open + opened, left - opened);
                     }
-                    let asked: Vec<_> = asks.iter().filter_map(|ask| ask.stack.as_ref()).collect();
-                    let stacks: Vec<&[ProcAddr]> = asked.iter().map(|(_, addresses)| &addresses[..]).collect();
-                    for ((stack, _), callers) in asked.iter().zip(code.callers_of(&stacks)) {
-                        if replies.send(Named { stack: *stack, callers }).is_err() {
+                    let asked = asks.iter().filter_map(|ask| match ask {
+                        Ask::Name(_, stack, addresses) => Some((*stack, &addresses[..])),
+                        Ask::Know(_) | Ask::Forget(_) => None,
+                    });
+                    let (asked, stacks): (Vec<StackId>, Vec<&[ProcAddr]>) = asked.unzip();
+                    for (stack, callers) in asked.into_iter().zip(code.callers_of(&stacks)) {
+                        if replies.send(Named { stack, callers }).is_err() {
                             return;
                         }
+                    }
+                    if asks.iter().any(|ask| matches!(ask, Ask::Forget(_))) {
+                        left += codes.remove(&of).map_or(0, |known| known.open);
                     }
                 }
             }
@@ -74,12 +102,17 @@ impl Namer {
 
     /// Stacks of this process will be asked for.
     pub(super) fn know(&mut self, process: Arc<Process>) {
-        self.send(Ask { process, stack: None });
+        self.send(Ask::Know(process));
     }
 
     /// Asks what the calls of a stack are called.
     pub(super) fn ask(&mut self, stack: StackId, process: Arc<Process>, addresses: Vec<ProcAddr>) {
-        self.send(Ask { process, stack: Some((stack, addresses)) });
+        self.send(Ask::Name(process, stack, addresses));
+    }
+
+    /// Nothing more will be asked of this process.
+    pub(super) fn forget(&mut self, process: Arc<Process>) {
+        self.send(Ask::Forget(process));
     }
 
     fn send(&mut self, ask: Ask) {

@@ -74,12 +74,13 @@ impl<'a, 'f> Observing<'a, 'f> {
     /// Goes on until something ends it.
     pub(super) async fn run(&mut self, watch: &mut Watch) -> Result<EndReason, SessionError> {
         loop {
-            let woken = watch.next().await;
+            let woken = watch.next(self.works.stream.is_behind()).await;
             let now = monotonic_now();
             // Before the rings are looked at: what was written later may have been passed by.
             let written = watch.horizon().written();
-            // Where nothing more can be said nothing more is taken: what is beyond the reader's room is lost, and counted.
-            let stalled = self.works.stream.is_stalled();
+            // Where nothing more can be said, or not all has been yet, nothing more is taken: what is beyond the reader's room is lost,
+            // and counted.
+            let stalled = self.works.stream.is_stalled() || self.works.stream.is_behind();
             if !stalled {
                 self.look_at_calls(written, now)?;
                 self.works.stream.intake.fill(self.works.reader, self.works.probes, now);
@@ -149,6 +150,10 @@ impl<'a, 'f> Observing<'a, 'f> {
             while piece < horizon {
                 changes.append(&mut self.works.stream.release(piece).map_err(SessionError::Output)?);
                 self.govern(monotonic_now())?;
+                if self.works.stream.is_behind() {
+                    return Ok(changes);
+                }
+                self.released = piece;
                 piece.0 += PIECE.0;
             }
             self.released = horizon;

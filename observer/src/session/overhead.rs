@@ -41,6 +41,11 @@ impl Costs {
         Self { every, price, samples: 0, began, last: began }
     }
 
+    /// What samples alone cost, where nothing is planted.
+    pub(super) fn of_samples(now: Ns, every: Ns) -> Self {
+        Self::new(now, every, None)
+    }
+
     /// So many samples were taken in the whole session.
     pub(super) fn sampled(&mut self, samples: u64) {
         self.samples = samples;
@@ -70,8 +75,14 @@ impl Costs {
     }
 
     fn added_between(&self, from: &Used, to: &Used) -> Option<Ns> {
-        let price = self.price?;
         let since = |of: fn(&Used) -> u64| of(to).saturating_sub(of(from));
+        let samples = SAMPLE * since(|used| used.samples);
+        let price = match self.price {
+            Some(price) => price,
+            // Nothing was hit that would have a price.
+            None if since(|used| used.counters.hits) == 0 => return Some(Ns(samples)),
+            None => return None,
+        };
         let returns = since(|used| used.counters.returns);
         let entries = since(|used| used.counters.hits).saturating_sub(returns);
         let written = since(|used| used.records + used.counters.lost);
@@ -79,7 +90,7 @@ impl Costs {
         let new = to.counters.laps.since(&from.counters.laps);
         let laps = if new.program().is_some() { new } else { to.counters.laps };
         let hits = price.where_timed(entries, returns, written, &laps);
-        Some(Ns(hits.round() as u64 + SAMPLE * since(|used| used.samples)))
+        Some(Ns(hits.round() as u64 + samples))
     }
 
     fn between(&self, from: &Used, to: &Used) -> Overhead {
@@ -88,6 +99,7 @@ impl Costs {
             during: to.at.since(from.at),
             hits: since(|used| used.counters.hits),
             records: since(|used| used.records),
+            samples: since(|used| used.samples),
             lost: since(|used| used.counters.lost),
             foreign: since(|used| used.counters.foreign),
             hit_ns: self.price.map(|price| price.hit),
@@ -175,6 +187,16 @@ mod tests {
     #[test]
     fn where_no_hit_was_measured_nothing_is_said_of_the_target() {
         let mut costs = Costs::new(Ns(0), Ns(1), None);
+        costs.sampled(1);
         assert_eq!(costs.report(Ns(10), Counters { hits: 2, ..Counters::default() }, 0).added, None);
+    }
+
+    #[test]
+    fn samples_have_their_price_also_where_nothing_is_planted() {
+        let mut costs = Costs::of_samples(Ns(0), Ns(1));
+        costs.sampled(3);
+        let lost = Counters { lost: 2, ..Counters::default() };
+        let overhead = costs.report(Ns(10), lost, 0);
+        assert_eq!((overhead.added, overhead.samples, overhead.lost), (Some(Ns(3 * SAMPLE)), 3, 2));
     }
 }

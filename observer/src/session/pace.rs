@@ -3,15 +3,15 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
+use super::asked::AskedToEnd;
 use super::error::SessionError;
 
 /// It is time to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interrupted {
-    /// SIGINT or SIGTERM.
+    /// A signal.
     Signal,
     /// The wanted time is over.
     Over,
@@ -19,8 +19,7 @@ pub(super) enum Interrupted {
 
 /// What can end a run early.
 pub(super) struct Pace {
-    interrupt: Signal,
-    terminate: Signal,
+    asked: AskedToEnd,
     until: Option<Instant>,
     /// Who hears it is not always who ends the run: it is heard once, and holds from then on.
     heard: Option<Interrupted>,
@@ -29,12 +28,7 @@ pub(super) struct Pace {
 impl Pace {
     /// Must be called inside the event loop.
     pub(super) fn new(duration: Option<Duration>) -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            until: duration.map(|duration| Instant::now() + duration),
-            heard: None,
-        })
+        Ok(Self { asked: AskedToEnd::new()?, until: duration.map(|duration| Instant::now() + duration), heard: None })
     }
 
     /// Waits until then.
@@ -74,8 +68,7 @@ impl Pace {
             }
         };
         let heard = tokio::select! {
-            _ = self.interrupt.recv() => Interrupted::Signal,
-            _ = self.terminate.recv() => Interrupted::Signal,
+            () = self.asked.heard() => Interrupted::Signal,
             () = over => Interrupted::Over,
         };
         self.heard = Some(heard);

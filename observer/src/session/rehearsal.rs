@@ -23,7 +23,7 @@ impl Rehearsal {
     /// Of the targets that the catalog has. With `sums` (the interval between two reports) polls are summed up here, each from
     /// its records, as where no program does it.
     pub fn new(catalog: Catalog, output: Output, sums: Option<Duration>) -> Self {
-        let rules = Rules { polls: true, births: true, others: false, room: true, sight: Sight::All };
+        let rules = Rules { polls: true, births: true, ends: true, others: false, room: true, sight: Sight::All };
         let population = Population::new(catalog, Members::Named(HashSet::new()));
         let sums = sums.map(|every| Sums::new(Ns::of(every), None));
         let Output { sink, out, .. } = output;
@@ -37,7 +37,12 @@ impl Rehearsal {
 
     /// Says what follows from all records up to this moment.
     pub fn release(&mut self, now: Ns) -> Result<(), SessionError> {
-        self.0.release(now).map_err(SessionError::Output)?;
+        loop {
+            self.0.release(now).map_err(SessionError::Output)?;
+            if !self.0.is_behind() {
+                break;
+            }
+        }
         self.0.report_sums(now, false).map_err(SessionError::Output)
     }
 

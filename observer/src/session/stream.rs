@@ -10,6 +10,7 @@ use crate::decode::{Malformed, decode, image_of};
 use crate::lifecycle::{Census, Left, Lifecycle};
 use crate::model::{Event, EventKind, Ns, Observation, Pid, Seen, TargetId};
 use crate::sink::{Gone, Sink, Spawned, Totals};
+use crate::target::monotonic_now;
 
 use super::budget::Level;
 use super::error::SessionError;
@@ -35,7 +36,10 @@ pub(super) const SHORT_WINDOW: Ns = Ns(20_000_000);
 pub(super) const TICK: Duration = Duration::from_millis(20);
 
 /// Records that are rendered between two glances at whether what is rendered can be written.
-const BETWEEN_GLANCES: u32 = 1024;
+const BETWEEN_GLANCES: u64 = 1024;
+/// And as many at most before the loop looks at the clock, and hears whether it is to end: milliseconds, where this program is not
+/// starved.
+const AT_ONCE: u64 = 4096;
 
 /// The event arm: everything after the kernel.
 pub(super) struct Stream {
@@ -49,6 +53,8 @@ pub(super) struct Stream {
     lost: u64,
     /// Up to when all has been taken in and said.
     told: Ns,
+    /// There is more to be said at once than was.
+    behind: bool,
     events: Vec<Event>,
     malformed: Option<Malformed>,
     changes: Vec<(Ns, Change)>,
@@ -82,6 +88,7 @@ impl Stream {
             totals: Totals { every_poll, ..Totals::default() },
             lost: 0,
             told: Ns(0),
+            behind: false,
             events: Vec::new(),
             malformed: None,
             changes: Vec::new(),
@@ -140,7 +147,8 @@ impl Stream {
         let new = lost.saturating_sub(self.lost);
         if new > 0 {
             self.lost = lost;
-            self.marks.lost(now, new);
+            // Some may have been lost since that moment.
+            self.marks.lost(now, new, monotonic_now());
         }
         Ok(new)
     }
@@ -160,7 +168,12 @@ impl Stream {
         !self.marks.is_empty() || !self.intake.is_empty()
     }
 
-    /// Says the events up to the horizon, or as many as find room. Gives what became of the targets, and when.
+    /// Whether the last [`Self::release`] has left some for the next, because there were many.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// Says the events up to the horizon, or as many as find room, or a great many of them. Gives what became of the targets, and when.
     pub(super) fn release(&mut self, horizon: Ns) -> io::Result<Vec<(Ns, Change)>> {
         if let Some(stacks) = &mut self.stacks {
             stacks.fill();
@@ -182,15 +195,16 @@ impl Stream {
     }
 
     fn say_up_to(&mut self, horizon: Ns, holds: bool) -> io::Result<()> {
+        let mut room = if holds { AT_ONCE } else { u64::MAX };
         while let Some(at) = self.marks.due(horizon) {
-            if !self.records(at, holds)? {
+            if !self.records(at, holds, &mut room)? {
                 return Ok(());
             }
             if let Some((at, mark)) = self.marks.pop() {
                 self.take_mark(at, mark)?;
             }
         }
-        if self.records(horizon, holds)? {
+        if self.records(horizon, holds, &mut room)? {
             self.told = self.told.max(horizon);
         }
         Ok(())
@@ -198,8 +212,8 @@ impl Stream {
 
     fn take_mark(&mut self, at: Ns, mark: Mark) -> io::Result<()> {
         let changes = match mark {
-            Mark::Lost(count) => {
-                self.lifecycle.lost(at, count, &mut self.events);
+            Mark::Lost(count, until) => {
+                self.lifecycle.lost(at, (count, until), &mut self.events);
                 return self.say();
             }
             Mark::LostNews(lost) => {
@@ -267,9 +281,9 @@ impl Stream {
                     stacks.process_ended(pid);
                 }
                 panic_places.target_ended(id);
-                let Left { live, unsure } = lifecycle.target_ended(id);
+                let Left { live, unsure, watched } = lifecycle.target_ended(id);
                 totals.ended_with_process += live;
-                sink.gone(&Gone { at, pid, why: why.as_str(), live, unsure }, out)?;
+                sink.gone(&Gone { at, pid, why: why.as_str(), live, unsure, watched }, out)?;
             }
             Change::ThreadEnded(..) => {}
         }
@@ -278,11 +292,11 @@ impl Stream {
     }
 
     /// Says what records up to the horizon tell. Whether it was all of them: not, if it `holds` back where nothing more can be
-    /// written.
-    fn records(&mut self, horizon: Ns, holds: bool) -> io::Result<bool> {
-        let mut taken = 0;
+    /// written, nor where there are more than there is room for.
+    fn records(&mut self, horizon: Ns, holds: bool, room: &mut u64) -> io::Result<bool> {
+        self.behind = false;
         while let Some((at, bytes)) = self.intake.pop(horizon) {
-            taken += 1;
+            *room = room.saturating_sub(1);
             match decode(&bytes, self.population.catalog()) {
                 Ok(seen) => self.observe(&seen),
                 Err(Malformed::Process(pid)) => self.of_nobody(at, pid, &bytes)?,
@@ -291,7 +305,11 @@ impl Stream {
             if !self.events.is_empty() {
                 self.say()?;
             }
-            if holds && taken % BETWEEN_GLANCES == 0 && self.out.is_full() {
+            if holds && room.is_multiple_of(BETWEEN_GLANCES) && self.out.is_full() {
+                return Ok(false);
+            }
+            if *room == 0 {
+                self.behind = true;
                 return Ok(false);
             }
         }
@@ -378,6 +396,8 @@ impl Stream {
             late: self.intake.late(),
             live: tally.live,
             unsure: tally.unsure,
+            watched: tally.watched,
+            unplanted: tally.unplanted,
             unfollowed: tally.unfollowed,
             ..self.totals
         };

@@ -10,7 +10,7 @@ use crate::lifecycle::{Lifecycle, Rules};
 use crate::lives::Lives;
 use crate::model::{Catalog, EventSet, Missing, Ns, Sight};
 use crate::perf::Ring;
-use crate::plan::watches_polls;
+use crate::plan::{watches_ends, watches_polls};
 use crate::sink::{EndReason, Start};
 use crate::target::{Launched, Process, monotonic_now};
 
@@ -93,6 +93,7 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
     let rules = Rules {
         polls: watches_polls(options.events),
         births: options.events.init,
+        ends: watches_ends(options.events),
         others: everyone,
         room: true,
         sight: Sight::All,
@@ -150,9 +151,8 @@ pub fn trace(options: &Options, output: Output) -> Result<(), SessionError> {
         Observing::new(works).run(&mut watch).await
     });
     let detaching = monotonic_now();
-    // What is lost from here on, while nobody reads the rings, is not part of what is said.
+    // What is lost from here on is not part of what is said. What was read before is taken when the probes are out: it may be much.
     let looked = stream.intake.look_at_calls(&probes, detaching);
-    stream.intake.fill(&mut reader, &probes, detaching);
     let counted = looked.and_then(|()| stream.count_lost(&probes, detaching));
     follower.end(detaching, &mut stream, &probes);
     if let Some(stacks) = stream.stacks() {

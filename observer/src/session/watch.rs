@@ -13,6 +13,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::target::Process;
 
+use super::asked::AskedToEnd;
 use super::bell::Ear;
 use super::horizon::Horizon;
 use super::stream::TICK;
@@ -24,7 +25,7 @@ pub(super) enum Woken {
     Look,
     /// SIGUSR1: somebody asks what observing costs.
     Asked,
-    /// SIGINT or SIGTERM.
+    /// One that asks to end.
     Signal,
     /// All targets have ended.
     Exited,
@@ -40,8 +41,7 @@ pub(super) struct Watch {
     alive: Option<Vec<AsyncFd<OwnedFd>>>,
     tick: Interval,
     horizon: Horizon,
-    interrupt: Signal,
-    terminate: Signal,
+    asked: AskedToEnd,
     ask: Signal,
     until: Option<Instant>,
 }
@@ -66,23 +66,26 @@ impl Watch {
                 .transpose()?,
             tick,
             horizon: Horizon::new(),
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            asked: AskedToEnd::new()?,
             ask: signal(SignalKind::user_defined1())?,
             until,
         })
     }
 
-    /// Waits for the next of them.
-    pub(super) async fn next(&mut self) -> Woken {
-        let Self { ear, alive, tick, horizon, interrupt, terminate, ask, until } = self;
+    /// Waits for the next of them. With `more` to be done nothing is waited for: only whether it is time to end, or somebody asks.
+    pub(super) async fn next(&mut self, more: bool) -> Woken {
+        let Self { ear, alive, tick, horizon, asked, ask, until } = self;
+        if more {
+            // Signals and the clock are heard while this program does nothing else.
+            tokio::task::yield_now().await;
+        }
         tokio::select! {
             biased;
-            _ = interrupt.recv() => Woken::Signal,
-            _ = terminate.recv() => Woken::Signal,
+            () = asked.heard() => Woken::Signal,
             _ = ask.recv() => Woken::Asked,
             () = poll_fn(|cx| ended(alive, cx)) => Woken::Exited,
             () = over(*until) => Woken::Over,
+            () = std::future::ready(()), if more => Woken::Look,
             // Before who rings, which a busy program makes somebody do all the time.
             () = horizon.answered() => Woken::Look,
             () = poll_fn(|cx| rung(ear, cx)) => Woken::Look,
@@ -92,11 +95,10 @@ impl Watch {
 
     /// Waits for the next tick, or somebody who rings, or a signal: whether it is one that asks to end.
     pub(super) async fn is_asked_to_end(&mut self) -> bool {
-        let Self { ear, tick, interrupt, terminate, .. } = self;
+        let Self { ear, tick, asked, .. } = self;
         tokio::select! {
             biased;
-            _ = interrupt.recv() => true,
-            _ = terminate.recv() => true,
+            () = asked.heard() => true,
             () = poll_fn(|cx| rung(ear, cx)) => false,
             _ = tick.tick() => false,
         }

@@ -18,6 +18,7 @@ mod totals;
 
 use std::io::{self, Write};
 
+use crate::lifecycle::Watched;
 use crate::model::{AsyncId, Event, LongStack, LongStackId, Missing, Ns, Pid, PollSum, TargetEntry};
 
 pub use doctor::{
@@ -73,8 +74,10 @@ pub struct Gone {
     pub why: &'static str,
     /// How many of its resources were alive: they ended with it, and nobody saw them freed.
     pub live: u64,
-    /// How many of those may have been freed before: their memory could not be read when they were last seen.
+    /// How many of those may have ended before, see [`crate::lifecycle::Left::unsure`].
     pub unsure: u64,
+    /// What was watched of it.
+    pub watched: Watched,
 }
 
 /// Polls of one task, summed up.
@@ -99,13 +102,15 @@ pub struct Overhead {
     pub hits: u64,
     /// Records that were read.
     pub records: u64,
-    /// Records that found no room.
+    /// Samples that were taken of the targets.
+    pub samples: u64,
+    /// Records that found no room; where there are samples alone, samples.
     pub lost: u64,
     /// Hits of processes that are not observed, but run into the same probes.
     pub foreign: u64,
     /// What an empty hit costs here, nanoseconds; `None` where it was not measured.
     pub hit_ns: Option<f64>,
-    /// CPU time of the targets that the hits took, by that.
+    /// CPU time of the targets that hits took, by that, and samples.
     pub added: Option<Ns>,
     /// CPU time of this program.
     pub own_cpu: Ns,

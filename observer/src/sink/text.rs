@@ -10,7 +10,7 @@ use crate::model::{AsyncId, Event, EventKind, EventSet, LongStack, Missing, Ns, 
 use super::chains::Chains;
 use super::image_lines::write_image;
 use super::label::label;
-use super::phrase::{cost, enclosure, lost_news};
+use super::phrase::{alive, cost, enclosure, left, left_out, lost_news};
 use super::{End, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, StackCounts, Start, Stepped, TierTime};
 
 /// How many groups of live resources the summary lists.
@@ -116,9 +116,8 @@ impl Sink for Text {
         if gone.live > 0 {
             self.live.retain(|_, live| live.pid != Some(gone.pid));
         }
-        let Gone { pid, why, live, unsure, .. } = gone;
-        let unsure = if *unsure > 0 { format!(", {unsure} of them perhaps freed before") } else { String::new() };
-        writeln!(out, "{seconds:>12.6}  {}    pid {pid} ({why}), {live} tasks alive in it{unsure}", self.paint("gone"))
+        let Gone { pid, why, .. } = gone;
+        writeln!(out, "{seconds:>12.6}  {}    pid {pid} ({why}), {}", self.paint("gone"), left(gone))
     }
 
     fn degraded(&mut self, at: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()> {
@@ -249,7 +248,7 @@ impl Sink for Text {
 
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
         let totals = &end.totals;
-        let least = if totals.lost > 0 { "at least " } else { "" };
+        let least = if totals.is_at_least() { "at least " } else { "" };
         let each = match totals.every_poll {
             true => format!("{} before, {} after, ", totals.before, totals.after),
             false => String::new(),
@@ -273,10 +272,8 @@ impl Sink for Text {
                 totals.elsewhere
             )?;
         }
-        if totals.unsure > 0 {
-            writeln!(out, "{} of those that are alive were perhaps freed, unseen", totals.unsure)?;
-        }
-        writeln!(out, "{} alive at the end{}", totals.live, if totals.live > 0 { ", by type:" } else { "" })?;
+        left_out(totals).try_for_each(|(count, what)| writeln!(out, "{count} {what}"))?;
+        writeln!(out, "{}{}", alive(end), if self.live.is_empty() { "" } else { ", by type:" })?;
         self.summary(out)?;
         if !end.tiers.is_empty() {
             let held = |time: &TierTime| format!("{} {:.1} s", time.tier, time.held.0 as f64 / 1e9);

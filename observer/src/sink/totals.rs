@@ -1,5 +1,6 @@
 //! How many events of each kind were said, and what could not be.
 
+use crate::lifecycle::Watched;
 use crate::model::{Event, EventKind};
 
 /// Totals of one stream.
@@ -29,10 +30,14 @@ pub struct Totals {
     pub malformed: u64,
     /// Records that came after the reorder window.
     pub late: u64,
-    /// Resources alive at the end.
+    /// Resources of which no end was seen. What that says of who is alive at the end, `watched` tells.
     pub live: u64,
-    /// How many of those may have been freed before: their memory could not be read when they were last seen.
+    /// How many of those may have ended before, see [`crate::lifecycle::Left::unsure`].
     pub unsure: u64,
+    /// What was watched of the targets.
+    pub watched: Watched,
+    /// Targets in which nothing was.
+    pub unplanted: u64,
     /// Targets, each program of a process counted.
     pub targets: u64,
     /// Resources that were alive when their process ended or began another program.
@@ -44,6 +49,11 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Whether something is in none of them.
+    pub fn is_at_least(&self) -> bool {
+        self.lost > 0 || self.unfollowed > 0 || self.unplaced > 0
+    }
+
     /// Counts one event, said or not.
     pub fn count(&mut self, event: &Event) {
         match event.kind {

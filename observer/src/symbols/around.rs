@@ -3,21 +3,17 @@
 //!
 //! Does not know: what a name means, lines. What cannot be read names nothing.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use gimli::AttributeValue;
-
 use super::Debug;
-use super::located::Located;
-use super::sections::Bytes;
-use super::subprograms::Search;
+use super::located::{Extent, Located};
+use super::subprograms::{MOST_PIECES, Search};
 use crate::model::VirtAddr;
 
 /// Most functions that are remembered for all places together.
 const MOST: usize = 1 << 18;
-/// Most pieces of code that are read of all functions together: each may name the longest list of them that there is.
-const MOST_PIECES: usize = 1 << 24;
 /// So often an entry that only refers to another is followed: from what was put in to what it is of, to where that is declared.
 const FURTHEST: usize = 3;
 
@@ -41,7 +37,7 @@ impl Around {
     }
 }
 
-/// What may still be read.
+/// What may be read: functions that are remembered, and pieces of code.
 struct Left {
     functions: usize,
     pieces: usize,
@@ -55,12 +51,14 @@ impl Debug<'_> {
 
     fn around_within(&self, places: &HashSet<VirtAddr>, mut left: Left) -> Around {
         let search = self.search();
+        search.pieces.set(left.pieces);
         let mut sorted: Vec<u64> = places.iter().map(|at| at.0).collect();
         sorted.sort_unstable();
         // The places in the code of each entry's function.
         let mut unnamed: HashMap<usize, Vec<VirtAddr>> = HashMap::new();
         let is_whole = search.each_unit(|unit| {
-            !search.covers(unit, &sorted) || covering(unit, &sorted, &mut left, &mut unnamed).is_some()
+            !search.covers(unit, &sorted)
+                || covering(unit, &sorted, (&mut left.functions, &search.pieces), &mut unnamed).is_some()
         });
         if !is_whole {
             return Around { cut_short: true, ..Around::default() };
@@ -73,7 +71,7 @@ impl Debug<'_> {
 fn covering(
     unit: &Located<'_>,
     sorted: &[u64],
-    left: &mut Left,
+    (functions, pieces): (&mut usize, &Cell<usize>),
     found: &mut HashMap<usize, Vec<VirtAddr>>,
 ) -> Option<()> {
     let mut entries = unit.entries_raw(None).ok()?;
@@ -86,22 +84,15 @@ fn covering(
             entries.skip_attributes(abbreviation.attributes()).ok()?;
             continue;
         }
-        let (mut low, mut high, mut ranges): (Option<AttributeValue<Bytes<'_>>>, _, _) = (None, None, None);
+        let mut extent = Extent::default();
         for specification in abbreviation.attributes() {
-            let attribute = entries.read_attribute(*specification).ok()?;
-            match attribute.name() {
-                gimli::DW_AT_low_pc => low = Some(attribute.value()),
-                gimli::DW_AT_high_pc => high = Some(attribute.value()),
-                gimli::DW_AT_ranges => ranges = Some(attribute.value()),
-                _ => {}
-            }
+            extent.take(&entries.read_attribute(*specification).ok()?);
         }
         let entry = base.checked_add(offset)?;
-        unit.code(low, high, ranges, |range| {
-            left.pieces = left.pieces.checked_sub(1)?;
+        unit.code(&extent, pieces, |range| {
             let from = sorted.partition_point(|at| *at < range.start.0);
             for at in sorted.get(from..)?.iter().take_while(|at| **at < range.end.0) {
-                left.functions = left.functions.checked_sub(1)?;
+                *functions = functions.checked_sub(1)?;
                 found.entry(entry).or_default().push(VirtAddr(*at));
             }
             Some(())

@@ -2,8 +2,7 @@
 //!
 //! Does not know: calls through registers and vtables. A jump out of the function counts as a call: that is how
 //! thunks and tail calls look. What is taken for granted: no call has as argument what a call before left in `rdi`, as compilers
-//! keep nothing there; and code that a jump through a register leads to is reached with the constants of no other path
-//! (what such a jump carries is not followed).
+//! keep nothing there.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -36,7 +35,9 @@ pub struct Call {
 pub struct Callees {
     /// Each callee once, in the order of the code.
     pub calls: Vec<Call>,
-    /// All of the function's code was read: else it may call more, and with other arguments.
+    /// All of the function's code was read: else it may call more.
+    pub is_read: bool,
+    /// Besides, all that calls are given is known: else it may be more.
     pub is_whole: bool,
 }
 
@@ -44,17 +45,20 @@ impl Callees {
     /// Reads the code of a function: at most as many instructions as are left, of which it takes what it reads.
     pub(super) fn read(image: &Image<'_>, range: Range<VirtAddr>, left: &mut usize) -> Self {
         let mut reading = Reading::new(image, range);
-        let mut is_whole = false;
+        let (mut is_read, mut is_whole) = (false, false);
         for _ in 0..MOST_PASSES {
             let pass = reading.pass((*left).min(LONGEST_FUNCTION));
             *left = left.saturating_sub(pass.read);
             // What a backward jump carries is known only at the end of a pass.
-            is_whole = pass.is_whole && !reading.jumps_back;
+            (is_read, is_whole) = (pass.is_whole, pass.is_whole && !reading.jumps_back);
             if !reading.jumps_back {
                 break;
             }
         }
-        Self { calls: reading.calls, is_whole }
+        if reading.carries {
+            reading.calls.iter_mut().for_each(|call| call.is_unsure = true);
+        }
+        Self { calls: reading.calls, is_read, is_whole }
     }
 }
 
@@ -68,6 +72,8 @@ struct Reading<'i, 'd> {
     constant_at: Vec<u64>,
     /// What a backward jump carries was not known at its target, where it matters.
     jumps_back: bool,
+    /// A jump that leads to one of several places, by a table, carries a constant to each of them: where they are is not known here.
+    carries: bool,
     calls: Vec<Call>,
     /// Index into `calls`.
     callees: HashMap<VirtAddr, usize>,
@@ -89,6 +95,7 @@ impl<'i, 'd> Reading<'i, 'd> {
             arriving: HashMap::new(),
             constant_at: Vec::new(),
             jumps_back: false,
+            carries: false,
             calls: Vec::new(),
             callees: HashMap::new(),
         }
@@ -99,7 +106,7 @@ impl<'i, 'd> Reading<'i, 'd> {
         self.calls.clear();
         self.callees.clear();
         self.constant_at.clear();
-        self.jumps_back = false;
+        (self.jumps_back, self.carries) = (false, false);
         // The caller's.
         let mut first = First::other();
         let mut furthest = 0;
@@ -126,7 +133,10 @@ impl<'i, 'd> Reading<'i, 'd> {
                             furthest = furthest.max(target.0);
                             self.jump(instruction.ip(), target, &first);
                         }
-                        outside => self.call(outside, &first),
+                        outside => {
+                            self.carries |= outside.is_none() && !first.constants.is_empty();
+                            self.call(outside, &first);
+                        }
                     }
                 }
                 _ => first.follow(self.image, &instruction),

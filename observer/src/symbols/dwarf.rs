@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 
-use gimli::{Dwarf, DwarfSections, EndianSlice, LittleEndian};
+use gimli::{Dwarf, DwarfSections, EndianSlice, LittleEndian, SectionId};
 
 use super::Image;
 use super::sections::{Bytes, Room, Sections};
@@ -57,6 +57,24 @@ impl<'d> Debug<'d> {
         let debug = Self { sections, shared, split: Split::read(split, &room) };
         let any = debug.dwarf().units().next().is_ok_and(|unit| unit.is_some());
         any.then_some(debug)
+    }
+
+    /// Whether sections of it are compressed, and become longer than is read.
+    pub fn is_cut_short(image: &Image<'d>) -> bool {
+        let (room, mut cut) = (Room::new(), false);
+        let mut look = |bytes: &'d [u8], name: fn(SectionId) -> Option<&'static str>| {
+            let Some(sections) = Sections::of(bytes, &room) else { return };
+            let Ok::<DwarfSections<()>, Infallible>(_) = DwarfSections::load(|id| {
+                cut |= name(id).is_some_and(|name| sections.is_too_long(name));
+                Ok(())
+            });
+        };
+        [Some(image.debug_bytes()), image.shared_bytes()]
+            .into_iter()
+            .flatten()
+            .for_each(|b| look(b, |id| Some(id.name())));
+        image.split_bytes().iter().for_each(|bytes| look(bytes, |id| id.dwo_name()));
+        cut
     }
 
     /// The full names, with their types, of the functions that start at these addresses.
@@ -144,7 +162,7 @@ impl<'d> Debug<'d> {
 mod tests {
     use super::*;
     use crate::symbols::frame_names;
-    use gimli::{Section as _, SectionId};
+    use gimli::Section as _;
     use proptest::prelude::*;
 
     fn own() -> Vec<u8> {
@@ -247,6 +265,8 @@ mod tests {
                 SectionId::DebugAbbrev => Cow::Borrowed(dwarf.debug_abbrev.reader().slice()),
                 SectionId::DebugStr => Cow::Borrowed(dwarf.debug_str.reader().slice()),
                 SectionId::DebugLine => Cow::Borrowed(dwarf.debug_line.reader().slice()),
+                SectionId::DebugRanges => Cow::Borrowed(dwarf.ranges.debug_ranges().reader().slice()),
+                SectionId::DebugRngLists => Cow::Borrowed(dwarf.ranges.debug_rnglists().reader().slice()),
                 _ => Cow::Borrowed(&[]),
             })
         };

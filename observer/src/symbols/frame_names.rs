@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use addr2line::{LookupContinuation, LookupResult};
 
+use super::frame_cost;
 use super::sections::Bytes;
 use super::{Debug, Image, SymbolIndex, demangle};
 use crate::model::{Place, VirtAddr};
@@ -15,8 +16,8 @@ use crate::model::{Place, VirtAddr};
 /// More functions inside one another than these are not told.
 const MOST_INLINED: usize = 32;
 
-/// Deepest entry of debug information that is read here: the package that reads it does so by recursion.
-const DEEPEST: isize = 256;
+/// A longer name is not told.
+const LONGEST: usize = 1 << 16;
 
 /// A function at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,12 +54,12 @@ pub fn name_frames(image: &Image<'_>, places: &[VirtAddr]) -> Vec<Vec<Named>> {
 }
 
 /// One for each function at each place, with an empty name where there is a line only. Debug information that cannot be
-/// read names nothing.
+/// read, or not within bounds, names nothing.
 pub(super) fn by_debug_information<'d>(debug: &'d Debug<'_>, places: &[VirtAddr]) -> Vec<Vec<Named>> {
     let heads = debug.heads();
-    let is_shallow = heads.is_shallow(DEEPEST);
+    let is_cheap = frame_cost::check(&heads, places).is_ok();
     let (main, mut split) = heads.into_parts();
-    let lines = is_shallow.then(|| addr2line::Context::from_arc_dwarf(main).ok()).flatten();
+    let lines = is_cheap.then(|| addr2line::Context::from_arc_dwarf(main).ok()).flatten();
     // Only units whose depth is known, and each once: a second time it would be for what is no skeleton of it.
     let mut load = |load: addr2line::SplitDwarfLoad<Bytes<'d>>| {
         let is_known = split.remove(&load.dwo_id.0);
@@ -85,6 +86,7 @@ fn functions_at<'a>(lines: &addr2line::Context<Bytes<'a>>, at: VirtAddr, load: L
             break;
         }
         let name = frame.function.as_ref().and_then(|function| function.raw_name().ok());
+        let name = name.filter(|raw| raw.len() <= LONGEST);
         let name = name.map(|raw| demangle(&raw).unwrap_or_else(|| raw.into_owned()));
         let place = frame.location.as_ref().and_then(|location| {
             let (file, line) = (location.file?.to_owned(), location.line.filter(|line| *line > 0)?);

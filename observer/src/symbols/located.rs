@@ -2,11 +2,12 @@
 //!
 //! Does not know: which entries are wanted, nor how the unit was found.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use gimli::{AttributeValue, Dwarf, Operation, RangeIter, Section, Unit, UnitOffset};
+use gimli::{Attribute, AttributeValue, Dwarf, Operation, Section, Unit, UnitOffset};
 
 use super::sections::Bytes;
 use crate::model::VirtAddr;
@@ -55,7 +56,7 @@ impl<'a> Located<'a> {
 
     /// The address that an attribute tells.
     pub(super) fn address(&self, value: AttributeValue<Bytes<'a>>) -> Option<VirtAddr> {
-        self.dwarf.attr_address(&self.unit, value).ok()?.map(VirtAddr)
+        address(&self.dwarf, &self.unit, value)
     }
 
     /// The one address that an expression tells of a variable.
@@ -69,40 +70,30 @@ impl<'a> Located<'a> {
         }
     }
 
-    /// The addresses of its code, as far as it tells them.
-    pub(super) fn ranges(&self) -> Option<RangeIter<Bytes<'a>>> {
-        match &self.skeleton {
-            Some(skeleton) => self.main.unit_ranges(skeleton).ok(),
-            None => self.dwarf.unit_ranges(&self.unit).ok(),
+    /// Calls `each` with each piece of its code, as far as it tells them, until it gives nothing; `None` then, and where they cannot be
+    /// read, or are more than are `left`.
+    pub(super) fn ranges(&self, left: &Cell<usize>, each: impl FnMut(Range<VirtAddr>) -> Option<()>) -> Option<()> {
+        let (dwarf, unit) = match &self.skeleton {
+            Some(skeleton) => (&self.main, skeleton),
+            None => (&self.dwarf, &self.unit),
+        };
+        let mut entries = unit.entries_raw(None).ok()?;
+        let own = entries.read_abbreviation().ok()??;
+        let mut extent = Extent::default();
+        for specification in own.attributes() {
+            extent.take(&entries.read_attribute(*specification).ok()?);
         }
+        extent.pieces(dwarf, unit, left, each)
     }
 
-    /// Calls `each` with each piece of the code of one of its functions, by the three attributes that may tell it, until it gives
-    /// nothing; `None` then, and where a piece cannot be read.
+    /// The same of the code of one of its functions.
     pub(super) fn code(
         &self,
-        low: Option<AttributeValue<Bytes<'a>>>,
-        high: Option<AttributeValue<Bytes<'a>>>,
-        ranges: Option<AttributeValue<Bytes<'a>>>,
-        mut each: impl FnMut(Range<VirtAddr>) -> Option<()>,
+        extent: &Extent<'a>,
+        left: &Cell<usize>,
+        each: impl FnMut(Range<VirtAddr>) -> Option<()>,
     ) -> Option<()> {
-        let listed = match ranges {
-            Some(ranges) => self.dwarf.attr_ranges(&self.unit, ranges).ok()?,
-            None => None,
-        };
-        if let Some(mut listed) = listed {
-            while let Some(range) = listed.next().ok()? {
-                each(VirtAddr(range.begin)..VirtAddr(range.end))?;
-            }
-            return Some(());
-        }
-        let Some((low, high)) = low.zip(high) else { return Some(()) };
-        let start = self.address(low)?;
-        let end = match high {
-            AttributeValue::Udata(length) => VirtAddr(start.0.checked_add(length)?),
-            high => self.address(high)?,
-        };
-        each(start..end)
+        extent.pieces(&self.dwarf, &self.unit, left, each)
     }
 
     /// Where the text of an attribute begins.
@@ -113,6 +104,62 @@ impl<'a> Located<'a> {
     /// The same of a name among its lines.
     pub(super) fn text_of_lines(&self, value: AttributeValue<Bytes<'a>>) -> Option<&'a [u8]> {
         text(&self.main, self.skeleton.as_ref().unwrap_or(&self.unit), value)
+    }
+}
+
+fn address<'a>(dwarf: &Dwarf<Bytes<'a>>, unit: &Unit<Bytes<'a>>, value: AttributeValue<Bytes<'a>>) -> Option<VirtAddr> {
+    dwarf.attr_address(unit, value).ok()?.map(VirtAddr)
+}
+
+/// What attributes tell of where code is.
+#[derive(Default)]
+pub(super) struct Extent<'a> {
+    low: Option<AttributeValue<Bytes<'a>>>,
+    high: Option<AttributeValue<Bytes<'a>>>,
+    ranges: Option<AttributeValue<Bytes<'a>>>,
+}
+
+impl<'a> Extent<'a> {
+    /// Takes what an attribute tells of it.
+    pub(super) fn take(&mut self, attribute: &Attribute<Bytes<'a>>) {
+        match attribute.name() {
+            gimli::DW_AT_low_pc => self.low = Some(attribute.value()),
+            gimli::DW_AT_high_pc => self.high = Some(attribute.value()),
+            gimli::DW_AT_ranges => self.ranges = Some(attribute.value()),
+            _ => {}
+        }
+    }
+
+    /// Calls `each` with each piece, until it gives nothing; `None` then, and where one cannot be read. Each entry of a list is taken
+    /// from what is `left`, those of no code too: any number of units and functions may name the longest list that there is.
+    pub(super) fn pieces(
+        &self,
+        dwarf: &Dwarf<Bytes<'a>>,
+        unit: &Unit<Bytes<'a>>,
+        left: &Cell<usize>,
+        mut each: impl FnMut(Range<VirtAddr>) -> Option<()>,
+    ) -> Option<()> {
+        let listed = match self.ranges {
+            Some(ranges) => dwarf.attr_ranges(unit, ranges).ok()?,
+            None => None,
+        };
+        if let Some(mut listed) = listed {
+            while let Some(raw) = listed.next_raw().ok()? {
+                left.set(left.get().checked_sub(1)?);
+                if let Some(range) = listed.convert_raw(raw).ok()? {
+                    each(VirtAddr(range.begin)..VirtAddr(range.end))?;
+                }
+            }
+            return Some(());
+        }
+        let Some((low, high)) = self.low.zip(self.high) else { return Some(()) };
+        let start = address(dwarf, unit, low)?;
+        let end = match high {
+            AttributeValue::Udata(length) => VirtAddr(start.0.checked_add(length)?),
+            high => address(dwarf, unit, high)?,
+        };
+        left.set(left.get().checked_sub(1)?);
+        each(start..end)
     }
 }
 

@@ -205,6 +205,8 @@ impl<'s, 'a> Shaping<'s, 'a> {
             }
             // Another fat pointer.
             (Some("vtable" | "length"), [_, _]) if name.starts_with(['&', '*']) => ShapeKind::Opaque,
+            // What it held may have been dropped: what that pointed to is another's then.
+            _ if owned_by_hand(name).is_some_and(owns) => ShapeKind::Opaque,
             _ => ShapeKind::Record(members.into_iter().filter_map(|member| member.part).collect()),
         }
     }
@@ -362,10 +364,32 @@ fn owns(name: &str) -> bool {
     name.starts_with("&mut ") || name.starts_with("alloc::boxed::Box<") || name.starts_with("Box<")
 }
 
+/// What a type without a destructor of its own has within, by its name: whoever has it drops that by hand. Without the pin around it.
+fn owned_by_hand(name: &str) -> Option<&str> {
+    let held = name.strip_prefix("ManuallyDrop<")?;
+    Some(held.strip_prefix(PIN).unwrap_or(held))
+}
+
 /// A variant's tag; numbers that have a sign in debug information have none here.
 fn tag_value(value: &AttributeValue<Bytes<'_>>) -> Option<u64> {
     match value {
         AttributeValue::Sdata(value) => Some(value.cast_unsigned()),
         value => value.udata_value(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dropped_by_hand_is_followed_only_as_far_as_it_lies_in_its_holder() {
+        let follows = |name: &str| owned_by_hand(name).is_none_or(|held| !owns(held));
+        assert!(follows("Instrumented<app::work::{async_fn_env#0}>"));
+        assert!(follows("ManuallyDrop<app::work::{async_fn_env#0}>"));
+        assert!(!follows(
+            "ManuallyDrop<core::pin::Pin<alloc::boxed::Box<dyn core::future::future::Future<Output=u64>, alloc::alloc::Global>>>"
+        ));
+        assert!(!follows("ManuallyDrop<alloc::boxed::Box<app::Work, alloc::alloc::Global>>"));
     }
 }

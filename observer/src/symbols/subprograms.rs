@@ -13,6 +13,8 @@ use super::units::{Head, Heads};
 /// Most bytes of debug information and most bytes of names that one search reads.
 const MOST_READ: usize = 512 << 20;
 const MOST_TEXT: usize = 512 << 20;
+/// Most pieces of code that one search reads, those without code too.
+pub(super) const MOST_PIECES: usize = 1 << 24;
 /// Deepest nesting of namespaces that is followed.
 const DEEPEST: usize = 256;
 /// Longest name, and longest path of names, that is read.
@@ -56,11 +58,13 @@ pub(super) struct Scopes<'a> {
 pub(super) struct Search<'a> {
     heads: Heads<'a>,
     text: Cell<usize>,
+    /// Pieces of code of units and functions: each may name the longest list of them that there is.
+    pub(super) pieces: Cell<usize>,
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(heads: Heads<'a>) -> Self {
-        Self { heads, text: Cell::new(MOST_TEXT) }
+        Self { heads, text: Cell::new(MOST_TEXT), pieces: Cell::new(MOST_PIECES) }
     }
 
     /// All units, by the numbers of their entries.
@@ -90,22 +94,16 @@ impl<'a> Search<'a> {
         all
     }
 
-    /// Whether the unit can hold one of the addresses; one that does not say which it holds can.
+    /// Whether the unit can hold one of the addresses; one that does not say which it holds can, and each once enough was read.
     pub(super) fn covers(&self, unit: &Located<'a>, sorted: &[u64]) -> bool {
-        let Some(mut ranges) = unit.ranges() else { return true };
         let mut any = false;
-        loop {
-            let range = match ranges.next() {
-                Ok(Some(range)) => range,
-                Ok(None) => break,
-                Err(_) => return true,
-            };
+        let told = unit.ranges(&self.pieces, |range| {
             any = true;
-            if sorted.get(sorted.partition_point(|at| *at < range.begin)).is_some_and(|at| *at < range.end) {
-                return true;
-            }
-        }
-        !any
+            let from = sorted.partition_point(|at| *at < range.start.0);
+            let is_in = sorted.get(from).is_some_and(|at| *at < range.end.0);
+            (!is_in).then_some(())
+        });
+        told.is_none() || !any
     }
 
     /// Calls `each` with every subprogram of the unit and the scopes it stands in; ends at the first unreadable entry.
@@ -238,4 +236,39 @@ fn is_scope(tag: gimli::DwTag) -> bool {
             | gimli::DW_TAG_union_type
             | gimli::DW_TAG_enumeration_type
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use gimli::{DwarfSections, EndianSlice, LittleEndian, SectionId};
+
+    use super::*;
+    use crate::symbols::sections::Room;
+    use crate::symbols::split::Split;
+
+    #[test]
+    fn a_list_of_no_code_that_units_share_is_paid_for_by_each_of_them() {
+        let unit = [&12_u32.to_le_bytes()[..], &[4, 0, 0, 0, 0, 0, 8, 1, 0, 0, 0, 0]].concat();
+        let list: Vec<u64> = [[0x10, 0x20]].into_iter().chain([[1, 1]; 99]).chain([[0, 0]]).flatten().collect();
+        let Ok::<_, Infallible>(sections) = DwarfSections::load(|id| {
+            Ok(match id {
+                SectionId::DebugInfo => unit.repeat(3),
+                SectionId::DebugAbbrev => vec![1, 0x11, 0, 0x55, 0x17, 0, 0, 0],
+                SectionId::DebugRanges => list.iter().flat_map(|word| word.to_le_bytes()).collect(),
+                _ => Vec::new(),
+            })
+        });
+        let split = Split::read(&[], &Room::new());
+        let main = sections.borrow(|section| EndianSlice::new(section, LittleEndian));
+        let search = Search::new(Heads::of(main, None, &split));
+        search.pieces.set(250);
+        let mut covered = Vec::new();
+        let is_whole = search.each_unit(|unit| {
+            covered.push(search.covers(unit, &[0x20]));
+            unit.ranges(&search.pieces, |_| Some(())).is_some()
+        });
+        assert_eq!((covered, is_whole), (vec![false, true], false), "of the second it is not known");
+    }
 }

@@ -5,10 +5,8 @@
 use std::fmt::{self, Write};
 
 use super::Image;
+use super::symbol_table::LONGEST;
 use crate::model::VirtAddr;
-
-/// Longest symbol that is demangled, and longest text that one may become: compressed v0 names can unfold without end.
-const LONGEST: usize = 1 << 16;
 
 /// The image's function symbols, by address.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +17,7 @@ pub struct SymbolIndex<'d> {
 impl<'d> SymbolIndex<'d> {
     /// Indexes the symbol table; empty where the image is stripped.
     pub fn of(image: &Image<'d>) -> Self {
-        let functions = image.symbols().filter(|s| s.is_function && s.name.len() <= LONGEST);
+        let functions = image.symbols().filter(|s| s.is_function);
         let mut sorted: Vec<_> = functions.map(|s| (s.at, s.name)).collect();
         sorted.sort_unstable();
         sorted.dedup();
@@ -48,7 +46,8 @@ impl<'d> SymbolIndex<'d> {
     }
 }
 
-/// The Rust path that a symbol stands for, without its hash; `None` if no Rust compiler mangled it.
+/// The Rust path that a symbol stands for, without its hash; `None` if no Rust compiler mangled it. It is no longer than the longest
+/// symbol: compressed v0 names can unfold without end.
 pub fn demangle(symbol: &str) -> Option<String> {
     if symbol.len() > LONGEST {
         return None;

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use gimli::{Abbreviations, Dwarf, Section, Unit, UnitHeader, UnitType};
+use gimli::{Abbreviations, Dwarf, EndianSlice, LittleEndian, Section, Unit, UnitHeader, UnitType};
 
 use super::located::{Elsewhere, Located};
 use super::sections::Bytes;
@@ -38,6 +38,13 @@ impl Head<'_> {
     /// The number of the unit itself.
     pub(super) fn base(&self) -> usize {
         self.start.saturating_add(self.header.offset().0)
+    }
+
+    /// Whether it may be of code: not of a type, nor of what units have in common.
+    pub(super) fn has_code(&self) -> bool {
+        let is_common =
+            matches!(self.header.type_(), UnitType::Type { .. } | UnitType::SplitType { .. } | UnitType::Partial);
+        !is_common && !matches!(self.kind, Kind::Shared)
     }
 
     /// In bytes.
@@ -118,8 +125,9 @@ impl<'a> Heads<'a> {
             }
         }
         let shared = shared.map(Arc::new);
-        // For who reads names by the main sections alone.
+        // For who reads names by the main sections alone. Where code is the units say themselves: a table beside them may tell other places.
         main.sup = shared.clone();
+        main.debug_aranges = gimli::DebugAranges::from(EndianSlice::new(&[], LittleEndian));
         Self {
             main: Arc::new(main),
             shared,
@@ -246,7 +254,7 @@ fn is_shallow(unit: &Unit<Bytes<'_>>, most: isize) -> bool {
 mod tests {
     use std::convert::Infallible;
 
-    use gimli::{AttributeValue, DebugInfoOffset, DwarfSections, EndianSlice, LittleEndian, SectionId};
+    use gimli::{AttributeValue, DebugInfoOffset, DwarfSections, SectionId};
 
     use super::*;
     use crate::symbols::sections::Room;

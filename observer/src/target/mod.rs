@@ -7,6 +7,7 @@ mod descriptors;
 mod enclosure;
 mod error;
 mod filling;
+mod frozen;
 mod hold;
 mod launch;
 mod layered;
@@ -50,7 +51,10 @@ pub use standing::{Standing, parse_arrivals, parse_waits};
 pub use standstill::Standstill;
 pub use stat::{is_running, own_cpu, own_memory, process_cpu};
 pub use status::{Seccomp, Status};
-pub use syscall::{Readers, effective_user, give_memory_back, monotonic_now, page_size, prefer_huge_pages, wake_soon};
+pub use syscall::{
+    Readers, effective_user, give_memory_back, ignores_hangups, monotonic_now, page_size, prefer_huge_pages,
+    take_questions, wake_soon,
+};
 pub use threads::{StackPointer, Thread};
 pub use trials::{TrialError, try_any_file, try_map_files, try_reading};
 

@@ -1,9 +1,16 @@
 //! Threads that stand still: off the CPU, at one place, for as long as no number moves that counts how often they got on one.
 //!
-//! Does not know: why they stand, what is on their stacks.
+//! Does not know: what is on their stacks.
 
 use super::process::Process;
+use super::stat::Stat;
 use crate::model::{ProcAddr, Tid};
+
+/// Where the kernel holds a thread that was signalled, stopped, traced or frozen (`wchan`), by the names of its own functions since Linux
+/// 5.15: such a thread shows the call that it was in, and does not wait in it. The second is that of control groups of version 1,
+/// which a thread also shows as waiting without a signal (`D`).
+const HELD_IN: [&str; 6] =
+    ["get_signal", "__refrigerator", "do_freezer_trap", "do_signal_stop", "ptrace_stop", "do_jobctl_trap"];
 
 /// Where a thread waits in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,16 +22,19 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// From the text of `/proc/PID/task/TID/syscall`. `None` for a thread that runs or is ready to, and where the kernel
-    /// does not tell.
-    pub fn parse(text: &str) -> Option<Self> {
-        // `NR ARG1 .. ARG6 SP PC` in a system call, `-1 SP PC` when it waits for something else.
+    /// From the texts of `/proc/PID/task/TID/syscall` and `wchan` and the letter of its state. `None` for a thread that runs or is
+    /// ready to, for one that is stopped, traced or frozen, and where the kernel does not tell.
+    pub fn parse(text: &str, state: char, wchan: &str) -> Option<Self> {
+        // `NR ARG1 .. ARG6 SP PC` in a system call, `-1 SP PC` when it is off the CPU for something else: a page that is not there,
+        // for which it waits uninterrupted, but also whatever stopped it.
         let fields: Vec<&str> = text.trim_end().split(' ').collect();
-        let (sp, ip) = match fields[..] {
-            ["-1", sp, ip] => (sp, ip),
-            [_, _, _, _, _, _, _, sp, ip] => (sp, ip),
+        let (sp, ip) = match (state, &fields[..]) {
+            ('D', ["-1", sp, ip]) | ('S' | 'D', [_, _, _, _, _, _, _, sp, ip]) => (*sp, *ip),
             _ => return None,
         };
+        if HELD_IN.contains(&wchan.trim_end()) {
+            return None;
+        }
         let address = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok().filter(|at| *at != 0);
         Some(Self { sp: ProcAddr(address(sp)?), ip: ProcAddr(address(ip)?) })
     }
@@ -65,10 +75,15 @@ impl Process {
         parse_waits(&self.text(&format!("task/{tid}/status")).ok()?)
     }
 
-    /// Where the thread stands, if it waits in the kernel. That it stood there from one moment to another is proved by
+    /// Where the thread stands, if it waits in the kernel. Who is frozen in a control group of version 1 may seem to, see
+    /// [`Process::is_frozen`]. That it stood there from one moment to another is proved by
     /// [`Process::arrivals`] being the same before this look and at the later moment.
     pub fn standing(&self, tid: Tid) -> Option<Standing> {
-        Standing::parse(&self.text(&format!("task/{tid}/syscall")).ok()?)
+        let file = |name: &str| self.text(&format!("task/{tid}/{name}"));
+        let text = file("syscall").ok()?;
+        let Stat { state, .. } = Stat::parse(&file("stat").ok()?)?;
+        // A kernel without names of its functions has no such file.
+        Standing::parse(&text, state, &file("wchan").unwrap_or_default())
     }
 }
 
@@ -81,15 +96,29 @@ mod tests {
     use super::*;
     use crate::model::Pid;
 
+    const IN_CALL: &str = "230 0x0 0x0 0x7ffd4569d5f0 0x7ffd4569d630 0x0 0x0 0x7ffd4569d5d8 0x7fa749ba0503\n";
+    const OUTSIDE: &str = "-1 0x7ffd4569d5d8 0x7fa749ba0503\n";
+
     #[test]
     fn a_thread_that_waits_stands_in_or_outside_of_a_system_call() {
         let at = Some(Standing { sp: ProcAddr(0x7ffd_4569_d5d8), ip: ProcAddr(0x7fa7_49ba_0503) });
-        let in_call = "230 0x0 0x0 0x7ffd4569d5f0 0x7ffd4569d630 0x0 0x0 0x7ffd4569d5d8 0x7fa749ba0503\n";
-        assert_eq!(Standing::parse(in_call), at);
-        assert_eq!(Standing::parse("-1 0x7ffd4569d5d8 0x7fa749ba0503\n"), at);
+        assert_eq!(Standing::parse(IN_CALL, 'S', "hrtimer_nanosleep"), at);
+        assert_eq!(Standing::parse(IN_CALL, 'D', ""), at);
+        assert_eq!(Standing::parse(OUTSIDE, 'D', "folio_wait_bit_common"), at);
         for text in ["running\n", "", "-1", "-1 0x0 0x0", "0x1 0x2", "-1 7 8"] {
-            assert_eq!(Standing::parse(text), None, "{text:?}");
+            assert_eq!(Standing::parse(text, 'D', ""), None, "{text:?}");
         }
+    }
+
+    /// Each as Linux 6.18 shows a thread that computed, or slept in a call, when this was done to it.
+    #[test]
+    fn a_thread_that_is_stopped_traced_or_frozen_does_not_wait_where_it_was() {
+        let held = [('T', "do_signal_stop"), ('t', "ptrace_stop"), ('S', "get_signal"), ('D', "__refrigerator\n")];
+        for (text, (state, wchan)) in [IN_CALL, OUTSIDE].into_iter().flat_map(|text| held.map(|held| (text, held))) {
+            assert_eq!(Standing::parse(text, state, wchan), None, "{text:?} {state} {wchan}");
+        }
+        assert_eq!(Standing::parse(IN_CALL, 'T', ""), None, "where the kernel does not name the place");
+        assert_eq!(Standing::parse(OUTSIDE, 'S', ""), None, "so waits only who was signalled");
     }
 
     #[test]
@@ -127,7 +156,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "\\PC*", near in "[-0-9a-fx ]{0,80}") {
-            let _ = (Standing::parse(&text), Standing::parse(&near), parse_arrivals(&text), parse_arrivals(&near));
+            let _ = (Standing::parse(&text, 'D', &near), Standing::parse(&near, 'D', &text), parse_arrivals(&text), parse_arrivals(&near));
             let _ = parse_waits(&text);
         }
     }

@@ -134,6 +134,22 @@ pub fn ignore_stops_of_terminals() {
     }
 }
 
+/// Leaves SIGUSR1 without effect until somebody hears it, in this process and in no program that it begins.
+pub fn take_questions() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: the function is one that a signal may call at any moment: it does nothing.
+    unsafe { libc::signal(libc::SIGUSR1, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+}
+
+/// Whether SIGHUP is ignored, as `nohup` has it.
+pub fn ignores_hangups() -> bool {
+    // SAFETY: an all-zero `sigaction` is valid.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is changed, and `now` is there for the call to fill.
+    let asked = unsafe { libc::sigaction(libc::SIGHUP, std::ptr::null(), &mut now) };
+    asked == 0 && now.sa_sigaction == libc::SIG_IGN
+}
+
 /// Takes a read lease on an open file, or gives it back.
 pub fn set_read_lease(file: RawFd, take: bool) -> io::Result<()> {
     let kind = if take { libc::F_RDLCK } else { libc::F_UNLCK };

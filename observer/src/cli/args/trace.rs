@@ -64,9 +64,10 @@ pub(in crate::cli) struct Trace {
     pub(in crate::cli) ring_pages: usize,
 
     /// Memory that this program may use: 64M to 1024G. Near it, less is said, in this order: order (records are held back
-    /// for a shorter time), processes (new ones are not observed), tasks (new ones are not followed)
-    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_memory)]
-    pub(in crate::cli) max_memory: u64,
+    /// for a shorter time), processes (new ones are not observed), tasks (new ones are not followed). Not with --tier sampled
+    /// [default: 1G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    pub(in crate::cli) max_memory: Option<u64>,
 
     /// Attach probes that do nothing, to measure what the hits alone cost
     #[arg(long, hide = true)]

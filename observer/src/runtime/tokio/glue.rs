@@ -31,6 +31,8 @@ pub(super) struct Glue<'t> {
     places: &'t Places,
     /// By type: glue functions in reach, the nearest first.
     reached: Vec<Vec<VirtAddr>>,
+    /// Types that may reach more glue than is known: not all code in reach was read.
+    blurred: HashSet<usize>,
     /// By glue function: the types that its names carry, and how many vtables reach it.
     carriers: HashMap<VirtAddr, Carrier>,
     /// By type: the body that poll leads to.
@@ -47,12 +49,16 @@ impl<'t> Glue<'t> {
     ) -> Self {
         let mut carriers: HashMap<VirtAddr, Carrier> = HashMap::new();
         let mut names: HashMap<VirtAddr, bool> = HashMap::new();
-        let mut reached = Vec::with_capacity(types.len());
+        let (mut reached, mut blurred) = (Vec::with_capacity(types.len()), HashSet::new());
         for (at, task) in types.iter().enumerate() {
             let mut near = Vec::new();
             for (level, found) in
                 calls.levels(&task.functions.dropping(), SHARING_DEPTH, MOST_FUNCTIONS).iter().enumerate()
             {
+                let is_read = |function: &VirtAddr| level == SHARING_DEPTH || calls.of(*function).is_read;
+                if found.is_cut || !found.functions.iter().all(is_read) {
+                    blurred.insert(at);
+                }
                 for &function in &found.functions {
                     let carries = *names.entry(function).or_insert_with(|| {
                         let carrier = carried(symbols, function);
@@ -73,12 +79,23 @@ impl<'t> Glue<'t> {
             reached.push(near);
         }
         let bodies = (0..types.len()).map(|at| places.function(at).and_then(|f| OwnBody::at(symbols, f))).collect();
-        Self { types, places, reached, carriers, bodies }
+        Self { types, places, reached, blurred, carriers, bodies }
+    }
+
+    /// Whether a vtable that is not known to reach the glue may reach it all the same: its cell is laid out alike.
+    fn may_be_reached(&self, carrier: &Carrier) -> bool {
+        let trailer = |at: &usize| self.types.get(*at).map(|task| task.layout.trailer);
+        let trailers: HashSet<_> = carrier.vtables.iter().filter_map(trailer).collect();
+        let mut others = self.blurred.iter().filter(|at| !carrier.vtables.contains(at));
+        others.any(|at| trailer(at).is_some_and(|trailer| trailers.contains(&trailer)))
     }
 
     /// Whether all vtables that reach the glue are one type's: there is one, or they are for different schedulers and run
     /// the same body, which is certain for each.
     fn is_one_type(&self, carrier: &Carrier) -> bool {
+        if self.may_be_reached(carrier) {
+            return false;
+        }
         let mut all = carrier.vtables.iter().filter_map(|at| Some((self.types.get(*at)?, self.places.sole(*at))));
         let Some((first, body)) = all.next() else { return false };
         let mut schedulers = HashSet::from([first.functions.schedule]);
@@ -134,12 +151,13 @@ impl<'t> Glue<'t> {
     /// another scheduler: two of one would be a body and what runs it.
     fn is_one_body(&self, carrier: &Carrier, own: &OwnBody) -> bool {
         let mut schedulers = HashSet::new();
-        carrier.vtables.iter().all(|at| match (self.types.get(*at), self.bodies.get(*at)) {
-            (Some(task), Some(Some(body))) if body.path == own.path => {
-                body.function == own.function && schedulers.insert(task.functions.schedule)
-            }
-            (_, body) => body.is_some_and(Option::is_some),
-        })
+        !self.may_be_reached(carrier)
+            && carrier.vtables.iter().all(|at| match (self.types.get(*at), self.bodies.get(*at)) {
+                (Some(task), Some(Some(body))) if body.path == own.path => {
+                    body.function == own.function && schedulers.insert(task.functions.schedule)
+                }
+                (_, body) => body.is_some_and(Option::is_some),
+            })
     }
 
     /// How likely the name is this task's, in percent: one task type of a scheduler can bear it, of all that share the
@@ -159,7 +177,9 @@ impl<'t> Glue<'t> {
         let blocking = task.resource == Resource::Blocking;
         let near: Vec<&Carrier> =
             self.reached.get(at)?.iter().filter_map(|function| self.carriers.get(function)).collect();
-        if let Some(text) = self.by_body(at, &near) {
+        // What contradicts it may stand in what was not read.
+        let is_read = !self.blurred.contains(&at);
+        if let Some(text) = self.by_body(at, &near).filter(|_| is_read) {
             return Some(FutureType::of(text, true));
         }
         let own = |carrier: &&&Carrier| carrier.types.len() == 1 && self.is_one_type(carrier);
@@ -167,7 +187,8 @@ impl<'t> Glue<'t> {
         if let Some(carrier) = complete.or_else(|| near.iter().find(own))
             && let Some((name, text)) = carrier.types.first()
         {
-            let agreed = carrier.is_complete
+            let agreed = is_read
+                && carrier.is_complete
                 && near.iter().all(|other| self.agrees(other, name))
                 && self.leads_to(at, text)
                 && is_blocking(text) == blocking;
@@ -216,7 +237,14 @@ mod tests {
     }
 
     fn glue<'t>(types: &'t [TaskType], places: &'t Places) -> Glue<'t> {
-        Glue { types, places, reached: Vec::new(), carriers: HashMap::new(), bodies: Vec::new() }
+        Glue {
+            types,
+            places,
+            reached: Vec::new(),
+            blurred: HashSet::new(),
+            carriers: HashMap::new(),
+            bodies: Vec::new(),
+        }
     }
 
     #[test]
@@ -225,6 +253,18 @@ mod tests {
         let glue = glue(&types, &places);
         assert!(!glue.agrees(&carrier(&["a::first", "a::second"], true, &[0]), "a::first"));
         assert!(glue.agrees(&carrier(&["a::first", "a::second"], true, &[0, 1]), "a::first"));
+    }
+
+    #[test]
+    fn a_name_is_not_one_type_s_while_another_of_its_layout_may_reach_the_glue_by_code_that_was_not_read() {
+        let (mut types, places) = (types(3), Places::default());
+        types[2].layout.trailer += 8;
+        let one = carrier(&["a::first"], true, &[0]);
+        let is_one = |blurred: &[usize]| {
+            Glue { blurred: blurred.iter().copied().collect(), ..glue(&types, &places) }.is_one_type(&one)
+        };
+        assert!(is_one(&[]) && is_one(&[0]) && is_one(&[2]), "its cell is another");
+        assert!(!is_one(&[1]));
     }
 
     /// What the types' polls lead to, each by its function, one after the other.

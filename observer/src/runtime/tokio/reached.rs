@@ -84,16 +84,53 @@ impl Reached {
     }
 }
 
-/// Neither the standard library's nor tokio's own source.
+/// Neither the standard library's nor tokio's own source. A folder that only looks like theirs is a user's: `my-tokio-1.2.3`,
+/// `tokio-2024`, `library/core-api`.
 fn is_foreign(file: &str) -> bool {
     let standard = file.starts_with("/rustc/")
-        || ["core", "alloc", "std"].iter().any(|c| {
-            file.strip_prefix("library/").is_some_and(|rest| rest.starts_with(c))
-                || file.contains(&format!("/library/{c}/src/"))
-        });
-    let runtime = file.split(['/', '\\']).zip(file.split(['/', '\\']).skip(1)).any(|(folder, inside)| {
-        let version = folder.rsplit_once("tokio-").map(|(_, version)| version);
-        inside == "src" && (folder == "tokio" || version.is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit())))
+        || ["core", "alloc", "std"].iter().any(|part| file.starts_with(&format!("library/{part}/src/")))
+        || file.contains("/rustlib/src/rust/library/");
+    let folders = || file.split(['/', '\\']);
+    let runtime = folders().zip(folders().skip(1)).any(|(folder, inside)| {
+        // Vendors put the registry's name before a crate's: `crates__tokio-1.54.1`.
+        let versions = folder.rsplit_once("__").map_or(folder, |(_, name)| name).strip_prefix("tokio-");
+        inside == "src" && (folder == "tokio" || versions.is_some_and(is_version))
     });
     !standard && !runtime
+}
+
+/// Three numbers, and what may be behind them.
+fn is_version(text: &str) -> bool {
+    let numbers = text.split(['-', '+']).next().unwrap_or_default();
+    numbers.split('.').count() == 3 && numbers.split('.').all(|n| n.parse::<u32>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_runtime_s_and_the_standard_library_s_own_source_is_passed_over() {
+        let registry = "/home/u/.cargo/registry/src/index-6f17d22bba15001f/tokio-1.54.1/src/sync/mutex.rs";
+        let theirs = [
+            registry,
+            "/home/u/.cargo/git/checkouts/tokio-377c595163f99a10/88b7ff2/tokio/src/time/sleep.rs",
+            "external/crates__tokio-1.36.0/src/runtime/task/mod.rs",
+            "vendor\\tokio-1.40.0-rc.1\\src\\lib.rs",
+            "/rustc/59807616e1fa/library/core/src/future/mod.rs",
+            "library/std/src/thread/mod.rs",
+        ];
+        assert_eq!(theirs.map(is_foreign), [false; 6]);
+        let ours = [
+            "src/main.rs",
+            "/w/hello-tokio-2024/src/lib.rs",
+            "/w/tokio-2fa/src/lib.rs",
+            "/w/my-tokio-1.2.3/src/lib.rs",
+            "/w/tokio-util-0.7.16/src/task/mod.rs",
+            "library/core-api/src/lib.rs",
+            "library/allocator/src/lib.rs",
+            "/w/library/core/src/lib.rs",
+        ];
+        assert_eq!(ours.map(is_foreign), [true; 8]);
+    }
 }

@@ -5,6 +5,7 @@
 //! one to another, which costs much more than the samples do.
 
 mod ages;
+mod blockers;
 mod crowd;
 mod rate;
 mod runs;
@@ -18,6 +19,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::lives::Lives;
@@ -45,6 +47,8 @@ use subject::Subject;
 
 /// Bytes of stack in a sample: as much as a spawner's copy has.
 const STACK: u32 = 28 << 10;
+/// Pages of a ring at least: room for a sample while the one before it, of up to eight, is read.
+pub const LEAST_RING_PAGES: usize = 16;
 /// What is asked of the kernel for so many samples a second.
 pub(super) fn asked_for(hz: u32) -> perf::Sampling {
     perf::Sampling { period: 1_000_000_000 / u64::from(hz.max(1)), stack: STACK }
@@ -61,11 +65,13 @@ pub struct SampledOptions {
     pub interval: Duration,
     /// From when on a poll is named.
     pub blocking: Duration,
+    /// How often to say what sampling costs.
+    pub overhead_every: Duration,
     /// Tasks are counted apart, not only types.
     pub by_task: bool,
     /// When to stop; `None` is at a signal or the targets' end.
     pub duration: Option<Duration>,
-    /// Size of each CPU's ring, pages.
+    /// Size of each CPU's ring, pages; [`LEAST_RING_PAGES`] at least.
     pub ring_pages: usize,
     /// Whether future types are to be named.
     pub names: Names,
@@ -125,8 +131,13 @@ pub fn sampled(options: &SampledOptions, output: SampledOutput) -> Result<(), Se
         Pace::new(options.duration).map_err(|source| SessionError::System { what: "watch signals", source })?
     };
     let alone = launched.is_some().then(|| processes.first().cloned()).flatten();
-    let mut sampled = Sampled::new(options, rate, subjects, output);
-    let mut sampling = Sampling { sampled: &mut sampled, crowd, alone, pace };
+    let ask = {
+        let _inside = runtime.enter();
+        let asked = signal(SignalKind::user_defined1());
+        asked.map_err(|source| SessionError::System { what: "watch signals", source })?
+    };
+    let mut sampled = Sampled::new(options, rate, subjects, output)?;
+    let mut sampling = Sampling { sampled: &mut sampled, crowd, alone, pace, ask };
     sampling.say_start(attach)?;
     let running = launched.map(Launched::resume).transpose()?;
     let ran = runtime.block_on(sampling.run());
@@ -143,6 +154,8 @@ struct Sampling<'a> {
     /// The only one who may, which was launched.
     alone: Option<Arc<Process>>,
     pace: Pace,
+    /// SIGUSR1: somebody asks what sampling costs.
+    ask: Signal,
 }
 
 impl Sampling<'_> {
@@ -153,7 +166,17 @@ impl Sampling<'_> {
             if self.is_over() {
                 return Ok(EndReason::Exited);
             }
-            match self.pace.rest(Instant::now() + self.sampled.rest(began.elapsed())).await {
+            self.sampled.say_costs(false)?;
+            let rest = self.pace.rest(Instant::now() + self.sampled.rest(began.elapsed()));
+            let rested = tokio::select! {
+                biased;
+                rested = rest => rested,
+                _ = self.ask.recv() => {
+                    self.sampled.say_costs(true)?;
+                    continue;
+                }
+            };
+            match rested {
                 Ok(()) => {}
                 Err(Interrupted::Signal) => return Ok(EndReason::Signal),
                 Err(Interrupted::Over) => return Ok(EndReason::Duration),

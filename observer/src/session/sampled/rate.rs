@@ -48,8 +48,11 @@ impl Rate {
     pub(super) fn take(&mut self, is_wanted: impl Fn(Pid) -> bool) -> Taken {
         let mut taken = Taken::default();
         for ring in &mut self.rings {
+            // Where entries alone tell, one tells only when there is room again, which may be in another interval.
+            let tells = ring.tells_lost();
             ring.drain(&mut |entry| {
                 match entry.kind {
+                    Kind::Lost if tells => {}
                     Kind::Lost => taken.lost += entry.lost().unwrap_or(1),
                     Kind::Throttle => taken.throttled += 1,
                     _ => {}
@@ -60,6 +63,7 @@ impl Rate {
                     Err(_) => taken.malformed += 1,
                 }
             });
+            taken.lost += ring.lost().unwrap_or(0);
         }
         taken.ticks.sort_by_key(|tick| tick.at);
         taken

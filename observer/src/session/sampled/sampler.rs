@@ -18,7 +18,7 @@ use crate::sink::{Busy, Interval, SampledReport, SampledSink};
 use super::crowd::{Crowd, Whom};
 use super::rate::Rate;
 use super::sampling::Sampled;
-use super::{SampledOptions, SampledOutput};
+use super::{LEAST_RING_PAGES, SampledOptions, SampledOutput};
 
 /// How samples look that were begun at a moment.
 pub type SampledLook = Box<dyn Fn(Ns) -> Box<dyn SampledSink>>;
@@ -45,7 +45,7 @@ pub(in crate::session) struct Sampler {
 impl Reserved {
     /// Fails where nobody can be sampled.
     pub(in crate::session) fn new(options: SampledOptions) -> Result<Self, SessionError> {
-        let options = SampledOptions { ring_pages: options.ring_pages.min(PAGES), ..options };
+        let options = SampledOptions { ring_pages: options.ring_pages.clamp(LEAST_RING_PAGES, PAGES), ..options };
         let mut rate = Rate::begin(&options, &online_cpus().map_err(SessionError::Sampling)?)?;
         rate.set_on(false)?;
         Ok(Self { options, rate, lives: Lives::listen(FEW_NEWS_PAGES) })
@@ -56,7 +56,7 @@ impl Reserved {
         let Self { options, rate, lives } = self;
         let (crowd, said) = (Crowd::new(whom, lives, &options)?, Said::default());
         let output = SampledOutput { sink: Box::new(BetweenEvents(look(began))), out: Box::new(said.clone()) };
-        Ok(Sampler { sampled: Sampled::new(&options, rate, Vec::new(), output), crowd, said, next: None })
+        Ok(Sampler { sampled: Sampled::new(&options, rate, Vec::new(), output)?, crowd, said, next: None })
     }
 }
 
@@ -76,8 +76,14 @@ impl Sampler {
     /// Says what there is to say.
     pub(in crate::session) fn tend(&mut self, out: &mut dyn Write) -> Result<(), SessionError> {
         let began = Instant::now();
-        if self.next.is_none_or(|next| began < next) {
-            return Ok(());
+        match self.next {
+            // Names of what was sampled last may come later.
+            None => {
+                self.sampled.say_named()?;
+                return self.said.write_to(out);
+            }
+            Some(next) if began < next => return Ok(()),
+            Some(_) => {}
         }
         self.sampled.turn(Some(&mut self.crowd))?;
         self.next = Some(Instant::now() + self.sampled.rest(began.elapsed()));
@@ -92,6 +98,13 @@ impl Sampler {
         self.sampled.rate.set_on(false)?;
         self.sampled.take()?;
         self.sampled.report()?;
+        self.said.write_to(out)
+    }
+
+    /// The stream ends: says what was not said yet.
+    pub(in crate::session) fn finish(mut self, out: &mut dyn Write) -> Result<(), SessionError> {
+        self.end(out)?;
+        self.sampled.say_rest()?;
         self.said.write_to(out)
     }
 
@@ -130,16 +143,17 @@ impl SampledSink for BetweenEvents {
         match report {
             SampledReport::Interval(Interval { total: false, .. })
             | SampledReport::Busy(Busy { total: false, .. })
-            | SampledReport::Blocking(_) => self.0.say(report, out),
+            | SampledReport::Blocking(_)
+            | SampledReport::Lost { .. } => self.0.say(report, out),
             // Of the whole run would be of this tier's part of it.
             SampledReport::Interval(_)
             | SampledReport::Busy(_)
             | SampledReport::Start(_)
             | SampledReport::Target { .. }
             | SampledReport::Ended { .. }
-            | SampledReport::Lost { .. }
             // The stream that this is a part of hears them, too, and says so.
             | SampledReport::LostNews(_)
+            | SampledReport::Overhead(..)
             | SampledReport::End(_) => Ok(()),
         }
     }

@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::{Estimate, Missing, Ns, Pid, ProcAddr, Resource, TaskId, Tick};
+use crate::attach::Counters;
+use crate::model::{Caller, Estimate, Missing, Ns, Pid, Resource, Tick};
 use crate::session::error::SessionError;
-use crate::sink::{Blocking, Busy, EndReason, How, Interval, SampledEnd, SampledReport};
+use crate::session::overhead::Costs;
+use crate::sink::{Busy, EndReason, How, Interval, SampledEnd, SampledReport};
 use crate::target::monotonic_now;
 
+use super::blockers::{Blocker, Blockers};
 use super::crowd::Crowd;
 use super::rate::{Rate, Taken};
 use super::runs::{GAP, Look, Runs};
 use super::still::{Still, Stuck};
-use super::subject::{Activity, InPoll, Subject};
+use super::subject::{Activity, Subject};
 use super::tally::Tally;
 use super::{STACK, SampledOptions, SampledOutput, types};
 
@@ -24,8 +27,6 @@ const GLANCES: usize = 200;
 
 /// As many look enough at one that was sampled once.
 const FEW_GLANCES: usize = 8;
-/// A task is named as blocking no sooner than so long after the last time.
-const AGAIN: Ns = Ns(1_000_000_000);
 /// Between two looks at the rings and the threads, at most and at least.
 const STEPS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(5));
 /// Of the time, so many parts are left to others for each part that looking takes.
@@ -68,27 +69,33 @@ pub(super) struct Sampled {
     due: Instant,
     /// Lost samples that were not said yet.
     unsaid: u64,
-    /// Who was named as blocking, and when.
-    named: HashMap<(Pid, Vec<ProcAddr>, Option<TaskId>), Ns>,
-    totals: SampledEnd,
+    blockers: Blockers,
+    costs: Costs,
+    totals: Totals,
+}
+
+/// What is added up until the end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    samples: u64,
+    in_polls: u64,
+    outside: u64,
+    unknown: u64,
+    lost: u64,
+    throttled: u64,
+    malformed: u64,
+    blocking: u64,
 }
 
 impl Sampled {
-    pub(super) fn new(options: &SampledOptions, rate: Rate, subjects: Vec<Subject>, output: SampledOutput) -> Self {
+    pub(super) fn new(
+        options: &SampledOptions,
+        rate: Rate,
+        subjects: Vec<Subject>,
+        output: SampledOutput,
+    ) -> Result<Self, SessionError> {
         let now = monotonic_now();
-        let totals = SampledEnd {
-            at: now,
-            reason: EndReason::Exited,
-            samples: 0,
-            in_polls: 0,
-            outside: 0,
-            unknown: 0,
-            lost: 0,
-            throttled: 0,
-            malformed: 0,
-            blocking: 0,
-        };
-        Self {
+        Ok(Self {
             rate,
             watched: subjects.into_iter().map(|subject| Watched::from(subject, now)).collect(),
             output,
@@ -102,15 +109,16 @@ impl Sampled {
             reported: now,
             due: Instant::now() + options.interval,
             unsaid: 0,
-            named: HashMap::new(),
-            totals,
-        }
+            blockers: Blockers::new(options.names.clone())?,
+            costs: Costs::of_samples(now, Ns::of(options.overhead_every)),
+            totals: Totals::default(),
+        })
     }
 
     /// From now on as if nobody had been sampled; only what was counted stays.
     pub(super) fn begin_anew(&mut self) {
         self.rate.forget();
-        self.watched.clear();
+        self.watched.drain(..).for_each(|watched| self.blockers.forget(&watched.subject.process));
         (self.runs, self.reported) = (Runs::default(), monotonic_now());
         self.due = Instant::now() + Duration::from_nanos(self.interval.0);
     }
@@ -141,7 +149,8 @@ impl Sampled {
         }
         match old.runs_more(&subject) {
             true => {
-                *old = subject;
+                let old = std::mem::replace(old, subject);
+                self.blockers.forget(&old.process);
                 self.say_target(n, at, "loaded")
             }
             false => Ok(()),
@@ -160,6 +169,7 @@ impl Sampled {
         let is_due = now >= self.due;
         self.take()?;
         self.look()?;
+        self.say_named()?;
         if is_due {
             self.report()?;
             self.due = (self.due + Duration::from_nanos(self.interval.0)).max(now);
@@ -225,38 +235,52 @@ impl Sampled {
         for ((pid, tid), run) in self.runs.lasting(self.blocking) {
             let (during, how) = (run.during(), How::OnCpu { samples: run.samples, looks: run.looks });
             let stuck = Stuck { tid, poll: run.poll, addresses: run.addresses, during };
-            self.say_blocking(pid, run.last, &stuck, how)?;
+            self.found(pid, run.last, stuck, how)?;
         }
         let mut found: Vec<(Pid, Stuck)> = Vec::new();
         for Watched { subject, still, .. } in &mut self.watched {
             let pid = subject.pid();
             found.extend(still.look(subject, STACK as usize, self.blocking).into_iter().map(|stuck| (pid, stuck)));
         }
-        found.into_iter().try_for_each(|(pid, stuck)| self.say_blocking(pid, now, &stuck, How::Waiting))
+        found.into_iter().try_for_each(|(pid, stuck)| self.found(pid, now, stuck, How::Waiting))
     }
 
-    fn say_blocking(&mut self, pid: Pid, at: Ns, stuck: &Stuck, how: How) -> Result<(), SessionError> {
-        let Some(watched) = self.watched.iter_mut().find(|watched| watched.subject.pid() == pid) else { return Ok(()) };
-        let Stuck { tid, poll: InPoll { vtables, task, .. }, addresses, during } = stuck;
-        let stack = watched.subject.callers(addresses);
-        let types = types(&watched.subject, vtables);
-        if types.is_empty() || types.iter().any(|entry| entry.task.resource == Resource::Blocking) {
-            return Ok(());
+    /// A poll was found to block.
+    fn found(&mut self, pid: Pid, at: Ns, stuck: Stuck, how: How) -> Result<(), SessionError> {
+        let Some(watched) = self.watched.iter().find(|watched| watched.subject.pid() == pid) else { return Ok(()) };
+        match self.blockers.add(&watched.subject, at, stuck, how) {
+            Some((blocker, callers)) => self.say_blocking(&blocker, &callers),
+            None => Ok(()),
         }
-        // The runtime has handed the thread's other tasks on.
-        let mut functions = stack.iter().flat_map(|caller| &caller.functions);
-        if functions.any(|function| function.name.contains("block_in_place")) {
-            return Ok(());
+    }
+
+    /// Says those that blocked whose calls have their names by now.
+    pub(super) fn say_named(&mut self) -> Result<(), SessionError> {
+        let named = self.blockers.named();
+        self.say_all_blocking(named)
+    }
+
+    /// Says those that blocked and were not said yet.
+    pub(super) fn say_rest(&mut self) -> Result<(), SessionError> {
+        let rest = self.blockers.rest();
+        self.say_all_blocking(rest)
+    }
+
+    fn say_all_blocking(&mut self, blockers: Vec<(Blocker, Vec<Caller>)>) -> Result<(), SessionError> {
+        for (blocker, callers) in blockers {
+            let subject =
+                self.watched.iter_mut().map(|watched| &mut watched.subject).find(|subject| blocker.is_of(subject));
+            if let Some(subject) = subject {
+                subject.learn(&callers);
+            }
+            self.say_blocking(&blocker, &callers)?;
         }
-        let (task, during) = (task.ok().map(|polled| polled.id), *during);
-        let key = (pid, vtables.clone(), task);
-        if self.named.get(&key).is_some_and(|named| at.since(*named) < AGAIN) {
-            return Ok(());
-        }
-        self.named.retain(|_, named| at.since(*named) < AGAIN);
-        self.named.insert(key, at);
+        Ok(())
+    }
+
+    fn say_blocking(&mut self, blocker: &Blocker, callers: &[Caller]) -> Result<(), SessionError> {
+        let Some(blocking) = blocker.said(callers) else { return Ok(()) };
         self.totals.blocking += 1;
-        let blocking = Blocking { at, pid, tid: *tid, types, task, during, how, stack: &stack };
         self.output.say(&SampledReport::Blocking(blocking))?;
         self.output.flush()
     }
@@ -341,7 +365,8 @@ impl Sampled {
         self.take()?;
         self.conclude(n, at)?;
         self.output.say(&SampledReport::Ended { at, pid, why })?;
-        self.watched.remove(n);
+        let watched = self.watched.remove(n);
+        self.blockers.forget(&watched.subject.process);
         Ok(())
     }
 
@@ -359,12 +384,46 @@ impl Sampled {
     pub(super) fn end(&mut self, reason: EndReason) -> Result<(), SessionError> {
         let at = monotonic_now();
         self.take()?;
+        self.say_rest()?;
         self.say_lost(at)?;
         for n in 0..self.watched.len() {
             self.conclude(n, at)?;
         }
-        self.output.say(&SampledReport::End(SampledEnd { at, reason, ..self.totals }))?;
+        self.costs.sampled(self.taken);
+        let overhead = self.costs.all(at, self.counters(), 0);
+        let Totals { samples, in_polls, outside, unknown, lost, throttled, malformed, blocking } = self.totals;
+        let end = SampledEnd {
+            at,
+            reason,
+            samples,
+            in_polls,
+            outside,
+            unknown,
+            lost,
+            throttled,
+            malformed,
+            blocking,
+            overhead,
+        };
+        self.output.say(&SampledReport::End(end))?;
         self.output.flush()
+    }
+
+    /// Says what sampling costs, if it is time for that or somebody has asked.
+    pub(super) fn say_costs(&mut self, asked: bool) -> Result<(), SessionError> {
+        let now = monotonic_now();
+        if !asked && !self.costs.is_due(now) {
+            return Ok(());
+        }
+        self.costs.sampled(self.taken);
+        let overhead = self.costs.report(now, self.counters(), 0);
+        self.output.say(&SampledReport::Overhead(now, overhead))?;
+        self.output.flush()
+    }
+
+    /// Nothing is hit, but samples are lost.
+    fn counters(&self) -> Counters {
+        Counters { lost: self.totals.lost + self.unsaid, ..Counters::default() }
     }
 }
 

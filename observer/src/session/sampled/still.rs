@@ -29,6 +29,8 @@ pub(super) struct Stuck {
 pub(super) struct Still {
     threads: HashMap<Tid, Thread>,
     listed: Option<Ns>,
+    /// The process was frozen at the last look.
+    frozen: bool,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +60,16 @@ impl Still {
             for tid in there {
                 self.threads.entry(tid).or_default();
             }
+        }
+        // What would be said of a thread is that it waits: those of a frozen process do not, wherever they seem to. Whoever stood before
+        // begins anew after it.
+        let may_be_said = |thread: &Thread| thread.standing.as_ref().is_some_and(|standing| standing.within.is_some());
+        if self.frozen || self.threads.values().any(may_be_said) {
+            self.frozen = subject.process.is_frozen();
+        }
+        if self.frozen {
+            self.threads.values_mut().for_each(|thread| thread.standing = None);
+            return Vec::new();
         }
         let mut found = Vec::new();
         for (tid, thread) in &mut self.threads {

@@ -189,17 +189,16 @@ impl Subject {
         (0..glances).all(|_| memory.read_word(ProcAddr(at)).is_ok_and(|state| TaskState(state).is_running()))
     }
 
-    /// The calls with their names. Reads the images again for those that were not asked for before.
-    pub(super) fn callers(&mut self, addresses: &[ProcAddr]) -> Vec<Caller> {
-        let known = |(n, at): (usize, &ProcAddr)| self.named.contains_key(&(n == 0, *at));
-        if !addresses.iter().enumerate().all(known) {
-            if self.named.len() >= MOST_NAMED {
-                self.named.clear();
-            }
-            let callers = self.code.callers(addresses).into_iter().enumerate();
-            self.named.extend(callers.map(|(n, caller)| ((n == 0, caller.address), caller)));
+    /// The calls with their names, where all were asked for before.
+    pub(super) fn known_callers(&self, addresses: &[ProcAddr]) -> Option<Vec<Caller>> {
+        addresses.iter().enumerate().map(|(n, at)| self.named.get(&(n == 0, *at)).cloned()).collect()
+    }
+
+    /// What the calls of a stack are called.
+    pub(super) fn learn(&mut self, callers: &[Caller]) {
+        if self.named.len() >= MOST_NAMED {
+            self.named.clear();
         }
-        let caller = |(n, at): (usize, &ProcAddr)| self.named.get(&(n == 0, *at)).cloned();
-        addresses.iter().enumerate().filter_map(caller).collect()
+        self.named.extend(callers.iter().enumerate().map(|(n, caller)| ((n == 0, caller.address), caller.clone())));
     }
 }

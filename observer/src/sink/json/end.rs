@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::line::{Integer, milliseconds};
+use super::live;
 use super::overhead::OverheadObject;
 use super::spawn_stack::CountsObject;
 use crate::sink::{End, TierTime};
@@ -35,12 +36,13 @@ impl<'a> EndObject<'a> {
             lost_news: Integer(totals.lost_news),
             malformed: Integer(totals.malformed),
             late: Integer(totals.late),
-            live: Integer(totals.live),
+            live: live(totals.live, totals.watched),
             unsure: Integer(totals.unsure),
             targets: Integer(totals.targets),
             ended_with_process: Integer(totals.ended_with_process),
             unplaced: Integer(totals.unplaced),
             unfollowed: Integer(totals.unfollowed),
+            unplanted: Integer(totals.unplanted),
         };
         Self {
             reason: end.reason.as_str(),
@@ -79,10 +81,11 @@ struct TotalsObject {
     lost_news: Integer,
     malformed: Integer,
     late: Integer,
-    live: Integer,
+    live: Option<Integer>,
     unsure: Integer,
     targets: Integer,
     ended_with_process: Integer,
     unplaced: Integer,
     unfollowed: Integer,
+    unplanted: Integer,
 }

@@ -11,12 +11,13 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::lifecycle::Watched;
 use crate::model::{BUCKETS, Event, EventKind, EventSet, LongStack, Missing, Ns, TargetEntry};
 
 use super::{End, Gone, LostNews, Overhead, Polled, Sink, Spawned, Start, Stepped};
 use end::EndObject;
 use event_line::EventLine;
-use overhead::OverheadObject;
+pub(super) use overhead::OverheadObject;
 use spawn_stack::{SpawnedObject, StackObject};
 
 pub(in crate::sink) use line::{Integer, line, milliseconds};
@@ -58,7 +59,7 @@ impl Sink for Json {
         }
         if let EventKind::Lost { count } = event.kind {
             let pid = event.pid.map(|pid| pid.0);
-            return line(out, "lost", event.at, LostObject { pid, count: Integer(count) });
+            return line(out, "lost", event.at, LostObject { pid, count: Integer(count), of: None });
         }
         self.line.of(event).map_or(Ok(()), |line| out.write_all(line))
     }
@@ -72,7 +73,12 @@ impl Sink for Json {
             out,
             "gone",
             gone.at,
-            GoneObject { pid: gone.pid.0, reason: gone.why, live: Integer(gone.live), unsure: Integer(gone.unsure) },
+            GoneObject {
+                pid: gone.pid.0,
+                reason: gone.why,
+                live: live(gone.live, gone.watched),
+                unsure: Integer(gone.unsure),
+            },
         )
     }
 
@@ -161,6 +167,9 @@ struct PolledObject {
 pub(in crate::sink) struct LostObject {
     pub(in crate::sink) pid: Option<u32>,
     pub(in crate::sink) count: Integer,
+    /// What found no room, where it was no records of events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::sink) of: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -208,11 +217,16 @@ struct TierObject<'a> {
     max_overhead: f64,
 }
 
+/// How many are alive, as far as that is known.
+fn live(live: u64, watched: Watched) -> Option<Integer> {
+    (watched > Watched::Nothing).then_some(Integer(live))
+}
+
 #[derive(Serialize)]
 struct GoneObject<'a> {
     pid: u32,
     reason: &'a str,
-    live: Integer,
+    live: Option<Integer>,
     unsure: Integer,
 }
 

@@ -7,11 +7,12 @@ use crate::sink::Overhead;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct OverheadObject {
+pub(in crate::sink) struct OverheadObject {
     for_ns: Integer,
     hits: Integer,
     foreign_hits: Integer,
     records: Integer,
+    samples: Integer,
     lost: Integer,
     hit_ns: Option<u64>,
     added_ns: Option<Integer>,
@@ -20,12 +21,13 @@ pub(super) struct OverheadObject {
 }
 
 impl OverheadObject {
-    pub(super) fn new(overhead: &Overhead) -> Self {
+    pub(in crate::sink) fn new(overhead: &Overhead) -> Self {
         Self {
             for_ns: Integer(overhead.during.0),
             hits: Integer(overhead.hits),
             foreign_hits: Integer(overhead.foreign),
             records: Integer(overhead.records),
+            samples: Integer(overhead.samples),
             lost: Integer(overhead.lost),
             hit_ns: overhead.hit_ns.map(|ns| ns.round() as u64),
             added_ns: overhead.added.map(|ns| Integer(ns.0)),

@@ -6,10 +6,11 @@ use std::io::{self, Write};
 
 use anstyle::AnsiColor;
 
+use crate::lifecycle::Watched;
 use crate::model::{Event, EventKind, LongStack, Missing, Ns, TargetEntry};
 use crate::sink::image_lines::write_image;
-use crate::sink::phrase::{cost, enclosure, lost_news};
-use crate::sink::{End, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, Start, Stepped};
+use crate::sink::phrase::{cost, enclosure, left, left_out, lost_news};
+use crate::sink::{End, EndReason, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, Start, Stepped};
 
 /// Says it, and nothing of tasks.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Sink for WatchText {
     }
 
     fn gone(&mut self, gone: &Gone, out: &mut dyn Write) -> io::Result<()> {
-        self.remark("gone", &format!("pid {} ({}), {} tasks alive in it", gone.pid, gone.why, gone.live), out)
+        self.remark("gone", &format!("pid {} ({}), {}", gone.pid, gone.why, left(gone)), out)
     }
 
     fn degraded(&mut self, _: Ns, what: &'static str, reason: &str, out: &mut dyn Write) -> io::Result<()> {
@@ -105,25 +106,29 @@ impl Sink for WatchText {
             0 => String::new(),
             gone => format!(", {gone} alive when their program ended"),
         };
+        let alive = match (totals.watched, end.reason) {
+            (Watched::Nothing, _) => "alive: not known, nothing was planted".to_owned(),
+            (_, EndReason::Exited) => format!("{} were alive when it ended", totals.live),
+            (_, EndReason::Duration | EndReason::Signal) => format!("{} alive", totals.live),
+        };
         writeln!(
             out,
-            "\n{seconds:.1} s ({}): {} tasks met, {} ended, {} alive{gone}, {polls} polls{least}",
+            "\n{seconds:.1} s ({}): {} tasks met, {} ended, {alive}{gone}, {polls} polls{least}",
             end.reason.as_str(),
             totals.init,
-            totals.destroy,
-            totals.live
+            totals.destroy
         )?;
         for (count, what) in [
-            (totals.unplaced, "polls are of tasks that were not known, and in no line"),
             (totals.unsure, "of those that are alive were perhaps freed, unseen"),
-            (totals.unfollowed, "tasks were not followed: the memory bound was met (--max-memory)"),
             (totals.malformed, "records could not be understood"),
             (totals.late, "records came too late to be put in order"),
             (totals.lost_news, "news of processes were lost"),
-        ] {
-            if count > 0 {
-                writeln!(out, "{count} {what}")?;
-            }
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .chain(left_out(totals))
+        {
+            writeln!(out, "{count} {what}")?;
         }
         writeln!(out, "cost: {}", cost(&end.overhead))
     }

@@ -6,7 +6,9 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::model::TypeEntry;
-use crate::sink::json::{ChangedTarget, Integer, LostNewsObject, LostObject, TargetObject, line, milliseconds};
+use crate::sink::json::{
+    ChangedTarget, Integer, LostNewsObject, LostObject, OverheadObject, TargetObject, line, milliseconds,
+};
 use crate::sink::sites::json::origin::CallObject;
 
 use super::{Blocking, Busy, How, Interval, SampledEnd, SampledReport, SampledSink, SampledStart};
@@ -30,9 +32,10 @@ impl SampledSink for SampledJson {
             }
             SampledReport::Ended { at, pid, why } => line(out, "ended", *at, EndedObject { pid: pid.0, reason: why }),
             SampledReport::Lost { at, count } => {
-                line(out, "lost", *at, LostObject { pid: None, count: Integer(*count) })
+                line(out, "lost", *at, LostObject { pid: None, count: Integer(*count), of: Some("samples") })
             }
             SampledReport::LostNews(lost) => line(out, "lostNews", lost.at, LostNewsObject::new(lost)),
+            SampledReport::Overhead(at, overhead) => line(out, "overhead", *at, OverheadObject::new(overhead)),
             SampledReport::End(end) => line(out, "end", end.at, EndObject::new(end)),
         }
     }
@@ -135,6 +138,7 @@ struct EndedObject<'a> {
 struct EndObject<'a> {
     tier: &'a str,
     reason: &'a str,
+    overhead: OverheadObject,
     totals: TotalsObject,
 }
 
@@ -277,7 +281,7 @@ impl EndObject<'_> {
             malformed: Integer(end.malformed),
             blocking: Integer(end.blocking),
         };
-        Self { tier: TIER, reason: end.reason.as_str(), totals }
+        Self { tier: TIER, reason: end.reason.as_str(), overhead: OverheadObject::new(&end.overhead), totals }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use crate::model::{Caller, Estimate, Missing, Ns, Pid, TargetEntry, TaskId, Tid, TypeEntry};
 
-use super::{EndReason, LostNews};
+use super::{EndReason, LostNews, Overhead};
 
 pub use json::SampledJson;
 pub use text::SampledText;
@@ -55,6 +55,8 @@ pub enum SampledReport<'a> {
     },
     /// News of processes that were not heard.
     LostNews(LostNews),
+    /// What sampling costs, since the last such report.
+    Overhead(Ns, Overhead),
     /// Last of all.
     End(SampledEnd),
 }
@@ -194,6 +196,8 @@ pub struct SampledEnd {
     pub malformed: u64,
     /// Polls that were named.
     pub blocking: u64,
+    /// What all of it has cost.
+    pub overhead: Overhead,
 }
 
 /// A rendering of samples.

@@ -7,7 +7,7 @@ use anstyle::AnsiColor;
 use crate::model::{Missing, Ns, TargetEntry, TypeEntry};
 use crate::sink::image_lines::write_image;
 use crate::sink::label::future_label;
-use crate::sink::phrase::{enclosure, lost_news};
+use crate::sink::phrase::{cost, enclosure, lost_news};
 use crate::sink::sites::origin::calls;
 use crate::sink::{Manner, Spelling};
 
@@ -83,7 +83,7 @@ impl SampledText {
             return Ok(());
         }
         if samples == 0 {
-            return writeln!(out, "\n{when}  pid {pid}: no sample, it did not run");
+            return writeln!(out, "\n{when}  pid {pid}: no sample{}", unseen(of));
         }
         let (polls, outside) = (percent(of.in_polls), percent(of.outside));
         let why: Vec<String> = of.unknown.iter().map(|(why, n)| format!("{why} {n}")).collect();
@@ -137,7 +137,8 @@ impl SampledText {
             "ended ({}): {samples} samples, {in_polls} in polls, {outside} outside, {unknown} unknown; {lost} lost, \
              {malformed} malformed{pauses}; {blocking} polls named as blocking",
             end.reason.as_str()
-        )
+        )?;
+        writeln!(out, "cost: {}", cost(&end.overhead))
     }
 }
 
@@ -169,6 +170,10 @@ impl SampledSink for SampledText {
                 let word = self.manner.paint(AnsiColor::Red, "lost");
                 writeln!(out, "{:.3} s  {word}  {}", self.seconds(lost.at), lost_news(lost))
             }
+            SampledReport::Overhead(at, overhead) => {
+                let word = self.manner.paint(AnsiColor::Cyan, "overhead");
+                writeln!(out, "{:.3} s  {word}  {}", self.seconds(*at), cost(overhead))
+            }
             SampledReport::End(end) => self.end(end, out),
         }
     }
@@ -179,6 +184,45 @@ fn label(types: &[&TypeEntry], spelling: Spelling) -> String {
     types.iter().map(|entry| future_label(entry, spelling)).collect::<Vec<_>>().join(" or ")
 }
 
+/// What no sample says: little is not nothing, and one that was lost may have been its.
+fn unseen(of: &Interval<'_>) -> String {
+    match of.lost {
+        0 => format!(": ran at most {} (95 %)", seconds(of.busy.high)),
+        lost => format!(", {lost} samples of the machine were lost: whether it ran is not known"),
+    }
+}
+
 fn seconds(span: Ns) -> String {
     format!("{:.3} s", span.0 as f64 / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Estimate, Pid};
+
+    #[test]
+    fn without_a_sample_it_is_said_how_much_may_have_run_and_nothing_where_samples_were_lost() {
+        let said = |lost| {
+            let interval = Interval {
+                at: Ns(1_000_000_000),
+                pid: Pid(7),
+                during: Ns(1_000_000_000),
+                total: false,
+                lost,
+                samples: 0,
+                busy: Estimate::of(0, Ns(10_000_000)),
+                in_polls: 0,
+                outside: 0,
+                unknown: &[],
+                untold: &[],
+            };
+            let mut out = Vec::new();
+            SampledText::default().say(&SampledReport::Interval(interval), &mut out).expect("a Vec takes everything");
+            String::from_utf8(out).expect("is text")
+        };
+        assert_eq!(said(0), "\n1.000 s  pid 7: no sample: ran at most 0.037 s (95 %)\n");
+        let lost = "\n1.000 s  pid 7: no sample, 5 samples of the machine were lost: whether it ran is not known\n";
+        assert_eq!(said(5), lost);
+    }
 }
