@@ -40,6 +40,19 @@ fn births_and_deaths_alone_are_exact() {
 }
 
 #[test]
+fn of_births_alone_nobody_knows_who_lives() {
+    let (stream, truth) = observed(&["--events", "init"]);
+    let told = truth.pointer("/task/freed").and_then(Value::as_u64).expect("the program counts");
+    assert!(told > 0, "some have ended");
+    assert_eq!(stream.total("live"), stream.total("init"));
+    assert_eq!(stream.total("unsure"), stream.total("live"), "each of them may have");
+    let missing = stream.start()["targets"][0]["missing"].as_array().expect("what is missing is a list");
+    for event in ["trigger", "resolve", "destroy"] {
+        assert!(missing.iter().any(|one| word(one, "event") == event), "{event}: {missing:?}");
+    }
+}
+
+#[test]
 fn polls_alone_come_in_pairs() {
     let (stream, _) = observed(&["--events", "before,after"]);
     assert_eq!(kinds(&stream), ["after", "before"]);

@@ -28,7 +28,9 @@ fn where_polls_are_slow_nothing_is_planted_and_every_event_is_said_to_be_missing
     let events: Vec<&str> = missing.iter().map(|(event, _)| *event).collect();
     assert_eq!(events, ["init", "before", "after", "resolve", "destroy"]);
     assert!(missing.iter().all(|(_, reason)| reason.contains("--allow-slow")), "{missing:?}");
-    assert!(Lives::of(&stream).by_id.is_empty(), "who sees no end says no beginning");
+    assert_eq!(stream.of("init").count(), 0, "who sees no end says no beginning");
+    let totals = &stream.end()["totals"];
+    assert_eq!((&totals["live"], stream.total("unplanted")), (&Value::Null, 1), "nobody knows who lives");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `--tier`: less is told, and what is told stays exact.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::fixture::{Fixture, Scratch, cells};
@@ -9,6 +10,7 @@ use tests::observer::Observer;
 use tests::oracle::{Log, Told};
 use tests::stream::{Stream, number};
 use tests::truth::differences;
+use tests::wait::until;
 
 /// Observes the oracle in this tier; gives the stream and the log.
 fn observed(tier: &[&str]) -> (Stream, Log) {
@@ -106,6 +108,42 @@ fn polls_are_summed_up_task_by_task_as_the_hooks_saw_them() {
     }
     assert!(differences.is_empty(), "the sums differ from the oracle: {}", summary(&differences));
     assert_eq!((stream.total("polls"), stream.total("unplaced")), (all, 0));
+}
+
+#[test]
+fn a_task_that_is_inside_of_a_poll_is_said_to_be_while_it_lasts() {
+    let mut fixture = Fixture::start("newest-release", "busy", &["idle"]);
+    let observer = Observer::attach(fixture.pid(), &["--tier", "polls", "--interval", "50ms"]);
+    fixture.release();
+    let before = Instant::now();
+    // A poll of 400 ms; one more where this machine was too busy to look within it.
+    let long = until("a poll is said to go on", || {
+        fixture.say("wait");
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_millis(800) {
+            let said = observer.said();
+            let lines = said.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let mut going = lines.filter(|line| line["event"] == "polls");
+            if let Some(line) = going.find(|line| line["pollingForNs"].as_u64().is_some_and(|ns| ns > 100_000_000)) {
+                return Some(line);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    });
+    assert!(u128::from(number(&long, "pollingForNs")) < before.elapsed().as_nanos(), "it began after that: {long}");
+    let id = number(&long, "asyncId");
+    // Once it has ended it is counted, and said to go on no longer.
+    until("it is counted", || {
+        let said = observer.said();
+        let lines = said.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut of_it = lines.filter(|line| line["event"] == "polls" && line["asyncId"] == id);
+        of_it.find(|line| line["pollingForNs"].is_null() && number(line, "longestNs") >= 400_000_000)
+    });
+    let stream = observer.stop();
+    let init = stream.of("init").find(|init| init["asyncId"] == id).expect("it was born under watch");
+    assert_eq!(init["resource"]["future"], "busy::sleeper::{async}", "which is the one that blocks");
+    assert_eq!(stream.total("lost"), 0);
 }
 
 #[test]

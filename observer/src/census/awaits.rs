@@ -32,6 +32,8 @@ pub enum NoAwaits {
     Undescribed,
     /// Its poll is several types' code, so it is not known which future it has.
     Shared,
+    /// The debug information that may describe it could not be read to its end.
+    Unread,
     /// It changed each time while it was read.
     Changing,
     /// Its memory cannot be read.

@@ -166,6 +166,10 @@ pub enum NoRule {
     NoTable,
     /// The image's unwind table knows no code there.
     NotCovered,
+    /// The image was not read: its process had ended before.
+    Ended,
+    /// The image could not be read.
+    Unread,
 }
 
 /// Why there are no more callers.

@@ -12,7 +12,7 @@ mod tokio;
 
 pub use machinery::is_machinery;
 pub use polls::poll_bodies;
-pub use tokio::{future_name, name_types, shapes};
+pub use tokio::{Described, future_name, name_types, shapes};
 
 use std::fmt;
 

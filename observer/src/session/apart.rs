@@ -2,7 +2,7 @@
 //!
 //! Does not know: where such files may be, what is in them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::model::{FilePlace, Missed};
 use crate::symbols::{AltLink, Image, Skeletons, SplitUnit};
@@ -23,6 +23,8 @@ pub(super) struct Candidates {
 /// An image's symbols and debug information, where they lie apart.
 pub(super) struct Apart {
     debug: Option<Vec<u8>>,
+    /// Of that file.
+    path: Option<PathBuf>,
     shared: SharedFile,
     split: SplitFiles,
 }
@@ -48,7 +50,7 @@ impl Apart {
             match own(&file, image, &mut left) {
                 Ok(bytes) => {
                     say(2, &format!("debug information from {path}"));
-                    Some((bytes, file.place))
+                    Some((bytes, (file.place, file.path)))
                 }
                 // Another, further on, may be the image's.
                 Err(why) => {
@@ -58,9 +60,10 @@ impl Apart {
             }
         });
         let (debug, from) = debug.unzip();
+        let (from, path) = from.unzip();
         let described = debug.as_deref().unwrap_or(image.bytes());
         let Names::Wanted(folders) = names else {
-            return Self { debug, shared: SharedFile::default(), split: SplitFiles::default() };
+            return Self { debug, path, shared: SharedFile::default(), split: SplitFiles::default() };
         };
         let itself = || FilePlace { path: PathBuf::from(&module.path), by_process: true };
         let shared = AltLink::of(described)
@@ -71,7 +74,12 @@ impl Apart {
         let packages = if is_whole { Vec::new() } else { packages };
         let split = SplitFiles::find(&skeletons, packages, (folders, module), &mut left, say);
         drop(skeletons);
-        Self { debug, shared: shared.unwrap_or_default(), split }
+        Self { debug, path, shared: shared.unwrap_or_default(), split }
+    }
+
+    /// The debug file that was found.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// The image with what was found.

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::census::{Awaiter, NoAwaits, Waits, awaits};
-use crate::model::{Awaiting, Bias, FileId, LiveTask, Resource, Shapes, Site, TaskId, TaskType};
-use crate::runtime;
+use crate::model::{Awaiting, Bias, FileId, LiveTask, Resource, Site, TaskId, TaskType};
+use crate::runtime::{self, Described};
 use crate::sink::{AwaitFrame, Report, Unstacked};
 use crate::symbols::Image;
 use crate::target::Module;
@@ -36,10 +36,10 @@ pub struct DumpOptions {
 }
 
 /// The shapes of the images that were met.
-type Known = HashMap<FileId, Option<Arc<Shapes>>>;
+type Known = HashMap<FileId, Option<Arc<Described>>>;
 
 /// An image as a process has it: where it is loaded, and its shapes if debug information has them.
-type Loaded = (Bias, Option<Arc<Shapes>>);
+type Loaded = (Bias, Option<Arc<Described>>);
 
 /// Those that are told together: of one site, and wait in the same way; or each by itself.
 type Group<'a> = (Site, &'a Stack, Option<TaskId>);
@@ -138,7 +138,7 @@ fn images(
     Ok(images)
 }
 
-fn shapes(module: &Module, types: &[TaskType], names: &Names, say: &dyn Fn(u8, &str)) -> Option<Shapes> {
+fn shapes(module: &Module, types: &[TaskType], names: &Names, say: &dyn Fn(u8, &str)) -> Option<Described> {
     let bytes = match module.read() {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -149,7 +149,15 @@ fn shapes(module: &Module, types: &[TaskType], names: &Names, say: &dyn Fn(u8, &
     // That it is an image was seen before.
     let image = Image::parse(&bytes).ok()?;
     let apart = Apart::of(names, module, &image, say);
-    runtime::shapes(&apart.given_to(image), types)
+    let described = runtime::shapes(&apart.given_to(image), types)?;
+    if !described.unread.is_empty() {
+        let path = apart.path().map_or(module.path.clone(), |path| path.display().to_string());
+        say(
+            1,
+            &format!("{path}: its debug information could not be read to its end: fetch it anew, it may be damaged"),
+        );
+    }
+    Some(described)
 }
 
 fn show(
@@ -169,8 +177,10 @@ fn show(
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, tasks)| Reverse(tasks.len()));
     let left = groups.split_off(options.view.top.unwrap_or(groups.len()).min(groups.len()));
-    let mut names: HashMap<Arc<str>, String> =
-        images.iter().flat_map(|(_, shapes)| shapes.iter().flat_map(|shapes| shapes.names.clone())).collect();
+    let mut names: HashMap<Arc<str>, String> = images
+        .iter()
+        .flat_map(|(_, shapes)| shapes.iter().flat_map(|described| described.shapes.names.clone()))
+        .collect();
     for ((site, stack, _), tasks) in &groups {
         let Some(of) = target.site(*site) else { continue };
         let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
@@ -227,9 +237,12 @@ fn awaiter<'a>(target: &'a Inspected, task: &'a LiveTask, images: &'a [Loaded]) 
         return Err(NoAwaits::Closure);
     }
     let found = images.iter().find(|(bias, _)| *bias == mapped.bias);
-    let Some((bias, Some(shapes))) = found else { return Err(NoAwaits::Undescribed) };
-    let stage = match shapes.stages.get(&entry.task.functions.poll) {
+    let Some((bias, Some(described))) = found else { return Err(NoAwaits::Undescribed) };
+    let Described { shapes, unread } = &**described;
+    let poll = entry.task.functions.poll;
+    let stage = match shapes.stages.get(&poll) {
         Some(Some(stage)) => *stage,
+        Some(None) | None if unread.contains(&poll) => return Err(NoAwaits::Unread),
         Some(None) => return Err(NoAwaits::Shared),
         None => return Err(NoAwaits::Undescribed),
     };
@@ -256,9 +269,15 @@ fn unstacked(why: NoAwaits) -> Unstacked<'static> {
             "nothing tells how this future lies in memory: that takes the debug information of its types (`debug = 2` in the build's \
              profile), in the program, beside it (.debug, .dwp, .dwo), in /usr/lib/debug or a --debug-dir",
         ),
-        NoAwaits::Shared => {
-            ("shared", "several types have the same poll function, so it is not known which future this is")
-        }
+        NoAwaits::Shared => (
+            "shared",
+            "its poll function is, or may be, that of several types, so it is not known which future this is",
+        ),
+        NoAwaits::Unread => (
+            "unread",
+            "debug information could not be read to its end, so it is not known which future this is: standard error names the file, \
+             which may be damaged",
+        ),
         NoAwaits::Changing => ("changing", "it changed each time while it was read: ask again"),
         NoAwaits::Unreadable => ("unreadable", "its memory cannot be read"),
     };

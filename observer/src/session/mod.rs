@@ -32,6 +32,7 @@ mod meter;
 mod named;
 mod namer;
 mod observing;
+mod open_polls;
 mod origins;
 mod outlet;
 mod overhead;

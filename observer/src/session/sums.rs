@@ -7,9 +7,12 @@ use std::io;
 
 use crate::attach::PollSums;
 use crate::model::{
-    AsyncId, Catalog, Event, EventKind, Ns, Pid, PollSum, QuickMap, RecordKind, ResourceFacts, TaskKey, Tid,
+    AsyncId, Catalog, Event, EventKind, MappedImage, Ns, Pid, PollSum, QuickMap, RecordKind, ResourceFacts, TaskKey,
+    Tid, TypeEntry,
 };
 use crate::sink::Polled;
+
+use super::open_polls::{OpenPoll, OpenPolls};
 
 /// A task as the kernel side knows it.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +42,10 @@ pub(super) struct Sums {
     known: QuickMap<TaskKey, Known>,
     keys: QuickMap<AsyncId, TaskKey>,
     read: QuickMap<TaskKey, Read>,
-    /// Reported polls that have begun, by thread, the innermost last.
-    open: QuickMap<Tid, Vec<(AsyncId, Ns)>>,
+    /// Polls that are reported, and those that were found while they go on.
+    open: OpenPolls,
+    /// Tasks that are a runtime's own workers: their poll lasts as long as they do.
+    workers: QuickMap<AsyncId, Pid>,
     /// What is new since the last report.
     new: QuickMap<AsyncId, Polled>,
     polls: u64,
@@ -58,7 +63,8 @@ impl Sums {
             known: QuickMap::default(),
             keys: QuickMap::default(),
             read: QuickMap::default(),
-            open: QuickMap::default(),
+            open: OpenPolls::default(),
+            workers: QuickMap::default(),
             new: QuickMap::default(),
             polls: 0,
             unplaced: 0,
@@ -73,6 +79,9 @@ impl Sums {
     /// Takes in what is about to be said. Gives the last report of a task whose end it is, if there is anything to report:
     /// nothing is said of a task after its end.
     pub(super) fn event(&mut self, event: &Event, catalog: &Catalog) -> io::Result<Option<Polled>> {
+        if matches!(event.kind, EventKind::Lost { .. }) {
+            self.open.missed();
+        }
         let Some(pid) = event.pid else { return Ok(None) };
         match &event.kind {
             EventKind::Init { id, resource, .. } => {
@@ -80,14 +89,21 @@ impl Sums {
                     self.known.insert(key, Known { id: *id, root: event.root, longest_ns: 0 });
                     self.keys.insert(*id, key);
                 }
+                if type_of(pid, resource, catalog).is_some_and(|(_, entry)| entry.task.worker) {
+                    self.workers.insert(*id, pid);
+                }
             }
             EventKind::Before(id) => {
                 if let Some(tid) = event.tid {
-                    self.open.entry(tid).or_default().push((*id, event.at));
+                    self.open.begins(tid, pid, (*id, event.root), event.at);
                 }
             }
             EventKind::After(id) => {
-                let began = event.tid.and_then(|tid| self.close(tid, *id));
+                let began = event.tid.and_then(|tid| self.open.ends(tid, *id));
+                // Where an end was concluded no thread may have been seen ending it.
+                if event.inferred {
+                    self.open.over(*id);
+                }
                 // A poll that went unsaid has been summed up.
                 if let Some(began) = began.filter(|_| !event.inferred) {
                     let mut one = PollSum::default();
@@ -95,7 +111,11 @@ impl Sums {
                     self.add((*id, event.root), pid, &one);
                 }
             }
-            EventKind::Destroy(id) => return self.last_of(*id),
+            EventKind::Destroy(id) => {
+                self.open.over(*id);
+                self.workers.remove(id);
+                return self.last_of(*id);
+            }
             EventKind::Resolve(..) | EventKind::Lost { .. } => {}
         }
         Ok(None)
@@ -103,13 +123,15 @@ impl Sums {
 
     /// A thread has ended.
     pub(super) fn thread_ended(&mut self, tid: Tid) {
-        self.open.remove(&tid);
+        self.open.thread_ended(tid);
     }
 
     /// Forgets a process that has ended, or runs another program, after its last report.
     pub(super) fn process_ended(&mut self, pid: Pid, goes_on: bool) -> io::Result<()> {
         self.known.retain(|key, _| key.tgid != pid.0);
         self.keys.retain(|_, key| key.tgid != pid.0);
+        self.open.process_ended(pid);
+        self.workers.retain(|_, of| *of != pid);
         if goes_on {
             // What was read of tasks before is no part of those that have the same ids now.
             return Ok(());
@@ -129,7 +151,8 @@ impl Sums {
     }
 
     /// Reads the kernel's sums and gives what is new of each task that was polled, by its id. All events up to `told` have been
-    /// taken in; `None` asks for nothing of tasks that are not known.
+    /// taken in, so that a poll that has not ended by then went on until then; `None` asks for nothing of tasks that are not known, nor
+    /// of polls that go on.
     pub(super) fn report(&mut self, now: Ns, told: Option<Ns>) -> io::Result<Vec<Polled>> {
         self.next = Ns(now.0 + self.every.0);
         let mut rows: Vec<(TaskKey, PollSum)> = Vec::new();
@@ -145,6 +168,9 @@ impl Sums {
                     }
                 }
             }
+        }
+        if let Some(told) = told {
+            self.go_on(told);
         }
         let mut reports: Vec<Polled> = std::mem::take(&mut self.new).into_values().collect();
         reports.sort_unstable_by_key(|report| report.id);
@@ -195,13 +221,18 @@ impl Sums {
         Ok(self.new.remove(&id))
     }
 
-    /// When this poll began. What had begun inside of it and was not seen to end has ended.
-    fn close(&mut self, tid: Tid, id: AsyncId) -> Option<Ns> {
-        let open = self.open.get_mut(&tid)?;
-        let at = open.iter().rposition(|(other, _)| *other == id)?;
-        let (_, began) = open[at];
-        open.truncate(at);
-        Some(began)
+    /// Polls that go on are part of no sum: of each task that is in one is said for how long it has been, up to this moment.
+    fn go_on(&mut self, told: Ns) {
+        let open = self.open.sure().filter(|poll| poll.began <= told && !self.workers.contains_key(&poll.id));
+        for OpenPoll { id, root, pid, began, .. } in open {
+            let longest_ns = self.keys.get(id).and_then(|key| self.known.get(key)).map_or(0, |known| known.longest_ns);
+            let sum = PollSum { longest_ns, ..PollSum::default() };
+            let blank = Polled { pid: *pid, id: *id, root: *root, sum, polling_for: None };
+            let report = self.new.entry(*id).or_insert(blank);
+            // A task is in one poll at a time: the latest, were there several.
+            let so_far = told.since(*began);
+            report.polling_for = Some(report.polling_for.map_or(so_far, |other| other.min(so_far)));
+        }
     }
 
     fn add(&mut self, (id, root): (AsyncId, Option<AsyncId>), pid: Pid, new: &PollSum) {
@@ -215,7 +246,7 @@ impl Sums {
             longest = known.longest_ns;
         }
         let Polled { sum, .. } =
-            self.new.entry(id).or_insert_with(|| Polled { pid, id, root, sum: PollSum::default() });
+            self.new.entry(id).or_insert_with(|| Polled { pid, id, root, sum: PollSum::default(), polling_for: None });
         sum.join(new);
         sum.longest_ns = sum.longest_ns.max(longest);
     }
@@ -223,12 +254,17 @@ impl Sums {
 
 /// As the kernel side knows the task; `None` where it does not sum its polls up.
 fn key_of(pid: Pid, resource: &ResourceFacts, catalog: &Catalog) -> Option<TaskKey> {
+    let (mapped, entry) = type_of(pid, resource, catalog)?;
+    let point = mapped.image.places.find(entry.task.functions.poll, RecordKind::Call)?;
+    Some(TaskKey { tgid: pid.0, point: point.0, id: resource.task_id?.0 })
+}
+
+/// Its type, and the image that has it.
+fn type_of<'a>(pid: Pid, resource: &ResourceFacts, catalog: &'a Catalog) -> Option<(&'a MappedImage, &'a TypeEntry)> {
     let type_id = resource.type_id.as_ref()?;
     let entry = catalog.target(catalog.of_process(pid)?)?;
     let mapped = entry.images.iter().find(|mapped| mapped.image.build_id == type_id.build_id)?;
-    let poll = mapped.image.types.get(&type_id.vtable)?.task.functions.poll;
-    let point = mapped.image.places.find(poll, RecordKind::Call)?;
-    Some(TaskKey { tgid: pid.0, point: point.0, id: resource.task_id?.0 })
+    Some((mapped, mapped.image.types.get(&type_id.vtable)?))
 }
 
 #[cfg(test)]
@@ -277,6 +313,39 @@ mod tests {
         assert_eq!(told.see(220, 1, false, EventKind::Destroy(AsyncId(2))), Some((1, 5, 5)));
         assert_eq!(told.see(221, 1, false, EventKind::Destroy(AsyncId(1))), None, "nothing new");
         assert_eq!((told.report(300), told.0.totals()), (vec![], (4, 0)));
+    }
+
+    /// For how long each task has been in a poll, as the next report says it.
+    fn polling(told: &mut Told, at: u64) -> Vec<(u64, Option<u64>)> {
+        let reports = told.0.report(Ns(at), Some(Ns(at))).unwrap();
+        reports.iter().map(|polled| (polled.id.0, polled.polling_for.map(|so_far| so_far.0))).collect()
+    }
+
+    #[test]
+    fn a_poll_that_goes_on_is_in_no_sum_and_each_report_says_for_how_long_until_it_ends() {
+        let mut told = Told::new();
+        told.poll(1, 1, 10, 30);
+        told.see(40, 1, false, EventKind::Before(AsyncId(1)));
+        assert_eq!(polling(&mut told, 100), [(1, Some(60))]);
+        assert_eq!(polling(&mut told, 200), [(1, Some(160))], "also where nothing is new");
+        told.see(240, 1, false, EventKind::After(AsyncId(1)));
+        assert_eq!(polling(&mut told, 300), [(1, None)]);
+        assert_eq!(polling(&mut told, 400), []);
+        // One whose end was concluded, whichever thread was seen at that, is over.
+        told.see(410, 1, false, EventKind::Before(AsyncId(1)));
+        told.see(450, 2, true, EventKind::After(AsyncId(1)));
+        assert_eq!(polling(&mut told, 500), []);
+    }
+
+    #[test]
+    fn where_records_were_lost_a_poll_may_have_ended_unseen() {
+        let mut told = Told::new();
+        told.see(40, 1, false, EventKind::Before(AsyncId(1)));
+        told.see(50, 1, false, EventKind::Lost { count: 1 });
+        told.see(60, 2, false, EventKind::Before(AsyncId(2)));
+        assert_eq!(polling(&mut told, 100), [(2, Some(40))]);
+        told.0.process_ended(Pid(7), true).unwrap();
+        assert_eq!(polling(&mut told, 200), []);
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn beyond(why: Beyond) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Caller, FunctionName, Pid, ProcAddr, UnwindEnd};
+    use crate::model::{Caller, CopyEnd, FunctionName, Pid, ProcAddr, UnwindEnd};
 
     fn stack(id: u32, name: &str, end: UnwindEnd, before: Before) -> LongStack {
         let function = FunctionName { name: name.to_owned(), certain: true, place: None, machinery: false };
@@ -79,6 +79,18 @@ mod tests {
         let lines: Vec<String> = String::from_utf8(out).unwrap().lines().map(|line| line.trim().to_owned()).collect();
         let by = "by a task that was spawned through stack 1";
         assert_eq!(lines, ["app::serve", "(more calls than are kept)", by, "app::main", "in no task"]);
+    }
+
+    #[test]
+    fn calls_that_are_not_shown_are_counted_before_the_end_is_said() {
+        let mut long = stack(1, "app::deep", UnwindEnd::Copy(CopyEnd::Bound), Before::Nothing(Beyond::NotTold));
+        long.callers = vec![long.callers[0].clone(); 7];
+        let mut out = Vec::new();
+        Chains::default().write(&long, &mut out).expect("a Vec takes everything");
+        let lines: Vec<String> = String::from_utf8(out).unwrap().lines().map(|line| line.trim().to_owned()).collect();
+        assert_eq!(lines[..6], ["app::deep"; 6]);
+        let end = "(the part of the stack that is copied ends here)";
+        assert_eq!(lines[6..8], ["... 1 more call (--json has them)", end]);
     }
 
     #[test]

@@ -16,6 +16,11 @@ pub fn future_label(entry: &TypeEntry, spelling: Spelling) -> String {
     type_label(spelling, entry.task.resource, &entry.task.future, entry.task.place.as_ref(), Some(&entry.id))
 }
 
+/// Whether a question mark stands in what such a thing is called.
+pub(super) fn is_marked(future: &Naming, place: Option<&Place>) -> bool {
+    matches!(future, Naming::Uncertain(_)) || place.is_some_and(|place| !place.certain)
+}
+
 /// Type, name and place as far as known, in one phrase. A question mark stands behind what is not certain.
 pub(super) fn type_label(
     spelling: Spelling,

@@ -91,6 +91,8 @@ pub struct Polled {
     pub root: Option<AsyncId>,
     /// What is new since the last report; the longest is that of all its life as far as it was seen.
     pub sum: PollSum,
+    /// For how long it has been inside of a poll that goes on, which is part of no sum; `None` where none was seen to go on.
+    pub polling_for: Option<Ns>,
 }
 
 /// What observing has cost in some time.

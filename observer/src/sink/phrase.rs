@@ -7,6 +7,19 @@ use crate::model::{Ns, TargetEntry};
 
 use super::{End, EndReason, Gone, LostNews, Overhead, Totals};
 
+/// The word for one, or that for several.
+pub(super) fn plural<'a>(count: impl TryInto<u64>, one: &'a str, several: &'a str) -> &'a str {
+    if count.try_into().is_ok_and(|count| count == 1) { one } else { several }
+}
+
+/// What a question mark behind a name or a place says.
+pub(super) const MARKED: &str = "? behind a name or a place: it may be another type's, as what tells it is shared with others or was not read to its end";
+
+/// Of a task whose poll goes on: what else is said of its polls is of those that ended.
+pub(super) fn in_a_poll(so_far: Ns) -> String {
+    format!("in a poll for {:.3} ms", so_far.0 as f64 / 1e6)
+}
+
 /// What was missed with news of processes, in one phrase.
 pub(super) fn lost_news(lost: &LostNews) -> String {
     let what = match lost.looks_again {

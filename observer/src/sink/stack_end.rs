@@ -27,6 +27,16 @@ impl StackEnd {
             UnwindEnd::NoRule(NoRule::NoImage) => ("noRule", "called from code that is in no image", "code of no file"),
             UnwindEnd::NoRule(NoRule::NoTable) => ("noRule", UNTOLD, "no unwind table"),
             UnwindEnd::NoRule(NoRule::NotCovered) => ("noRule", UNTOLD, "not in the unwind table"),
+            UnwindEnd::NoRule(NoRule::Ended) => (
+                "ended",
+                "the process had ended before the image was read that says how to unwind further",
+                "a process that had ended",
+            ),
+            UnwindEnd::NoRule(NoRule::Unread) => (
+                "unread",
+                "the image that says how to unwind further could not be read",
+                "an image that could not be read",
+            ),
             UnwindEnd::Unsupported => (
                 "unsupported",
                 "the image says how to unwind further in a way that is not followed",

@@ -9,8 +9,8 @@ use crate::model::{AsyncId, Event, EventKind, EventSet, LongStack, Missing, Ns, 
 
 use super::chains::Chains;
 use super::image_lines::write_image;
-use super::label::label;
-use super::phrase::{alive, cost, enclosure, left, left_out, lost_news};
+use super::label::{is_marked, label};
+use super::phrase::{MARKED, alive, cost, enclosure, in_a_poll, left, left_out, lost_news, plural};
 use super::{End, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, StackCounts, Start, Stepped, TierTime};
 
 /// How many groups of live resources the summary lists.
@@ -27,6 +27,8 @@ pub struct Text {
     many: bool,
     live: HashMap<AsyncId, Live>,
     chains: Chains,
+    /// Something was said with a question mark.
+    marked: bool,
 }
 
 /// What later lines about a live resource repeat.
@@ -41,7 +43,15 @@ struct Live {
 impl Text {
     /// Writes only these events; `lost` and the summary always.
     pub fn new(events: EventSet, manner: Manner) -> Self {
-        Self { manner, events, began: Ns(0), many: false, live: HashMap::new(), chains: Chains::default() }
+        Self {
+            manner,
+            events,
+            began: Ns(0),
+            many: false,
+            live: HashMap::new(),
+            chains: Chains::default(),
+            marked: false,
+        }
     }
 
     fn paint(&self, word: &str) -> String {
@@ -164,6 +174,7 @@ impl Sink for Text {
                 let task = resource.task_id.map_or(String::new(), |id| format!("  task {id}"));
                 let existing = if *existing { "  existing" } else { "" };
                 let said = format!("{}  #{id}  {label}{trigger}{task}{existing}", self.paint("init"));
+                self.marked |= is_marked(&resource.future, resource.place.as_ref());
                 self.live.insert(*id, Live { pid: event.pid, label, polls: Vec::new() });
                 said
             }
@@ -207,14 +218,17 @@ impl Sink for Text {
         let seconds = at.since(self.began).0 as f64 / 1e9;
         let word = self.paint("polls");
         let mut busiest: Vec<&Polled> = reports.iter().collect();
-        busiest.sort_by_key(|report| std::cmp::Reverse(report.sum.busy_ns));
-        for Polled { pid, id, sum, .. } in busiest.iter().take(POLLED_LISTED) {
+        let busy = |report: &Polled| report.sum.busy_ns + report.polling_for.map_or(0, |so_far| so_far.0);
+        busiest.sort_by_key(|report| std::cmp::Reverse(busy(report)));
+        for Polled { pid, id, sum, polling_for, .. } in busiest.iter().take(POLLED_LISTED) {
             let pid = if self.many { format!("pid {pid}  ") } else { String::new() };
             let (polls, label) = (sum.polls, self.label(*id));
             let [busy, longest] = [sum.busy_ns, sum.longest_ns].map(|ns| ns as f64 / 1e6);
+            let goes_on = polling_for.map_or(String::new(), |so_far| format!("; {}", in_a_poll(so_far)));
             writeln!(
                 out,
-                "{seconds:>12.6}  {pid}{word}  #{id}  {label}  {polls} polls, busy {busy:.3} ms, longest {longest:.3} ms"
+                "{seconds:>12.6}  {pid}{word}  #{id}  {label}  {polls} {}, busy {busy:.3} ms, longest {longest:.3} ms{goes_on}",
+                plural(polls, "poll", "polls")
             )?;
         }
         if busiest.len() > POLLED_LISTED {
@@ -275,6 +289,9 @@ impl Sink for Text {
         left_out(totals).try_for_each(|(count, what)| writeln!(out, "{count} {what}"))?;
         writeln!(out, "{}{}", alive(end), if self.live.is_empty() { "" } else { ", by type:" })?;
         self.summary(out)?;
+        if self.marked {
+            writeln!(out, "{MARKED}")?;
+        }
         if !end.tiers.is_empty() {
             let held = |time: &TierTime| format!("{} {:.1} s", time.tier, time.held.0 as f64 / 1e9);
             writeln!(out, "tiers: {}", end.tiers.iter().map(held).collect::<Vec<_>>().join(", "))?;
@@ -328,6 +345,29 @@ mod tests {
         line(&mut text, 1_000_000, EventKind::Before(AsyncId(1)));
         let after = line(&mut text, 3_500_000, EventKind::After(AsyncId(1)));
         assert!(after.ends_with("thread 8  after 2.500 ms\n"), "{after}");
+    }
+
+    #[test]
+    fn what_a_question_mark_says_is_said_at_the_end_where_one_stands() {
+        let marked = |future| {
+            let mut text = Text::new(EventSet::ALL, Manner::default());
+            let resource = ResourceFacts {
+                resource: Resource::Task,
+                task_id: None,
+                address: None,
+                type_id: None,
+                future,
+                place: None,
+            };
+            line(
+                &mut text,
+                1,
+                EventKind::Init { id: AsyncId(1), trigger: None, existing: false, resource: Box::new(resource) },
+            );
+            text.marked
+        };
+        assert!(marked(Naming::Uncertain("app::serve".into())));
+        assert!(!marked(Naming::Certain("app::serve".into())));
     }
 
     #[test]

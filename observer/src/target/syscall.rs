@@ -126,14 +126,6 @@ pub fn ignore_io_signals() {
     unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
 }
 
-/// Leaves the signals without effect with which a terminal stops a program: ^Z, and reading or writing in the background.
-pub fn ignore_stops_of_terminals() {
-    for signal in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
-        // SAFETY: SIG_IGN is a valid disposition, and nothing in this process waits for these signals.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
-    }
-}
-
 /// Leaves SIGUSR1 without effect until somebody hears it, in this process and in no program that it begins.
 pub fn take_questions() {
     extern "C" fn nothing(_: libc::c_int) {}
@@ -148,6 +140,14 @@ pub fn ignores_hangups() -> bool {
     // SAFETY: nothing is changed, and `now` is there for the call to fill.
     let asked = unsafe { libc::sigaction(libc::SIGHUP, std::ptr::null(), &mut now) };
     asked == 0 && now.sa_sigaction == libc::SIG_IGN
+}
+
+/// Leaves the signals without effect with which a terminal stops a program: ^Z, and reading or writing in the background.
+pub fn ignore_stops_of_terminals() {
+    for signal in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
+        // SAFETY: SIG_IGN is a valid disposition, and nothing in this process waits for these signals.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 }
 
 /// Takes a read lease on an open file, or gives it back.

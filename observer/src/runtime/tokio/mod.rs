@@ -24,7 +24,7 @@ mod worker;
 
 pub use future_type::future_name;
 pub use names::name_types;
-pub use shapes::shapes;
+pub use shapes::{Described, shapes};
 
 use std::cell::LazyCell;
 

@@ -12,8 +12,17 @@ use crate::symbols::{Debug, Image};
 /// What holds a task's future, or its output, or neither: `Stage<T>`, since tokio 1.0.
 const STAGE: &str = "tokio::runtime::task::core::Stage";
 
+/// The shapes of the futures of an image's tasks.
+#[derive(Clone, Debug, Default)]
+pub struct Described {
+    /// As far as debug information tells them.
+    pub shapes: Shapes,
+    /// Poll functions of tasks whose future is not told, where debug information that may tell it could not be read to its end.
+    pub unread: HashSet<VirtAddr>,
+}
+
 /// The shapes of all futures that are spawned; `None` where the image has no debug information.
-pub fn shapes(image: &Image<'_>, types: &[TaskType]) -> Option<Shapes> {
+pub fn shapes(image: &Image<'_>, types: &[TaskType]) -> Option<Described> {
     let debug = Debug::of(image)?;
     let mut sharing: HashMap<VirtAddr, usize> = HashMap::new();
     for task in types {
@@ -30,5 +39,15 @@ pub fn shapes(image: &Image<'_>, types: &[TaskType]) -> Option<Shapes> {
     }
     let bodies = shapes.all.iter().filter(|shape| matches!(shape.kind, ShapeKind::Body { .. }));
     shapes.names = declared::with_impls(&debug, bodies.map(|shape| &shape.name));
-    Some(shapes)
+    let is_shared = |poll: &VirtAddr| sharing.get(poll).is_some_and(|types| *types > 1);
+    let is_told = |poll: &VirtAddr| shapes.stages.get(poll).is_some_and(Option::is_some);
+    let untold: HashSet<VirtAddr> = polls.into_iter().filter(|poll| !is_told(poll) && !is_shared(poll)).collect();
+    let unread = match untold.is_empty() {
+        true => untold,
+        false => {
+            let around = debug.around(&untold);
+            untold.into_iter().filter(|poll| around.at(*poll).is_none()).collect()
+        }
+    };
+    Some(Described { shapes, unread })
 }

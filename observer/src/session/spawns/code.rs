@@ -42,8 +42,8 @@ enum State {
     NotRead,
     /// Open, so that it can be read when its process is gone.
     Opened(File),
-    /// It cannot be read, or is no image: nothing leads on from it.
-    Unreadable,
+    /// It could not be read, or is no image: nothing leads on from it.
+    Unreadable(NoRule),
     Read(Read),
 }
 
@@ -83,7 +83,8 @@ impl Code {
     pub(in crate::session) fn read_at(&mut self, places: impl IntoIterator<Item = ProcAddr>) {
         for place in places {
             if let Some(index) = self.executing(place) {
-                self.read(index);
+                // Why one cannot be read is told to whoever asks for a rule of it.
+                let _ = self.read(index);
             }
         }
     }
@@ -140,7 +141,7 @@ impl Code {
     /// The code of the function that the address is in, up to there; its beginning, of a long one.
     fn function_before(&mut self, at: ProcAddr) -> Option<Vec<u8>> {
         let index = self.executing(at)?;
-        let Read { bias, table, .. } = self.read(index)?;
+        let Read { bias, table, .. } = self.read(index).ok()?;
         let start = bias.to_process(table.as_ref()?.start_of(bias.to_virtual(at))?);
         let mut code = vec![0; usize::try_from(at.0.checked_sub(start.0)?).ok()?.min(PROLOGUE)];
         self.process.memory().read_exact(start, &mut code).ok()?;
@@ -160,9 +161,14 @@ impl Code {
         let Some(index) = self.executing(at) else {
             let vdso = self.vdso.get_or_insert_with(|| Vdso::of(&self.process));
             let rule = vdso.as_ref().and_then(|vdso| vdso.rule_at(at));
-            return rule.unwrap_or(Err(if self.is_trampoline(at) { NoRule::Trampoline } else { NoRule::NoImage }));
+            return rule.unwrap_or_else(|| match self.is_trampoline(at) {
+                true => Err(NoRule::Trampoline),
+                // What it had mapped there is not told any more.
+                false if self.process.has_ended() => Err(NoRule::Ended),
+                false => Err(NoRule::NoImage),
+            });
         };
-        let Some(read) = self.read(index) else { return Err(NoRule::NoTable) };
+        let read = self.read(index)?;
         let table = read.table.as_ref().ok_or(NoRule::NoTable)?;
         table.rule_at(read.bias.to_virtual(at))
     }
@@ -214,7 +220,7 @@ impl Code {
         for (of, n, address, place) in places {
             let Some(index) = self.executing(place) else { continue };
             let path = self.modules[index].0.path.clone();
-            let Some(read) = self.read(index) else { continue };
+            let Ok(read) = self.read(index) else { continue };
             let (at, inside) = (read.bias.to_virtual(*address), read.bias.to_virtual(place));
             let function = read.table.as_ref().and_then(|table| table.start_of(inside));
             callers[of][n].image = Some(ImagePlace { path, at, function });
@@ -286,26 +292,38 @@ impl Code {
         true
     }
 
-    fn read(&mut self, index: usize) -> Option<&Read> {
+    fn read(&mut self, index: usize) -> Result<&Read, NoRule> {
         let (module, state) = &mut self.modules[index];
-        let opened = match std::mem::replace(state, State::Unreadable) {
+        let opened = match std::mem::replace(state, State::Unreadable(NoRule::Unread)) {
             State::NotRead => None,
             State::Opened(file) => Some(file),
-            known @ (State::Read(_) | State::Unreadable) => {
+            known @ (State::Read(_) | State::Unreadable(_)) => {
                 *state = known;
-                return if let State::Read(read) = state { Some(read) } else { None };
+                return state.read();
             }
         };
-        *state = read(module, opened).map_or(State::Unreadable, State::Read);
-        if let State::Read(read) = state { Some(read) } else { None }
+        *state = read(module, opened, &self.process).map_or_else(State::Unreadable, State::Read);
+        state.read()
     }
 }
 
-fn read(module: &Module, file: Option<File>) -> Option<Read> {
-    let bytes = file.as_ref().map_or_else(|| module.read(), |file| module.read_file(file)).ok()?;
-    let image = Image::parse(&bytes).ok()?;
+impl State {
+    fn read(&self) -> Result<&Read, NoRule> {
+        match self {
+            Self::Read(read) => Ok(read),
+            Self::Unreadable(why) => Err(*why),
+            Self::NotRead | Self::Opened(_) => Err(NoRule::Unread),
+        }
+    }
+}
+
+fn read(module: &Module, file: Option<File>, process: &Process) -> Result<Read, NoRule> {
+    let bytes = file.as_ref().map_or_else(|| module.read(), |file| module.read_file(file));
+    let bytes = bytes.map_err(|_| if process.has_ended() { NoRule::Ended } else { NoRule::Unread })?;
+    let image = Image::parse(&bytes).map_err(|_| NoRule::Unread)?;
     let segments: Vec<LoadSegment> = image.segments().iter().map(Segment::load).collect();
-    Some(Read { bias: module.bias(&segments)?, table: UnwindTable::of(&image), file })
+    let bias = module.bias(&segments).ok_or(NoRule::Unread)?;
+    Ok(Read { bias, table: UnwindTable::of(&image), file })
 }
 
 #[cfg(test)]
@@ -329,12 +347,17 @@ mod tests {
         let mut code = Code::new(Arc::clone(&process), Names::Unwanted);
         let opened = code.open(256);
         assert!(opened > 0);
+        let mut listed = Code::new(Arc::clone(&process), Names::Unwanted);
+        listed.list();
         // It stays a zombie, which maps nothing.
         sleeper.kill();
         while process.modules().is_ok_and(|modules| !modules.is_empty()) {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         code.look_anew();
+        // What was not read by then says nothing of the image.
+        let mut late = Code::new(Arc::clone(&process), Names::Unwanted);
+        assert_eq!([late.rule_at(inside), listed.rule_at(inside)], [Err(NoRule::Ended); 2]);
         // The one that is not known makes it look again.
         let [known, unknown] = &code.callers_of(&[&[inside], &[outside]])[..] else { panic!("two stacks") };
         assert!(known[0].image.is_some() && unknown[0].image.is_none(), "{known:?} {unknown:?}");

@@ -104,7 +104,7 @@ impl Sink for Json {
     }
 
     fn polled(&mut self, at: Ns, reports: &[Polled], out: &mut dyn Write) -> io::Result<()> {
-        for Polled { pid, id, root, sum } in reports {
+        for Polled { pid, id, root, sum, polling_for } in reports {
             let counted = (0..BUCKETS as u32).zip(sum.histogram).filter(|(_, count)| *count > 0);
             let object = PolledObject {
                 pid: pid.0,
@@ -113,6 +113,7 @@ impl Sink for Json {
                 polls: Integer(sum.polls),
                 busy_ns: Integer(sum.busy_ns),
                 longest_ns: Integer(sum.longest_ns),
+                polling_for_ns: polling_for.map(|so_far| Integer(so_far.0)),
                 histogram: counted.map(|(bucket, count)| (1 << bucket, count)).collect(),
             };
             line(out, "polls", at, object)?;
@@ -159,6 +160,7 @@ struct PolledObject {
     polls: Integer,
     busy_ns: Integer,
     longest_ns: Integer,
+    polling_for_ns: Option<Integer>,
     /// How many took that many nanoseconds or more, and less than twice as many.
     histogram: Vec<(u64, u32)>,
 }

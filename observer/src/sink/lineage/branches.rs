@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{AsyncId, PollSum, QuickMap, ResourceFacts};
+use crate::model::{AsyncId, Ns, PollSum, QuickMap, ResourceFacts};
 
 use super::{Birth, Kind, Origin, Share};
 
@@ -97,6 +97,12 @@ impl Branches {
     pub(super) fn polled(&mut self, id: AsyncId, sum: &PollSum) {
         if let Some(leaf) = self.live.get(&id) {
             self.branches[leaf.branch.0].own.poll(sum);
+        }
+    }
+
+    pub(super) fn goes_on(&mut self, id: AsyncId, so_far: Ns) {
+        if let Some(leaf) = self.live.get(&id) {
+            self.branches[leaf.branch.0].own.goes_on(so_far);
         }
     }
 

@@ -21,11 +21,13 @@ struct ShareObject {
     polls: Integer,
     busy_ns: Integer,
     longest_ns: Integer,
+    polling: Integer,
+    polling_for_ns: Option<Integer>,
 }
 
 impl From<Share> for ShareObject {
     fn from(share: Share) -> Self {
-        let Share { live, ended, gone, polls, busy, longest } = share;
+        let Share { live, ended, gone, polls, busy, longest, polling, polling_for } = share;
         Self {
             live: Integer(live),
             ended: Integer(ended),
@@ -33,6 +35,8 @@ impl From<Share> for ShareObject {
             polls: Integer(polls),
             busy_ns: Integer(busy),
             longest_ns: Integer(longest),
+            polling: Integer(polling),
+            polling_for_ns: (polling > 0).then_some(Integer(polling_for)),
         }
     }
 }

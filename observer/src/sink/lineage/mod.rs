@@ -12,7 +12,7 @@ mod watch;
 use std::io::{self, Write};
 
 use crate::model::{
-    AsyncId, Event, EventKind, EventSet, LongStack, Ns, Place, PollSum, ResourceFacts, TargetEntry, TypeId,
+    AsyncId, Event, EventKind, EventSet, LongStack, Ns, Pid, Place, PollSum, ResourceFacts, TargetEntry, TypeId,
 };
 
 use super::{End, Gone, Json, LostNews, Manner, Overhead, Polled, Sink, Spawned, Start, Stepped};
@@ -45,8 +45,12 @@ pub(super) struct Share {
     pub(super) polls: u64,
     /// What these took, nanoseconds.
     pub(super) busy: u64,
-    /// The longest poll of all, nanoseconds.
+    /// The longest poll of those, nanoseconds.
     pub(super) longest: u64,
+    /// Tasks that are inside of a poll at the end, which is none of those.
+    pub(super) polling: u64,
+    /// For how long the first of them has been, nanoseconds.
+    pub(super) polling_for: u64,
 }
 
 impl Share {
@@ -56,6 +60,17 @@ impl Share {
         self.longest = self.longest.max(sum.longest_ns);
     }
 
+    /// One of its tasks has been inside of a poll for so long.
+    fn goes_on(&mut self, so_far: Ns) {
+        self.polling += 1;
+        self.polling_for = self.polling_for.max(so_far.0);
+    }
+
+    /// What is known to have been spent in polls, for the order of lines.
+    fn spent(&self) -> u64 {
+        self.busy + self.polling_for
+    }
+
     fn join(&mut self, other: &Self) {
         self.live += other.live;
         self.ended += other.ended;
@@ -63,6 +78,8 @@ impl Share {
         self.polls += other.polls;
         self.busy += other.busy;
         self.longest = self.longest.max(other.longest);
+        self.polling += other.polling;
+        self.polling_for = self.polling_for.max(other.polling_for);
     }
 }
 
@@ -113,6 +130,8 @@ impl Kind {
 #[derive(Debug)]
 pub struct Lineage {
     programs: Programs,
+    /// Of the last report: who was inside of a poll, and for how long.
+    polling: Vec<(Pid, AsyncId, Ns)>,
     look: Look,
 }
 
@@ -127,12 +146,12 @@ impl Lineage {
     pub fn text(what: Lineages, top: Option<usize>, manner: Manner) -> Self {
         let tasks = what == Lineages::Tree { tasks: true };
         let tables = Tables { spelling: manner.spelling, top, tasks };
-        Self { programs: Programs::new(what), look: Look::Text(tables, WatchText::new(manner)) }
+        Self { programs: Programs::new(what), polling: Vec::new(), look: Look::Text(tables, WatchText::new(manner)) }
     }
 
     /// For programs: all of it.
     pub fn json(what: Lineages) -> Self {
-        Self { programs: Programs::new(what), look: Look::Json(Json::new(EventSet::NONE)) }
+        Self { programs: Programs::new(what), polling: Vec::new(), look: Look::Json(Json::new(EventSet::NONE)) }
     }
 
     /// Whoever says what does not belong into the tree.
@@ -173,7 +192,9 @@ impl Sink for Lineage {
     }
 
     fn polled(&mut self, _: Ns, reports: &[Polled], _: &mut dyn Write) -> io::Result<()> {
-        for Polled { pid, id, sum, .. } in reports {
+        self.polling.clear();
+        for Polled { pid, id, sum, polling_for, .. } in reports {
+            self.polling.extend(polling_for.map(|so_far| (*pid, *id, so_far)));
             if let Some(gathered) = self.programs.of(*pid) {
                 gathered.polled(*id, sum);
             }
@@ -216,6 +237,11 @@ impl Sink for Lineage {
     }
 
     fn end(&mut self, end: &End, out: &mut dyn Write) -> io::Result<()> {
+        for (pid, id, so_far) in std::mem::take(&mut self.polling) {
+            if let Some(gathered) = self.programs.of(pid) {
+                gathered.goes_on(id, so_far);
+            }
+        }
         for program in self.programs.each() {
             match (&self.look, &program.gathered) {
                 (Look::Text(tables, _), Gathered::Tree(branches)) => tables.tree(program, branches, out)?,

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::model::{AsyncId, Pid, PollSum, TargetEntry};
+use crate::model::{AsyncId, Ns, Pid, PollSum, TargetEntry};
 
 use super::branches::Branches;
 use super::roots::Roots;
@@ -101,6 +101,14 @@ impl Gathered {
         match self {
             Self::Tree(branches) => branches.polled(id, sum),
             Self::Roots(roots) => roots.polled(id, sum),
+        }
+    }
+
+    /// At the end it has been inside of a poll for so long.
+    pub(super) fn goes_on(&mut self, id: AsyncId, so_far: Ns) {
+        match self {
+            Self::Tree(branches) => branches.goes_on(id, so_far),
+            Self::Roots(roots) => roots.goes_on(id, so_far),
         }
     }
 

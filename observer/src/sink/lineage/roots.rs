@@ -2,7 +2,7 @@
 //!
 //! Does not know: how it looks.
 
-use crate::model::{AsyncId, PollSum, QuickMap, ResourceFacts};
+use crate::model::{AsyncId, Ns, PollSum, QuickMap, ResourceFacts};
 
 use super::{Birth, Kind, Origin, Share};
 
@@ -63,6 +63,13 @@ impl Roots {
         }
     }
 
+    pub(super) fn goes_on(&mut self, id: AsyncId, so_far: Ns) {
+        let root = self.live.get(&id).and_then(|root| self.roots.get_mut(root));
+        if let Some(root) = root {
+            root.all.goes_on(so_far);
+        }
+    }
+
     pub(super) fn ended(&mut self, id: AsyncId) {
         let Some(at) = self.live.remove(&id) else { return };
         let Some(root) = self.roots.get_mut(&at) else { return };
@@ -88,7 +95,7 @@ impl Roots {
     /// Roots of which something is alive, the busiest first.
     pub(super) fn alive(&self) -> Vec<(AsyncId, &Root)> {
         let mut alive: Vec<(AsyncId, &Root)> = self.roots.iter().map(|(id, root)| (*id, root)).collect();
-        alive.sort_unstable_by_key(|(id, root)| (std::cmp::Reverse((root.all.busy, root.all.live)), *id));
+        alive.sort_unstable_by_key(|(id, root)| (std::cmp::Reverse((root.all.spent(), root.all.live)), *id));
         alive
     }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use crate::model::AsyncId;
+use crate::model::{AsyncId, Ns};
 use crate::sink::Spelling;
 use crate::sink::label::label;
+use crate::sink::phrase::in_a_poll;
 
 use super::branches::{Above, Branch, BranchId, Branches, Leaf};
 use super::programs::Program;
@@ -47,7 +48,8 @@ impl Tables {
             return Ok(());
         }
         head(program, "all below", "future, below the one whose tasks spawned it", out)?;
-        self.level(&drawn, &first, "", true, out)
+        self.level(&drawn, &first, "", true, out)?;
+        goes_on(drawn.all.iter().any(|share| share.polling > 0), out)
     }
 
     fn level(
@@ -61,7 +63,7 @@ impl Tables {
         let mut ids = ids.to_vec();
         ids.sort_by_key(|id| {
             let all = &drawn.all[id.index()];
-            (std::cmp::Reverse((all.busy, all.live)), *id)
+            (std::cmp::Reverse((all.spent(), all.live)), *id)
         });
         let shown = self.top.unwrap_or(ids.len()).min(ids.len());
         for (n, id) in ids.iter().take(shown).enumerate() {
@@ -130,7 +132,17 @@ impl Tables {
             let label = label(&over.facts, self.spelling);
             row(&over.all, over.all.longest, &format!("{} that are over: {label}", over.roots), out)?;
         }
-        Ok(())
+        goes_on(alive.iter().any(|(_, root)| root.all.polling > 0), out)
+    }
+}
+
+/// What the figures leave out, if some poll goes on.
+fn goes_on(some: bool, out: &mut dyn Write) -> io::Result<()> {
+    match some {
+        true => {
+            writeln!(out, "a poll is counted when it has ended: what goes on is in none of the columns before its end")
+        }
+        false => Ok(()),
     }
 }
 
@@ -141,12 +153,17 @@ fn head(program: &Program, last: &str, what: &str, out: &mut dyn Write) -> io::R
 }
 
 fn row(share: &Share, last: u64, what: &str, out: &mut dyn Write) -> io::Result<()> {
-    let Share { live, ended, polls, busy, gone, .. } = *share;
+    let Share { live, ended, polls, busy, gone, polling, polling_for, .. } = *share;
+    let goes_on = match polling {
+        0 => String::new(),
+        1 => format!("  ({})", in_a_poll(Ns(polling_for))),
+        more => format!("  ({more} are in polls, one {})", in_a_poll(Ns(polling_for))),
+    };
     let gone = match gone {
         0 => String::new(),
         gone => format!("  ({gone} were alive when their program ended, or was observed no longer)"),
     };
-    writeln!(out, "{live:>9} {ended:>9} {polls:>9} {:>11} {:>12}  {what}{gone}", time(busy), time(last))
+    writeln!(out, "{live:>9} {ended:>9} {polls:>9} {:>11} {:>12}  {what}{goes_on}{gone}", time(busy), time(last))
 }
 
 fn time(ns: u64) -> String {
@@ -216,6 +233,31 @@ mod tests {
     #[test]
     fn live_tasks_are_listed_with_who_spawned_them() {
         assert!(tree(None, true).contains("· #3 id not seen, spawned by #2"));
+    }
+
+    #[test]
+    fn a_root_of_which_a_task_is_inside_of_a_poll_says_for_how_long_and_stands_before_those_that_were_less_busy() {
+        let mut roots = Roots::default();
+        for (id, name) in [(1, "quick"), (2, "wedged")] {
+            roots.born(&Birth {
+                id: AsyncId(id),
+                root: AsyncId(id),
+                origin: Origin::Outside,
+                facts: &facts_named(name),
+            });
+        }
+        let mut sum = PollSum::default();
+        sum.add(3_000_000);
+        roots.polled(AsyncId(1), &sum);
+        roots.goes_on(AsyncId(2), Ns(270_000_000));
+        let program = Program { pid: Pid(7), exe: "/app".into(), gathered: Gathered::Roots(Roots::default()) };
+        let mut out = Vec::new();
+        let tables = Tables { spelling: Spelling::default(), top: None, tasks: false };
+        tables.roots(&program, &roots, &mut out).expect("a Vec takes everything");
+        let said = String::from_utf8(out).expect("is text");
+        let wedged = "#2  TOKIO_TASK wedged  (in a poll for 270.000 ms)";
+        assert_eq!(names(&said)[..2], [wedged, "#1  TOKIO_TASK quick"]);
+        assert!(said.ends_with("what goes on is in none of the columns before its end\n"), "{said}");
     }
 
     #[test]

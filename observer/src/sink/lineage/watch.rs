@@ -9,7 +9,7 @@ use anstyle::AnsiColor;
 use crate::lifecycle::Watched;
 use crate::model::{Event, EventKind, LongStack, Missing, Ns, TargetEntry};
 use crate::sink::image_lines::write_image;
-use crate::sink::phrase::{cost, enclosure, left, left_out, lost_news};
+use crate::sink::phrase::{cost, enclosure, left, left_out, lost_news, plural};
 use crate::sink::{End, EndReason, Gone, LostNews, Manner, Overhead, Polled, Sink, Spawned, Start, Stepped};
 
 /// Says it, and nothing of tasks.
@@ -113,10 +113,11 @@ impl Sink for WatchText {
         };
         writeln!(
             out,
-            "\n{seconds:.1} s ({}): {} tasks met, {} ended, {alive}{gone}, {polls} polls{least}",
+            "\n{seconds:.1} s ({}): {} tasks met, {} ended, {alive}{gone}, {polls} {}{least}",
             end.reason.as_str(),
             totals.init,
-            totals.destroy
+            totals.destroy,
+            plural(polls, "poll", "polls")
         )?;
         for (count, what) in [
             (totals.unsure, "of those that are alive were perhaps freed, unseen"),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 
 use crate::model::{Ns, Waiting};
-use crate::sink::label::future_label;
+use crate::sink::label::{future_label, is_marked};
+use crate::sink::phrase::{MARKED, plural};
 use crate::sink::{Manner, Spelling};
 use crate::verdict::{Evidence, Finding, Grows, SiteCount, Verdict, WaitCount, Why};
 
@@ -21,6 +22,8 @@ pub struct SitesText {
     /// The sites of one process stand under one head.
     head_said: bool,
     many: bool,
+    /// Something was said with a question mark.
+    marked: bool,
 }
 
 /// What a run is about.
@@ -35,7 +38,7 @@ pub enum Shows {
 impl SitesText {
     /// Shows one or the other.
     pub fn new(shows: Shows, manner: Manner) -> Self {
-        Self { manner, shows, head_said: false, many: false }
+        Self { manner, shows, head_said: false, many: false, marked: false }
     }
 
     fn paint(&self, colour: AnsiColor, text: &str) -> String {
@@ -105,6 +108,9 @@ impl SitesText {
 
     fn end(&self, end: &SitesEnd, out: &mut dyn Write) -> io::Result<()> {
         let seconds = end.elapsed.0 as f64 / 1e9;
+        if self.marked {
+            writeln!(out, "{MARKED}")?;
+        }
         let Some(findings) = end.findings else { return Ok(()) };
         if let Some(SpawnsWatched { seen, lost, malformed, dropped, .. }) = end.spawns {
             writeln!(out, "{seen} spawns seen, {lost} lost, {malformed} not understood, {dropped} not kept")?;
@@ -114,16 +120,25 @@ impl SitesText {
             0 => String::new(),
             n => format!("; {n} of the processes could not be looked at to the end"),
         };
-        let plural = if findings == 1 { "" } else { "s" };
+        let (word, types, live) =
+            (plural(findings, "finding", "findings"), plural(sites, "type", "types"), plural(tasks, "task", "tasks"));
         writeln!(
             out,
-            "{findings} finding{plural}; nothing is said against {sites} types with {tasks} live tasks; {seconds:.1} s{unreadable}"
+            "{findings} {word}; nothing is said against {sites} {types} with {tasks} live {live}; {seconds:.1} s{unreadable}"
         )
     }
 }
 
 impl SiteSink for SitesText {
     fn say(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+        if let Report::Site { of, .. }
+        | Report::Task { of, .. }
+        | Report::Stack { of, .. }
+        | Report::Finding { of, .. }
+        | Report::Undecided { of, .. } = report
+        {
+            self.marked |= is_marked(&of.entry.task.future, of.entry.task.place.as_ref());
+        }
         match report {
             Report::Start { targets, missing, .. } => {
                 self.many = targets.len() > 1;
@@ -169,7 +184,10 @@ impl SiteSink for SitesText {
                 }
                 waits_of(waits, "          ", out)
             }
-            Report::Left { sites, tasks, .. } => writeln!(out, "  and {sites} more types with {tasks} live tasks"),
+            Report::Left { sites, tasks, .. } => {
+                let (types, live) = (plural(*sites, "type", "types"), plural(*tasks, "task", "tasks"));
+                writeln!(out, "  and {sites} more {types} with {tasks} live {live}")
+            }
             Report::Finding { of, finding, news, waits, origins, .. } => {
                 self.finding(of, finding, *news, out)?;
                 waits_of(waits, "          ", out)?;
@@ -198,6 +216,9 @@ fn waits_of(waits: &[WaitCount], indent: &str, out: &mut dyn Write) -> io::Resul
     for WaitCount { tasks, example } in waits {
         match (tasks, kind(example)) {
             (1, _) => writeln!(out, "{indent}1 waits {example}")?,
+            (_, None) if matches!(example, Waiting::OwnFuture) => {
+                writeln!(out, "{indent}{tasks} wait on something in their own futures")?;
+            }
             (_, Some(kind)) => writeln!(out, "{indent}{tasks} wait {kind}, one of them {example}")?,
             (_, None) => writeln!(out, "{indent}{tasks} wait {example}")?,
         }
