@@ -83,15 +83,16 @@ impl Named {
                 }
             }
             for runner in runners {
-                let missing = held.check_reached(runner.pid).unwrap_or_else(|error| {
-                    reached.unreached.extend(held.names.iter().map(|name| (runner.pid, *name)));
-                    drop(Links::together(held.leave(runner.pid)));
-                    let reason = format!("{error}: restart it, or use ps, sweep or --tier sampled");
-                    nothing.get_or_insert(error);
-                    vec![Missing { event: "init", reason }]
-                });
-                let is_reached =
-                    !reached.unreached.iter().any(|(pid, name)| *pid == runner.pid && held.names.contains(name));
+                let (missing, is_reached) = match held.check_reached(runner.pid) {
+                    Ok(missing) => (missing, true),
+                    Err(error) => {
+                        reached.unreached.extend(held.names.iter().map(|name| (runner.pid, *name)));
+                        drop(Links::together(held.leave(runner.pid)));
+                        let reason = format!("{error}: restart it, or use ps, sweep or --tier sampled");
+                        nothing.get_or_insert(error);
+                        (vec![Missing { event: "init", reason }], false)
+                    }
+                };
                 if let Some(target) = catalog.in_slot(runner.slot) {
                     catalog.change(target, |entry| {
                         entry.images.retain(|mapped| is_reached || !Arc::ptr_eq(&mapped.image, &held.image));
