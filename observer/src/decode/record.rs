@@ -7,6 +7,7 @@ use observer_common::{
     HEAD_WORDS, RECORD_BARE, RECORD_FULL, RECORD_WITH_HEAD, RecordKind, STAGE_WORDS,
 };
 
+pub(super) use crate::model::word_at as word;
 use crate::model::{
     AttachPoint, Catalog, Cell, CellWords, Frame, ImageEntry, Ns, Observation, Pid, PointIndex, ProcAddr, Role, Seen,
     StageWords, TargetEntry, TargetId, TaskId, TaskState, Tid,
@@ -172,10 +173,6 @@ fn stage(cell: &Cell, head: &[u64], behind: &[u64], target: &TargetEntry) -> Opt
     let first = target.type_at(words.vtable)?.task.layout.stage() as usize / 8;
     let joined: Vec<u64> = head.iter().chain(behind).skip(first).copied().collect();
     Some(StageWords::new(&joined))
-}
-
-pub(super) fn word(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 pub(super) fn words<const N: usize>(bytes: &[u8], at: usize) -> Option<[u64; N]> {
