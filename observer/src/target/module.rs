@@ -199,21 +199,42 @@ pub(super) fn group(pid: Pid, exe: &str, entry: Option<ProcAddr>, maps: &[Mappin
 }
 
 /// Files of which nothing is mapped as code, with executable memory of no file among their mappings; each with where its beginning is.
+/// Each mapping is looked at once: a process may have tens of thousands. They come in order of address.
 pub(super) fn moved(maps: &[Mapping]) -> Vec<(String, ProcAddr)> {
-    let nobodys = |mapping: &&Mapping| mapping.permissions.execute && matches!(mapping.backing, Backing::Anonymous);
-    let starts = maps.iter().filter(|mapping| mapping.file.is_some() && mapping.offset.0 == 0);
-    let is_moved = |start: &&Mapping| {
-        let its = || maps.iter().filter(|mapping| mapping.file == start.file);
-        let end = its().map(|mapping| mapping.range.end).max();
-        let among =
-            |code: &Mapping| code.range.start >= start.range.end && end.is_some_and(|end| code.range.end <= end);
-        !its().any(|mapping| mapping.permissions.execute) && maps.iter().filter(nobodys).any(among)
+    let is_nobodys = |mapping: &&Mapping| mapping.permissions.execute && matches!(mapping.backing, Backing::Anonymous);
+    let nobodys: Vec<&Mapping> = maps.iter().filter(is_nobodys).collect();
+    if nobodys.is_empty() {
+        return Vec::new();
+    }
+    let mut files: BTreeMap<FileId, Spread<'_>> = BTreeMap::new();
+    for mapping in maps {
+        let Some(file) = mapping.file else { continue };
+        let spread = files.entry(file).or_insert(Spread { beginning: None, end: mapping.range.end, executes: false });
+        spread.end = mapping.range.end;
+        spread.executes |= mapping.permissions.execute;
+        if mapping.offset.0 == 0 && spread.beginning.is_none() {
+            spread.beginning = Some(mapping);
+        }
+    }
+    let told = |spread: Spread<'_>| {
+        let beginning = spread.beginning.filter(|_| !spread.executes)?;
+        // The first behind its beginning is the first to end.
+        let first = nobodys.partition_point(|code| code.range.start < beginning.range.end);
+        let is_among = nobodys.get(first).is_some_and(|code| code.range.end <= spread.end);
+        match &beginning.backing {
+            Backing::File { path, .. } if is_among => Some((path.clone(), beginning.range.start)),
+            _ => None,
+        }
     };
-    let told = |start: &Mapping| match &start.backing {
-        Backing::File { path, .. } => Some((path.clone(), start.range.start)),
-        _ => None,
-    };
-    starts.filter(is_moved).filter_map(told).collect()
+    files.into_values().filter_map(told).collect()
+}
+
+/// How a file's mappings lie.
+struct Spread<'m> {
+    /// The first of its beginning.
+    beginning: Option<&'m Mapping>,
+    end: ProcAddr,
+    executes: bool,
 }
 
 #[cfg(test)]
