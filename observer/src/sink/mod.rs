@@ -30,6 +30,7 @@ pub use lineage::{Lineage, Lineages};
 pub use manner::{Manner, Spelling};
 pub use sampled::{
     Blocking, Busy, How, Interval, SampledEnd, SampledJson, SampledReport, SampledSink, SampledStart, SampledText,
+    SampledTotals,
 };
 pub use sites::{
     AwaitFrame, CensusReport, FuturesCount, News, ProfileSample, Report, Shows, SiteOf, SiteSink, SitesEnd, SitesJson,

@@ -9,7 +9,7 @@ use crate::attach::Counters;
 use crate::model::{Caller, Estimate, Missing, Ns, Pid, Resource, Tick};
 use crate::session::error::SessionError;
 use crate::session::overhead::Costs;
-use crate::sink::{Busy, EndReason, How, Interval, SampledEnd, SampledReport};
+use crate::sink::{Busy, EndReason, How, Interval, SampledEnd, SampledReport, SampledTotals};
 use crate::target::monotonic_now;
 
 use super::blockers::{Blocker, Blockers};
@@ -71,20 +71,7 @@ pub(super) struct Sampled {
     unsaid: u64,
     blockers: Blockers,
     costs: Costs,
-    totals: Totals,
-}
-
-/// What is added up until the end.
-#[derive(Clone, Copy, Debug, Default)]
-struct Totals {
-    samples: u64,
-    in_polls: u64,
-    outside: u64,
-    unknown: u64,
-    lost: u64,
-    throttled: u64,
-    malformed: u64,
-    blocking: u64,
+    totals: SampledTotals,
 }
 
 impl Sampled {
@@ -111,7 +98,7 @@ impl Sampled {
             unsaid: 0,
             blockers: Blockers::new(options.names.clone())?,
             costs: Costs::of_samples(now, Ns::of(options.overhead_every)),
-            totals: Totals::default(),
+            totals: SampledTotals::default(),
         })
     }
 
@@ -391,20 +378,7 @@ impl Sampled {
         }
         self.costs.sampled(self.taken);
         let overhead = self.costs.all(at, self.counters(), 0);
-        let Totals { samples, in_polls, outside, unknown, lost, throttled, malformed, blocking } = self.totals;
-        let end = SampledEnd {
-            at,
-            reason,
-            samples,
-            in_polls,
-            outside,
-            unknown,
-            lost,
-            throttled,
-            malformed,
-            blocking,
-            overhead,
-        };
+        let end = SampledEnd { at, reason, totals: self.totals, overhead };
         self.output.say(&SampledReport::End(end))?;
         self.output.flush()
     }

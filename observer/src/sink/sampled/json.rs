@@ -271,15 +271,16 @@ impl<'a> BlockingObject<'a> {
 
 impl EndObject<'_> {
     fn new(end: &SampledEnd) -> Self {
+        let totals = &end.totals;
         let totals = TotalsObject {
-            samples: Integer(end.samples),
-            in_polls: Integer(end.in_polls),
-            outside: Integer(end.outside),
-            unknown: Integer(end.unknown),
-            lost: Integer(end.lost),
-            throttled: Integer(end.throttled),
-            malformed: Integer(end.malformed),
-            blocking: Integer(end.blocking),
+            samples: Integer(totals.samples),
+            in_polls: Integer(totals.in_polls),
+            outside: Integer(totals.outside),
+            unknown: Integer(totals.unknown),
+            lost: Integer(totals.lost),
+            throttled: Integer(totals.throttled),
+            malformed: Integer(totals.malformed),
+            blocking: Integer(totals.blocking),
         };
         Self { tier: TIER, reason: end.reason.as_str(), overhead: OverheadObject::new(&end.overhead), totals }
     }

@@ -180,6 +180,15 @@ pub struct SampledEnd {
     pub at: Ns,
     /// Why.
     pub reason: EndReason,
+    /// What was added up.
+    pub totals: SampledTotals,
+    /// What all of it has cost.
+    pub overhead: Overhead,
+}
+
+/// What was added up until the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SampledTotals {
     /// Samples of the targets.
     pub samples: u64,
     /// Of those, in a task's poll.
@@ -196,8 +205,6 @@ pub struct SampledEnd {
     pub malformed: u64,
     /// Polls that were named.
     pub blocking: u64,
-    /// What all of it has cost.
-    pub overhead: Overhead,
 }
 
 /// A rendering of samples.

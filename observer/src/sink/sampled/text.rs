@@ -11,7 +11,7 @@ use crate::sink::phrase::{cost, enclosure, lost_news};
 use crate::sink::sites::origin::calls;
 use crate::sink::{Manner, Spelling};
 
-use super::{Blocking, Busy, How, Interval, SampledEnd, SampledReport, SampledSink, SampledStart};
+use super::{Blocking, Busy, How, Interval, SampledEnd, SampledReport, SampledSink, SampledStart, SampledTotals};
 
 /// Lines of one table.
 const ROWS: usize = 20;
@@ -130,8 +130,8 @@ impl SampledText {
     }
 
     fn end(&self, end: &SampledEnd, out: &mut dyn Write) -> io::Result<()> {
-        let SampledEnd { samples, in_polls, outside, unknown, lost, throttled, malformed, blocking, .. } = end;
-        let pauses = if *throttled > 0 { format!(", {throttled} pauses by the kernel") } else { String::new() };
+        let SampledTotals { samples, in_polls, outside, unknown, lost, throttled, malformed, blocking } = end.totals;
+        let pauses = if throttled > 0 { format!(", {throttled} pauses by the kernel") } else { String::new() };
         writeln!(
             out,
             "ended ({}): {samples} samples, {in_polls} in polls, {outside} outside, {unknown} unknown; {lost} lost, \
